@@ -1,0 +1,103 @@
+"""What the domain needs from outside, as protocols that the store and the hub implement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Document = dict[str, Any]
+"""A JSON object."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document together with its place in the order of insertion.
+
+    Attributes:
+        sequence: grows with every insertion; replacing a document keeps its number.
+        key: the document's key within its collection.
+        body: the document.
+    """
+
+    sequence: int
+    key: str
+    body: Document
+
+
+class Documents(Protocol):
+    """One collection of JSON documents, each under a key and optionally under a parent."""
+
+    def get(self, key: str) -> Document | None:
+        """The document, or ``None``."""
+
+    def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> None:
+        """Insert or replace."""
+
+    def delete(self, key: str) -> bool:
+        """Remove; tells whether it was there."""
+
+    def page(self, *, after: int = 0, limit: int, parent: str | None = None) -> Sequence[StoredDocument]:
+        """Up to ``limit`` documents in order of insertion, those with a sequence above ``after``."""
+
+    def count(self, parent: str | None = None) -> int:
+        """How many documents there are."""
+
+    def clear(self) -> None:
+        """Remove all documents of the collection."""
+
+
+class Storage(Protocol):
+    """All collections, and one transaction around changes to several of them."""
+
+    def collection(self, name: str) -> Documents:
+        """The collection with this name; the same name always gives the same documents."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All changes inside are kept, or none (when an exception leaves the block). May be nested."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCredentials:
+    """How a device may authenticate to a hub.
+
+    Attributes:
+        type: ``sas``, ``selfSigned`` or ``certificateAuthority`` (names of the hub's API).
+        primary_key, secondary_key: base64 keys, for ``sas``.
+        primary_thumbprint, secondary_thumbprint: hexadecimal, for ``selfSigned``.
+    """
+
+    type: str = "sas"
+    primary_key: str = ""
+    secondary_key: str = ""
+    primary_thumbprint: str = ""
+    secondary_thumbprint: str = ""
+
+
+class LinkedHub(Protocol):
+    """What the provisioning service does with a hub that is linked to it."""
+
+    @property
+    def host(self) -> str:
+        """The hub's host name, e.g. ``contoso-hub-1.azure-devices.test``."""
+
+    def has_device(self, device_id: str) -> bool:
+        """Whether the device is in the hub's registry."""
+
+    def provision_device(
+        self,
+        device_id: str,
+        credentials: DeviceCredentials,
+        *,
+        iot_edge: bool,
+        initial_twin: Mapping[str, Any] | None,
+    ) -> None:
+        """Create the device, or renew its credentials when it exists.
+
+        ``initial_twin`` (``{"tags": {…}, "properties": {"desired": {…}}}``) becomes the twin of a new device; for an
+        existing device ``None`` keeps the twin and a mapping resets tags and desired properties to it.
+        """
+
+    def remove_device(self, device_id: str) -> Mapping[str, Any] | None:
+        """Delete the device and return its twin in the shape of an initial twin plus ``reported``, or ``None``."""

@@ -1,0 +1,268 @@
+"""Every error that the simulator answers with, in one table, each with its provenance.
+
+An :class:`ErrorKind` is a row of the table; a :class:`ServiceError` is one occurrence of it, raised anywhere below
+the endpoints and turned into an answer in one place per protocol. Texts that Azure was seen to send are marked
+``RECORDED`` or ``DOCUMENTED``; what nobody could source says ``INFERRED``; what only this simulator says is
+``SIMULATOR_ONLY`` and its text names the simulator.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+from .clock import azure_timestamp
+
+
+class Provenance(Enum):
+    """Where an answer comes from, most trusted first."""
+
+    RECORDED = "recorded"
+    """Seen in a recording of the real service, or in a capture quoted in public."""
+    DOCUMENTED = "documented"
+    """Stated by Microsoft's documentation or a published API description."""
+    SDK_OBSERVED = "SDK-observed"
+    """What the official SDKs require, send or accept."""
+    INFERRED = "inferred"
+    """Reasoned from neighbouring facts; nobody saw it."""
+    SIMULATOR_ONLY = "simulator-only"
+    """Exists in this simulator alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """One row of the error table.
+
+    Attributes:
+        name: unique name; for the hub it is the name that stands in ``ErrorCode:<name>;``.
+        status: HTTP status, also the status of an MQTT answer topic.
+        code: six-digit error code (``code // 1000`` is the status).
+        message: default text.
+        mqtt: what an MQTT client meets: ``"answer"`` (an answer topic with the status), a CONNACK return code such
+            as ``"CONNACK 5"``, ``"close"`` (the connection is dropped) or ``"-"`` (never over MQTT).
+        provenance: how trustworthy the row is.
+        source: where the row was learned.
+    """
+
+    name: str
+    status: int
+    code: int
+    message: str
+    mqtt: str
+    provenance: Provenance
+    source: str
+
+
+@dataclass(slots=True)
+class ServiceError(Exception):
+    """An error answer on its way to the client.
+
+    Arguments:
+        kind: the row of the table.
+        message: a text more precise than the row's (names the wrong value, says what to do).
+        reason: what the simulator knows and the real service would not tell. It goes to the trace only.
+        retry_after: seconds for a ``Retry-After`` header.
+    """
+
+    kind: ErrorKind
+    message: str = ""
+    reason: str = ""
+    retry_after: int | None = None
+    tracking_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def __post_init__(self) -> None:
+        """Fill the text from the table when none was given."""
+        self.message = self.message or self.kind.message
+        Exception.__init__(self, self.message)
+
+    def __str__(self) -> str:
+        """Code and text, e.g. ``404201 Enrollment not found.``."""
+        return f"{self.kind.code} {self.message}"
+
+
+def dps_body(error: ServiceError, now: datetime) -> dict[str, object]:
+    """The JSON object of the provisioning service (device and service API).
+
+    ``code`` repeats ``errorCode``: azure-core prints the former, every other client reads the latter.
+    Source: ``ProvisioningServiceErrorDetails`` of the published API description 2021-10-01.
+    """
+    return {
+        "code": error.kind.code,
+        "errorCode": error.kind.code,
+        "trackingId": error.tracking_id,
+        "message": error.message,
+        "timestampUtc": azure_timestamp(now),
+    }
+
+
+def hub_body(error: ServiceError, now: datetime) -> dict[str, object]:
+    """The JSON object of an IoT hub: ``{"Message": "ErrorCode:Name;text", "ExceptionMessage": "Tracking ID:…"}``."""
+    stamp = now.strftime("%m/%d/%Y %H:%M:%S")
+    return {
+        "Message": f"ErrorCode:{error.kind.name};{error.message}",
+        "ExceptionMessage": f"Tracking ID:{error.tracking_id.replace('-', '')}-TimeStamp:{stamp}",
+    }
+
+
+def ascii_json(document: object) -> bytes:
+    """JSON in pure ASCII: one SDK decodes answers as ASCII before it parses them."""
+    return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+_RECORDED = Provenance.RECORDED
+_DOCUMENTED = Provenance.DOCUMENTED
+_INFERRED = Provenance.INFERRED
+_SIMULATOR = Provenance.SIMULATOR_ONLY
+_TROUBLESHOOT = "Microsoft documentation, iot-dps how-to-troubleshoot-dps"
+_HUB_CODES = "Microsoft documentation, rest/api/iothub/common-error-codes"
+
+
+class Dps:
+    """Errors of the provisioning service."""
+
+    INVALID_BODY = ErrorKind(
+        "InvalidBody", 400, 400004, "The request is invalid.", "answer", _RECORDED, "azure-sdk-for-python issue 35368"
+    )
+    INVALID_API_VERSION = ErrorKind(
+        "InvalidApiVersion", 400, 400004, "The api-version is missing.", "answer", _INFERRED, _TROUBLESHOOT
+    )
+    UNAUTHORIZED_DEVICE_MQTT = ErrorKind(
+        "UnauthorizedDevice", 401, 401000, "Unauthorized", "answer", _RECORDED, "azure-docs issue 43157 (MQTT)"
+    )
+    UNAUTHORIZED_DEVICE = ErrorKind(
+        "UnauthorizedDeviceHttp", 401, 401002, "Unauthorized", "-", _RECORDED, "azure-iot-sdk-node issue 721 (HTTPS)"
+    )
+    UNAUTHORIZED_SERVICE = ErrorKind("UnauthorizedService", 401, 401002, "Unauthorized", "-", _INFERRED, _TROUBLESHOOT)
+    TOKEN_EXPIRED = ErrorKind("TokenExpired", 401, 401003, "The token has expired.", "-", _INFERRED, _TROUBLESHOOT)
+    ID_SCOPE_NOT_FOUND = ErrorKind(
+        "IdScopeNotFound", 404, 404002, "The ID scope is not known.", "answer", _INFERRED, _TROUBLESHOOT
+    )
+    ENROLLMENT_NOT_FOUND = ErrorKind(
+        "EnrollmentNotFound", 404, 404201, "Enrollment not found.", "answer", _RECORDED, "azure-docs issue 57082"
+    )
+    GROUP_NOT_FOUND = ErrorKind(
+        "EnrollmentGroupNotFound", 404, 404202, "EnrollmentGroup not found.", "-", _INFERRED, "pair of 409202"
+    )
+    REGISTRATION_NOT_FOUND = ErrorKind(
+        "RegistrationNotFound", 404, 404203, "Registration not found.", "answer", _INFERRED, "no recording"
+    )
+    OPERATION_NOT_FOUND = ErrorKind(
+        "OperationNotFound", 404, 404204, "Operation not found.", "answer", _INFERRED, "no recording"
+    )
+    ROUTE_NOT_FOUND = ErrorKind(
+        "RouteNotFound", 404, 404900, "This route is not supported by this simulator.", "close", _SIMULATOR, "-"
+    )
+    METHOD_NOT_ALLOWED = ErrorKind(
+        "MethodNotAllowed", 405, 405000, "The method is not allowed here.", "-", _DOCUMENTED, _TROUBLESHOOT
+    )
+    ENROLLMENT_EXISTS = ErrorKind(
+        "EnrollmentExists", 409, 409201, "Enrollment already exists.", "-", _RECORDED, "recorded in bulk answers"
+    )
+    GROUP_EXISTS = ErrorKind(
+        "EnrollmentGroupExists", 409, 409202, "EnrollmentGroup already exists.", "-", _RECORDED, "recorded in bulk"
+    )
+    PRECONDITION_FAILED = ErrorKind(
+        "PreconditionFailed", 412, 412001, "The ETag does not match.", "-", _INFERRED, _TROUBLESHOOT
+    )
+    TOO_LARGE = ErrorKind("TooLarge", 413, 413001, "The request is too large.", "close", _INFERRED, "iot-dps limits")
+    UNSUPPORTED_MEDIA_TYPE = ErrorKind(
+        "UnsupportedMediaType", 415, 415000, "The content type must be JSON.", "-", _DOCUMENTED, _TROUBLESHOOT
+    )
+    NO_HUB = ErrorKind(
+        "NoHub", 400, 400208, "No IoT hub is available to assign the device to.", "-", _INFERRED, "azure-iot-sdk-c"
+    )
+    HUB_NOT_FOUND = ErrorKind(
+        "HubNotFound", 401, 401001, "iothub not found", "-", _RECORDED, "terraform-provider-azurerm issue 10224"
+    )
+    NOT_SUPPORTED = ErrorKind(
+        "NotSupported", 501, 501900, "Not supported by this simulator.", "answer", _SIMULATOR, "-"
+    )
+    API_VERSION_NOT_SUPPORTED = ErrorKind(
+        "ApiVersionNotSupported",
+        400,
+        400900,
+        "This api-version is not supported by this simulator.",
+        "answer",
+        _SIMULATOR,
+        "-",
+    )
+    INTERNAL = ErrorKind("Internal", 500, 500900, "The simulator failed; see its log.", "answer", _SIMULATOR, "-")
+
+
+class Hub:
+    """Errors of an IoT hub."""
+
+    ARGUMENT_INVALID = ErrorKind(
+        "ArgumentInvalid", 400, 400004, "The request is invalid.", "answer", _DOCUMENTED, _HUB_CODES
+    )
+    FORMAT_ERROR = ErrorKind("IotHubFormatError", 400, 400006, "The body is not valid.", "-", _DOCUMENTED, _HUB_CODES)
+    CONNECTION_TAKEN_OVER = ErrorKind(
+        "ConnectionForcefullyClosedOnNewConnection",
+        400,
+        400027,
+        "A newer connection took over.",
+        "close",
+        _DOCUMENTED,
+        _HUB_CODES,
+    )
+    UNAUTHORIZED_ACCESS = ErrorKind(
+        "IotHubUnauthorizedAccess", 401, 401002, "Unauthorized", "CONNACK 5", _DOCUMENTED, _HUB_CODES
+    )
+    TOKEN_EXPIRED = ErrorKind(
+        "IotHubUnauthorized", 401, 401003, "The token has expired.", "CONNACK 5", _DOCUMENTED, _HUB_CODES
+    )
+    DEVICE_NOT_FOUND = ErrorKind(
+        "DeviceNotFound", 404, 404001, "The device is not registered.", "CONNACK 5", _DOCUMENTED, _HUB_CODES
+    )
+    DEVICE_NOT_ONLINE = ErrorKind(
+        "DeviceNotOnline",
+        404,
+        404103,
+        "Timed out waiting for device to connect.",
+        "-",
+        _RECORDED,
+        "azure-iot-sdk-csharp issue 317",
+    )
+    DEVICE_EXISTS = ErrorKind(
+        "DeviceAlreadyExists", 409, 409001, "Conflict", "-", _RECORDED, "azure-iot-sdks issue 711"
+    )
+    PRECONDITION_FAILED = ErrorKind(
+        "PreconditionFailed", 412, 412001, "The ETag does not match.", "-", _DOCUMENTED, _HUB_CODES
+    )
+    MESSAGE_TOO_LARGE = ErrorKind(
+        "MessageTooLarge", 413, 413001, "The message is too large.", "close", _DOCUMENTED, _HUB_CODES
+    )
+    GATEWAY_TIMEOUT = ErrorKind(
+        "GatewayTimeout", 504, 504101, "The device did not answer in time.", "-", _DOCUMENTED, _HUB_CODES
+    )
+    METHOD_NOT_ALLOWED = ErrorKind(
+        "MethodNotAllowed", 405, 405000, "The method is not allowed here.", "-", _INFERRED, "HTTP"
+    )
+    UNSUPPORTED_MEDIA_TYPE = ErrorKind(
+        "UnsupportedMediaType", 415, 415000, "The content type must be JSON.", "-", _INFERRED, "HTTP"
+    )
+    ROUTE_NOT_FOUND = ErrorKind(
+        "RouteNotFound", 404, 404900, "This route is not supported by this simulator.", "close", _SIMULATOR, "-"
+    )
+    API_VERSION_NOT_SUPPORTED = ErrorKind(
+        "ApiVersionNotSupported",
+        400,
+        400900,
+        "This api-version is not supported by this simulator.",
+        "-",
+        _SIMULATOR,
+        "-",
+    )
+    NOT_SUPPORTED = ErrorKind("NotSupported", 501, 501900, "Not supported by this simulator.", "-", _SIMULATOR, "-")
+    INTERNAL = ErrorKind(
+        "InternalServerError", 500, 500900, "The simulator failed; see its log.", "close", _SIMULATOR, "-"
+    )
+
+
+def table(owner: type) -> Mapping[str, ErrorKind]:
+    """All rows of :class:`Dps` or :class:`Hub`, by attribute name."""
+    return {name: kind for name, kind in vars(owner).items() if isinstance(kind, ErrorKind)}

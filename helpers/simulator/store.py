@@ -1,0 +1,190 @@
+"""The simulator's memory: JSON documents in SQLite, in memory or in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .domain.ports import Document, StoredDocument
+
+FILE_NAME = "simulator.sqlite3"
+_APPLICATION_ID = 0x44505331  # "DPS1"
+_SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE documents (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection TEXT NOT NULL,
+    key TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    body TEXT NOT NULL
+);
+CREATE UNIQUE INDEX documents_by_key ON documents (collection, key);
+CREATE INDEX documents_by_order ON documents (collection, sequence);
+CREATE INDEX documents_by_parent ON documents (collection, parent, sequence);
+"""
+
+
+class StoreError(Exception):
+    """The state cannot be used. The text names the file and says what to do."""
+
+
+class Store:
+    """All collections of documents.
+
+    With a folder, every committed change survives the death of the process: SQLite's write-ahead log is written
+    before the call returns, and the operating system keeps it when the process is killed.
+
+    Arguments:
+        folder: where the file lies; ``None`` keeps everything in memory.
+
+    Raises:
+        StoreError: the folder cannot be written, or the file is damaged, foreign or of a newer version.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._depth = 0
+        self._path = folder / FILE_NAME if folder else None
+        try:
+            if self._path is not None and not self._path.exists():
+                # created here, exclusively, so that it is never readable for others, not even for a moment
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            self._connection = sqlite3.connect(self._path or ":memory:", isolation_level=None, check_same_thread=False)
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(
+                f"The state file {self._path} cannot be opened ({error}). Choose a state folder that you can write to."
+            ) from error
+        try:
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            self._connection.close()
+            raise StoreError(
+                f"The state file {self._path} is damaged ({error}). Nothing was changed. "
+                "Move it away to keep it, or run `python -m helpers.simulator reset` to start empty."
+            ) from error
+        except StoreError:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> None:
+        run = self._connection.execute
+        application = run("PRAGMA application_id").fetchone()[0]
+        version = run("PRAGMA user_version").fetchone()[0]
+        if application == 0 and run("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+            run("PRAGMA journal_mode=WAL")
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA}"
+                f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_SCHEMA_VERSION}; COMMIT;"
+            )
+        elif application != _APPLICATION_ID:
+            raise StoreError(f"{self._path} is a database of another program. Choose another state folder.")
+        elif version > _SCHEMA_VERSION:
+            raise StoreError(
+                f"{self._path} was written by a newer version (format {version}, this one knows {_SCHEMA_VERSION}). "
+                "Update the project, or choose another state folder."
+            )
+        # NORMAL: durable against the death of the process, without a disk flush per change
+        run("PRAGMA synchronous=NORMAL")
+        run("SELECT count(*) FROM documents WHERE collection = ''")
+
+    def collection(self, name: str) -> Collection:
+        """The collection with this name."""
+        return Collection(self._connection, name)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep all changes made inside, or none when an exception leaves the block."""
+        if self._depth:
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._depth = 1
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        else:
+            self._connection.execute("COMMIT")
+        finally:
+            self._depth = 0
+
+    def clear(self) -> None:
+        """Forget every document of every collection."""
+        self._connection.execute("DELETE FROM documents")
+
+    def close(self) -> None:
+        """Write everything into the file and let it go."""
+        self._connection.close()
+
+
+class Collection:
+    """One collection of a :class:`Store`. Made by :meth:`Store.collection`."""
+
+    def __init__(self, connection: sqlite3.Connection, name: str) -> None:
+        self._connection = connection
+        self._name = name
+
+    def get(self, key: str) -> Document | None:
+        """The document, or ``None``."""
+        row = self._connection.execute(
+            "SELECT body FROM documents WHERE collection = ? AND key = ?", (self._name, key)
+        ).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> None:
+        """Insert the document, or replace it in its place."""
+        self.put_all([(key, body)], parent)
+
+    def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]], parent: str = "") -> None:
+        """Insert or replace many documents under the same parent."""
+        self._connection.executemany(
+            "INSERT INTO documents (collection, key, parent, body) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (collection, key) DO UPDATE SET parent = excluded.parent, body = excluded.body",
+            ((self._name, key, parent, json.dumps(body, separators=(",", ":"))) for key, body in items),
+        )
+
+    def delete(self, key: str) -> bool:
+        """Remove the document; tells whether it was there."""
+        cursor = self._connection.execute("DELETE FROM documents WHERE collection = ? AND key = ?", (self._name, key))
+        return cursor.rowcount > 0
+
+    def page(self, *, after: int = 0, limit: int, parent: str | None = None) -> list[StoredDocument]:
+        """Up to ``limit`` documents in order of insertion, those with a sequence above ``after``."""
+        if parent is None:
+            rows = self._connection.execute(
+                "SELECT sequence, key, body FROM documents WHERE collection = ? AND sequence > ? "
+                "ORDER BY sequence LIMIT ?",
+                (self._name, after, limit),
+            )
+        else:
+            rows = self._connection.execute(
+                "SELECT sequence, key, body FROM documents WHERE collection = ? AND parent = ? AND sequence > ? "
+                "ORDER BY sequence LIMIT ?",
+                (self._name, parent, after, limit),
+            )
+        return [StoredDocument(sequence, key, json.loads(body)) for sequence, key, body in rows]
+
+    def count(self, parent: str | None = None) -> int:
+        """How many documents there are."""
+        if parent is None:
+            row = self._connection.execute(
+                "SELECT count(*) FROM documents WHERE collection = ?", (self._name,)
+            ).fetchone()
+        else:
+            row = self._connection.execute(
+                "SELECT count(*) FROM documents WHERE collection = ? AND parent = ?", (self._name, parent)
+            ).fetchone()
+        return int(row[0])
+
+    def clear(self) -> None:
+        """Remove all documents of the collection."""
+        self._connection.execute("DELETE FROM documents WHERE collection = ?", (self._name,))
