@@ -181,6 +181,10 @@ class Dps:
     NOT_SUPPORTED = ErrorKind(
         "NotSupported", 501, 501900, "Not supported by this simulator.", "answer", _SIMULATOR, "-"
     )
+    # not 501: the Python device SDK repeats a request for ever when the status is 429 or above
+    DEVICE_REQUEST_NOT_SUPPORTED = ErrorKind(
+        "DeviceRequestNotSupported", 400, 400901, "Not supported by this simulator.", "answer", _SIMULATOR, "-"
+    )
     API_VERSION_NOT_SUPPORTED = ErrorKind(
         "ApiVersionNotSupported",
         400,
@@ -227,6 +231,9 @@ class Hub:
         _RECORDED,
         "azure-iot-sdk-csharp issue 317",
     )
+    DEVICE_CONNECTION_CLOSED = ErrorKind(
+        "DeviceConnectionClosedRemotely", 404, 404104, "The device closed its connection.", "-", _DOCUMENTED, _HUB_CODES
+    )
     DEVICE_EXISTS = ErrorKind(
         "DeviceAlreadyExists", 409, 409001, "Conflict", "-", _RECORDED, "azure-iot-sdks issue 711"
     )
@@ -236,6 +243,7 @@ class Hub:
     MESSAGE_TOO_LARGE = ErrorKind(
         "MessageTooLarge", 413, 413001, "The message is too large.", "close", _DOCUMENTED, _HUB_CODES
     )
+    THROTTLED = ErrorKind("ThrottlingException", 429, 429001, "Too many requests.", "answer", _DOCUMENTED, _HUB_CODES)
     GATEWAY_TIMEOUT = ErrorKind(
         "GatewayTimeout", 504, 504101, "The device did not answer in time.", "-", _DOCUMENTED, _HUB_CODES
     )

@@ -14,6 +14,8 @@ from .clock import Clock, azure_timestamp
 CAPACITY = 5_000
 #: A detail longer than this many characters is cut.
 DETAIL_LIMIT = 2_000
+#: What is nested deeper than this many levels is left out.
+DEPTH_LIMIT = 40
 
 _SECRET_NAMES = {
     "primarykey",
@@ -72,18 +74,20 @@ def mask(secret: str) -> str:
     return "****" + (secret[-4:] if len(secret) >= 12 else "")
 
 
-def redact(value: Any) -> Any:
+def redact(value: Any, depth: int = 0) -> Any:
     """Copy a JSON-like value with every key, signature, connection string and private key masked."""
+    if depth > DEPTH_LIMIT:
+        return "…"
     if isinstance(value, Mapping):
         return {
-            key: mask(item) if isinstance(item, str) and str(key).lower() in _SECRET_NAMES else redact(item)
+            key: mask(item) if isinstance(item, str) and str(key).lower() in _SECRET_NAMES else redact(item, depth + 1)
             for key, item in value.items()
         }
     if isinstance(value, str):
         masked = _SECRET_TEXT.sub(lambda m: m[3] + "****" if m[3] else m[1] + mask(m[2]), value)
         return masked if len(masked) <= DETAIL_LIMIT else masked[:DETAIL_LIMIT] + "…"
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        return [redact(item) for item in value]
+        return [redact(item, depth + 1) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return redact(value.decode("utf-8", "replace"))
     return value

@@ -1,0 +1,148 @@
+"""Attestation: whether the evidence that a device shows fits an enrollment.
+
+Pure: no storage, no protocol, no time of its own.
+
+An individual enrollment for the registration ID decides alone. Without one, every enrollment group with a symmetric
+key is tried, because a device does not name its group: the group's key signs nothing itself, only the key that is
+derived from it for the registration ID.
+
+Source: Microsoft documentation, iot-dps concepts-symmetric-key-attestation; that all groups are tried, and the
+spelling of the registration ID first as presented and then in lower case, is inferred.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .enrollments import Enrollment
+from .identifiers import lookup_key
+from .ports import DeviceCredentials
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SymmetricKeyEvidence:
+    """A token that was signed with a symmetric key.
+
+    Attributes:
+        resource: the segments of what the token is for.
+        expiry: Unix time from which on it is worthless.
+        is_signed_by: whether a key made the signature.
+    """
+
+    resource: tuple[str, ...]
+    expiry: int
+    is_signed_by: Callable[[bytes], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What attestation found.
+
+    Attributes:
+        enrollment: the enrollment that the device belongs to, ``None`` when it was refused.
+        registration_id: the ID in the spelling that the key was derived for.
+        reason: why the device was refused, or which key fitted. For the trace; the device is not told.
+    """
+
+    enrollment: Enrollment | None
+    registration_id: str
+    reason: str
+
+
+def derive_device_key(group_key: str, registration_id: str) -> str:
+    """The key of one device of a group: HMAC-SHA256 of the registration ID under the group's key, both base64."""
+    derived = hmac.digest(base64.b64decode(group_key), registration_id.encode(), hashlib.sha256)
+    return base64.b64encode(derived).decode("ascii")
+
+
+def device_credentials(enrollment: Enrollment, registration_id: str) -> DeviceCredentials:
+    """The keys with which the device then authenticates to its hub: the same with which it registers."""
+    primary, secondary = _device_keys(enrollment, registration_id)
+    return DeviceCredentials(type="sas", primary_key=primary, secondary_key=secondary)
+
+
+def attest_symmetric_key(
+    registration_id: str,
+    evidence: SymmetricKeyEvidence,
+    *,
+    id_scope: str,
+    now: float | None,
+    individual: Enrollment | None,
+    groups: Iterable[Enrollment],
+) -> Verdict:
+    """Judge a device that shows a token.
+
+    Arguments:
+        registration_id: as the device presents it.
+        evidence: the token.
+        id_scope: the service's ID scope, part of what the token must be for.
+        now: Unix time, ``None`` when the expiry was checked before.
+        individual: the individual enrollment for the registration ID.
+        groups: the enrollment groups.
+    """
+    expected = (id_scope, "registrations", registration_id)
+    if tuple(map(lookup_key, evidence.resource)) != tuple(map(lookup_key, expected)):
+        shown = "/".join(evidence.resource)
+        return Verdict(None, registration_id, f"the token is for {shown!r:.300}, not for {'/'.join(expected)!r}")
+    if now is not None and evidence.expiry <= now:
+        return Verdict(None, registration_id, f"the token expired {now - evidence.expiry:.0f} s ago")
+    if individual is not None:
+        return _judge_individual(registration_id, evidence, individual, groups)
+    return _judge_groups(registration_id, evidence, list(groups))
+
+
+def _judge_individual(
+    registration_id: str, evidence: SymmetricKeyEvidence, individual: Enrollment, groups: Iterable[Enrollment]
+) -> Verdict:
+    name = f"individual enrollment {individual.identifier!r}"
+    if _matches(individual, registration_id, evidence):
+        return Verdict(individual, individual.identifier, f"a key of {name}")
+    hint = _group_key_hint(groups, registration_id, evidence)
+    reason = f"{name} decides alone, and neither of its keys signed the token{hint}"
+    return Verdict(None, registration_id, reason)
+
+
+def _judge_groups(registration_id: str, evidence: SymmetricKeyEvidence, groups: Sequence[Enrollment]) -> Verdict:
+    for group in groups:
+        for spelling in _spellings(registration_id):
+            if _matches(group, spelling, evidence):
+                return Verdict(group, spelling, f"a key derived from enrollment group {group.identifier!r}")
+    reason = (
+        f"there is no individual enrollment {registration_id!r}, and no key derived from one of the "
+        f"{len(groups)} enrollment groups signed the token"
+    )
+    for group in groups:
+        if any(evidence.is_signed_by(base64.b64decode(key)) for key in group.keys):
+            reason = (
+                f"the signature is that of the key of enrollment group {group.identifier!r} itself; "
+                "derive the device key from it first"
+            )
+    return Verdict(None, registration_id, reason)
+
+
+def _spellings(registration_id: str) -> Iterator[str]:
+    yield registration_id
+    if registration_id != lookup_key(registration_id):
+        yield lookup_key(registration_id)
+
+
+def _device_keys(enrollment: Enrollment, registration_id: str) -> tuple[str, str]:
+    primary, secondary = enrollment.keys
+    if enrollment.kind.name == "individual":
+        return primary, secondary
+    return derive_device_key(primary, registration_id), derive_device_key(secondary, registration_id)
+
+
+def _matches(enrollment: Enrollment, registration_id: str, evidence: SymmetricKeyEvidence) -> bool:
+    return any(evidence.is_signed_by(base64.b64decode(key)) for key in _device_keys(enrollment, registration_id))
+
+
+def _group_key_hint(groups: Iterable[Enrollment], registration_id: str, evidence: SymmetricKeyEvidence) -> str:
+    for group in groups:
+        if any(_matches(group, spelling, evidence) for spelling in _spellings(registration_id)):
+            return f" (a key derived from enrollment group {group.identifier!r} did)"
+    return ""

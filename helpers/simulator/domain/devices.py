@@ -1,0 +1,313 @@
+"""Device identities: who may connect to a hub, and how.
+
+An identity is kept as a JSON object; this module makes it from what clients send, and renders it as the hub's API
+shows it. Where identities are stored and who is connected is the business of :mod:`.hub`.
+
+Source: Microsoft documentation, iot-hub-devguide-identity-registry; field names and order are those of the published
+API description 2021-04-12.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from ..clock import azure_timestamp
+from ..errors import Hub, ServiceError
+from .ports import DeviceCredentials, Document
+
+#: The documented characters plus ``:``, which provisioned device IDs may contain.
+DEVICE_ID = re.compile(r"[A-Za-z0-9\-.+%_#*?!(),:=@$']{1,128}")
+#: What the API shows for a time that never came.
+NEVER = "0001-01-01T00:00:00Z"
+#: Bytes of a symmetric key.
+MIN_KEY_SIZE, MAX_KEY_SIZE = 16, 64
+MAX_STATUS_REASON = 128
+MAX_DEVICE_SCOPE = 256
+
+SAS = "sas"
+SELF_SIGNED = "selfSigned"
+CERTIFICATE_AUTHORITY = "certificateAuthority"
+AUTHENTICATION_TYPES = (SAS, SELF_SIGNED, CERTIFICATE_AUTHORITY)
+STATUSES = ("enabled", "disabled")
+
+_THUMBPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
+_EPOCH = datetime(1, 1, 1, tzinfo=timezone.utc)
+_KEY_NAMES = ("primaryKey", "secondaryKey")
+_THUMBPRINT_NAMES = ("primaryThumbprint", "secondaryThumbprint")
+
+
+@dataclass(frozen=True, slots=True)
+class Liveliness:
+    """What the table of connections knows about a device.
+
+    Attributes:
+        connected: whether it is connected now.
+        changed: when that last changed, ``None`` for never.
+        active: when the device was last heard of, ``None`` for never.
+    """
+
+    connected: bool = False
+    changed: datetime | None = None
+    active: datetime | None = None
+
+    @property
+    def state(self) -> str:
+        """The word the API uses."""
+        return "Connected" if self.connected else "Disconnected"
+
+
+def check_device_id(device_id: object) -> str:
+    """Return the device ID when it is possible.
+
+    Raises:
+        ServiceError: it is not.
+    """
+    if not isinstance(device_id, str) or not DEVICE_ID.fullmatch(device_id):
+        raise ServiceError(
+            Hub.ARGUMENT_INVALID,
+            f"The device ID {device_id!r:.200} is not possible: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! "
+            "( ) , : = @ $ ' are allowed, and case matters.",
+        )
+    return device_id
+
+
+def check_precondition(if_match: str | None, etag: str) -> None:
+    """Compare an ``If-Match`` header with the current ETag; ``*`` in or without quotes matches everything.
+
+    Raises:
+        ServiceError: the header names another version.
+    """
+    if if_match is None:
+        return
+    wanted = if_match.strip().removeprefix("W/").strip('"')
+    if wanted not in ("*", etag):
+        raise ServiceError(
+            Hub.PRECONDITION_FAILED,
+            f"If-Match is {if_match!r:.100} but the current ETag is {etag!r}. Read again, or send * to overwrite.",
+        )
+
+
+def new_identity(device_id: str, body: Mapping[str, Any], now: datetime, *, after: str = "") -> Document:
+    """Make an identity from the body of a request.
+
+    Arguments:
+        device_id: the ID from the path.
+        body: the request's JSON object.
+        now: the present time.
+        after: the generation that was last given out; the new one is greater.
+
+    Raises:
+        ServiceError: a field is wrong; the text names it.
+    """
+    check_device_id(device_id)
+    _check_same_id(device_id, body)
+    # the real service counts 100-nanosecond ticks since the year 1
+    ticks = int((now - _EPOCH).total_seconds() * 1_000_000) * 10
+    generation = str(max(ticks, int(after or 0) + 1))
+    edge = _edge(body, False)
+    return {
+        "deviceId": device_id,
+        "generationId": generation,
+        "etag": new_etag(),
+        "status": _status(body, "enabled"),
+        "statusReason": _status_reason(body, None),
+        "statusUpdatedTime": NEVER,
+        "authentication": _authentication(body.get("authentication"), None),
+        "capabilities": {"iotEdge": edge},
+        "deviceScope": f"ms-azure-iot-edge://{device_id}-{generation}" if edge else _scope(body, ""),
+    }
+
+
+def changed_identity(current: Mapping[str, Any], body: Mapping[str, Any], now: datetime) -> Document:
+    """Apply the body of an update to an identity. What the body leaves out stays; an empty key is made anew.
+
+    Raises:
+        ServiceError: a field is wrong; the text names it.
+    """
+    device_id = current["deviceId"]
+    _check_same_id(device_id, body)
+    status = _status(body, current["status"])
+    edge = _edge(body, current["capabilities"]["iotEdge"])
+    if edge:
+        scope = f"ms-azure-iot-edge://{device_id}-{current['generationId']}"
+    else:
+        scope = _scope(body, "" if current["capabilities"]["iotEdge"] else current["deviceScope"])
+    return {
+        **current,
+        "etag": new_etag(),
+        "status": status,
+        "statusReason": _status_reason(body, current["statusReason"]),
+        "statusUpdatedTime": azure_timestamp(now) if status != current["status"] else current["statusUpdatedTime"],
+        "authentication": _authentication(body.get("authentication"), current["authentication"]),
+        "capabilities": {"iotEdge": edge},
+        "deviceScope": scope,
+    }
+
+
+def authentication_body(credentials: DeviceCredentials) -> Document:
+    """What a client would send to give a device these credentials."""
+    return {
+        "type": credentials.type,
+        "symmetricKey": {"primaryKey": credentials.primary_key, "secondaryKey": credentials.secondary_key},
+        "x509Thumbprint": {
+            "primaryThumbprint": credentials.primary_thumbprint or None,
+            "secondaryThumbprint": credentials.secondary_thumbprint or None,
+        },
+    }
+
+
+def render_identity(identity: Mapping[str, Any], liveliness: Liveliness) -> Document:
+    """The identity as the hub's API shows it."""
+    rendered = {
+        "deviceId": identity["deviceId"],
+        "generationId": identity["generationId"],
+        "etag": identity["etag"],
+        "connectionState": liveliness.state,
+        "status": identity["status"],
+        "statusReason": identity["statusReason"],
+        "connectionStateUpdatedTime": _time(liveliness.changed),
+        "statusUpdatedTime": identity["statusUpdatedTime"],
+        "lastActivityTime": _time(liveliness.active),
+        "cloudToDeviceMessageCount": 0,
+        "authentication": identity["authentication"],
+        "capabilities": identity["capabilities"],
+    }
+    if identity["deviceScope"]:
+        rendered["deviceScope"] = identity["deviceScope"]
+    is_edge = identity["capabilities"]["iotEdge"]
+    rendered["parentScopes"] = [identity["deviceScope"]] if identity["deviceScope"] and not is_edge else []
+    return rendered
+
+
+def new_key() -> str:
+    """A random symmetric key."""
+    return base64.b64encode(secrets.token_bytes(32)).decode("ascii")
+
+
+def new_etag() -> str:
+    """A random ETag in the service's style: the base64 of a decimal number."""
+    return base64.b64encode(str(10**11 + secrets.randbelow(9 * 10**11)).encode()).decode("ascii")
+
+
+def _time(moment: datetime | None) -> str:
+    return NEVER if moment is None else azure_timestamp(moment)
+
+
+def _wrong(field: str, value: object, expected: str) -> ServiceError:
+    return ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {value!r:.100}; it must be {expected}.")
+
+
+def _object(value: object, field: str) -> Mapping[str, Any]:
+    """The value as an object; ``null`` counts as left out."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _wrong(field, value, "a JSON object")
+    return value
+
+
+def _check_same_id(device_id: str, body: Mapping[str, Any]) -> None:
+    if body.get("deviceId", device_id) != device_id:
+        raise _wrong("deviceId", body["deviceId"], f"the ID in the path, {device_id!r}")
+
+
+def _status(body: Mapping[str, Any], default: str) -> str:
+    status = body.get("status")
+    if status is None:
+        return default
+    if not isinstance(status, str) or status.lower() not in STATUSES:
+        raise _wrong("status", status, "'enabled' or 'disabled'")
+    return status.lower()
+
+
+def _status_reason(body: Mapping[str, Any], default: str | None) -> str | None:
+    reason = body.get("statusReason", default)
+    if reason is not None and (not isinstance(reason, str) or len(reason) > MAX_STATUS_REASON):
+        raise _wrong("statusReason", reason, f"a text of at most {MAX_STATUS_REASON} characters")
+    return reason
+
+
+def _edge(body: Mapping[str, Any], default: bool) -> bool:
+    edge = _object(body.get("capabilities"), "capabilities").get("iotEdge")
+    if edge is None:
+        return default
+    if not isinstance(edge, bool):
+        raise _wrong("capabilities.iotEdge", edge, "true or false")
+    return edge
+
+
+def _scope(body: Mapping[str, Any], default: str) -> str:
+    scope = body.get("deviceScope")
+    if scope is None:
+        return default
+    if not isinstance(scope, str) or len(scope) > MAX_DEVICE_SCOPE:
+        raise _wrong("deviceScope", scope, f"a text of at most {MAX_DEVICE_SCOPE} characters")
+    return scope
+
+
+def _authentication(given: object, current: Mapping[str, Any] | None) -> Document:
+    if given is None and current is not None:
+        return dict(current)
+    body = _object(given, "authentication")
+    thumbprints = _object(body.get("x509Thumbprint"), "authentication.x509Thumbprint")
+    keys = _object(body.get("symmetricKey"), "authentication.symmetricKey")
+    kind = body.get("type")
+    if kind is None:
+        kind = SELF_SIGNED if any(thumbprints.get(name) for name in _THUMBPRINT_NAMES) else SAS
+    names = {name.lower(): name for name in AUTHENTICATION_TYPES}
+    if not isinstance(kind, str) or kind.lower() not in names:
+        raise _wrong("authentication.type", kind, " or ".join(repr(name) for name in AUTHENTICATION_TYPES))
+    kind = names[kind.lower()]
+    kept = current["symmetricKey"] if current is not None and current["type"] == SAS else {}
+    return {
+        "symmetricKey": {name: _key(keys, name, kept.get(name)) if kind == SAS else None for name in _KEY_NAMES},
+        "x509Thumbprint": _thumbprints(thumbprints) if kind == SELF_SIGNED else dict.fromkeys(_THUMBPRINT_NAMES),
+        "type": kind,
+    }
+
+
+def _key(keys: Mapping[str, Any], name: str, kept: str | None) -> str:
+    key = keys.get(name)
+    if key is None:
+        return kept or new_key()
+    if key == "":
+        return new_key()
+    size = -1
+    if isinstance(key, str):
+        with suppress(ValueError):  # which binascii.Error is one of
+            size = len(base64.b64decode(key, validate=True))
+    if not MIN_KEY_SIZE <= size <= MAX_KEY_SIZE:
+        # the value is a secret, so it is not repeated
+        found = "not base64" if size < 0 else f"{size} bytes"
+        raise ServiceError(
+            Hub.ARGUMENT_INVALID,
+            f"authentication.symmetricKey.{name} must be the base64 of {MIN_KEY_SIZE} to {MAX_KEY_SIZE} bytes; "
+            f"it is {found}. Leave it out to have one made.",
+        )
+    return str(key)
+
+
+def _thumbprints(given: Mapping[str, Any]) -> Document:
+    thumbprints: Document = {}
+    for name in _THUMBPRINT_NAMES:
+        value = given.get(name) or None
+        if value is not None:
+            if not isinstance(value, str) or not _THUMBPRINT.fullmatch(value.upper()):
+                raise _wrong(
+                    f"authentication.x509Thumbprint.{name}", value, "40 (SHA-1) or 64 (SHA-256) hexadecimal digits"
+                )
+            value = value.upper()
+        thumbprints[name] = value
+    if not any(thumbprints.values()):
+        raise ServiceError(
+            Hub.ARGUMENT_INVALID,
+            "authentication.x509Thumbprint needs a primaryThumbprint or a secondaryThumbprint for type selfSigned.",
+        )
+    return thumbprints

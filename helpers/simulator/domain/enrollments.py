@@ -1,0 +1,293 @@
+"""Enrollments: which devices may register, individually or as a group, and what becomes of them.
+
+Source: recorded answers of the service (2023-05-19) for shapes and statuses; where a rule is inferred it says so.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..clock import Clock, azure_timestamp
+from ..errors import Dps, ServiceError
+from . import etags, identifiers
+from .enrollment_fields import FIELDS, GROUP, INDIVIDUAL, SYMMETRIC_KEY, EnrollmentKind, Situation, read_fields
+from .paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
+from .ports import Document, Storage, StoredDocument
+
+_QUERY = re.compile(r"\s*SELECT\s+\*(?:\s+FROM\s+(?P<source>\w+))?\s*;?\s*", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReprovisionPolicy:
+    """What happens when a device registers again.
+
+    Attributes:
+        update_hub_assignment: whether the hub is chosen anew.
+        migrate_device_data: whether the twin moves along; else the device begins again with its initial twin.
+    """
+
+    update_hub_assignment: bool = True
+    migrate_device_data: bool = True
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Enrollment:
+    """One stored enrollment.
+
+    Attributes:
+        kind: individual enrollment or group.
+        document: all fields, keys included, in the names of the API.
+    """
+
+    kind: EnrollmentKind
+    document: Document
+
+    @property
+    def identifier(self) -> str:
+        """The registration ID or group name, as it was written."""
+        return str(self.document[self.kind.id_field])
+
+    @property
+    def key(self) -> str:
+        """The identifier without regard to case."""
+        return identifiers.lookup_key(self.identifier)
+
+    @property
+    def keys(self) -> tuple[str, str]:
+        """Primary and secondary symmetric key, base64."""
+        keys = self.document["attestation"][SYMMETRIC_KEY]
+        return keys["primaryKey"], keys["secondaryKey"]
+
+    @property
+    def is_disabled(self) -> bool:
+        """Whether devices are kept from being assigned."""
+        return bool(self.document["provisioningStatus"] == "disabled")
+
+    @property
+    def device_id(self) -> str | None:
+        """The device ID that the enrollment prescribes."""
+        return self.document.get("deviceId")
+
+    @property
+    def is_iot_edge(self) -> bool:
+        """Whether the device becomes an IoT Edge device."""
+        return bool(self.document.get("capabilities", {}).get("iotEdge", False))
+
+    @property
+    def initial_twin(self) -> Mapping[str, Any] | None:
+        """The twin of a new device."""
+        return self.document.get("initialTwin")
+
+    @property
+    def allocation_policy(self) -> str | None:
+        """How a hub is chosen; ``None`` leaves it to the service."""
+        return self.document.get("allocationPolicy")
+
+    @property
+    def hub_hosts(self) -> tuple[str, ...]:
+        """The hubs among which to choose, empty for all."""
+        single = self.document.get("iotHubHostName")
+        return (single,) if single else tuple(self.document.get("iotHubs", ()))
+
+    @property
+    def reprovision_policy(self) -> ReprovisionPolicy:
+        """What happens when a device registers again."""
+        policy = self.document.get("reprovisionPolicy")
+        return (
+            ReprovisionPolicy(policy["updateHubAssignment"], policy["migrateDeviceData"])
+            if policy
+            else ReprovisionPolicy()
+        )
+
+    def to_json(self, *, with_keys: bool = False, registration_state: Mapping[str, Any] | None = None) -> Document:
+        """The enrollment as answers show it.
+
+        Arguments:
+            with_keys: PUT answers contain the keys, GET and query answers do not (recorded).
+            registration_state: GET answers of individual enrollments contain it (recorded).
+        """
+        shown = dict(self.document)
+        if not with_keys:
+            shown["attestation"] = {"type": shown["attestation"]["type"]}
+        if registration_state is not None:
+            shown["registrationState"] = dict(registration_state)
+        return {name: shown[name] for name in FIELDS if name in shown}
+
+    def attestation_mechanism(self) -> Document:
+        """Type and keys, the answer of ``attestationmechanism``."""
+        return dict(self.document["attestation"])
+
+    def __repr__(self) -> str:
+        return f"Enrollment({self.kind.name}, {self.identifier!r})"
+
+
+class EnrollmentBook:
+    """All enrollments of one kind.
+
+    Arguments:
+        kind: individual enrollments or groups.
+        storage: where they are kept.
+        clock: gives the times of creation and change.
+        linked_hub_hosts: tells the host names of the hubs that are linked now.
+    """
+
+    def __init__(
+        self, kind: EnrollmentKind, *, storage: Storage, clock: Clock, linked_hub_hosts: Callable[[], Sequence[str]]
+    ) -> None:
+        self.kind = kind
+        self._storage = storage
+        self._documents = storage.collection(kind.collection)
+        self._clock = clock
+        self._linked_hub_hosts = linked_hub_hosts
+        self._deletion_listeners: list[Callable[[Enrollment], None]] = []
+
+    def when_deleted(self, listener: Callable[[Enrollment], None]) -> None:
+        """Call the listener, in the same transaction, for every enrollment that is deleted."""
+        self._deletion_listeners.append(listener)
+
+    def find(self, identifier: str) -> Enrollment | None:
+        """The enrollment, or ``None``."""
+        document = self._documents.get(identifiers.lookup_key(identifier))
+        return None if document is None else Enrollment(self.kind, document)
+
+    def get(self, identifier: str) -> Enrollment:
+        """The enrollment.
+
+        Raises:
+            ServiceError: there is none.
+        """
+        enrollment = self.find(identifier)
+        if enrollment is None:
+            raise ServiceError(self.kind.not_found, reason=f"no {self.kind.label} {identifier!r:.160}")
+        return enrollment
+
+    def put(self, identifier: str, body: object, if_match: str | None = None) -> Enrollment:
+        """Create an enrollment (without a precondition) or replace one (with ``If-Match``).
+
+        An update that gives no keys keeps them. Creating what exists is a conflict
+        (source: azure-sdk-for-python issue 35187); replacing what does not exist is "not found" (inferred).
+
+        Raises:
+            ServiceError: conflict, not found, stale tag, or a wrong field.
+        """
+        identifiers.registration_id(identifier, field=self.kind.id_field)
+        with self._storage.transaction():
+            stored = self.find(identifier)
+            if stored is None and if_match is not None:
+                raise ServiceError(
+                    self.kind.not_found, reason=f"If-Match asks for an update, but there is no {identifier!r}"
+                )
+            if stored is not None and if_match is None:
+                raise ServiceError(
+                    self.kind.exists, reason=f"an update of {identifier!r} needs If-Match with its etag or *"
+                )
+            if stored is not None:
+                etags.check(if_match, stored.document["etag"])
+            situation = Situation(
+                self.kind, tuple(self._linked_hub_hosts()), None if stored is None else stored.document
+            )
+            document = read_fields(body, identifier, situation)
+            now = self._clock.now()
+            document["etag"] = etags.new_etag(now)
+            document["createdDateTimeUtc"] = (
+                azure_timestamp(now) if stored is None else stored.document["createdDateTimeUtc"]
+            )
+            document["lastUpdatedDateTimeUtc"] = azure_timestamp(now)
+            enrollment = Enrollment(self.kind, document)
+            self._documents.put(enrollment.key, document)
+        return enrollment
+
+    def delete(self, identifier: str, if_match: str | None = None) -> None:
+        """Remove the enrollment; its registrations go with it, the devices stay in their hubs.
+
+        Without a precondition it is removed whatever its tag (recorded).
+        Source: Microsoft documentation, iot-dps how-to-unprovision-devices (deleting does not touch the hub);
+        that registration records go at once is inferred.
+
+        Raises:
+            ServiceError: there is none, or the tag is stale.
+        """
+        with self._storage.transaction():
+            enrollment = self.get(identifier)
+            etags.check(if_match, enrollment.document["etag"])
+            self._documents.delete(enrollment.key)
+            for listener in self._deletion_listeners:
+                listener(enrollment)
+
+    def query(self, query: object, *, size: int = DEFAULT_PAGE_SIZE, continuation: str | None = None) -> Page:
+        """A page of enrollments, in order of creation; :meth:`shown` makes JSON of them.
+
+        Arguments:
+            query: ``SELECT *``, optionally with ``FROM enrollments`` (or ``enrollmentGroups``).
+            size: at most so many.
+            continuation: token of the page before.
+
+        Raises:
+            ServiceError: the query or the token is wrong.
+        """
+        self._check_query(query)
+        return read_page(self._documents, scope=self.kind.collection, size=size, continuation=continuation)
+
+    def shown(self, document: StoredDocument) -> Document:
+        """A document of a query's page as answers show it."""
+        return Enrollment(self.kind, document.body).to_json()
+
+    def all(self) -> Iterator[Enrollment]:
+        """Every enrollment, in order of creation."""
+        after, more = 0, True
+        while more:
+            page = self._documents.page(after=after, limit=MAX_PAGE_SIZE)
+            for stored in page:
+                after = stored.sequence
+                yield Enrollment(self.kind, stored.body)
+            more = len(page) == MAX_PAGE_SIZE
+
+    def count(self) -> int:
+        """How many there are."""
+        return self._documents.count()
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._documents.clear()
+
+    def _check_query(self, query: object) -> None:
+        if not isinstance(query, str):
+            raise ServiceError(Dps.INVALID_BODY, f"query is {query!r:.160}; it must be a text such as 'SELECT *'.")
+        match = _QUERY.fullmatch(query)
+        if match is None and query.split()[:1] and query.split()[0].upper() == "SELECT":
+            raise ServiceError(
+                Dps.NOT_SUPPORTED, f"The query {query!r:.160} is not supported by this simulator; use 'SELECT *'."
+            )
+        if match is None or (match["source"] or self.kind.query_name).lower() != self.kind.query_name.lower():
+            raise ServiceError(
+                Dps.INVALID_BODY,
+                f"The query is {query!r:.160}; it must be 'SELECT *', or name {self.kind.query_name} after FROM.",
+            )
+
+
+class Enrollments:
+    """Individual enrollments and enrollment groups.
+
+    Arguments:
+        storage: where they are kept.
+        clock: gives the times of creation and change.
+        linked_hub_hosts: tells the host names of the hubs that are linked now.
+    """
+
+    def __init__(self, storage: Storage, clock: Clock, linked_hub_hosts: Callable[[], Sequence[str]]) -> None:
+        self.individuals, self.groups = (
+            EnrollmentBook(kind, storage=storage, clock=clock, linked_hub_hosts=linked_hub_hosts)
+            for kind in (INDIVIDUAL, GROUP)
+        )
+
+    def of(self, kind: EnrollmentKind) -> EnrollmentBook:
+        """The enrollments of a kind."""
+        return self.groups if kind is GROUP else self.individuals
+
+    def clear(self) -> None:
+        """Forget all of them, without telling anybody."""
+        self.individuals.clear()
+        self.groups.clear()

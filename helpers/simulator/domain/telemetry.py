@@ -1,0 +1,115 @@
+"""Device-to-cloud messages: their property bag, and a bounded buffer of the latest ones."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from urllib.parse import unquote
+
+#: Messages and bytes that a hub keeps; older messages make room.
+MAX_MESSAGES = 1_000
+MAX_BYTES = 16 * 1024 * 1024
+#: Bytes of one message, body and properties together.
+MAX_MESSAGE_SIZE = 262_144
+
+#: Wire names of system properties, and what the hub calls them.
+SYSTEM_PROPERTIES = {
+    "$.mid": "message-id",
+    "$.cid": "correlation-id",
+    "$.uid": "user-id",
+    "$.ct": "content-type",
+    "$.ce": "content-encoding",
+    "$.exp": "absolute-expiry-time",
+    "$.ifid": "interface-id",
+    "$.on": "output-name",
+    "$.to": "to",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryMessage:
+    """One message from a device.
+
+    Attributes:
+        sequence: grows by one per message of a hub.
+        device_id: who sent it.
+        enqueued: when it arrived.
+        body: as sent.
+        system: system properties by the hub's name.
+        properties: application properties; the value is ``None`` for a key without ``=``.
+    """
+
+    sequence: int
+    device_id: str
+    enqueued: datetime
+    body: bytes
+    system: Mapping[str, str | None] = field(default_factory=dict)
+    properties: Mapping[str, str | None] = field(default_factory=dict)
+
+
+class TelemetryBuffer:
+    """The latest messages of one hub."""
+
+    def __init__(self, *, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES) -> None:
+        self._messages: deque[TelemetryMessage] = deque()
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    def __iter__(self) -> Iterator[TelemetryMessage]:
+        """Oldest first."""
+        return iter(list(self._messages))
+
+    def append(
+        self,
+        device_id: str,
+        body: bytes,
+        *,
+        enqueued: datetime,
+        system: Mapping[str, str | None],
+        properties: Mapping[str, str | None],
+    ) -> TelemetryMessage:
+        """Keep a message; the oldest ones make room."""
+        self._last += 1
+        message = TelemetryMessage(self._last, device_id, enqueued, body, system, properties)
+        self._messages.append(message)
+        self._bytes += _size(message)
+        while len(self._messages) > self._max_messages or (self._bytes > self._max_bytes and len(self._messages) > 1):
+            self._bytes -= _size(self._messages.popleft())
+        return message
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self._messages.clear()
+        self._bytes = 0
+
+
+def _size(message: TelemetryMessage) -> int:
+    texts = (*message.system.items(), *message.properties.items())
+    return len(message.body) + sum(len(name) + len(value or "") for name, value in texts)
+
+
+def parse_properties(bag: str) -> tuple[dict[str, str | None], dict[str, str | None]]:
+    """Split the property bag of a topic into system and application properties.
+
+    ``+`` means itself: the SDKs encode a space as ``%20``.
+    """
+    system: dict[str, str | None] = {}
+    properties: dict[str, str | None] = {}
+    for part in bag.split("&"):
+        if not part:
+            continue
+        key, equals, value = part.partition("=")
+        name = unquote(key)
+        decoded = unquote(value) if equals else None
+        if name in SYSTEM_PROPERTIES:
+            system[SYSTEM_PROPERTIES[name]] = decoded
+        else:
+            properties[name] = decoded
+    return system, properties

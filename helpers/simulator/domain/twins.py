@@ -1,0 +1,354 @@
+"""Device twins: tags, desired and reported properties, each with its rules.
+
+A twin is kept as a JSON object::
+
+    {"version": 2, "writes": 1, "tags": {…},
+     "desired": {"values": {…}, "metadata": {…}, "version": 1},
+     "reported": {"values": {…}, "metadata": {…}, "version": 1}}
+
+Every function is pure: it takes a twin and returns a new one.
+
+Source: Microsoft documentation, iot-hub-devguide-device-twins.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..clock import azure_timestamp
+from ..errors import Hub, ServiceError
+from .devices import Liveliness, render_identity
+from .ports import Document
+
+MAX_TAGS_SIZE = 8 * 1024
+MAX_PROPERTIES_SIZE = 32 * 1024
+MAX_DEPTH = 10
+MAX_KEY_SIZE = 1024
+MAX_STRING_SIZE = 4096
+MAX_INTEGER = 4_503_599_627_370_496
+
+#: Sections of a twin and how many bytes each may take.
+SECTION_LIMITS = {"tags": MAX_TAGS_SIZE, "desired": MAX_PROPERTIES_SIZE, "reported": MAX_PROPERTIES_SIZE}
+
+_FORBIDDEN_IN_KEYS = re.compile(r"[\x00-\x1f\x7f-\x9f.$ ]")
+_SERVICE_KEYS = ("$metadata", "$version")
+
+
+@dataclass(frozen=True, slots=True)
+class TwinChange:
+    """The outcome of a write.
+
+    Attributes:
+        twin: the new twin.
+        desired_patch: what a connected device is told, ``None`` when desired properties were not written.
+    """
+
+    twin: Document
+    desired_patch: Document | None = None
+
+
+def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Document:
+    """The twin of a new device.
+
+    Arguments:
+        now: the present time.
+        initial: ``{"tags": {…}, "properties": {"desired": {…}}}``, either part may be missing.
+
+    Raises:
+        ServiceError: the initial content breaks a rule.
+    """
+    tags, desired = _parts(initial or {})
+    stamp = azure_timestamp(now)
+    return {
+        "version": 2,
+        "writes": 1,
+        "tags": _checked("tags", merge({}, tags)),
+        "desired": _new_section("desired", desired, stamp),
+        "reported": _new_section("reported", {}, stamp),
+    }
+
+
+def patch_twin(twin: Mapping[str, Any], body: object, now: datetime) -> TwinChange:
+    """Merge a partial twin into tags and desired properties; ``null`` removes.
+
+    Raises:
+        ServiceError: the body or the outcome breaks a rule.
+    """
+    tags, desired = _parts(body)
+    if tags is _MISSING and desired is _MISSING:
+        return TwinChange(dict(twin))
+    changed = _counted(twin)
+    if tags is not _MISSING:
+        changed["tags"] = _checked("tags", merge(twin["tags"], tags))
+    if desired is _MISSING:
+        return TwinChange(changed)
+    told = desired if desired is not None else dict.fromkeys(twin["desired"]["values"])
+    changed["desired"] = _patched_section("desired", twin["desired"], told, now)
+    return TwinChange(changed, {**told, "$version": changed["desired"]["version"]})
+
+
+def replace_twin(twin: Mapping[str, Any], body: object, now: datetime) -> TwinChange:
+    """Replace tags and desired properties as a whole; a missing part becomes empty.
+
+    Raises:
+        ServiceError: the body breaks a rule.
+    """
+    tags, desired = _parts(body)
+    stamp = azure_timestamp(now)
+    changed = _counted(twin)
+    changed["tags"] = _checked("tags", merge({}, tags))
+    section = _new_section("desired", desired, stamp)
+    section["version"] = twin["desired"]["version"] + 1
+    _number(section["metadata"], section["version"])
+    changed["desired"] = section
+    # MQTT knows only patches, so the device is told the whole document, and null for what is gone
+    told = difference(twin["desired"]["values"], section["values"])
+    return TwinChange(changed, {**told, "$version": section["version"]})
+
+
+def report(twin: Mapping[str, Any], body: object, now: datetime) -> Document:
+    """Merge a device's patch into the reported properties; ``null`` removes.
+
+    Raises:
+        ServiceError: the patch or the outcome breaks a rule.
+    """
+    if not isinstance(body, Mapping):
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"Reported properties must be a JSON object, not {body!r:.100}.")
+    check_structure("reported", body)
+    changed = dict(twin)
+    changed["reported"] = _patched_section("reported", twin["reported"], body, now)
+    changed["version"] = twin["version"] + 1
+    return changed
+
+
+def reset_twin(twin: Mapping[str, Any], initial: Mapping[str, Any], now: datetime) -> TwinChange:
+    """Back to an initial twin, as reprovisioning does. Reported properties stay."""
+    return replace_twin(twin, initial, now)
+
+
+def portable_twin(twin: Mapping[str, Any]) -> Document:
+    """The content without versions and metadata: an initial twin plus what was reported."""
+    return {
+        "tags": twin["tags"],
+        "properties": {"desired": twin["desired"]["values"], "reported": twin["reported"]["values"]},
+    }
+
+
+def twin_etag(twin: Mapping[str, Any]) -> str:
+    """Changes with tags and desired properties: a big-endian counter in base64."""
+    return base64.b64encode(int(twin["writes"]).to_bytes(8, "big")).decode("ascii")
+
+
+def render_twin(identity: Mapping[str, Any], twin: Mapping[str, Any], liveliness: Liveliness) -> Document:
+    """The twin as the service side sees it."""
+    device = render_identity(identity, liveliness)
+    rendered = {
+        "deviceId": device["deviceId"],
+        "etag": twin_etag(twin),
+        "deviceEtag": device["etag"],
+        "status": device["status"],
+        "statusReason": device["statusReason"],
+        "statusUpdateTime": device["statusUpdatedTime"],
+        "connectionState": device["connectionState"],
+        "lastActivityTime": device["lastActivityTime"],
+        "cloudToDeviceMessageCount": device["cloudToDeviceMessageCount"],
+        "authenticationType": device["authentication"]["type"],
+        "x509Thumbprint": device["authentication"]["x509Thumbprint"],
+        "version": twin["version"],
+        "tags": twin["tags"],
+        "properties": {
+            name: {
+                **twin[name]["values"],
+                "$metadata": twin[name]["metadata"],
+                "$version": twin[name]["version"],
+            }
+            for name in ("desired", "reported")
+        },
+        "capabilities": device["capabilities"],
+    }
+    if "deviceScope" in device:
+        rendered["deviceScope"] = device["deviceScope"]
+    rendered["parentScopes"] = device["parentScopes"]
+    return rendered
+
+
+def device_view(twin: Mapping[str, Any]) -> Document:
+    """The twin as the device sees it: no tags and no metadata, but versions, without which the SDK fails."""
+    return {name: {**twin[name]["values"], "$version": twin[name]["version"]} for name in ("desired", "reported")}
+
+
+def merge(target: object, patch: object) -> Any:
+    """JSON merge patch (RFC 7396). Neither argument is changed."""
+    if not isinstance(patch, Mapping):
+        return patch
+    merged = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        else:
+            merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> Document:
+    """A patch that holds all of ``new`` and, as ``null``, what only ``old`` has."""
+    told: Document = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        if isinstance(value, Mapping) and isinstance(before, Mapping):
+            told[key] = difference(before, value)
+        else:
+            told[key] = value
+    return told
+
+
+_MISSING: Any = object()
+
+
+def _parts(body: object) -> tuple[Any, Any]:
+    """Tags and desired properties of a partial twin; ``_MISSING`` for a part that is not there.
+
+    What only the service writes (reported properties as seen from here, ``$metadata``, ``$version``, the fields of
+    the identity) is ignored, because clients send back what they have read.
+    """
+    if not isinstance(body, Mapping):
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"A twin must be a JSON object, not {body!r:.100}.")
+    properties = body.get("properties")
+    if properties is None:
+        properties = {}
+    elif not isinstance(properties, Mapping):
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties must be a JSON object, not {properties!r:.100}.")
+    tags, desired = body.get("tags", _MISSING), properties.get("desired", _MISSING)
+    for name, part in (("tags", tags), ("properties.desired", desired)):
+        if part is not _MISSING and part is not None and not isinstance(part, Mapping):
+            raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} must be a JSON object, not {part!r:.100}.")
+    if isinstance(desired, Mapping):
+        desired = {key: value for key, value in desired.items() if key not in _SERVICE_KEYS}
+    for name, part in (("tags", tags), ("desired", desired)):
+        check_structure(name, part)  # before anything recurses into it
+    return tags, desired
+
+
+def _counted(twin: Mapping[str, Any]) -> Document:
+    return {**twin, "version": twin["version"] + 1, "writes": twin["writes"] + 1}
+
+
+def _new_section(name: str, values: Any, stamp: str) -> Document:
+    values = _checked(name, merge({}, values))
+    metadata = _metadata(values, stamp)
+    section = {"values": values, "metadata": metadata, "version": 1}
+    if name == "desired":
+        _number(metadata, 1)
+    return section
+
+
+def _patched_section(name: str, section: Mapping[str, Any], patch: Mapping[str, Any], now: datetime) -> Document:
+    values = _checked(name, merge(section["values"], patch))
+    version = section["version"] + 1
+    marks = {"$lastUpdated": azure_timestamp(now)}
+    if name == "desired":
+        marks["$lastUpdatedVersion"] = version
+    return {
+        "values": values,
+        "metadata": _patched_metadata(section["metadata"], values, patch, marks),
+        "version": version,
+    }
+
+
+def _metadata(values: object, stamp: str) -> Document:
+    """One node per property, each with the time of its last change; an array counts as one value."""
+    node: Document = {"$lastUpdated": stamp}
+    if isinstance(values, Mapping):
+        node.update((key, _metadata(value, stamp)) for key, value in values.items())
+    return node
+
+
+def _number(metadata: Document, version: int) -> None:
+    """Write the version of the last change into every node."""
+    children = [value for value in metadata.values() if isinstance(value, dict)]
+    metadata["$lastUpdatedVersion"] = version
+    for child in children:
+        _number(child, version)
+
+
+def _patched_metadata(old: Mapping[str, Any], values: object, patch: object, marks: Document) -> Document:
+    node = {key: value for key, value in old.items() if key.startswith("$")} | marks
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            if isinstance(patch, Mapping) and key in patch:
+                node[key] = _patched_metadata(old.get(key, {}), value, patch[key], marks)
+            else:
+                node[key] = old[key]
+    return node
+
+
+def _checked(section: str, value: Any) -> Document:
+    """Enforce the rules on a merged section; ``None`` and a missing part become an empty object."""
+    if value is None or value is _MISSING:
+        return {}
+    size = _size(value)
+    limit = SECTION_LIMITS[section]
+    if size > limit:
+        raise ServiceError(
+            Hub.ARGUMENT_INVALID, f"{section} would take {size} bytes; at most {limit} are allowed in a twin."
+        )
+    return dict(value)
+
+
+def check_structure(section: str, value: object, depth: int = 0) -> None:
+    """Enforce the rules for keys, values and depth.
+
+    Raises:
+        ServiceError: names the place and the rule.
+    """
+    if isinstance(value, (Mapping, list)):
+        if depth > MAX_DEPTH:
+            raise _broken(section, f"it is nested deeper than {MAX_DEPTH} levels")
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            if isinstance(key, str):
+                _check_key(section, key)
+            check_structure(f"{section}.{key}"[:300], item, depth + 1)
+    elif isinstance(value, str):
+        size = len(value.encode("utf-8", "surrogatepass"))
+        if size > MAX_STRING_SIZE:
+            raise _broken(section, f"the text takes {size} bytes; at most {MAX_STRING_SIZE} are allowed")
+    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise _broken(section, f"the number {value!s:.40} is outside -{MAX_INTEGER} to {MAX_INTEGER}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise _broken(section, f"{value} is not a JSON number")
+
+
+def _check_key(section: str, key: str) -> None:
+    size = len(key.encode("utf-8", "surrogatepass"))
+    if not 0 < size <= MAX_KEY_SIZE:
+        raise _broken(section, f"the key {key!r:.60} takes {size} bytes; 1 to {MAX_KEY_SIZE} are allowed")
+    forbidden = _FORBIDDEN_IN_KEYS.search(key)
+    if forbidden:
+        raise _broken(
+            section,
+            f"the key {key!r:.60} contains {forbidden[0]!r}; '.', '$', space and control characters are not allowed",
+        )
+
+
+def _broken(place: str, rule: str) -> ServiceError:
+    return ServiceError(Hub.ARGUMENT_INVALID, f"{place} is not possible in a twin: {rule}.")
+
+
+def _size(value: object) -> int:
+    """Bytes as the documentation counts them: keys and texts in UTF-8, numbers 8, booleans 4, ``null`` 0."""
+    if isinstance(value, Mapping):
+        return sum(len(key.encode("utf-8", "surrogatepass")) + _size(item) for key, item in value.items())
+    if isinstance(value, list):
+        return sum(_size(item) for item in value)
+    if isinstance(value, str):
+        return len(value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, bool):
+        return 4
+    return 8 if isinstance(value, (int, float)) else 0

@@ -1,0 +1,1 @@
+"""Translation between a protocol and the domain. One operation is written once and serves every protocol."""

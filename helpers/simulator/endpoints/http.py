@@ -1,0 +1,300 @@
+"""HTTP requests as the endpoints see them, and the pipeline that every request passes in the same order.
+
+Order (fixed): find the route → check the api-version → authenticate → parse the body → run the operation in one
+transaction → answer. An error at any step becomes an answer in one place, and request and answer are traced.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote
+
+from ..clock import Clock
+from ..errors import ErrorKind, ServiceError, ascii_json
+from ..trace import Trace
+from .json_body import load_json
+
+_LOGGER = logging.getLogger(__name__)
+
+JSON_CONTENT_TYPE = "application/json; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection, as far as the transport knows.
+
+    Attributes:
+        host: the name the client wanted to reach (CONNECT target, else TLS server name, else empty), lower case.
+        transport: ``mqtt``, ``websocket`` or ``https``.
+        certificates: DER certificates that the client presented in the TLS handshake, device certificate first.
+    """
+
+    host: str = ""
+    transport: str = "https"
+    certificates: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request.
+
+    Attributes:
+        method: upper case.
+        path: as received, still percent-encoded, without the query.
+        query: query parameters, decoded; of a repeated one the first counts.
+        headers: names in lower case.
+        body: raw bytes.
+        peer: the connection it came over; ``peer.host`` falls back to the ``Host`` header without the port.
+    """
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    peer: Peer
+
+
+@dataclass(slots=True)
+class Response:
+    """One HTTP answer. ``body`` ``None`` means no body and no content type."""
+
+    status: int = 200
+    body: Any | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    def encoded(self) -> bytes:
+        """The body as ASCII JSON, empty without one."""
+        return b"" if self.body is None else ascii_json(self.body)
+
+
+@dataclass(slots=True)
+class Call:
+    """A request on its way through the pipeline, as an operation sees it.
+
+    Attributes:
+        request: the request.
+        parameters: decoded path segments by name, e.g. ``{"id": "thermostat-001"}``.
+        body: parsed JSON, ``None`` when the route takes none or it was empty.
+    """
+
+    request: Request
+    parameters: Mapping[str, str]
+    body: Any = None
+
+    def header(self, name: str) -> str | None:
+        """A header by its lower-case name."""
+        return self.request.headers.get(name)
+
+
+Operation = Callable[[Call], Response | Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of an endpoint's table.
+
+    Attributes:
+        method: HTTP method.
+        template: path such as ``/enrollments/{id}``; literal segments match without regard to case, a trailing slash
+            is ignored.
+        name: the operation's name in traces, e.g. ``create or update enrollment``.
+        operation: what runs.
+        right: the right that the caller's policy needs, empty for none.
+        takes_body: whether a JSON body is parsed.
+        device: the path parameter that names the device in traces.
+    """
+
+    method: str
+    template: str
+    name: str
+    operation: Operation
+    right: str = ""
+    takes_body: bool = False
+    device: str = "id"
+
+    def match(self, segments: Sequence[str]) -> dict[str, str] | None:
+        """Path parameters when the segments fit, else ``None``."""
+        own = self.template.strip("/").split("/")
+        if len(own) != len(segments):
+            return None
+        parameters: dict[str, str] = {}
+        for mine, given in zip(own, segments, strict=True):
+            if mine.startswith("{"):
+                if not given:
+                    return None
+                parameters[mine[1:-1]] = unquote(given)
+            elif mine.lower() != given.lower():
+                return None
+        return parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """The rows of the error table that one endpoint uses for what the pipeline itself finds."""
+
+    route_not_found: ErrorKind
+    method_not_allowed: ErrorKind
+    invalid_body: ErrorKind
+    missing_api_version: ErrorKind
+    api_version_not_supported: ErrorKind
+    unsupported_media_type: ErrorKind
+    internal: ErrorKind
+
+
+Transaction = Callable[[], Any]
+
+
+class HttpEndpoint:
+    """A table of routes behind the pipeline.
+
+    Arguments:
+        service: the endpoint's name in traces, e.g. ``enrollments``.
+        routes: the table; the first row that fits wins, so literal rows come before rows with parameters.
+        failures: rows of the error table for routing, media type and JSON errors.
+        render_error: makes the JSON body of an error (:func:`~..errors.dps_body` or :func:`~..errors.hub_body`).
+        authenticate: raises :class:`ServiceError` unless the request carries the right; ``None`` for open endpoints.
+        api_version: pattern of the versions that are understood; ``None`` asks for none.
+        transaction: a context manager factory around every operation that is not a coroutine.
+    """
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        routes: Sequence[Route],
+        failures: Failures,
+        render_error: Callable[[ServiceError, datetime], Mapping[str, Any]],
+        clock: Clock,
+        trace: Trace,
+        transaction: Transaction,
+        authenticate: Callable[[Request, str], None] | None = None,
+        api_version: re.Pattern[str] | None = None,
+        traced: bool = True,
+    ) -> None:
+        self._service = service
+        self._routes = routes
+        self._failures = failures
+        self._render_error = render_error
+        self._clock = clock
+        self._trace = trace
+        self._transaction = transaction
+        self._authenticate = authenticate
+        self._api_version = api_version
+        self._traced = traced
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request. Never raises: what goes wrong becomes an answer."""
+        name, device, arrived = f"{request.method} {request.path}", "", False
+        try:
+            route, parameters = self._find(request)
+            name, device = route.name, parameters.get(route.device, "")
+            self._check_api_version(request)
+            if self._authenticate is not None and route.right:
+                self._authenticate(request, route.right)
+            parsed = self._parse(request) if route.takes_body else None
+            self._record(request, "in", name, device, None, parsed)
+            arrived = True
+            call = Call(request, parameters, parsed)
+            response = await self._run(route, call)
+        except ServiceError as error:
+            if not arrived:
+                self._record(request, "in", name, device, None, None)
+            response = self._refuse(error)
+            self._record(request, "out", name, device, response.status, response.body, error.reason)
+            return response
+        except Exception:
+            _LOGGER.exception("%s %s failed", request.method, request.path)
+            response = self._refuse(ServiceError(self._failures.internal))
+            self._record(request, "out", name, device, response.status, response.body)
+            return response
+        self._record(request, "out", name, device, response.status, response.body)
+        return response
+
+    async def _run(self, route: Route, call: Call) -> Response:
+        with self._transaction():
+            result = route.operation(call)
+        return result if isinstance(result, Response) else await result
+
+    def _refuse(self, error: ServiceError) -> Response:
+        headers = {"x-ms-error-code": str(error.kind.code)}
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
+        return Response(error.kind.status, dict(self._render_error(error, self._clock.now())), headers)
+
+    def _find(self, request: Request) -> tuple[Route, dict[str, str]]:
+        segments = request.path.strip("/").split("/")
+        allowed: list[str] = []
+        for route in self._routes:
+            parameters = route.match(segments)
+            if parameters is None:
+                continue
+            if route.method == request.method:
+                return route, parameters
+            allowed.append(route.method)
+        if allowed:
+            raise ServiceError(
+                self._failures.method_not_allowed,
+                f"{request.method} is not allowed on {request.path}; allowed: {', '.join(sorted(set(allowed)))}.",
+            )
+        raise ServiceError(
+            self._failures.route_not_found,
+            f"{request.method} {request.path} is not supported by this simulator.",
+        )
+
+    def _check_api_version(self, request: Request) -> None:
+        if self._api_version is None:
+            return
+        version = request.query.get("api-version", "")
+        if not version:
+            raise ServiceError(self._failures.missing_api_version, "The query parameter api-version is missing.")
+        if not self._api_version.fullmatch(version):
+            raise ServiceError(
+                self._failures.api_version_not_supported,
+                f"api-version {version!r:.80} is not supported by this simulator.",
+            )
+
+    def _parse(self, request: Request) -> Any:
+        if not request.body.strip():
+            return None
+        content_type = request.headers.get("content-type", "application/json")
+        if "json" not in content_type.lower():
+            raise ServiceError(
+                self._failures.unsupported_media_type,
+                f"The content type is {content_type!r:.80}; it must be application/json.",
+            )
+        try:
+            return load_json(request.body)
+        except ValueError as error:
+            raise ServiceError(self._failures.invalid_body, f"The body is not valid JSON: {error}") from error
+
+    def _record(
+        self,
+        request: Request,
+        direction: str,
+        name: str,
+        device: str,
+        status: int | None,
+        body: Any,
+        reason: str = "",
+    ) -> None:
+        if not self._traced:
+            return
+        detail: dict[str, Any] = {} if body is None else {"body": body}
+        if reason:
+            detail["reason"] = reason
+        self._trace.record(
+            service=self._service,
+            host=request.peer.host,
+            device=device,
+            direction=direction,
+            protocol="https",
+            operation=name,
+            status=status,
+            detail=detail,
+        )

@@ -1,0 +1,144 @@
+"""Who may use a hub: shared access policies for services, device keys (or a policy) for devices.
+
+Source: Microsoft documentation, iot-hub-dev-guide-sas and iot-hub-devguide-security.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..clock import Clock
+from ..domain.devices import SAS
+from ..errors import Hub, ServiceError
+from ..protocols.sas import SasError, SharedAccessSignature, decode_key
+from .http import Request
+
+REGISTRY_READ = "RegistryRead"
+REGISTRY_WRITE = "RegistryWrite"
+SERVICE_CONNECT = "ServiceConnect"
+DEVICE_CONNECT = "DeviceConnect"
+
+ALL_RIGHTS = frozenset({REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, DEVICE_CONNECT})
+#: The policies that every hub is created with. A policy with another name gets all rights here.
+BUILT_IN_POLICIES: Mapping[str, frozenset[str]] = {
+    "iothubowner": ALL_RIGHTS,
+    "service": frozenset({SERVICE_CONNECT}),
+    "device": frozenset({DEVICE_CONNECT}),
+    "registryRead": frozenset({REGISTRY_READ}),
+    "registryReadWrite": frozenset({REGISTRY_READ, REGISTRY_WRITE}),
+}
+
+
+class HubAccess:
+    """Checks tokens for one hub. What is wrong goes into the error's ``reason``, which only the trace shows.
+
+    Arguments:
+        host: the hub's host name.
+        policy_name: the hub's shared access policy.
+        policy_key: its base64 key.
+        clock: tells whether a token has expired.
+
+    Raises:
+        SasError: the policy's key is not base64.
+    """
+
+    def __init__(self, *, host: str, policy_name: str, policy_key: str, clock: Clock) -> None:
+        self._host = host.lower()
+        self._policy_name = policy_name
+        self._policy_key = decode_key(policy_key)
+        self._rights = BUILT_IN_POLICIES.get(policy_name, ALL_RIGHTS)
+        self._clock = clock
+
+    def check_service(self, request: Request, right: str) -> None:
+        """Check the ``Authorization`` header of a service request.
+
+        Raises:
+            ServiceError: no token, a wrong one, an expired one, or one whose policy lacks the right.
+        """
+        header = request.headers.get("authorization")
+        if not header:
+            raise _refused("there is no Authorization header")
+        token = _parse(header)
+        path = (self._host, *(part for part in request.path.split("/") if part))
+        # the same hub may be addressed by another name, e.g. localhost with a port
+        audience = (_without_port(token.resource_parts()[0]), *token.resource_parts()[1:])
+        if audience[0] == request.peer.host.lower():
+            audience = (self._host, *audience[1:])
+        self._check_audience(audience, path)
+        self._check_policy(token, right)
+        self._check_expiry(token)
+
+    def check_device(self, password: str | None, identity: Mapping[str, Any]) -> int:
+        """Check the password with which a device connects; returns the Unix time at which its token expires.
+
+        Raises:
+            ServiceError: see :meth:`check_service`.
+        """
+        device_id, authentication = identity["deviceId"], identity["authentication"]
+        token = _parse(password) if password else None
+        if token is None or token.key_name is None:
+            if authentication["type"] != SAS:
+                raise _refused(
+                    f"the device {device_id!r} authenticates with a certificate ({authentication['type']}), "
+                    "which is not supported by this simulator"
+                )
+            if token is None:
+                raise _refused("the device sent no token (the MQTT password is empty)")
+        parts = token.resource_parts()
+        wanted = (self._host, "devices", device_id)
+        self._check_audience((_without_port(parts[0]), *parts[1:]), wanted)
+        if token.key_name is not None:
+            self._check_policy(token, DEVICE_CONNECT)
+        else:
+            if len(parts) != len(wanted):
+                raise _refused(f"the token is for {'/'.join(parts)!r:.300}; a device signs for {'/'.join(wanted)!r}")
+            keys = authentication["symmetricKey"]
+            signed = [token.is_signed_by(decode_key(keys[name])) for name in ("primaryKey", "secondaryKey")]
+            if not any(signed):
+                raise _refused(f"the token is signed with neither key of the device {device_id!r}")
+        self._check_expiry(token)
+        return token.expiry
+
+    def _check_audience(self, given: Sequence[str], wanted: Sequence[str]) -> None:
+        """What the token is for must contain what is asked for, segment by segment."""
+        if given[0] != self._host:
+            raise _refused(f"the token is for the host {given[0]!r:.260}, not for {self._host!r}")
+        # of a path only the device ID is case-sensitive
+        fits = len(given) <= len(wanted) and all(
+            mine == own or (place != 2 and mine.lower() == own.lower())
+            for place, (mine, own) in enumerate(zip(given, wanted, strict=False))
+        )
+        if not fits:
+            raise _refused(
+                f"the token is for {'/'.join(given)!r:.300}, which does not contain {'/'.join(wanted)!r:.300}"
+            )
+
+    def _check_policy(self, token: SharedAccessSignature, right: str) -> None:
+        if token.key_name != self._policy_name:
+            raise _refused(f"there is no shared access policy {token.key_name or ''!r:.100}")
+        if not token.is_signed_by(self._policy_key):
+            raise _refused(f"the token is not signed with the key of the policy {self._policy_name!r}")
+        if right not in self._rights:
+            raise _refused(f"the policy {self._policy_name!r} lacks the right {right}")
+
+    def _check_expiry(self, token: SharedAccessSignature) -> None:
+        late = self._clock.now().timestamp() - token.expiry
+        if late >= 0:
+            raise ServiceError(Hub.TOKEN_EXPIRED, reason=f"the token expired {late:.0f} s ago")
+
+
+def _parse(text: str) -> SharedAccessSignature:
+    try:
+        return SharedAccessSignature.parse(text)
+    except SasError as error:
+        raise _refused(f"the token is malformed: {error}") from error
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return (name if colon and port.isdigit() else host).lower()
+
+
+def _refused(reason: str) -> ServiceError:
+    return ServiceError(Hub.UNAUTHORIZED_ACCESS, reason=reason)

@@ -1,0 +1,169 @@
+"""The simulator's own management API. Azure has nothing like it, so nothing here pretends to be Azure's.
+
+All routes need ``Authorization: Bearer <token>``; the token stands in the endpoint file, which only its owner may read.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+from ..clock import Clock
+from ..errors import ErrorKind, Provenance, ServiceError, dps_body
+from ..trace import CAPACITY, Trace
+from .http import Call, Failures, HttpEndpoint, Request, Response, Route
+
+_ONLY_HERE = Provenance.SIMULATOR_ONLY
+UNAUTHORIZED = ErrorKind(
+    "ManagementUnauthorized", 401, 401900, "The management token is missing or wrong.", "-", _ONLY_HERE, "-"
+)
+INVALID = ErrorKind("ManagementInvalid", 400, 400901, "The request is invalid.", "-", _ONLY_HERE, "-")
+HUB_UNKNOWN = ErrorKind("ManagementHubUnknown", 404, 404901, "There is no such hub.", "-", _ONLY_HERE, "-")
+_ROUTE = ErrorKind("ManagementRoute", 404, 404900, "There is no such route.", "-", _ONLY_HERE, "-")
+_METHOD = ErrorKind("ManagementMethod", 405, 405900, "The method is not allowed here.", "-", _ONLY_HERE, "-")
+_MEDIA_TYPE = ErrorKind("ManagementMediaType", 415, 415900, "The content type must be JSON.", "-", _ONLY_HERE, "-")
+_INTERNAL = ErrorKind("ManagementInternal", 500, 500900, "The simulator failed; see its log.", "-", _ONLY_HERE, "-")
+
+
+class Controls(Protocol):
+    """What can be read from and done to a running simulator."""
+
+    def health(self) -> Mapping[str, Any]:
+        """Facts that tell that it runs, and which one it is."""
+
+    @property
+    def pace(self) -> str:
+        """``azure``, ``instant`` or ``polls=n``."""
+
+    def set_pace(self, pace: str) -> None:
+        """Change the pace. Raises ``ValueError`` with what was expected."""
+
+    def hub_hosts(self) -> list[str]:
+        """Host names of the linked hubs."""
+
+    def link_hub(self, host: str) -> None:
+        """Add a hub. Raises ``ValueError`` when the host name is not possible."""
+
+    def unlink_hub(self, host: str) -> bool:
+        """Remove a hub with its devices; tells whether there was one. Raises ``ValueError`` for the last one."""
+
+    def reset(self) -> None:
+        """Forget enrollments, registrations, devices and trace."""
+
+    def request_stop(self) -> None:
+        """Stop soon after the answer has been sent."""
+
+
+class ManagementEndpoint(HttpEndpoint):
+    """The routes below ``/simulator``.
+
+    Arguments:
+        controls: the running simulator.
+        token: what callers must show.
+        clock, trace: as for every endpoint; requests to this one are not traced.
+    """
+
+    def __init__(self, *, controls: Controls, token: str, clock: Clock, trace: Trace) -> None:
+        self._controls = controls
+        self._token = token
+        self._events = trace
+        super().__init__(
+            service="management",
+            routes=(
+                Route("GET", "/simulator/health", "health", self._health, right="all"),
+                Route("GET", "/simulator/pace", "read pace", self._read_pace, right="all"),
+                Route("PUT", "/simulator/pace", "set pace", self._set_pace, right="all", takes_body=True),
+                Route("GET", "/simulator/hubs", "list hubs", self._list_hubs, right="all"),
+                Route("PUT", "/simulator/hubs/{host}", "link hub", self._link_hub, right="all"),
+                Route("DELETE", "/simulator/hubs/{host}", "unlink hub", self._unlink_hub, right="all"),
+                Route("GET", "/simulator/trace", "read trace", self._read_trace, right="all"),
+                Route("DELETE", "/simulator/trace", "clear trace", self._clear_trace, right="all"),
+                Route("POST", "/simulator/reset", "reset", self._reset, right="all"),
+                Route("POST", "/simulator/stop", "stop", self._stop, right="all"),
+            ),
+            failures=Failures(
+                route_not_found=_ROUTE,
+                method_not_allowed=_METHOD,
+                invalid_body=INVALID,
+                missing_api_version=INVALID,
+                api_version_not_supported=INVALID,
+                unsupported_media_type=_MEDIA_TYPE,
+                internal=_INTERNAL,
+            ),
+            render_error=dps_body,
+            clock=clock,
+            trace=trace,
+            transaction=nullcontext,
+            authenticate=self._check_token,
+            traced=False,
+        )
+
+    def _check_token(self, request: Request, right: str) -> None:
+        given = request.headers.get("authorization", "")
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+            raise ServiceError(UNAUTHORIZED)
+
+    def _health(self, call: Call) -> Response:
+        return Response(body=dict(self._controls.health()))
+
+    def _read_pace(self, call: Call) -> Response:
+        return Response(body={"pace": self._controls.pace})
+
+    def _set_pace(self, call: Call) -> Response:
+        pace = call.body.get("pace") if isinstance(call.body, dict) else None
+        if not isinstance(pace, str):
+            raise ServiceError(
+                INVALID, 'The body must be {"pace": "azure"}, {"pace": "instant"} or {"pace": "polls=n"}.'
+            )
+        try:
+            self._controls.set_pace(pace)
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        return self._read_pace(call)
+
+    def _list_hubs(self, call: Call) -> Response:
+        return Response(body={"hubs": [{"host": host} for host in self._controls.hub_hosts()]})
+
+    def _link_hub(self, call: Call) -> Response:
+        try:
+            self._controls.link_hub(call.parameters["host"])
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        return self._list_hubs(call)
+
+    def _unlink_hub(self, call: Call) -> Response:
+        host = call.parameters["host"]
+        try:
+            found = self._controls.unlink_hub(host)
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        if not found:
+            raise ServiceError(HUB_UNKNOWN, f"There is no hub {host!r:.260}.")
+        return Response(204)
+
+    def _read_trace(self, call: Call) -> Response:
+        after = _whole_number(call, "after", 0)
+        limit = _whole_number(call, "limit", CAPACITY)
+        events = self._events.events(after, limit)
+        return Response(body={"events": [event.to_json() for event in events], "last": self._events.last_sequence})
+
+    def _clear_trace(self, call: Call) -> Response:
+        self._events.clear()
+        return Response(204)
+
+    def _reset(self, call: Call) -> Response:
+        self._controls.reset()
+        return Response(204)
+
+    def _stop(self, call: Call) -> Response:
+        self._controls.request_stop()
+        return Response(202, {"status": "stopping"})
+
+
+def _whole_number(call: Call, name: str, default: int) -> int:
+    text = call.request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise ServiceError(INVALID, f"{name} is {text!r:.80}; expected a whole number.")
+    return int(text)

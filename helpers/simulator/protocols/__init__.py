@@ -1,0 +1,1 @@
+"""Sans-io protocols: bytes in, events out. They know nothing of the domain."""

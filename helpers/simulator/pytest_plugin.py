@@ -1,0 +1,45 @@
+"""Fixtures for the tests of other projects: a simulator per session, empty at the start of every test.
+
+.. code-block:: python
+
+    def test_my_device(dps_simulator):
+        running = dps_simulator.running
+        ...  # running.provisioning_host, running.proxy_url, running.certificate_authority()
+
+Set other settings by overriding the session fixture ``dps_simulator_settings``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .simulator import Simulator
+
+
+@pytest.fixture(scope="session")
+def dps_simulator_settings() -> Settings:
+    """Settings of the simulator; override it to change them. The pace is ``instant``."""
+    return Settings(pace="instant")
+
+
+@pytest.fixture(scope="session")
+def _dps_simulator_of_session(dps_simulator_settings: Settings) -> Iterator[Simulator]:
+    # imported late, so that a test run which never asks for the fixture does not pay for it
+    from .simulator import Simulator  # noqa: PLC0415
+
+    with Simulator(dps_simulator_settings) as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def dps_simulator(_dps_simulator_of_session: Simulator, dps_simulator_settings: Settings) -> Simulator:
+    """A running simulator without enrollments, registrations and devices."""
+    _dps_simulator_of_session.reset()
+    _dps_simulator_of_session.pace = dps_simulator_settings.pace
+    return _dps_simulator_of_session

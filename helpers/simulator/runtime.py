@@ -1,0 +1,236 @@
+"""The life of a simulator on one event loop: state folder, store, services and open ports, in this order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from .clock import Clock, SystemClock
+from .domain.registration import Pace
+from .endpoints.http import Request, Response
+from .endpoints.management import ManagementEndpoint
+from .endpoints.mqtt import MqttApplication, MqttLink
+from .launcher import LOCK_NAME
+from .private_files import FolderError, FolderLock, private_folder
+from .protocols.mqtt import Connect
+from .running import FILE_NAME, RunningSimulator
+from .server.authority import AuthorityError, CertificateAuthority
+from .server.listeners import ListenError, Server
+from .services import LOOPBACK_NAMES, SimulatedServices
+from .settings import Settings
+from .store import Store
+from .trace import Trace
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class SimulatorError(Exception):
+    """The simulator cannot run. The text says why and what to do."""
+
+
+def version() -> str:
+    """Version of the installed project, ``0`` when it is not installed."""
+    try:
+        return metadata.version("azure-dps-notebooks")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+class SimulatorRuntime:
+    """A simulator with open ports. Made by :meth:`open`; lives on the event loop that made it.
+
+    Arguments:
+        settings: see :class:`~.settings.Settings`.
+        folder: where certificate authority and endpoint file lie.
+        store: where everything is kept.
+        clock: the time.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, store: Store, clock: Clock) -> None:
+        self.settings = settings
+        self.trace = Trace(clock)
+        self.stopping = asyncio.Event()
+        self.services = SimulatedServices(settings, store, clock, self.trace)
+        self._folder = folder
+        self._token = secrets.token_urlsafe(32)
+        self._management = ManagementEndpoint(controls=self, token=self._token, clock=clock, trace=self.trace)
+        self._certificate, self._key, self._trusted = self._certificates()
+        self._ports = store.collection("port")
+        self._server = self._new_server(settings.proxy_port, settings.tls_port)
+
+    @classmethod
+    async def open(cls, stack: AsyncExitStack, settings: Settings, clock: Clock | None = None) -> SimulatorRuntime:
+        """Open the state and the ports; leaving the stack closes everything again, in reverse.
+
+        Raises:
+            SimulatorError: the state folder is in use or not writable, or a port cannot be opened.
+            StoreError: the state file is damaged.
+        """
+        try:
+            folder = _temporary_folder(stack) if settings.state is None else _locked_folder(stack, settings.state)
+            store = Store(settings.state)
+            stack.callback(store.close)
+            runtime = cls(settings, folder, store, clock or SystemClock())
+            await runtime._listen(stack)
+        except (FolderError, ListenError, AuthorityError) as error:
+            raise SimulatorError(str(error)) from error
+        return runtime
+
+    async def run_until_stopped(self) -> None:
+        """Return when a stop was requested, or when nobody has called for as long as the settings say."""
+        idle = self.settings.idle_stop
+        while not self.stopping.is_set():
+            rest = self._server.last_activity + idle - time.monotonic()
+            if idle and rest <= 0 and not self._server.open_connections:
+                _LOGGER.info("nobody has called for %g seconds; stopping", idle)
+                return
+            try:
+                await asyncio.wait_for(self.stopping.wait(), timeout=max(rest, 0.5) if idle else None)
+            except (asyncio.TimeoutError, TimeoutError):
+                continue
+
+    @property
+    def running(self) -> RunningSimulator:
+        """How to reach it."""
+        return RunningSimulator(
+            process_id=os.getpid(),
+            version=version(),
+            id_scope=self.settings.id_scope,
+            provisioning_host=self.settings.provisioning_host,
+            service_host=self.settings.service_host,
+            service_connection_string=self.services.service_connection_string,
+            hubs=self.services.hub_endpoints(),
+            proxy_port=self._server.proxy_port,
+            tls_port=self._server.tls_port,
+            certificate_authority_file=self._trusted,
+            management_token=self._token,
+        )
+
+    def _certificates(self) -> tuple[Path, Path, Path]:
+        """Server certificate, its key, and what clients must trust."""
+        if self.settings.tls is not None:
+            return self.settings.tls.certificate, self.settings.tls.key, self.settings.tls.certificate
+        authority = CertificateAuthority(self._folder)
+        certificate, key = authority.issue_server_certificate(self.services.hosts())
+        return certificate, key, authority.certificate_file
+
+    def _new_server(self, proxy_port: int, tls_port: int) -> Server:
+        return Server(
+            self,
+            certificate_file=self._certificate,
+            key_file=self._key,
+            bind=self.settings.bind,
+            proxy_port=proxy_port,
+            tls_port=tls_port,
+            standard_ports=self.settings.standard_ports,
+        )
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        """Open the ports that were asked for, else the previous ones when they are free, else any."""
+        previous = self._ports.get("ports") or {"proxy": 0, "tls": 0}
+        wished = (self.settings.proxy_port, self.settings.tls_port)
+        remembered = (wished[0] or previous["proxy"], wished[1] or previous["tls"])
+        if remembered != wished:
+            candidate = self._new_server(*remembered)
+            try:
+                await candidate.start()
+                self._server = candidate
+            except ListenError:
+                _LOGGER.info("the previous ports are taken; using others")
+                await self._server.start()
+        else:
+            await self._server.start()
+        stack.push_async_callback(self._server.stop)
+        self._ports.put("ports", {"proxy": self._server.proxy_port, "tls": self._server.tls_port})
+        self._write_endpoint_file()
+        stack.callback((self._folder / FILE_NAME).unlink, missing_ok=True)
+
+    def _write_endpoint_file(self) -> None:
+        self.running.write(self._folder)
+
+    # --- Frontend: what the sockets ask -----------------------------------------------------------------------
+
+    def is_known_host(self, host: str) -> bool:
+        """Whether the CONNECT proxy leads to this host name."""
+        return self.services.is_known_host(host)
+
+    async def http(self, request: Request) -> Response:
+        """Requests to this machine by its own name are for the management API, all others for a service."""
+        if request.peer.host in LOOPBACK_NAMES:
+            return await self._management.handle(request)
+        return await self.services.http(request)
+
+    def mqtt(self, link: MqttLink, connect: Connect) -> MqttApplication | None:
+        """The device endpoint that the connection is for."""
+        return self.services.mqtt(link, connect)
+
+    def connection_refused(self, host: str, reason: str) -> None:
+        """Keep in the trace that somebody could not get in."""
+        self.services.connection_refused(host, reason)
+
+    # --- Controls: what the management API asks ----------------------------------------------------------------
+
+    def health(self) -> Mapping[str, Any]:
+        """Facts that tell which simulator this is."""
+        return {"status": "ready", "version": version(), "processId": os.getpid()}
+
+    @property
+    def pace(self) -> str:
+        """How assignments are answered."""
+        return str(self.services.provisioning.pace)
+
+    def set_pace(self, pace: str) -> None:
+        """Change the pace from the next registration on."""
+        self.services.provisioning.pace = Pace.parse(pace)
+
+    def hub_hosts(self) -> list[str]:
+        """Host names of the linked hubs."""
+        return [hub.host for hub in self.services.hub_endpoints()]
+
+    def link_hub(self, host: str) -> None:
+        """Add a hub."""
+        self.services.link_hub(host)
+        self._write_endpoint_file()
+
+    def unlink_hub(self, host: str) -> bool:
+        """Remove a hub that was linked while running."""
+        found = self.services.unlink_hub(host)
+        self._write_endpoint_file()
+        return found
+
+    def reset(self) -> None:
+        """Forget enrollments, registrations, devices and trace; hubs, keys and ports stay."""
+        self.services.clear()
+        self.trace.clear()
+
+    def request_stop(self) -> None:
+        """Stop after the answer to this very request had time to leave."""
+        asyncio.get_running_loop().call_later(0.05, self.stopping.set)
+
+
+def _temporary_folder(stack: AsyncExitStack) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="dps-simulator-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _locked_folder(stack: AsyncExitStack, path: Path) -> Path:
+    folder = private_folder(path)
+    lock = FolderLock(folder / LOCK_NAME)
+    if not lock.acquire():
+        raise SimulatorError(
+            f"Another simulator (process {lock.holder() or 'unknown'}) uses the state folder {folder}. "
+            "Use that one, stop it with `python -m helpers.simulator stop`, or choose another folder."
+        )
+    stack.callback(lock.release)
+    return folder

@@ -1,0 +1,1 @@
+"""Sockets, TLS and the event loop: the only place that has them."""

@@ -1,0 +1,314 @@
+"""HTTP/1.1 and WebSocket by aiohttp, translated to what the endpoints understand.
+
+Only the ways into and out of :class:`~..endpoints.http.Request` are here; no route is known but that of WebSockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+
+from aiohttp import WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from ..endpoints.http import JSON_CONTENT_TYPE, Peer, Request, Response
+from .frontend import Frontend
+from .mqtt_link import MqttConnection
+
+_LOGGER = logging.getLogger(__name__)
+
+#: Value of the ``Server`` header.
+SERVER_HEADER = "provisioning-simulator"
+#: Bytes of a request body.
+MAX_BODY = 524_288
+#: Seconds for a request body to arrive.
+BODY_TIMEOUT = 30.0
+#: Bytes of a WebSocket message.
+MAX_MESSAGE = 524_288
+#: Bytes that may wait for a WebSocket client that does not read. Above, the connection is dropped.
+MAX_UNSENT = 4 * 1_048_576
+#: Seconds that a connection may stay without a request.
+KEEP_ALIVE = 120.0
+#: Seconds during which the rest of a refused body is read and dropped, so that the client gets to see the answer.
+LINGER = 2.0
+#: Seconds for a client to answer the close of a WebSocket.
+CLOSE_TIMEOUT = 5.0
+#: Where the SDKs open MQTT over WebSocket.
+WEBSOCKET_PATHS = frozenset({"/$iothub/websocket", "/", "/mqtt"})
+SUBPROTOCOL = "mqtt"
+
+
+class HttpProtocol(web.RequestHandler):
+    """One HTTP connection. Knows who is at the other end."""
+
+    def __init__(
+        self, server: web.Server, *, host: str, certificates: tuple[bytes, ...], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # how aiohttp switches it off
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=LINGER,
+        )
+        self.host = host
+        self.certificates = certificates
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what never became a request. aiohttp's own way writes the received bytes to the log."""
+        if isinstance(exc, HttpProcessingError):
+            first = (exc.message or "").strip().splitlines()[:1]
+            text = f"This is not a valid HTTP/1.1 request: {first[0] if first else 'it cannot be parsed'}"
+            _LOGGER.info("a request could not be parsed (%s)", type(exc).__name__)
+        else:
+            text = "The simulator failed; see its log."
+            _LOGGER.error("a request failed", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has already begun")
+        return _refusal(status, text)
+
+
+def _answer(response: Response) -> web.Response:
+    headers = {"Server": SERVER_HEADER, **response.headers}
+    body = response.encoded()
+    if body:
+        headers.setdefault("Content-Type", JSON_CONTENT_TYPE)
+    return web.Response(status=response.status, headers=headers, body=body or None)
+
+
+def _refusal(status: int, text: str) -> web.Response:
+    """An error that this module finds by itself; the connection is closed after it.
+
+    The two spellings are those of the clients of DPS and of a hub.
+    """
+    answer = _answer(Response(status, {"errorCode": status * 1_000, "message": text, "Message": text}))
+    answer.force_close()
+    return answer
+
+
+class HttpAdapter:
+    """Serves every HTTP connection of a server.
+
+    Arguments:
+        frontend: the simulator.
+        loop: the event loop.
+    """
+
+    def __init__(self, frontend: Frontend, loop: asyncio.AbstractEventLoop) -> None:
+        self._frontend = frontend
+        self._loop = loop
+        self._server = web.Server(self._handle, loop=loop)
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def protocol(self, host: str, certificates: tuple[bytes, ...]) -> HttpProtocol:
+        """The protocol for a new connection.
+
+        Arguments:
+            host: CONNECT target or TLS server name, may be empty.
+            certificates: what the client presented, DER, its own first.
+        """
+        return HttpProtocol(self._server, host=host, certificates=certificates, loop=self._loop)
+
+    async def stop(self, timeout: float = 2.0) -> None:
+        """End the requests in progress. The connections themselves are closed by their owner before."""
+        end = self._loop.time() + timeout
+        while self._server.connections and self._loop.time() < end:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.sleep(0.005)
+        await self._server.shutdown(0.1)
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._tasks.add(task)
+        try:
+            if request.headers.get("Upgrade", "").strip().lower() == "websocket":
+                return await self._websocket(request)
+            return await self._request(request)
+        finally:
+            self._tasks.discard(task)
+
+    async def _request(self, request: web.BaseRequest) -> web.StreamResponse:
+        expected = request.headers.get("Expect", "").lower()
+        if expected and expected != "100-continue":
+            return _refusal(417, f"The expectation {expected!r:.80} is not supported by this simulator.")
+        if (request.content_length or 0) > MAX_BODY:
+            return _too_large()
+        if expected:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # the interim answer does not count as a begun one
+            request.writer.output_size = 0
+        try:
+            body = await asyncio.wait_for(_body(request), BODY_TIMEOUT)
+        except (TimeoutError, asyncio.TimeoutError):
+            return _refusal(408, f"The request body did not arrive within {BODY_TIMEOUT:g} seconds.")
+        except (web.RequestPayloadError, ConnectionError) as error:
+            return _refusal(400, f"The request body cannot be read: {type(error).__name__}.")
+        if body is None:
+            return _too_large()
+        headers: dict[str, str] = {}
+        for name, value in request.headers.items():
+            headers.setdefault(name.lower(), value)
+        query: dict[str, str] = {}
+        for name, value in request.query.items():
+            query.setdefault(name, value)
+        return _answer(
+            await self._frontend.http(
+                Request(
+                    method=request.method.upper(),
+                    path=request.rel_url.raw_path,
+                    query=query,
+                    headers=headers,
+                    body=body,
+                    peer=_peer(request, "https"),
+                )
+            )
+        )
+
+    # --- MQTT over WebSocket --------------------------------------------------------------------------------------
+
+    async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.rel_url.path
+        if path not in WEBSOCKET_PATHS:
+            known = ", ".join(sorted(WEBSOCKET_PATHS))
+            return _refusal(404, f"WebSockets on {path!r:.260} are not supported by this simulator; use {known}.")
+        offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        chosen = next((name for name in offered if name.lower() == SUBPROTOCOL), None)
+        if chosen is None:
+            return _refusal(
+                400,
+                f"None of the WebSocket subprotocols {', '.join(offered)!r:.260} is supported by this simulator; "
+                f"use {SUBPROTOCOL}.",
+            )
+        socket = web.WebSocketResponse(
+            protocols=(chosen,), max_msg_size=MAX_MESSAGE, timeout=CLOSE_TIMEOUT, compress=False
+        )
+        socket.headers["Server"] = SERVER_HEADER
+        try:
+            await socket.prepare(request)
+        except web.HTTPException as error:
+            return _refusal(error.status, f"This is not a valid WebSocket handshake: {(error.text or '').strip():.260}")
+        except ConnectionError:
+            return socket
+        await _WebSocketLink(socket, request, self._frontend, self._loop).serve()
+        return socket
+
+
+def _too_large() -> web.Response:
+    return _refusal(413, f"The request body is larger than {MAX_BODY} bytes.")
+
+
+def _peer(request: web.BaseRequest, transport: str) -> Peer:
+    protocol = cast(HttpProtocol, request.protocol)
+    host = protocol.host or _without_port(request.headers.get("Host", ""))
+    return Peer(host, transport, protocol.certificates)
+
+
+def _without_port(host: str) -> str:
+    """The name in a ``Host`` header, lower case, e.g. ``::1`` of ``[::1]:443``."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].rstrip(".")
+
+
+async def _body(request: web.BaseRequest) -> bytes | None:
+    """The whole body, ``None`` when it is too large."""
+    parts = bytearray()
+    async for part in request.content.iter_any():
+        parts += part
+        if len(parts) > MAX_BODY:
+            return None
+    return bytes(parts)
+
+
+class _WebSocketLink:
+    """Carries MQTT between a WebSocket and an :class:`MqttConnection`.
+
+    The connection writes without waiting and aiohttp sends with waiting, so a task stands in between.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        request: web.BaseRequest,
+        frontend: Frontend,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._socket = socket
+        self._abort: Callable[[], None] = request.transport.abort if request.transport is not None else lambda: None
+        self._unsent: list[bytes] = []
+        self._unsent_size = 0
+        self._closing = False
+        self._wake = asyncio.Event()
+        self._mqtt = MqttConnection(
+            peer=_peer(request, "websocket"),
+            write=self._write,
+            close_transport=self._close,
+            choose=frontend.mqtt,
+            loop=loop,
+        )
+
+    async def serve(self) -> None:
+        """Carry until one side has enough."""
+        sender = asyncio.ensure_future(self._send())
+        try:
+            async for message in self._socket:
+                if message.type is not WSMsgType.BINARY:
+                    # MQTT 3.1.1, 6.0: anything but binary frames ends the connection
+                    await self._socket.close(code=1003, message=b"MQTT needs binary frames")
+                    break
+                if not self._closing:
+                    self._mqtt.receive(message.data)
+        finally:
+            self._mqtt.lost()
+            try:
+                if self._closing:
+                    # it is sending the last bytes and the close
+                    await asyncio.wait({sender}, timeout=CLOSE_TIMEOUT)
+            finally:
+                sender.cancel()
+
+    def _write(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._unsent.append(data)
+        self._unsent_size += len(data)
+        self._wake.set()
+        if self._unsent_size > MAX_UNSENT:
+            _LOGGER.info("a WebSocket client does not read; dropping its connection")
+            self._closing = True
+            self._abort()
+
+    def _close(self) -> None:
+        self._closing = True
+        self._wake.set()
+
+    async def _send(self) -> None:
+        """Send what was written; after the last of it, close when asked to."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._unsent:
+                    data = b"".join(self._unsent)
+                    self._unsent.clear()
+                    await self._socket.send_bytes(data)
+                    self._unsent_size -= len(data)
+                if self._closing:
+                    # the receiving side is told by the client's answer to the close, or by its silence
+                    await self._socket.close()
+                    return
+        except ConnectionError:
+            # lost; the receiving side notices as well
+            return

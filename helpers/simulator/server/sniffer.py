@@ -1,0 +1,159 @@
+"""The first byte behind TLS decides: MQTT or HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, cast
+
+from ..endpoints.http import Peer
+from .frontend import Frontend
+from .http_adapter import HttpAdapter, HttpProtocol
+from .mqtt_link import MqttConnection
+from .tls import TlsObject
+
+if TYPE_CHECKING:
+    from .connections import Connection
+
+_LOGGER = logging.getLogger(__name__)
+
+#: First byte of an MQTT CONNECT packet; no HTTP method begins with it.
+MQTT_CONNECT = 0x10
+#: Seconds for the first byte.
+FIRST_BYTE_TIMEOUT = 20.0
+#: Bytes that may wait for a client that does not read. Above, the connection is dropped.
+MAX_UNSENT = 4 * 1_048_576
+#: Seconds for a closed connection to send the rest and hear the client's close_notify.
+CLOSE_TIMEOUT = 5.0
+
+
+class Sniffer(asyncio.Protocol):
+    """One TLS connection.
+
+    It stays the transport's protocol and passes on what it hears, so that the end of the connection is noticed here
+    whoever serves it.
+
+    Arguments:
+        connection: the connection's entry in the server's list.
+        frontend: the simulator.
+        http: serves HTTP and WebSocket.
+        loop: the event loop.
+    """
+
+    def __init__(
+        self, *, connection: Connection, frontend: Frontend, http: HttpAdapter, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._connection = connection
+        self._frontend = frontend
+        self._http = http
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._early = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+        self._host = ""
+        self._certificates: tuple[bytes, ...] = ()
+        self._mqtt: MqttConnection | None = None
+        self._web: HttpProtocol | None = None
+        self._closing = False
+        self._lost = False
+
+    # --- called by asyncio ----------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The handshake is over."""
+        if self._lost:
+            return
+        self._transport = cast(asyncio.Transport, transport)
+        tls = cast(TlsObject, transport.get_extra_info("ssl_object"))
+        self._host = self._connection.host or tls.server_name
+        self._certificates = tls.presented_chain()
+        self._timer = self._loop.call_later(FIRST_BYTE_TIMEOUT, self._too_slow)
+        if self._early:
+            early, self._early = bytes(self._early), bytearray()
+            self.data_received(early)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        if self._transport is None:
+            # with start_tls, asyncio may deliver what came along with the end of the handshake before connection_made
+            self._early += data
+            return
+        if self._closing:
+            return
+        self._connection.touch()
+        if self._mqtt is None and self._web is None:
+            self._choose(data[0])
+        if self._mqtt is not None:
+            self._mqtt.receive(data)
+        elif self._web is not None:
+            self._web.data_received(data)
+
+    def eof_received(self) -> None:
+        """The client says nothing more; asyncio closes the TLS connection then."""
+        if self._web is not None:
+            self._web.eof_received()
+
+    def pause_writing(self) -> None:
+        """The client reads too slowly."""
+        if self._web is not None:
+            self._web.pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        if self._web is not None:
+            self._web.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone. Also called, without ``connection_made``, when the handshake fails."""
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._mqtt is not None:
+            self._mqtt.lost()
+        if self._web is not None:
+            self._web.connection_lost(exc)
+        if self._transport is not None:
+            self._connection.ended()
+
+    # --- serving --------------------------------------------------------------------------------------------------
+
+    def _choose(self, first: int) -> None:
+        """Hand the connection to MQTT or HTTP."""
+        transport = cast(asyncio.Transport, self._transport)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if first == MQTT_CONNECT:
+            self._mqtt = MqttConnection(
+                peer=Peer(self._host, "mqtt", self._certificates),
+                write=self._write,
+                close_transport=self._close,
+                choose=self._frontend.mqtt,
+                loop=self._loop,
+            )
+        else:
+            self._web = self._http.protocol(self._host, self._certificates)
+            self._web.connection_made(transport)
+
+    def _write(self, data: bytes) -> None:
+        """Send bytes of MQTT, unless the client lets too many pile up."""
+        if self._lost or self._closing or self._transport is None:
+            return
+        self._transport.write(data)
+        # TLS counts only what it has not encrypted yet
+        if self._transport.get_write_buffer_size() + self._connection.unsent > MAX_UNSENT:
+            _LOGGER.info("a client of %s does not read; dropping its connection", self._host or "an unnamed host")
+            self._closing = True
+            self._transport.abort()
+
+    def _close(self) -> None:
+        """Send what is waiting, then close, by force when the client does not join in."""
+        if self._lost or self._closing or self._transport is None:
+            return
+        self._closing = True
+        self._transport.close()
+        self._timer = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
+
+    def _too_slow(self) -> None:
+        self._connection.refused(f"nothing came within {FIRST_BYTE_TIMEOUT:g} seconds after the TLS handshake")
+        self._close()

@@ -1,0 +1,231 @@
+"""The simulated services on one event loop: provisioning service, hubs and their endpoints, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from dataclasses import dataclass, replace
+
+from .clock import Clock
+from .domain.hub import IotHub
+from .domain.provisioning import ProvisioningService
+from .domain.registration import Pace
+from .endpoints.dps_device import DpsDeviceEndpoint
+from .endpoints.dps_service import DpsServiceEndpoint
+from .endpoints.http import Request, Response
+from .endpoints.hub_device import HubDeviceEndpoint
+from .endpoints.hub_service import HubServiceEndpoint
+from .endpoints.mqtt import MqttApplication, MqttLink
+from .errors import Dps, ServiceError, dps_body
+from .protocols.mqtt import Connect
+from .running import HubEndpoint
+from .settings import HubSettings, Policy, Settings
+from .store import Store
+from .trace import Trace
+
+#: Names by which a client reaches the simulator itself and not one of its services.
+LOOPBACK_NAMES = frozenset({"", "localhost", "127.0.0.1", "::1"})
+_HUB_SUFFIX = ".azure-devices.test"
+
+
+@dataclass(frozen=True, slots=True)
+class _HubService:
+    """One hub with its two endpoints."""
+
+    hub: IotHub
+    devices: HubDeviceEndpoint
+    registry: HubServiceEndpoint
+    policy: Policy
+
+
+class SimulatedServices:
+    """Everything behind the sockets except the management API.
+
+    Arguments:
+        settings: see :class:`~.settings.Settings`.
+        store: where everything is kept.
+        clock: the time.
+        trace: where every message is recorded.
+    """
+
+    def __init__(self, settings: Settings, store: Store, clock: Clock, trace: Trace) -> None:
+        self._settings = settings
+        self._store = store
+        self._clock = clock
+        self._trace = trace
+        self._hubs: dict[str, _HubService] = {}
+        self._policy = self._with_key(settings.service_policy, "service")
+        for hub in settings.hubs:
+            self._add_hub(hub)
+        for stored in store.collection("linked hub").page(limit=1_000):
+            if stored.key not in self._hubs:
+                self._add_hub(HubSettings(stored.key))
+        self.provisioning = ProvisioningService(
+            storage=store,
+            clock=clock,
+            id_scope=settings.id_scope,
+            hubs=lambda: [service.hub for service in self._hubs.values()],
+            pace=Pace.parse(settings.pace),
+        )
+        self._dps_devices = DpsDeviceEndpoint(
+            service=self.provisioning, clock=clock, trace=trace, host=settings.provisioning_host
+        )
+        self._dps_service = DpsServiceEndpoint(
+            service=self.provisioning,
+            clock=clock,
+            trace=trace,
+            host=settings.service_host,
+            policy_name=self._policy.name,
+            policy_key=self._policy.key,
+            transaction=store.transaction,
+        )
+
+    def _with_key(self, policy: Policy, name: str) -> Policy:
+        """The policy with its key; a key that nobody set is made once and kept in the state."""
+        if policy.key:
+            return policy
+        keys = self._store.collection("policy key")
+        stored = keys.get(name)
+        if stored is None:
+            stored = {"key": base64.b64encode(secrets.token_bytes(32)).decode()}
+            keys.put(name, stored)
+        return replace(policy, key=stored["key"])
+
+    def _add_hub(self, settings: HubSettings) -> None:
+        policy = self._with_key(settings.policy, settings.host)
+        hub = IotHub(host=settings.host, storage=self._store, clock=self._clock)
+        devices = HubDeviceEndpoint(
+            hub=hub,
+            clock=self._clock,
+            trace=self._trace,
+            policy_name=policy.name,
+            policy_key=policy.key,
+            call_later=asyncio.get_running_loop().call_later,
+        )
+        registry = HubServiceEndpoint(
+            hub=hub,
+            devices=devices,
+            clock=self._clock,
+            trace=self._trace,
+            policy_name=policy.name,
+            policy_key=policy.key,
+            transaction=self._store.transaction,
+        )
+        self._hubs[settings.host] = _HubService(hub, devices, registry, policy)
+
+    # --- what the sockets ask ---------------------------------------------------------------------------------
+
+    def is_known_host(self, host: str) -> bool:
+        """Whether one of the services has this host name."""
+        return host in self.hosts()
+
+    async def http(self, request: Request) -> Response:
+        """Give the request to the endpoint of its host name."""
+        host = request.peer.host
+        if host == self._settings.service_host:
+            return await self._dps_service.handle(request)
+        if host in self._hubs:
+            return await self._hubs[host].registry.handle(request)
+        if host == self._settings.provisioning_host:
+            error = ServiceError(
+                Dps.NOT_SUPPORTED, "Devices over HTTPS are not supported by this simulator; use MQTT or WebSocket."
+            )
+        else:
+            known = ", ".join(self.hosts())
+            error = ServiceError(
+                Dps.ROUTE_NOT_FOUND, f"The host {host!r:.260} is not simulated here; simulated are {known}."
+            )
+        self._trace.record(
+            service="simulator",
+            host=host,
+            direction="out",
+            protocol="https",
+            operation=f"{request.method} {request.path}",
+            status=error.kind.status,
+            detail={"reason": error.message},
+        )
+        return Response(error.kind.status, dps_body(error, self._clock.now()))
+
+    def mqtt(self, link: MqttLink, connect: Connect) -> MqttApplication | None:
+        """Choose by the host name that was addressed, or by the user name where none is known."""
+        host, user_name = link.peer.host, connect.username or ""
+        if host in LOOPBACK_NAMES:
+            is_registration = "/registrations/" in user_name
+            host = self._settings.provisioning_host if is_registration else user_name.split("/")[0].lower()
+        if host == self._settings.provisioning_host:
+            return self._dps_devices.application(link)
+        if host in self._hubs:
+            return self._hubs[host].devices.application(link)
+        self.connection_refused(host, f"no device endpoint has the host name {host!r:.260}")
+        return None
+
+    def connection_refused(self, host: str, reason: str) -> None:
+        """Keep in the trace that somebody could not get in."""
+        self._trace.record(
+            service="simulator",
+            host=host,
+            direction="in",
+            protocol="tls",
+            operation="connection refused",
+            detail={"reason": reason},
+        )
+
+    # --- what the management API asks ----------------------------------------------------------------------------
+
+    def hosts(self) -> list[str]:
+        """Every host name that is simulated."""
+        return [self._settings.provisioning_host, self._settings.service_host, *self._hubs]
+
+    @property
+    def service_connection_string(self) -> str:
+        """Connection string of the enrollment API."""
+        return _connection_string(self._settings.service_host, self._policy)
+
+    def hub_endpoints(self) -> tuple[HubEndpoint, ...]:
+        """The linked hubs with their connection strings."""
+        return tuple(
+            HubEndpoint(host, _connection_string(host, service.policy)) for host, service in self._hubs.items()
+        )
+
+    def link_hub(self, host: str) -> None:
+        """Add a hub below ``azure-devices.test``, which the server certificate already covers.
+
+        Raises:
+            ValueError: the host name is not possible.
+        """
+        host = host.lower()
+        if not host.endswith(_HUB_SUFFIX) or host.count(".") != _HUB_SUFFIX.count(".") or len(host) > 100:
+            raise ValueError(f"{host!r:.120} is not possible; expected a name such as contoso-hub-2{_HUB_SUFFIX}.")
+        if host in self._hubs:
+            return
+        with self._store.transaction():
+            self._store.collection("linked hub").put(host, {})
+            self._add_hub(HubSettings(host))
+
+    def unlink_hub(self, host: str) -> bool:
+        """Remove a hub that was linked while running, with its devices; tells whether there was one.
+
+        Raises:
+            ValueError: the hub stands in the settings.
+        """
+        host = host.lower()
+        if host not in self._hubs:
+            return False
+        if host in {hub.host for hub in self._settings.hubs}:
+            raise ValueError(f"{host} stands in the settings; remove it there.")
+        with self._store.transaction():
+            self._hubs.pop(host).hub.clear()
+            self._store.collection("linked hub").delete(host)
+        return True
+
+    def clear(self) -> None:
+        """Forget enrollments, registrations and devices; hubs and keys stay."""
+        with self._store.transaction():
+            self.provisioning.clear()
+            for service in self._hubs.values():
+                service.hub.clear()
+
+
+def _connection_string(host: str, policy: Policy) -> str:
+    return f"HostName={host};SharedAccessKeyName={policy.name};SharedAccessKey={policy.key}"

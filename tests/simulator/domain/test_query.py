@@ -1,0 +1,280 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from helpers.simulator.domain.query import MAX_LENGTH, MAX_NESTING, UNDEFINED, parse
+from helpers.simulator.errors import Hub, ServiceError
+
+TWINS = [
+    {
+        "deviceId": "a",
+        "status": "enabled",
+        "connectionState": "Connected",
+        "tags": {"floor": 1, "room": "lab", "on": True, "nothing": None, "list": [1]},
+        "properties": {
+            "desired": {"interval": 5, "$version": 4},
+            "reported": {"interval": 5, "temperature": 20.5},
+        },
+        "capabilities": {"iotEdge": False},
+    },
+    {
+        "deviceId": "b",
+        "status": "disabled",
+        "tags": {"floor": 2, "room": "it's"},
+        "properties": {
+            "desired": {"interval": 7},
+            "reported": {"interval": 6, "temperature": "hot"},
+        },
+        "capabilities": {"iotEdge": True},
+    },
+    {
+        "deviceId": "c",
+        "status": "enabled",
+        "tags": {"floor": "1", "room": "lab"},
+        "properties": {"desired": {}, "reported": {"temperature": 30}},
+    },
+]
+
+ALL_WHERE = "SELECT * FROM devices WHERE "
+
+
+def select(where):
+    query = parse(ALL_WHERE + where)
+    return "".join(twin["deviceId"] for twin in TWINS if query.matches(twin))
+
+
+@pytest.mark.parametrize(
+    ("where", "devices"),
+    [
+        ("deviceId = 'a'", "a"),
+        ('deviceId = "a"', "a"),
+        ("'a' = deviceId", "a"),
+        ("status != 'enabled'", "b"),
+        ("status <> 'enabled'", "b"),
+        ("tags.floor = 1", "a"),
+        ("tags.floor = 0x1", "a"),
+        ("tags.floor > -1", "ab"),
+        ("tags.floor >= 2", "b"),
+        ("tags.floor < 2", "a"),
+        ("tags.floor <= 2.0e0", "ab"),
+        ("tags.floor <= '1'", "c"),
+        ("tags.room < 'j'", "b"),
+        ("tags.room = 'it\\'s'", "b"),
+        ("tags.room = 'l\\u0061b'", "ac"),
+        ("tags.on = true", "a"),
+        ("tags.on", "a"),
+        ("tags.on = TRUE AND NOT tags.on = false", "a"),
+        ("tags.on > false", ""),
+        ("tags.nothing = null", "a"),
+        ("tags.nothing != null", ""),
+        ("tags.missing = null", ""),
+        ("tags.missing = undefined", ""),
+        ("tags.list = tags.list", ""),
+        ("NOT tags.list = 1", ""),
+        ("tags.room", ""),
+        ("NOT tags.room", "abc"),
+        ("IS_DEFINED(tags.on)", "a"),
+        ("is_defined(tags.nothing)", "a"),
+        ("NOT is_defined(tags.on)", "bc"),
+        ("is_defined(tags.room.deeper)", ""),
+        ("properties.desired.interval = properties.reported.interval", "a"),
+        ("properties.desired.$version = 4", "a"),
+        ("tags.floor IN [1, '1']", "ac"),
+        ("tags.floor NIN [1]", "bc"),
+        ("tags.nothing IN [null]", "a"),
+        ("tags.missing IN [undefined, 1]", ""),
+        ("tags.missing NIN [1]", ""),
+        ("tags.list IN [1]", ""),
+        ("capabilities.iotEdge = false", "a"),
+        ("status = 'enabled' AND tags.room = 'lab' AND tags.floor = 1", "a"),
+        ("tags.floor = 2 OR deviceId = 'c' OR deviceId = 'c'", "bc"),
+        ("deviceId = 'a' OR deviceId = 'b' AND status = 'enabled'", "a"),
+        ("(deviceId = 'a' OR deviceId = 'b') AND status = 'disabled'", "b"),
+        ("NOT (deviceId = 'a' OR tags.missing = 1)", ""),
+        ("NOT (deviceId = 'a' AND tags.missing = 1)", "bc"),
+        ("tags.missing = 1 OR deviceId = 'b'", "b"),
+        ("NOT NOT deviceId = 'b'", "b"),
+        ("true", "abc"),
+        ("false", ""),
+    ],
+)
+def test_conditions(where, devices):
+    assert select(where) == devices
+
+
+def rows(text):
+    query = parse(text)
+    chosen = [twin for twin in TWINS if query.matches(twin)]
+    return query.summarise(chosen) if query.aggregates else [query.project(twin) for twin in chosen]
+
+
+def test_everything_and_keywords_in_any_case():
+    query = parse("select  *\nFrom DEVICES")
+    assert query.selects_twins
+    assert not query.aggregates
+    assert query.top is None
+    assert rows("SELECT * FROM devices") == TWINS
+
+
+def test_top():
+    assert parse("SELECT TOP 10 * FROM devices").top == 10
+
+
+def test_projections_leave_out_what_is_undefined():
+    assert rows("SELECT deviceId, tags.on AS lit, properties.reported.temperature FROM devices") == [
+        {"deviceId": "a", "lit": True, "temperature": 20.5},
+        {"deviceId": "b", "temperature": "hot"},
+        {"deviceId": "c", "temperature": 30},
+    ]
+
+
+def test_aggregates_over_everything():
+    assert rows(
+        "SELECT COUNT() AS n, AVG(properties.reported.temperature) AS mean, SUM(tags.floor) AS total, "
+        "MIN(properties.reported.temperature) AS low, max(properties.reported.temperature) AS high FROM devices"
+    ) == [{"n": 3, "mean": 25.25, "total": 3, "low": 20.5, "high": 30}]
+
+
+def test_aggregates_over_nothing():
+    assert rows("SELECT COUNT(), SUM(tags.floor), AVG(tags.floor) AS mean FROM devices WHERE false") == [
+        {"$1": 0, "$2": 0}
+    ]
+
+
+def test_an_aggregate_that_json_cannot_express_is_left_out():
+    query = parse("SELECT SUM(n) AS s, COUNT() AS c FROM devices")
+    assert query.summarise([{"n": 1e308}, {"n": 1e308}]) == [{"c": 2}]
+
+
+def test_groups():
+    assert rows("SELECT tags.room AS room, COUNT() AS n FROM devices GROUP BY tags.room") == [
+        {"room": "lab", "n": 2},
+        {"room": "it's", "n": 1},
+    ]
+    # a number and a text that look alike are different, and so is a missing value
+    assert rows("SELECT tags.floor, COUNT() AS n FROM devices GROUP BY tags.floor, tags.on") == [
+        {"floor": 1, "n": 1},
+        {"floor": 2, "n": 1},
+        {"floor": "1", "n": 1},
+    ]
+    assert rows("SELECT COUNT() AS n FROM devices WHERE false GROUP BY status") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "what"),
+    [
+        ("", 1, "SELECT is expected, not the end"),
+        ("UPDATE devices", 1, "SELECT is expected, not 'UPDATE'"),
+        ("SELECT", 7, "a property is expected"),
+        ("SELECT * devices", 10, "FROM is expected"),
+        ("SELECT * FROM things", 15, "only FROM devices is possible, not 'things'"),
+        ("SELECT * FROM devices.things", 23, "only FROM devices"),
+        ("SELECT * FROM devices WHERE", 28, "a property is expected"),
+        ("SELECT * FROM devices WHERE ;", 29, "';' cannot stand here"),
+        ("SELECT * FROM devices WHERE a = 'x", 33, "cannot stand here"),
+        ("SELECT * FROM devices WHERE a = 1 2", 35, "'2' cannot stand here"),
+        ("SELECT * FROM devices WHERE a IN 1", 34, "'[' is expected"),
+        ("SELECT * FROM devices WHERE a IN []", 35, "a constant is expected"),
+        ("SELECT * FROM devices WHERE a IN [b]", 35, "a constant is expected"),
+        ("SELECT * FROM devices WHERE a IN [1", 36, "']' is expected"),
+        ("SELECT * FROM devices WHERE (a = 1", 35, "')' is expected"),
+        ("SELECT * FROM devices WHERE a. = 1", 32, "after '.'"),
+        ("SELECT * FROM devices WHERE is_defined()", 40, "a property is expected"),
+        ("SELECT * FROM devices WHERE a = 'b\\n'", 35, "the escapes are"),
+        ("SELECT * FROM devices WHERE a = 'b\\u12'", 35, "the escapes are"),
+        ("SELECT * FROM devices WHERE select = 1", 29, "a property is expected"),
+        ("SELECT TOP x * FROM devices", 12, "TOP needs"),
+        ("SELECT TOP 0 * FROM devices", 12, "TOP needs"),
+        ("SELECT TOP 1.5 * FROM devices", 12, "TOP needs"),
+        ("SELECT TOP 99999999 * FROM devices", 12, "TOP needs"),
+        ("SELECT a AS from FROM devices", 13, "a name is expected after AS"),
+        ("SELECT a AS 1 FROM devices", 13, "a name is expected after AS"),
+        ("SELECT a, b.a FROM devices", 8, "two columns are called 'a'"),
+        ("SELECT COUNT(*) AS n FROM devices", 14, "')' is expected"),
+        ("SELECT a, COUNT() AS n FROM devices", 8, "'a' stands beside an aggregate"),
+        ("SELECT * FROM devices GROUP BY a", 8, "does not go with GROUP BY"),
+        ("SELECT COUNT() AS n FROM devices GROUP a", 40, "BY is expected"),
+    ],
+)
+def test_mistakes_are_named_with_their_position(text, position, what):
+    with pytest.raises(ServiceError) as caught:
+        parse(text)
+    assert caught.value.kind is Hub.ARGUMENT_INVALID
+    assert f"not valid at character {position}: " in caught.value.message
+    assert what in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("SELECT * FROM devices.jobs", "FROM devices.jobs"),
+        ("SELECT * FROM devices.modules", "FROM devices.modules"),
+        ("SELECT * FROM devices ORDER BY deviceId", "ORDER BY"),
+        ("SELECT * FROM devices WHERE STARTSWITH(deviceId, 'a')", "the function STARTSWITH"),
+        ("SELECT LOWER(deviceId) AS x FROM devices", "the function LOWER"),
+        ("SELECT * FROM devices WHERE tags.floor + 1 = 2", "the operator +"),
+        ("SELECT * FROM devices WHERE tags.floor -1 = 2", "the operator -"),
+        ("SELECT * FROM devices WHERE tags.floor - 1 = 2", "the operator -"),
+        ("SELECT * FROM devices WHERE tags['floor'] = 2", "a property in brackets"),
+    ],
+)
+def test_what_is_not_supported_says_so(text, what):
+    with pytest.raises(ServiceError) as caught:
+        parse(text)
+    assert caught.value.kind is Hub.NOT_SUPPORTED
+    assert f"{what} is not supported by this simulator" in caught.value.message
+
+
+def test_limits():
+    with pytest.raises(ServiceError, match=f"at most {MAX_LENGTH} are allowed"):
+        parse(ALL_WHERE + "true" + " " * MAX_LENGTH)
+    with pytest.raises(ServiceError, match="too many digits"):
+        parse(ALL_WHERE + "a = " + "1" * 5000)
+    for nested in ("(", "NOT "):
+        with pytest.raises(ServiceError, match=f"nested {MAX_NESTING} levels"):
+            parse(ALL_WHERE + nested * (MAX_NESTING + 1) + "a = 1")
+        closing = ")" * MAX_NESTING if nested == "(" else ""
+        parse(ALL_WHERE + nested * MAX_NESTING + "a = 1" + closing)
+    # beside each other there may be any number
+    parse(ALL_WHERE + " OR ".join(["(NOT a = 1)"] * (MAX_NESTING + 5)))
+
+
+def test_undefined_shows_its_name():
+    assert repr(UNDEFINED) == "undefined"
+
+
+VOCABULARY = """
+SELECT TOP * FROM devices WHERE GROUP BY AND OR NOT IN NIN AS COUNT() AVG( IS_DEFINED( ( ) [ ] , . = != < 1 -1 0x1f 'a'
+"b" null true undefined deviceId tags.a properties.reported.t - + ORDER
+"""
+WORDS = st.sampled_from(VOCABULARY.split())
+
+
+@given(st.text() | st.lists(WORDS).map(" ".join))
+@example("SELECT * FROM devices WHERE a = 1e999")
+def test_any_text_is_a_query_or_a_clear_refusal(text):
+    query, kind = None, Hub.ARGUMENT_INVALID
+    try:
+        query = parse(text)
+    except ServiceError as error:
+        kind = error.kind
+    assert kind in (Hub.ARGUMENT_INVALID, Hub.NOT_SUPPORTED)
+    if query is None:
+        return
+    matching = [twin for twin in TWINS if query.matches(twin)]
+    if query.aggregates:
+        query.summarise(matching)
+    else:
+        assert len([query.project(twin) for twin in matching]) <= len(TWINS)
+
+
+@given(st.lists(WORDS, max_size=12))
+def test_any_condition_is_evaluated_or_refused(words):
+    try:
+        query = parse(ALL_WHERE + " ".join(words))
+    except ServiceError:
+        return
+    for twin in TWINS:
+        assert query.matches(twin) in (True, False)

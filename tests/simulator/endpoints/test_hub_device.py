@@ -1,0 +1,615 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+
+import pytest
+
+from helpers.simulator.clock import ManualClock
+from helpers.simulator.domain.hub import IotHub
+from helpers.simulator.endpoints.http import Peer
+from helpers.simulator.endpoints.hub_device import (
+    DESIRED_FILTER,
+    MAX_WAITING_METHODS,
+    METHODS_FILTER,
+    TWIN_ANSWERS_FILTER,
+    HubDeviceEndpoint,
+)
+from helpers.simulator.errors import Hub, ServiceError
+from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, Will
+from helpers.simulator.protocols.sas import sign
+from helpers.simulator.store import Store
+from helpers.simulator.trace import Trace
+
+HOST = "contoso-hub-1.azure-devices.test"
+PRIMARY, SECONDARY, POLICY, WRONG = b"p" * 32, b"s" * 32, b"o" * 32, b"w" * 32
+DEVICE = "Thermostat-001"
+
+
+def text(key):
+    return base64.b64encode(key).decode()
+
+
+class Timer:
+    def __init__(self, delay, callback):
+        self.delay, self.callback, self.cancelled = delay, callback, False
+
+    def cancel(self):
+        self.cancelled = True
+
+
+class FakeLink:
+    """Remembers what the application did. ``close`` tells the application at the end, as the real link does."""
+
+    def __init__(self, transport="mqtt"):
+        self.peer = Peer(HOST, transport)
+        self.log = []
+        self.closed = False
+
+    def accept(self):
+        self.log.append(("accept",))
+
+    def refuse(self, return_code):
+        self.log.append(("refuse", return_code))
+
+    def grant(self, packet_id, return_codes):
+        self.log.append(("grant", packet_id, return_codes))
+
+    def unsubscribed(self, packet_id):
+        self.log.append(("unsubscribed", packet_id))
+
+    def acknowledge(self, message):
+        self.log.append(("acknowledge", message.packet_id))
+
+    def publish(self, topic, payload, qos=0):
+        self.log.append(("publish", topic, payload))
+
+    def close(self):
+        self.log.append(("close",))
+        self.closed = True
+
+    @property
+    def published(self):
+        return [entry[1:] for entry in self.log if entry[0] == "publish"]
+
+
+class World:
+    def __init__(self, policy_name="iothubowner"):
+        self.clock = ManualClock()
+        self.store = Store()
+        self.trace = Trace(self.clock)
+        self.timers = []
+        self.hub = IotHub(host=HOST, storage=self.store, clock=self.clock)
+        self.endpoint = HubDeviceEndpoint(
+            hub=self.hub,
+            clock=self.clock,
+            trace=self.trace,
+            policy_name=policy_name,
+            policy_key=text(POLICY),
+            call_later=self.call_later,
+        )
+        keys = {"primaryKey": text(PRIMARY), "secondaryKey": text(SECONDARY)}
+        self.hub.put_device(DEVICE, {"authentication": {"symmetricKey": keys, "type": "sas"}})
+
+    def call_later(self, delay, callback):
+        self.timers.append(Timer(delay, callback))
+        return self.timers[-1]
+
+    def token(self, key=PRIMARY, resource=None, ttl=3600, policy=None):
+        resource = resource or f"{HOST}%2Fdevices%2F{DEVICE}"
+        return sign(resource, key, int(self.clock.now().timestamp()) + ttl, policy)
+
+    def connect(self, *, clean=False, will=None, link=None, **changes):
+        link = link or FakeLink()
+        session = self.endpoint.application(link)
+        facts = {
+            "client_id": DEVICE,
+            "username": f"{HOST}/{DEVICE}/?api-version=2019-10-01&DeviceClientType=py",
+            "password": self.token(),
+        }
+        session.connected(Connect("MQTT", 4, clean, 60, will=will, **{**facts, **changes}))
+        return session, link
+
+    def reasons(self):
+        return [event.detail["reason"] for event in self.trace.events() if "reason" in event.detail]
+
+
+@pytest.fixture
+def world():
+    world = World()
+    yield world
+    world.store.close()
+
+
+def send(session, topic, payload=b"", packet_id=7, retain=False):
+    session.published(Publish(topic, payload, 1 if packet_id else 0, packet_id, False, retain))
+
+
+def subscribe(session, *filters, qos=1):
+    session.subscribe(Subscribe(3, tuple((topic_filter, qos) for topic_filter in filters)))
+
+
+# ---- CONNECT
+
+
+@pytest.mark.parametrize(
+    "username",
+    [
+        f"{HOST}/{DEVICE}/?api-version=2019-10-01&DeviceClientType=x%2F1",
+        f"{HOST}/{DEVICE}?api-version=2021-04-12",
+        f"{HOST.upper()}/{DEVICE}/api".replace("/api", "/"),
+        f"{HOST}/{DEVICE}",
+    ],
+)
+def test_user_names_that_are_accepted(world, username):
+    _, link = world.connect(username=username)
+    assert link.log == [("accept",)]
+    assert world.hub.device(DEVICE)["connectionState"] == "Connected"
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        f"{HOST}%2Fdevices%2F{DEVICE}",
+        f"{HOST}%2fdevices%2f{DEVICE}",
+        f"{HOST}/devices/{DEVICE}",
+        f"{HOST.upper()}/Devices/{DEVICE}",
+    ],
+)
+@pytest.mark.parametrize("key", [PRIMARY, SECONDARY])
+def test_tokens_that_are_accepted(world, resource, key):
+    _, link = world.connect(password=world.token(key, resource))
+    assert link.log == [("accept",)]
+
+
+@pytest.mark.parametrize("resource", [HOST, f"{HOST}%2Fdevices", f"{HOST}%2Fdevices%2F{DEVICE}"])
+def test_a_policy_may_sign_for_a_device(world, resource):
+    _, link = world.connect(password=world.token(POLICY, resource, policy="iothubowner"))
+    assert link.log == [("accept",)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"username": None}, 4, "the user name is None"),
+        ({"username": "x"}, 4, "the user name is 'x'"),
+        ({"username": f"{HOST}/"}, 4, "the user name is"),
+        ({"username": f"other.test/{DEVICE}"}, 5, "for the host 'other.test'"),
+        ({"username": f"{HOST}/other/?api-version=2019-10-01"}, 2, "is not the device ID"),
+        ({"username": f"{HOST}/{DEVICE}-2/?api-version=2019-10-01"}, 2, "is not the device ID"),
+        ({"username": f"{HOST}/{DEVICE}/?api-version=latest"}, 4, "api-version 'latest' is not supported"),
+        ({"client_id": f"{DEVICE}/module"}, 5, "modules are not supported by this simulator"),
+        ({"client_id": DEVICE.lower(), "username": f"{HOST}/{DEVICE.lower()}"}, 5, "is not registered"),
+        ({"password": None}, 5, "sent no token"),
+        ({"password": ""}, 5, "sent no token"),
+        ({"password": "hunter2"}, 5, "malformed"),
+    ],
+)
+def test_connections_that_are_refused(world, changes, code, reason):
+    _, link = world.connect(**changes)
+    assert link.log == [("refuse", code)]
+    assert reason in world.reasons()[-1]
+    assert world.trace.events()[-1].status == code
+    assert world.hub.device(DEVICE)["connectionState"] == "Disconnected"
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"),
+    [
+        ({"key": WRONG}, "signed with neither key"),
+        ({"resource": f"other.test%2Fdevices%2F{DEVICE}"}, "for the host 'other.test'"),
+        ({"resource": f"{HOST}%2Fdevices%2F{DEVICE.lower()}"}, "does not contain"),
+        ({"resource": f"{HOST}%2Fdevices%2F{DEVICE}%2Fmessages"}, "does not contain"),
+        ({"resource": HOST}, "a device signs for"),
+        ({"ttl": 0}, "expired 0 s ago"),
+        ({"ttl": -12}, "expired 12 s ago"),
+        ({"key": POLICY, "policy": "nobody"}, "no shared access policy 'nobody'"),
+        ({"key": WRONG, "policy": "iothubowner"}, "not signed with the key of the policy"),
+        ({"key": POLICY, "policy": "iothubowner", "resource": f"{HOST}/devices/other"}, "does not contain"),
+    ],
+)
+def test_tokens_that_are_refused(world, token, reason):
+    password = world.token(**token)
+    _, link = world.connect(password=password)
+    assert link.log == [("refuse", 5)]
+    assert reason in world.reasons()[-1]
+    for event in world.trace.events():
+        assert password not in str(event)
+
+
+def test_a_policy_needs_the_right_to_connect_devices():
+    world = World(policy_name="registryRead")
+    _, link = world.connect(password=world.token(POLICY, HOST, policy="registryRead"))
+    assert link.log == [("refuse", 5)]
+    assert "lacks the right DeviceConnect" in world.reasons()[-1]
+    world.store.close()
+
+
+def test_disabled_devices_are_refused(world):
+    world.hub.put_device(DEVICE, {"status": "disabled"}, "*")
+    _, link = world.connect()
+    assert link.log == [("refuse", 5)]
+    assert "is disabled" in world.reasons()[-1]
+
+
+def test_devices_with_certificates_are_refused_for_now(world):
+    world.hub.put_device(DEVICE, {"authentication": {"type": "certificateAuthority"}}, "*")
+    for password in (None, world.token()):
+        _, link = world.connect(password=password)
+        assert link.log == [("refuse", 5)]
+        assert "authenticates with a certificate" in world.reasons()[-1]
+
+
+def test_new_keys_count_from_the_next_connection_on(world):
+    _, first = world.connect()
+    world.hub.put_device(DEVICE, {"authentication": {"symmetricKey": {"primaryKey": text(WRONG)}}}, "*")
+    assert not first.closed
+    _, second = world.connect()
+    assert second.log == [("refuse", 5)]
+    _, third = world.connect(password=world.token(WRONG))
+    assert third.log == [("accept",)]
+
+
+def test_a_refused_connection_leaves_nothing_behind(world):
+    session, _ = world.connect(password="x", will=Will(f"devices/{DEVICE}/messages/events/", b"bye", 0, False))
+    session.disconnected(False)
+    session.drop(ServiceError(Hub.INTERNAL))
+    assert len(world.hub.telemetry) == 0
+    assert not world.timers
+
+
+# ---- the end of a connection
+
+
+def test_a_second_connection_drops_the_first(world):
+    first, older = world.connect()
+    second, newer = world.connect(link=FakeLink("websocket"))
+    assert older.closed
+    assert newer.log == [("accept",)]
+    dropped = next(event for event in world.trace.events() if event.operation == "disconnect")
+    assert (dropped.status, dropped.detail["code"], dropped.protocol) == (400, 400027, "mqtt")
+    first.disconnected(False)
+    assert world.hub.device(DEVICE)["connectionState"] == "Connected"
+    second.disconnected(True)
+    assert world.hub.device(DEVICE)["connectionState"] == "Disconnected"
+    assert [event.operation for event in world.trace.events()].count("disconnect") == 2
+
+
+def test_disabling_and_deleting_drops(world):
+    _, link = world.connect()
+    world.hub.put_device(DEVICE, {"status": "disabled"}, "*")
+    assert link.closed
+    world.hub.put_device(DEVICE, {"status": "enabled"}, "*")
+    _, link = world.connect()
+    world.hub.delete_device(DEVICE)
+    assert link.closed
+    _, link = world.connect()
+    assert link.log == [("refuse", 5)]
+
+
+def test_an_expiring_token_drops_the_connection(world):
+    session, link = world.connect(password=world.token(ttl=10_000))
+    assert [timer.delay for timer in world.timers] == [3600]
+    world.clock.advance(9_000)
+    world.timers[-1].callback()
+    assert [timer.delay for timer in world.timers] == [3600, 1000]
+    assert not link.closed
+    world.clock.advance(1_000)
+    world.timers[-1].callback()
+    assert link.closed
+    assert "expired while" in world.reasons()[-1]
+    session.disconnected(False)
+
+
+def test_the_timer_ends_with_the_connection(world):
+    session, _ = world.connect()
+    session.disconnected(True)
+    assert world.timers[0].cancelled
+
+
+def test_a_will_becomes_telemetry_unless_the_client_takes_leave(world):
+    will = Will(f"devices/{DEVICE}/messages/events/a=b", b"bye", 1, True)
+    session, _ = world.connect(will=will)
+    session.disconnected(True)
+    assert len(world.hub.telemetry) == 0
+    session, _ = world.connect(will=will)
+    session.disconnected(False)
+    message = next(iter(world.hub.telemetry))
+    assert message.body == b"bye"
+    assert message.properties == {"a": "b", "mqtt-retain": "true", "iothub-MessageType": "Will"}
+
+
+def test_a_will_to_another_topic_is_refused(world):
+    _, link = world.connect(will=Will("devices/other/messages/events/", b"", 0, False))
+    assert link.log == [("refuse", 5)]
+    assert "the will goes to" in world.reasons()[-1]
+
+
+# ---- telemetry
+
+
+def test_telemetry_is_kept_and_acknowledged(world):
+    session, link = world.connect()
+    world.clock.advance(3)
+    send(session, f"devices/{DEVICE}/messages/events/%24.ct=text%2Fplain&a=b%2Fc", b"hot", retain=True)
+    send(session, f"devices/{DEVICE}/messages/events", b"", packet_id=None)
+    assert link.log == [("accept",), ("acknowledge", 7), ("acknowledge", None)]
+    first, second = world.hub.telemetry
+    assert (first.device_id, first.body) == (DEVICE, b"hot")
+    assert first.system == {"content-type": "text/plain"}
+    assert first.properties == {"a": "b/c", "mqtt-retain": "true"}
+    assert (second.sequence, second.properties) == (2, {})
+    assert world.hub.device(DEVICE)["lastActivityTime"] == "2026-01-01T00:00:03Z"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "devices/other/messages/events/",
+        f"devices/{DEVICE}/messages/eventsx",
+        f"devices/{DEVICE}/modules/m/messages/events/",
+        "$iothub/twin/GET/",
+        "$iothub/twin/GET/?$rid=",
+        "$iothub/twin/PATCH/properties/desired/?$rid=1",
+        "$iothub/methods/res/ok/?$rid=1",
+        "hello",
+    ],
+)
+def test_a_topic_that_does_not_exist_closes(world, topic):
+    session, link = world.connect()
+    send(session, topic)
+    assert link.log == [("accept",), ("close",)]
+    assert "cannot publish to the topic" in world.reasons()[-1]
+    assert len(world.hub.telemetry) == 0
+
+
+def test_the_size_of_messages_is_limited(world):
+    session, link = world.connect()
+    topic = f"devices/{DEVICE}/messages/events/"
+    send(session, topic, b"x" * (262_144 - len(topic)))
+    assert not link.closed
+    send(session, topic, b"x" * (262_145 - len(topic)))
+    assert link.closed
+    assert "has 262145 bytes" in world.reasons()[-1]
+    assert len(world.hub.telemetry) == 1
+
+
+def test_the_trace_shows_the_beginning_of_a_message(world):
+    session, _ = world.connect()
+    send(session, f"devices/{DEVICE}/messages/events/", b"\xff" + b"x" * 100_000)
+    event = world.trace.events()[-1]
+    assert (event.operation, event.direction, event.service, event.device) == ("telemetry", "in", "hub", DEVICE)
+    assert len(event.detail["body"]) < 3_000
+
+
+# ---- twins
+
+
+def test_twin_get(world):
+    session, link = world.connect()
+    subscribe(session, TWIN_ANSWERS_FILTER)
+    send(session, "$iothub/twin/GET/?$rid=0a%2Fb", b" ")
+    assert link.log[-2:] == [
+        ("acknowledge", 7),
+        (
+            "publish",
+            "$iothub/twin/res/200/?$rid=0a%2Fb",
+            b'{"desired":{"$version":1},"reported":{"$version":1}}',
+        ),
+    ]
+
+
+def test_reported_properties(world):
+    session, link = world.connect()
+    subscribe(session, TWIN_ANSWERS_FILTER)
+    send(session, "$iothub/twin/PATCH/properties/reported/?$rid=1", b'{"a": 1}')
+    assert link.published == [("$iothub/twin/res/204/?$rid=1&$version=2", b"")]
+    assert world.hub.twin(DEVICE)["properties"]["reported"]["a"] == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[]", b'{"a": NaN}', b'{"a.b": 1}', b"[" * 5000])
+def test_wrong_reported_properties_are_answered_with_400(world, body):
+    session, link = world.connect()
+    subscribe(session, TWIN_ANSWERS_FILTER)
+    send(session, "$iothub/twin/PATCH/properties/reported/?$rid=1", body)
+    topic, payload = link.published[0]
+    assert topic == "$iothub/twin/res/400/?$rid=1"
+    assert json.loads(payload)["errorCode"] == 400004
+    assert world.hub.device_twin(DEVICE)["reported"] == {"$version": 1}
+    assert world.trace.events()[-1].status == 400
+
+
+def test_without_a_subscription_no_twin_answer_is_sent(world):
+    session, link = world.connect()
+    send(session, "$iothub/twin/GET/?$rid=1", b" ")
+    assert link.log == [("accept",), ("acknowledge", 7)]
+    assert "has not subscribed" in world.reasons()[-1]
+
+
+def test_desired_properties_are_pushed_to_subscribers(world):
+    session, link = world.connect()
+    world.hub.patch_twin(DEVICE, {"properties": {"desired": {"x": 1}}})
+    assert link.published == []
+    subscribe(session, DESIRED_FILTER)
+    world.hub.patch_twin(DEVICE, {"properties": {"desired": {"x": 2}}})
+    assert link.published == [
+        ("$iothub/twin/PATCH/properties/desired/?$version=3", b'{"x":2,"$version":3}'),
+    ]
+
+
+# ---- subscriptions
+
+
+def test_existing_filters_are_granted_with_qos_1_at_most(world):
+    session, link = world.connect()
+    subscribe(session, METHODS_FILTER, f"devices/{DEVICE}/messages/devicebound/#", qos=2)
+    assert link.log[-1] == ("grant", 3, [1, 1])
+    subscribe(session, TWIN_ANSWERS_FILTER, qos=0)
+    assert link.log[-1] == ("grant", 3, [0])
+
+
+@pytest.mark.parametrize("topic_filter", ["#", "$iothub/#", "devices/other/messages/devicebound/#", "hello"])
+def test_a_filter_that_does_not_exist_closes(world, topic_filter):
+    session, link = world.connect()
+    subscribe(session, TWIN_ANSWERS_FILTER, topic_filter)
+    assert link.log == [("accept",), ("close",)]
+    assert "cannot subscribe" in world.reasons()[-1]
+
+
+def test_subscriptions_outlive_the_connection_of_a_persistent_session(world):
+    session, _ = world.connect()
+    subscribe(session, DESIRED_FILTER, METHODS_FILTER)
+    session.unsubscribe(Unsubscribe(4, (METHODS_FILTER, "unknown")))
+    session.disconnected(False)
+    session, link = world.connect()
+    assert not session.takes_methods
+    world.hub.patch_twin(DEVICE, {"properties": {"desired": {"x": 1}}})
+    assert len(link.published) == 1
+    session.disconnected(True)
+    session, link = world.connect(clean=True)
+    subscribe(session, TWIN_ANSWERS_FILTER)
+    world.hub.patch_twin(DEVICE, {"properties": {"desired": {"x": 2}}})
+    assert link.published == []
+    assert world.hub.subscriptions(DEVICE) == {}
+
+
+def test_unsubscribing_is_answered(world):
+    session, link = world.connect()
+    session.unsubscribe(Unsubscribe(4, ("x",)))
+    assert link.log[-1] == ("unsubscribed", 4)
+
+
+# ---- methods
+
+
+def run(coroutine):
+    return asyncio.run(coroutine)
+
+
+async def steps(count=3):
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def invoke(world, name="reboot now", payload=b"{}", response=5.0, connect=0.0):
+    return asyncio.ensure_future(
+        world.endpoint.invoke_method(DEVICE, name, payload, response_timeout=response, connect_timeout=connect)
+    )
+
+
+def ready(world):
+    session, link = world.connect()
+    subscribe(session, METHODS_FILTER)
+    return session, link
+
+
+def test_a_method_is_called_and_answered(world):
+    async def scenario():
+        session, link = ready(world)
+        calls = [invoke(world), invoke(world, "a/b", b"")]
+        await steps()
+        assert link.published == [
+            ("$iothub/methods/POST/reboot%20now/?$rid=1", b"{}"),
+            ("$iothub/methods/POST/a%2Fb/?$rid=2", b""),
+        ]
+        send(session, "$iothub/methods/res/404/?$rid=2", b"")
+        send(session, "$iothub/methods/res/200/?$rid=1", b'{"done": true}')
+        first, second = [await call for call in calls]
+        assert (first.status, first.payload) == (200, {"done": True})
+        assert (second.status, second.payload) == (404, None)
+        send(session, "$iothub/methods/res/200/?$rid=1", b"null")
+        assert "nobody waits" in world.reasons()[-1]
+
+    run(scenario())
+
+
+def failure(world, prepare, act=lambda *_: None, **invocation):
+    async def scenario():
+        session, link = prepare(world)
+        call = invoke(world, **invocation)
+        await steps()
+        act(session, link)
+        with pytest.raises(ServiceError) as caught:
+            await call
+        return caught.value
+
+    return run(scenario())
+
+
+def test_devices_that_are_offline(world):
+    error = failure(world, lambda _: (None, None))
+    assert error.kind is Hub.DEVICE_NOT_ONLINE
+    assert "is not connected" in error.reason
+    error = failure(world, World.connect)
+    assert error.kind is Hub.DEVICE_NOT_ONLINE
+    assert "has not subscribed to methods" in error.reason
+
+
+def test_a_device_that_does_not_answer(world):
+    error = failure(world, ready, response=0.01)
+    assert error.kind is Hub.GATEWAY_TIMEOUT
+
+
+def test_a_device_that_goes_away(world):
+    error = failure(world, ready, lambda session, _: session.disconnected(False))
+    assert error.kind is Hub.DEVICE_CONNECTION_CLOSED
+
+
+def test_a_device_that_answers_nonsense(world):
+    error = failure(world, ready, lambda session, _: send(session, "$iothub/methods/res/200/?$rid=1", b"{"))
+    assert error.kind is Hub.ARGUMENT_INVALID
+    assert "The device's answer must be JSON" in error.message
+
+
+def test_an_answer_that_comes_as_the_device_goes_is_kept(world):
+    async def scenario():
+        session, _ = ready(world)
+        call = invoke(world)
+        await steps()
+        send(session, "$iothub/methods/res/200/?$rid=1", b"1")
+        send(session, "$iothub/methods/res/200/?$rid=1", b"2")
+        session.disconnected(True)
+        assert (await call).payload == 1
+
+    run(scenario())
+
+
+def test_waiting_for_a_device_to_connect(world):
+    async def scenario():
+        calls = [invoke(world, connect=5.0), invoke(world, connect=5.0), invoke(world, connect=5.0)]
+        await steps()
+        calls[2].cancel()
+        await steps()
+        session, link = world.connect()
+        await steps()
+        assert link.published == []
+        subscribe(session, METHODS_FILTER)
+        await steps(6)
+        assert len(link.published) == 2
+        send(session, "$iothub/methods/res/200/?$rid=1", b"1")
+        send(session, "$iothub/methods/res/200/?$rid=2", b"2")
+        assert sorted([(await call).payload for call in calls[:2]]) == [1, 2]
+        assert world.endpoint._waiting == {}
+
+    run(scenario())
+
+
+def test_waiting_for_a_device_that_never_connects(world):
+    error = failure(world, lambda _: (None, None), connect=0.01)
+    assert error.kind is Hub.DEVICE_NOT_ONLINE
+    assert world.endpoint._waiting == {}
+
+
+def test_the_number_of_waiting_methods_is_limited(world):
+    async def scenario():
+        session, _ = ready(world)
+        calls = [invoke(world) for _ in range(MAX_WAITING_METHODS)]
+        await steps()
+        with pytest.raises(ServiceError) as caught:
+            await invoke(world)
+        assert caught.value.kind is Hub.THROTTLED
+        session.disconnected(True)
+        assert all(isinstance(error, ServiceError) for error in await asyncio.gather(*calls, return_exceptions=True))
+
+    run(scenario())
