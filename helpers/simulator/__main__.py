@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -114,6 +115,9 @@ async def _serve(settings: Settings, *, as_json: bool) -> int:
             number = getattr(signal, name, None)
             if number is not None:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(runtime.stopping.set))
+        # what is loaded now stays; the garbage collector need not look at it again and again
+        gc.collect()
+        gc.freeze()
         _say(_ready_line(runtime.running, as_json=as_json))
         await runtime.run_until_stopped()
     return OK

@@ -46,7 +46,6 @@ def azure_timestamp(moment: datetime) -> str:
 
     Source: recorded answers of the service (2023-05-19), e.g. ``2023-05-19T23:10:47.686968Z``.
     """
-    moment = moment.astimezone(timezone.utc)
-    whole = moment.strftime("%Y-%m-%dT%H:%M:%S")
-    fraction = f"{moment.microsecond:06d}".rstrip("0")
-    return f"{whole}.{fraction}Z" if fraction else f"{whole}Z"
+    # not strftime: every message on the wire needs this, and isoformat is ten times faster
+    text = moment.astimezone(timezone.utc).replace(tzinfo=None).isoformat()
+    return f"{text.rstrip('0') if '.' in text else text}Z"

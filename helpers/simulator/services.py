@@ -126,6 +126,7 @@ class SimulatedServices:
         if host == self._settings.service_host:
             return await self._dps_service.handle(request)
         if host in self._hubs:
+            self.provisioning.registrations.settle()
             return await self._hubs[host].registry.handle(request)
         if host == self._settings.provisioning_host:
             error = ServiceError(

@@ -62,6 +62,7 @@ class Sniffer(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is over."""
         if self._lost:
+            transport.close()
             return
         self._transport = cast(asyncio.Transport, transport)
         tls = cast(TlsObject, transport.get_extra_info("ssl_object"))
@@ -113,6 +114,8 @@ class Sniffer(asyncio.Protocol):
         if self._web is not None:
             self._web.connection_lost(exc)
         if self._transport is not None:
+            # 3.10 takes a TLS transport that was never closed by its owner for a forgotten one
+            self._transport.close()
             self._connection.ended()
 
     # --- serving --------------------------------------------------------------------------------------------------

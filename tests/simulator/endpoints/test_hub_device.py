@@ -601,6 +601,19 @@ def test_waiting_for_a_device_that_never_connects(world):
     assert world.endpoint._waiting == {}
 
 
+def test_whoever_loses_patience_does_not_take_the_others_along(world):
+    async def scenario():
+        patient, hasty = invoke(world, connect=5.0), invoke(world, connect=0.01)
+        with pytest.raises(ServiceError, match="Timed out waiting"):
+            await hasty
+        session, _ = ready(world)
+        await steps(6)
+        send(session, "$iothub/methods/res/200/?$rid=1", b"1")
+        assert (await patient).payload == 1
+
+    run(scenario())
+
+
 def test_the_number_of_waiting_methods_is_limited(world):
     async def scenario():
         session, _ = ready(world)

@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from helpers.simulator.endpoints.http import Response
 from helpers.simulator.server import http_adapter
 
 pytestmark = pytest.mark.asyncio
@@ -483,3 +484,33 @@ async def test_mqtt_client_that_does_not_read_is_dropped(
         await eventually(lambda: not server.open_connections)
         writer.transport.abort()
     assert frontend.mqtt_log[-1] == ("disconnected", False)
+
+
+async def test_http_client_that_reads_slowly_gets_everything(
+    running: Any, client_context: Any, frontend: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any
+) -> None:
+    paused: list[bool] = []
+    original = http_adapter.HttpProtocol.pause_writing
+
+    def pause_writing(self: http_adapter.HttpProtocol) -> None:
+        paused.append(True)
+        original(self)
+
+    monkeypatch.setattr(http_adapter.HttpProtocol, "pause_writing", pause_writing)
+
+    async def large(_request: Any) -> Response:
+        return Response(200, "x" * 6_000_000)
+
+    monkeypatch.setattr(frontend, "http", large)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname="localhost"
+        )
+        writer.transport.pause_reading()
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2 + b"GET / HTTP/1.0\r\n\r\n")
+        await eventually(lambda: paused)
+        writer.transport.resume_reading()
+        answer = await asyncio.wait_for(reader.read(-1), 20)
+        writer.close()
+    assert answer.count(b"HTTP/1.") == 3
+    assert answer.count(b"x" * 6_000_000) == 3
