@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import getpass
 import json
 import shutil
 import socket
 import ssl
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import requests
@@ -112,38 +114,32 @@ def sdk_against_stub(rounds: int = 60) -> Result:
     )
 
 
-def processor_against_mosquitto(count: int = 400) -> Result | str:
-    """Server processor time per registration, and mosquitto's per TLS connect."""
+def processor_against_mosquitto(rounds: int = 7, count: int = 100) -> Result | str:
+    """Server processor time per registration, and mosquitto's per TLS connect, measured in turn."""
     mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if mosquitto is None:
         return "skipped: mosquitto is not installed (apt install mosquitto)"
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        with simulator_process(folder / "state", "--pace", "instant") as (running, process_id):
-            enroll(running, "bench")
-            context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
-            raw = base64.b64decode(KEY)
-            arguments = (running.tls_port, context, running.provisioning_host, running.id_scope, "bench", raw)
-            ours = _processor_time(process_id, count, lambda: wire.register(*arguments))
-        broker_folder = folder / "broker"
-        broker_folder.mkdir(mode=0o700)
-        made = CertificateAuthority(broker_folder)
-        certificate, key = made.issue_server_certificate(["broker.test"])
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        settings = broker_folder / "mosquitto.conf"
-        settings.write_text(
-            f"listener {port} 127.0.0.1\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\n"
-            "user root\npersistence false\nlog_dest none\n"
-        )
-        with subprocess.Popen([mosquitto, "-c", str(settings)]) as broker:
-            context = ssl.create_default_context(cafile=str(made.certificate_file))
-            try:
-                _wait_for_port(port)
-                theirs = _processor_time(broker.pid, count, lambda: wire.connect(port, context, "broker.test", "bench"))
-            finally:
-                broker.terminate()
+        running, process_id = stack.enter_context(simulator_process(folder / "state", "--pace", "instant"))
+        enroll(running, "bench")
+        broker_port, broker_context, broker_id = stack.enter_context(_broker(mosquitto, folder / "broker"))
+        context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
+        key = base64.b64decode(KEY)
+
+        def registration() -> None:
+            wire.register(running.tls_port, context, running.provisioning_host, running.id_scope, "bench", key)
+
+        def connect() -> None:
+            wire.connect(broker_port, broker_context, "broker.test", "bench")
+
+        for action in (registration, connect):
+            _processor_time(process_id, 20, action)
+        pairs = [
+            (_processor_time(process_id, count, registration), _processor_time(broker_id, count, connect))
+            for _ in range(rounds)
+        ]
+    ours, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
     return Result(
         "server CPU, simulator registration / mosquitto TLS connect",
         ours / theirs,
@@ -151,6 +147,28 @@ def processor_against_mosquitto(count: int = 400) -> Result | str:
         "x",
         f"{ours * 1e3:.2f} ms / {theirs * 1e3:.2f} ms",
     )
+
+
+@contextmanager
+def _broker(mosquitto: str, folder: Path) -> Iterator[tuple[int, ssl.SSLContext, int]]:
+    """Mosquitto with TLS on a free port; gives port, what clients trust, and its process number."""
+    folder.mkdir(mode=0o700)
+    made = CertificateAuthority(folder)
+    certificate, key = made.issue_server_certificate(["broker.test"])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = folder / "mosquitto.conf"
+    settings.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\n"
+        f"user {getpass.getuser()}\npersistence false\nlog_dest none\n"
+    )
+    with subprocess.Popen([mosquitto, "-c", str(settings)], stderr=subprocess.DEVNULL) as broker:
+        try:
+            _wait_for_port(port)
+            yield port, ssl.create_default_context(cafile=str(made.certificate_file)), broker.pid
+        finally:
+            broker.terminate()
 
 
 def _wait_for_port(port: int) -> None:
@@ -167,8 +185,6 @@ def _wait_for_port(port: int) -> None:
 
 
 def _processor_time(process_id: int, count: int, action: Callable[[], object]) -> float:
-    for _ in range(20):
-        action()
     before = cpu_seconds(process_id)
     for _ in range(count):
         action()

@@ -66,6 +66,11 @@ class MqttConnection:
         """Whether the connection is closed, or about to be once everything is sent."""
         return self._ended
 
+    @property
+    def ended_cleanly(self) -> bool:
+        """Whether the client said DISCONNECT: it expects nothing more, and is closing the connection itself."""
+        return self._session.ended_cleanly
+
     def granted_qos(self, topic: str) -> int | None:
         """The highest QoS among the client's subscriptions that match a topic, ``None`` when none does."""
         return self._session.granted_qos(topic)

@@ -154,6 +154,10 @@ class Sniffer(asyncio.Protocol):
         if self._lost or self._closing or self._transport is None:
             return
         self._closing = True
+        if self._mqtt is not None and self._mqtt.ended_cleanly:
+            # a close_notify after DISCONNECT would reach nobody
+            self._transport.abort()
+            return
         self._transport.close()
         self._timer = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 

@@ -75,6 +75,7 @@ class TlsObject(ssl.SSLObject):
         self._header = b""
         self._missing = 0
         self._end_told = False
+        self._holding = False
         self._witness = _Witness()
         self._connection = SSL.Connection(owner.openssl, None)
         self._connection.set_app_data(self._witness)
@@ -106,7 +107,14 @@ class TlsObject(ssl.SSLObject):
 
     def do_handshake(self) -> None:
         """Take the handshake as far as the bytes at hand allow."""
-        self._run(self._connection.do_handshake)
+
+        def step() -> None:
+            self._connection.do_handshake()
+            # What is left to send in TLS 1.3 are session tickets, which nobody waits for. They leave together with the
+            # first answer: a packet of their own would cost a fifth of the processor time of a registration.
+            self._holding = self.version() == "TLSv1.3"
+
+        self._run(step)
 
     # ssl.SSLObject of Python 3.10 to 3.13 disagree on whether the buffer may be None
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 (the name is part of the interface)
@@ -121,6 +129,7 @@ class TlsObject(ssl.SSLObject):
 
     def write(self, data: Any) -> int:
         """Encrypt bytes; returns how many."""
+        self._holding = False
         # OpenSSL takes one record per call; handing the rest back would make asyncio copy it once per record
         with memoryview(data).cast("B") as plain:
             sent = 0
@@ -133,6 +142,7 @@ class TlsObject(ssl.SSLObject):
 
     def unwrap(self) -> None:
         """Say close_notify and wait for the client's."""
+        self._holding = False
         try:
             done = False
             while not done:
@@ -253,6 +263,7 @@ class TlsObject(ssl.SSLObject):
         except SSL.SysCallError:
             raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the connection ended without close_notify") from None
         except SSL.Error as error:
+            self._holding = False  # an alert says why
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error)) from None
         finally:
             self._collect()
@@ -279,7 +290,9 @@ class TlsObject(ssl.SSLObject):
         return True
 
     def _collect(self) -> None:
-        """Move what OpenSSL wants to send to the outgoing BIO."""
+        """Move what OpenSSL wants to send to the outgoing BIO, unless it can wait."""
+        if self._holding:
+            return
         while True:
             try:
                 self._outgoing.write(self._connection.bio_read(_OUTGOING_CHUNK))

@@ -408,3 +408,21 @@ async def test_sniffer_that_hears_of_the_end_first(frontend: Any) -> None:
     transport = Transport()
     protocol.connection_made(transport)
     assert transport.closed
+
+
+async def test_small_answers_are_not_held_back(running: Any, client_context: Any) -> None:
+    """Without TCP_NODELAY the first answer of every connection waited 40 ms for an acknowledgement."""
+    async with running() as server:
+        _reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname="contoso-hub-1.azure-devices.test"
+        )
+        options = [
+            connection._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for connection in server._table._open
+        ]
+        writer.close()
+        # 3.10 warns about streams that nobody waited for
+        with contextlib.suppress(OSError, ssl.SSLError):
+            await writer.wait_closed()
+    assert options
+    assert all(options)

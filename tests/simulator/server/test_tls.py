@@ -353,3 +353,27 @@ async def test_eight_mebibytes_through_asyncio_both_ways(
     server.close()
     await server.wait_closed()
     assert problems == []
+
+
+def test_session_tickets_leave_together_with_the_first_answer(context: AcceptingContext, client_context: Any) -> None:
+    pair = Pair(context, client_context(None, ssl.TLSVersion.TLSv1_3))
+    pair.handshake()
+    assert pair.to_client.pending == 0
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.server.read(100)
+    assert pair.to_client.pending == 0
+    assert pair.server.write(b"CONNACK") == 7
+    assert pair.to_client.pending > 2 * len(b"CONNACK")
+    assert pair.client.read(100) == b"CONNACK"
+
+
+def test_a_client_that_says_nothing_still_gets_a_clean_end(context: AcceptingContext, client_context: Any) -> None:
+    pair = Pair(context, client_context(None, ssl.TLSVersion.TLSv1_3))
+    pair.handshake()
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.server.unwrap()
+    with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLZeroReturnError):
+        assert pair.client.read(100) == b""
+    pair.to_server.write(b"\x17\x03\x03\x00\x05wrong")
+    with pytest.raises(ssl.SSLError):
+        pair.server.read(100)
