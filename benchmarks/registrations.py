@@ -32,14 +32,16 @@ KEY = base64.b64encode(b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES").decode()
 
 
 @contextmanager
-def simulator_process(state: Path, *flags: str) -> Iterator[tuple[RunningSimulator, int]]:
-    """A simulator in a process of its own; gives its endpoints and its process number."""
-    command = [sys.executable, "-m", "helpers.simulator", "serve", "--json", "--state", str(state), *flags]
+def simulator_process(state: Path | None, *flags: str) -> Iterator[tuple[RunningSimulator, int]]:
+    """A simulator in a process of its own, in memory without a folder; gives its endpoints and process number."""
+    command = [sys.executable, "-m", "helpers.simulator", "serve", "--json", *flags]
+    if state is not None:
+        command += ["--state", str(state)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            json.loads(process.stdout.readline())
-            running = read(state)
+            ready = json.loads(process.stdout.readline())
+            running = read(Path(ready["endpoint_file"]).parent)
             assert running is not None
             yield running, process.pid
         finally:
@@ -115,13 +117,13 @@ def sdk_against_stub(rounds: int = 60) -> Result:
 
 
 def processor_against_mosquitto(rounds: int = 7, count: int = 100) -> Result | str:
-    """Server processor time per registration, and mosquitto's per TLS connect, measured in turn."""
+    """Server processor time per registration, and mosquitto's per TLS connect, measured in turn, both in memory."""
     mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
     if mosquitto is None:
         return "skipped: mosquitto is not installed (apt install mosquitto)"
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        running, process_id = stack.enter_context(simulator_process(folder / "state", "--pace", "instant"))
+        running, process_id = stack.enter_context(simulator_process(None, "--pace", "instant"))
         enroll(running, "bench")
         broker_port, broker_context, broker_id = stack.enter_context(_broker(mosquitto, folder / "broker"))
         context = ssl.create_default_context(cafile=str(running.certificate_authority_file))

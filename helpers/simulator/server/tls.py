@@ -111,7 +111,7 @@ class TlsObject(ssl.SSLObject):
         def step() -> None:
             self._connection.do_handshake()
             # What is left to send in TLS 1.3 are session tickets, which nobody waits for. They leave together with the
-            # first answer: a packet of their own would cost a fifth of the processor time of a registration.
+            # first answer instead of as a packet of their own.
             self._holding = self.version() == "TLSv1.3"
 
         self._run(step)
@@ -119,6 +119,9 @@ class TlsObject(ssl.SSLObject):
     # ssl.SSLObject of Python 3.10 to 3.13 disagree on whether the buffer may be None
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 (the name is part of the interface)
         """Decrypted bytes, or their number when a buffer is given; nothing at the end of the stream."""
+        # pyOpenSSL says "nothing there" by an exception; a look into the BIO first is cheaper
+        if not self._connection.pending():
+            self._feed()
         try:
             if buffer is None:
                 return self._run(lambda: self._connection.recv(min(len, _RECORD_SIZE)))
@@ -270,21 +273,22 @@ class TlsObject(ssl.SSLObject):
 
     def _feed(self) -> bool:
         """Give OpenSSL the next part of at most one TLS record; ``False`` when there is none."""
-        at_header = not self._missing
-        data = self._incoming.read(_HEADER_SIZE - len(self._header) if at_header else self._missing)
+        data = b""
+        if not self._missing:
+            self._header += self._incoming.read(_HEADER_SIZE - len(self._header))
+            if len(self._header) == _HEADER_SIZE:
+                self._missing = int.from_bytes(self._header[3:], "big")
+                data, self._header = self._header, b""
+        if self._missing:
+            body = self._incoming.read(self._missing)
+            self._missing -= len(body)
+            data += body
         if not data:
             if not self._incoming.eof or self._end_told:
                 return False
             self._end_told = True
             self._connection.bio_shutdown()
             return True
-        if at_header:
-            self._header += data
-            if len(self._header) == _HEADER_SIZE:
-                self._missing = int.from_bytes(self._header[3:], "big")
-                self._header = b""
-        else:
-            self._missing -= len(data)
         while data:
             data = data[self._connection.bio_write(data) :]
         return True
