@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import time
-import uuid
 from urllib.parse import quote
 
 from helpers.simulator.protocols import sas
@@ -59,7 +59,9 @@ class Wire:
 
     def close(self) -> None:
         """Say DISCONNECT and close."""
-        self._socket.sendall(b"\xe0\x00")
+        # the server may have closed it already
+        with contextlib.suppress(OSError):
+            self._socket.sendall(b"\xe0\x00")
         self.abandon()
 
     def abandon(self) -> None:
@@ -71,17 +73,10 @@ class Wire:
 def register(port: int, context: ssl.SSLContext, host: str, id_scope: str, registration_id: str, key: bytes) -> None:
     """One whole registration at pace ``instant``."""
     token = sas.sign(f"{id_scope}/registrations/{registration_id}", key, int(time.time()) + 3_600)
-    wire = Wire(port, context, host)
     user_name = f"{id_scope}/registrations/{registration_id}/api-version=2019-03-31&ClientVersion={quote('bench')}"
-    if wire.ask(connect_packet(registration_id, user_name, token)) != b"\x20\x02\x00\x00":
-        raise RuntimeError("the connection was refused")
-    wire.ask(_packet(0x82, b"\x00\x01" + _text("$dps/registrations/res/#") + b"\x01"))
-    topic = f"$dps/registrations/PUT/iotdps-register/?$rid={uuid.uuid4()}"
-    body = f'{{"registrationId":"{registration_id}"}}'.encode()
-    answer = wire.ask(_packet(0x30, _text(topic) + body))
+    answer = ask_to_register(port, context, host, user_name, registration_id, token)
     if b"/res/200/" not in answer:
         raise RuntimeError(f"the registration failed: {answer[:200]!r}")
-    wire.close()
 
 
 def connect(port: int, context: ssl.SSLContext, name: str, client_id: str) -> None:
@@ -90,3 +85,19 @@ def connect(port: int, context: ssl.SSLContext, name: str, client_id: str) -> No
     if wire.ask(connect_packet(client_id)) != b"\x20\x02\x00\x00":
         raise RuntimeError("the connection was refused")
     wire.close()
+
+
+def ask_to_register(
+    port: int, context: ssl.SSLContext, host: str, user_name: str, registration_id: str, password: str
+) -> bytes:
+    """Connect to DPS with any user name and password, ask to register, and return the answer: CONNACK or message."""
+    wire = Wire(port, context, host)
+    try:
+        answer = wire.ask(connect_packet(registration_id, user_name, password))
+        if answer != b"\x20\x02\x00\x00":
+            return answer
+        wire.ask(_packet(0x82, b"\x00\x01" + _text("$dps/registrations/res/#") + b"\x01"))
+        body = f'{{"registrationId":"{registration_id}"}}'.encode()
+        return wire.ask(_packet(0x30, _text("$dps/registrations/PUT/iotdps-register/?$rid=1") + body))
+    finally:
+        wire.close()

@@ -103,6 +103,33 @@ def test_disabled_individual_enrollment_beats_an_enabled_group(sdk):
     refused_registration(sdk, 401, "thermostat-1", key=derive(KEY, "thermostat-1"))
 
 
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        (lambda scope: token(f"{scope}/registrations/thermostat-1", -60), "expired"),
+        (lambda scope: token("0ne0000FFFF/registrations/thermostat-1", 600), "0ne0000FFFF"),
+        (lambda scope: token(f"{scope}/registrations/other", 600), "other"),
+        (lambda scope: "SharedAccessSignature sr=x&sig=%%&se=soon", "se"),
+        (lambda scope: "Bearer nonsense", "SharedAccessSignature"),
+    ],
+    ids=["expired", "other scope", "other device", "malformed", "no SAS at all"],
+)
+def test_token_that_does_not_prove_anything(sdk, password, reason):
+    sdk.enroll("thermostat-1")
+    scope = sdk.running.id_scope
+    context = ssl.create_default_context(cafile=str(sdk.running.certificate_authority_file))
+    user_name = f"{scope}/registrations/thermostat-1/api-version=2019-03-31&ClientVersion=test"
+    place = sdk.running.tls_port, context, sdk.running.provisioning_host
+    answer = wire.ask_to_register(*place, user_name, "thermostat-1", password(scope))
+    assert b"/res/401/" in answer
+    assert b'"errorCode":401000' in answer
+    assert reason in reasons(sdk)
+
+
+def token(resource, lifetime):
+    return sas.sign(resource, sas.decode_key(KEY), int(time.time()) + lifetime)
+
+
 def test_wrong_certificate_authority(sdk, tmp_path):
     authority = CertificateAuthority(tmp_path)
     authority.issue_server_certificate(["other.test"])
@@ -163,21 +190,20 @@ def test_hub_refuses_the_token_of_another_device(sdk):
     for name in ("thermostat-1", "thermostat-2"):
         sdk.enroll(name)
         register(sdk, registration_id=name)
-    token = sas.sign(f"{sdk.hub}/devices/thermostat-2", sas.decode_key(KEY), int(time.time()) + 600)
-    device = IoTHubDeviceClient.create_from_sastoken(token, connection_retry=False, **sdk.device_options())
+    own = token(f"{sdk.hub}/devices/thermostat-2", 600)
+    device = IoTHubDeviceClient.create_from_sastoken(own, connection_retry=False, **sdk.device_options())
     device.connect()
     device.shutdown()
     context = ssl.create_default_context(cafile=str(sdk.running.certificate_authority_file))
-    for resource, expiry, said in (
-        (f"{sdk.hub}/devices/thermostat-2", 600, "thermostat-2"),
-        ("other-hub.azure-devices.test/devices/thermostat-1", 600, "other-hub"),
-        (f"{sdk.hub}/devices/thermostat-1", -60, "expired"),
-        (None, 0, "SharedAccessSignature"),
+    for password, said in (
+        (token(f"{sdk.hub}/devices/thermostat-2", 600), "thermostat-2"),
+        (token("other-hub.azure-devices.test/devices/thermostat-1", 600), "other-hub"),
+        (token(f"{sdk.hub}/devices/thermostat-1", -60), "expired"),
+        ("Bearer nonsense", "SharedAccessSignature"),
     ):
-        token = resource and sas.sign(resource, sas.decode_key(KEY), int(time.time()) + expiry)
         user_name = f"{sdk.hub}/thermostat-1/?api-version=2019-10-01"
         connection = wire.Wire(sdk.running.tls_port, context, sdk.hub)
-        answer = connection.ask(wire.connect_packet("thermostat-1", user_name, token or "Bearer nonsense"))
+        answer = connection.ask(wire.connect_packet("thermostat-1", user_name, password))
         connection.abandon()
         assert answer == b"\x20\x02\x00\x05"
         assert said in reasons(sdk)
@@ -324,3 +350,18 @@ def test_too_large_a_request_is_refused_and_the_simulator_lives_on(sdk):
     assert answer.status_code == 413
     sdk.enroll("thermostat-1")
     assert register(sdk).status == "assigned"
+
+
+def test_enrollment_that_is_not_json(sdk):
+    fields = dict(part.split("=", 1) for part in sdk.running.service_connection_string.split(";"))
+    key, policy = sas.decode_key(fields["SharedAccessKey"]), fields["SharedAccessKeyName"]
+    headers = {"Authorization": sas.sign(fields["HostName"], key, int(time.time()) + 600, policy)}
+    for body, content_type, status, said in (
+        (b'{"registrationId": ', "application/json", 400, "not valid JSON"),
+        (b"[1, 2]", "application/json", 400, "object"),
+        (b"registrationId=x", "application/x-www-form-urlencoded", 415, "application/json"),
+    ):
+        headers["Content-Type"] = content_type
+        answer = call(sdk, "PUT", "/enrollments/x?api-version=2021-10-01", data=body, headers=headers)
+        assert answer.status_code == status
+        assert said in answer.json()["message"]
