@@ -42,11 +42,16 @@ def test_pages_follow_the_order_of_insertion_also_after_a_replacement(store):
 
 def test_a_failed_transaction_leaves_nothing_also_when_nested(store):
     items = store.collection("items")
-    with pytest.raises(ZeroDivisionError), store.transaction():
-        items.put("a", {})
+
+    def change_and_fail():
         with store.transaction():
-            items.put("b", {})
-        raise ZeroDivisionError
+            items.put("a", {})
+            with store.transaction():
+                items.put("b", {})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        change_and_fail()
     assert items.count() == 0
     with store.transaction(), store.transaction():
         items.put("c", {})

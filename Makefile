@@ -1,0 +1,71 @@
+# What can be done here. `make help` lists it. Everything is set up on first use, in .venv.
+# Without make (Windows): the commands of README.md do the same.
+
+.POSIX:
+
+PYTHON = python3
+VENV = .venv
+RUN = $(VENV)/bin/python
+READY = $(VENV)/ready
+OUTPUT = build
+ARGUMENTS =
+
+.SUFFIXES:
+.PHONY: help setup lab tutorial test lint notebooks bench binder clean
+
+help:
+	@echo 'make lab        open JupyterLab on the first notebook'
+	@echo 'make tutorial   run all notebooks without a screen and write a report to $(OUTPUT)/'
+	@echo 'make test       everything that CI runs'
+	@echo 'make lint       style, types and the form of the notebooks'
+	@echo 'make notebooks  execute the notebooks and renew their outputs where they changed'
+	@echo 'make bench      measure the simulator'
+	@echo 'make binder     renew binder/requirements.txt after a change of requirements.txt'
+	@echo 'make setup      only install what all of these need, into $(VENV)/'
+	@echo 'make clean      remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
+
+setup: $(READY)
+	@echo 'Ready: $(VENV)/'
+
+$(READY): requirements.txt requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo 'This needs Python 3.10 to 3.13. Name one: make PYTHON=python3.12 setup' >&2; exit 1; }
+	@echo 'Setting up $(VENV)/ (a minute or two, once) ...'
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -e .
+	@touch $@
+
+lab: $(READY)
+	@$(RUN) -m jupyter lab --KernelManager.transport_encryption=auto notebooks/00_start_here.ipynb
+
+tutorial: $(READY)
+	@$(RUN) -m helpers.runner tutorial --output $(OUTPUT) $(ARGUMENTS)
+
+lint: $(READY)
+	@echo 'Style ...'
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --quiet --check .
+	@echo 'Types ...'
+	@$(VENV)/bin/mypy --no-error-summary
+	@echo 'Notebooks ...'
+	@$(RUN) -m helpers.runner lint
+
+test: lint
+	@echo 'Tests ...'
+	@$(RUN) -m pytest -n 2 --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
+	@$(RUN) -m coverage report --skip-covered --fail-under=100 \
+	  --include='helpers/simulator/domain/*,helpers/simulator/protocols/*' > $(VENV)/coverage.txt || { \
+	  cat $(VENV)/coverage.txt; echo 'The domain and the protocols must be covered completely.' >&2; exit 1; }
+
+notebooks: $(READY)
+	@$(RUN) -m helpers.runner notebooks $(ARGUMENTS)
+
+bench: $(READY)
+	@$(RUN) -m benchmarks $(ARGUMENTS)
+
+binder: $(READY)
+	@$(PYTHON) binder/lock.py
+
+clean:
+	@rm -rf $(OUTPUT) .workspace .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

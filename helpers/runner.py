@@ -1,0 +1,375 @@
+"""Runs the notebooks without a screen: ``python -m helpers.runner tutorial | notebooks | lint``.
+
+``tutorial`` runs every notebook as a learner would, the tracks side by side, and writes a report. ``notebooks``
+executes the notebooks and renews what stands in git. ``lint`` checks their form.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from .notebook_tools import leaks, report
+from .notebook_tools.documents import (
+    NotebookError,
+    Parameter,
+    Track,
+    code_cells,
+    given_parameters,
+    parameters,
+    read,
+    selected,
+    tracks,
+    write,
+)
+from .notebook_tools.execution import Outcome, execute, with_parameters
+from .notebook_tools.lint import problems
+from .notebook_tools.normalise import merge, sanitize_rules
+from .simulator import launcher
+
+TARGETS = ("simulator", "azure")
+USAGE = 2
+INTERRUPTED = 130
+
+
+@dataclass(slots=True)
+class Run:
+    """What is to be run, and how.
+
+    Attributes:
+        tracks: the notebooks.
+        outcomes: one for every notebook.
+        values: injected parameters of every notebook; an empty mapping leaves it as it is.
+        scratch: a folder that only this run uses; workspaces and kernels live in it.
+        environment: variables for the kernels.
+        cell_timeout: seconds that one cell may take.
+        jobs: how many tracks run at the same time.
+    """
+
+    tracks: Sequence[Track]
+    values: Mapping[Path, Mapping[str, Parameter]]
+    scratch: Path
+    environment: Mapping[str, str]
+    cell_timeout: float
+    jobs: int
+    outcomes: dict[Path, Outcome] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Give every notebook its outcome: not run yet."""
+        self.outcomes = {path: Outcome(path) for track in self.tracks for path in track.notebooks}
+
+    def workspace(self, track: Track) -> Path:
+        """Where the notebooks of a track keep what they hand to each other, and their simulator."""
+        return self.scratch / track.name / "workspace"
+
+
+class Display:
+    """Progress for people: a bar in a terminal, plain lines elsewhere.
+
+    Arguments:
+        console: where to write.
+        cells: number of code cells of all notebooks together.
+    """
+
+    def __init__(self, console: Console, cells: int) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("cells"),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+        self._running: list[str] = []
+        self._task: TaskID = self._progress.add_task("starting", total=cells)
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def started(self, outcome: Outcome) -> None:
+        """A notebook begins."""
+        self._running.append(outcome.name)
+        self._describe()
+
+    def cell_done(self) -> None:
+        """One code cell more is behind us."""
+        self._progress.advance(self._task)
+
+    def ended(self, outcome: Outcome) -> None:
+        """A notebook is through."""
+        self._running.remove(outcome.name)
+        self._describe()
+        line = f"{outcome.status:<11} {outcome.name:<32} {outcome.seconds:6.1f} s  {report.place(outcome)}"
+        self._progress.console.print(line.rstrip(), markup=False, highlight=False, soft_wrap=True)
+
+    def _describe(self) -> None:
+        self._progress.update(self._task, description=", ".join(self._running) or "done")
+
+
+async def run_track(run: Run, track: Track, display: Display) -> None:
+    """Run the notebooks of a track in order. A failure does not stop it: every notebook makes what it needs."""
+    environment = {**run.environment, "DPS_WORKSPACE": str(run.workspace(track))}
+    for number, path in enumerate(track.notebooks):
+        outcome = run.outcomes[path]
+        document = read(path)
+        values = run.values.get(path)
+        if values:
+            document = with_parameters(document, values)
+        display.started(outcome)
+        try:
+            await execute(
+                outcome,
+                document,
+                scratch=run.scratch / track.name / str(number),
+                environment=environment,
+                cell_timeout=run.cell_timeout,
+                on_cell=display.cell_done,
+            )
+        finally:
+            display.ended(outcome)
+
+
+async def run_tracks(run: Run, display: Display) -> None:
+    """Run all tracks, ``jobs`` at a time. Ends early, with everything stopped, on SIGINT and SIGTERM."""
+    free = asyncio.Semaphore(run.jobs)
+
+    async def next_track(track: Track) -> None:
+        async with free:
+            await run_track(run, track, display)
+
+    # gather, not a task group: Python 3.10
+    together = asyncio.gather(*(next_track(track) for track in run.tracks))
+    with _stopping(together.cancel):
+        try:
+            await together
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+        finally:
+            together.cancel()
+
+
+@contextlib.contextmanager
+def _stopping(stop: Callable[[], object]) -> Iterator[None]:
+    """Call ``stop`` instead of dying when somebody presses Ctrl-C or asks the process to end."""
+    loop = asyncio.get_running_loop()
+    handled: list[signal.Signals] = []
+    for name in (signal.SIGINT, signal.SIGTERM):
+        # Windows has no signal handlers in the loop, and other threads must not have any; KeyboardInterrupt does there
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            loop.add_signal_handler(name, stop)
+            handled.append(name)
+    try:
+        yield
+    finally:
+        for name in handled:
+            loop.remove_signal_handler(name)
+
+
+def perform(run: Run, console: Console) -> bool:
+    """Run everything and leave no process behind; tells whether it was interrupted."""
+    cells = sum(len(code_cells(read(path))) + bool(run.values.get(path)) for path in run.outcomes)
+    try:
+        with Display(console, cells) as display:
+            asyncio.run(run_tracks(run, display))
+    except KeyboardInterrupt:
+        return True
+    finally:
+        for track in run.tracks:
+            try:
+                launcher.stop(run.workspace(track) / "simulator")
+            except launcher.LaunchError as error:
+                console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+    return False
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A folder for one run. Its path is short, because socket paths are."""
+    folder = Path(tempfile.mkdtemp(prefix="dps-run-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def tutorial(arguments: argparse.Namespace, console: Console) -> int:
+    """Run notebooks as a learner would, side by side, and write the report."""
+    paths = selected(arguments.notebooks)
+    declared = {path: parameters(read(path)) for path in paths}
+    given = dict(_name_and_value(text) for text in arguments.parameter)
+    values = given_parameters({"target": arguments.target, **given}, declared)
+    environment = {} if arguments.target == "azure" else {"DPS_SIMULATOR_PACE": arguments.pace}
+    facts = {"target": _TARGET_NAMES[arguments.target]}
+    if arguments.target == "simulator":
+        facts["pace"] = arguments.pace
+    with scratch_folder() as scratch:
+        run = Run(tracks(paths), values, scratch, environment, arguments.cell_timeout, arguments.jobs)
+        console.print(
+            f"{len(paths)} notebooks, {min(arguments.jobs, len(run.tracks))} at a time. Target: {facts['target']}.",
+            highlight=False,
+            soft_wrap=True,
+        )
+        interrupted = perform(run, console)
+        outcomes = list(run.outcomes.values())
+        saved = report.save(outcomes, arguments.output, facts, datetime.now(timezone.utc))
+        _keep_logs(run, arguments.output / "logs")
+    console.print(_table(outcomes))
+    console.print(report.summary(outcomes), highlight=False)
+    console.print(f"Report: {saved}", highlight=False, soft_wrap=True)
+    if interrupted:
+        return INTERRUPTED
+    return 0 if all(outcome.status == "passed" for outcome in outcomes) else 1
+
+
+def renew(arguments: argparse.Namespace, console: Console) -> int:
+    """Execute notebooks as they stand, one after the other, and renew the outputs that changed."""
+    paths = selected(arguments.notebooks)
+    rules = sanitize_rules()
+    with scratch_folder() as scratch:
+        run = Run([Track("all", tuple(paths))], {}, scratch, {"DPS_SIMULATOR_PACE": "azure"}, arguments.cell_timeout, 1)
+        if perform(run, console):
+            console.print("Interrupted. No notebook was changed.")
+            return INTERRUPTED
+        outcomes = list(run.outcomes.values())
+    changed: list[str] = []
+    for outcome in outcomes:
+        if outcome.status != "passed" or outcome.document is None:
+            continue
+        before = outcome.notebook.read_bytes()
+        write(merge(read(outcome.notebook), outcome.document, rules), outcome.notebook)
+        if outcome.notebook.read_bytes() != before:
+            changed.append(outcome.name)
+    console.print(report.summary(outcomes), highlight=False)
+    console.print(f"Changed: {', '.join(changed) or 'nothing'}.", highlight=False, soft_wrap=True)
+    return 0 if all(outcome.status == "passed" for outcome in outcomes) else 1
+
+
+def lint(arguments: argparse.Namespace, console: Console) -> int:
+    """Check the form of notebooks."""
+    paths = selected(arguments.notebooks)
+    found = [problem for path in paths for problem in problems(path)]
+    for problem in found:
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    many = f"{len(paths)} notebook{'s' if len(paths) != 1 else ''}"
+    console.print(f"{many}: {len(found)} problem{'s' if len(found) != 1 else ''}.", highlight=False)
+    return 1 if found else 0
+
+
+_TARGET_NAMES = {"simulator": "simulator on this machine, not Azure", "azure": "Azure"}
+
+
+def _table(outcomes: Sequence[Outcome]) -> Table:
+    table = Table("Notebook", "Outcome", "Seconds", "What failed")
+    table.columns[2].justify = "right"
+    for outcome in outcomes:
+        row = (outcome.name, outcome.status, f"{outcome.seconds:.1f}", report.place(outcome))
+        # error texts contain square brackets, which rich would read as markup
+        table.add_row(*(cell.replace("[", "\\[") for cell in row))
+    return table
+
+
+def _keep_logs(run: Run, folder: Path) -> None:
+    """Keep the simulators' logs of failed tracks beside the report, for whoever looks for the cause."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for track in run.tracks:
+        if all(run.outcomes[path].status == "passed" for path in track.notebooks):
+            continue
+        for log in sorted((run.workspace(track) / "simulator").glob("*.log")):
+            folder.mkdir(parents=True, exist_ok=True)
+            text = leaks.masked(log.read_text(encoding="utf-8", errors="replace"))
+            (folder / f"track_{track.name}_{log.name}").write_text(text, encoding="utf-8")
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise NotebookError(f"{text!r} is no parameter. Write it as name=value.")
+    return name, value
+
+
+def _pace(text: str) -> str:
+    if not re.fullmatch(r"azure|instant|polls=\d{1,4}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of instant, azure, polls=N")
+    return text
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = 0
+        if not number > 0:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+        return number
+
+    return parse
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    main_parser = argparse.ArgumentParser(prog="python -m helpers.runner", description=__doc__.splitlines()[0])
+    commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("notebooks", nargs="*", help="paths, or how names start (13); default: all")
+    timing = argparse.ArgumentParser(add_help=False)
+    timing.add_argument(
+        "--cell-timeout", type=_positive(float), default=120.0, metavar="SECONDS", help="for one cell (default: 120)"
+    )
+
+    run = commands.add_parser("tutorial", parents=[common, timing], help="run notebooks and write a report")
+    run.set_defaults(action=tutorial)
+    run.add_argument("--target", choices=TARGETS, default="simulator", help="where devices are provisioned")
+    run.add_argument(
+        "--pace", type=_pace, default="instant", help="of the simulator: instant (default), azure or polls=N"
+    )
+    run.add_argument(
+        "--jobs", type=_positive(int), default=os.cpu_count() or 1, help="tracks at a time (default: one per core)"
+    )
+    run.add_argument("--output", type=Path, default=Path("build"), help="folder for the report (default: build)")
+    run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="for the notebooks")
+
+    again = commands.add_parser("notebooks", parents=[common, timing], help="execute notebooks and renew their outputs")
+    again.set_defaults(action=renew)
+
+    form = commands.add_parser("lint", parents=[common], help="check the form of notebooks")
+    form.set_defaults(action=lint)
+    return main_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    arguments = parser().parse_args(argv)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    try:
+        code: int = arguments.action(arguments, console)
+    except NotebookError as problem:
+        print(f"error: {problem}", file=sys.stderr)  # noqa: T201 - the command's own error stream
+        return USAGE
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""For all tests: nothing but loopback, a workspace of their own, and no process left behind."""
+
+import ipaddress
+import os
+import socket
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest_plugins = ["helpers.simulator.pytest_plugin"]
+
+# Every process that a test starts inherits this variable, and is found by it.
+SESSION = "DPS_TEST_SESSION"
+os.environ.setdefault(SESSION, uuid.uuid4().hex)
+
+_attempts: list[str] = []
+
+
+class NetworkRefusedError(OSError):
+    """A test tried to talk to something else than this machine."""
+
+
+def _check(host: object) -> None:
+    name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
+    if name in (None, "", "localhost"):
+        return
+    try:
+        if ipaddress.ip_address(str(name)).is_loopback or str(name) in ("0.0.0.0", "::"):  # noqa: S104 - not bound to
+            return
+    except ValueError:
+        pass
+    _attempts.append(str(name))
+    raise NetworkRefusedError(f"Tests talk to this machine only, and this one tried to reach {name!r}.")
+
+
+_connect, _connect_ex, _getaddrinfo = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+
+def _guarded_connect(self, address):
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        _check(address[0])
+    return _connect(self, address)
+
+
+def _guarded_connect_ex(self, address):
+    if self.family in (socket.AF_INET, socket.AF_INET6):
+        _check(address[0])
+    return _connect_ex(self, address)
+
+
+def _guarded_getaddrinfo(host, *arguments, **keywords):
+    _check(host)
+    return _getaddrinfo(host, *arguments, **keywords)
+
+
+socket.socket.connect = _guarded_connect
+socket.socket.connect_ex = _guarded_connect_ex
+socket.getaddrinfo = _guarded_getaddrinfo
+
+
+@pytest.fixture(autouse=True)
+def _only_this_machine():
+    """A test that reached for the network fails, even when the code under test took the refusal calmly."""
+    _attempts.clear()
+    yield
+    reached, _attempts[:] = list(_attempts), []
+    assert not reached, f"the test tried to reach {', '.join(reached)}"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _workspace_of_the_tests(tmp_path_factory):
+    """Nothing is written into the workspace of the person who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DPS_WORKSPACE", str(tmp_path_factory.mktemp("workspace")))
+        yield
+
+
+def left_behind() -> list[psutil.Process]:
+    """Simulators and kernels that this test session started and that still run."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = " ".join(process.info["cmdline"] or [])
+        if not ("helpers.simulator" in words or "ipykernel_launcher" in words):
+            continue
+        try:
+            ours = process.environ().get(SESSION) == os.environ[SESSION]
+        except (psutil.Error, OSError):
+            continue
+        if ours and process.pid != os.getpid():
+            found.append(process)
+    return found
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session):
+    """After everything: a simulator or kernel that a test forgot makes the run fail."""
+    result = yield
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return result
+    deadline = time.monotonic() + 5
+    while (processes := left_behind()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for process in processes:
+        print(f"\nleft behind by a test: process {process.pid}: {' '.join(process.cmdline())}")  # noqa: T201
+        process.kill()
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    return result
+
+
+@pytest.fixture
+def repository() -> Path:
+    """The root of the repository."""
+    return Path(__file__).resolve().parents[1]

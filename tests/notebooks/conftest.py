@@ -1,0 +1,30 @@
+import os
+import subprocess
+
+import pytest
+
+from helpers.notebook_tools.documents import REPOSITORY
+from helpers.simulator import launcher
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """Runs a command with a workspace of its own, whose simulator is stopped afterwards."""
+    workspace = tmp_path / "workspace"
+
+    def run(*command, pace, folder=REPOSITORY):
+        environment = {**os.environ, "DPS_WORKSPACE": str(workspace), "DPS_SIMULATOR_PACE": pace}
+        # several notebooks run after each other in one command; none of their cells may take this long
+        done = subprocess.run(
+            [str(part) for part in command],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    yield run
+    launcher.stop(workspace / "simulator")

@@ -1,0 +1,94 @@
+"""The azure target, unchanged, in a network of its own where the names and ports of a cloud lead to a simulator.
+
+Inside the namespace there is nothing but loopback. Name resolution and trust are those of the machine (its hosts file
+and its certificate bundles, replaced by bind mounts), and the notebooks are configured by the documented environment
+variables alone, so not one line can know that it does not talk to Azure.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UNSHARE = ["unshare", "--net", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
+
+INSIDE = """
+import fcntl, json, os, signal, socket, ssl, struct, subprocess, sys
+from pathlib import Path
+import certifi
+
+folder = Path(sys.argv[1])
+with socket.socket() as plain:  # bring the loopback interface up
+    request = struct.pack("16sh", b"lo", 0x1 | 0x40)
+    fcntl.ioctl(plain, 0x8914, request)
+
+serve = [sys.executable, "-m", "helpers.simulator", "serve", "--json", "--standard-ports", "--state",
+         str(folder / "state"), "--pace", "instant", "--hub", "contoso-hub-1.azure-devices.test"]
+simulator = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
+try:
+    ready = json.loads(simulator.stdout.readline())
+    secrets = json.loads(Path(ready["endpoint_file"]).read_text())
+    names = [ready["provisioning_host"], ready["service_host"], *ready["hubs"]]
+    hosts = folder / "hosts"
+    hosts.write_text("127.0.0.1 localhost " + " ".join(names) + "\\n")
+    bundle = folder / "bundle.pem"
+    bundle.write_text(Path(certifi.where()).read_text() + Path(ready["certificate_authority_file"]).read_text())
+    replaced = {"/etc/hosts": hosts, certifi.where(): bundle}
+    for candidate in (ssl.get_default_verify_paths().cafile, ssl.get_default_verify_paths().openssl_cafile,
+                      "/etc/ssl/certs/ca-certificates.crt"):
+        if candidate and Path(candidate).exists():
+            replaced[str(Path(candidate).resolve())] = bundle
+    for target, source in replaced.items():
+        subprocess.run(["mount", "--bind", str(source), target], check=True)
+    environment = {name: value for name, value in os.environ.items()
+                   if not name.startswith(("DPS_SIMULATOR", "PROVISIONING_", "IOTHUB_"))
+                   and name.lower() not in ("https_proxy", "http_proxy", "mqtt_proxy", "no_proxy")}
+    environment.update(
+        PROVISIONING_HOST=secrets["provisioning_host"],
+        PROVISIONING_IDSCOPE=secrets["id_scope"],
+        PROVISIONING_SERVICE_CONNECTION_STRING=secrets["service_connection_string"],
+        IOTHUB_CONNECTION_STRING=" ".join(hub["connection_string"] for hub in secrets["hubs"]),
+        DPS_WORKSPACE=str(folder / "workspace"),
+    )
+    code = subprocess.run([sys.executable, "-m", "helpers.runner", "tutorial", "--target", "azure",
+                           "--output", str(folder / "build")], env=environment).returncode
+finally:
+    simulator.send_signal(signal.SIGTERM)
+    simulator.wait(timeout=20)
+sys.exit(code or simulator.returncode)
+"""
+
+
+def can_unshare():
+    if sys.platform != "linux" or shutil.which("unshare") is None:
+        return False
+    probe = [*UNSHARE, "mount", "--bind", "/etc/hosts", "/etc/hosts"]
+    return subprocess.run(probe, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.notebooks
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(not can_unshare(), reason="namespaces are not permitted on this machine")
+def test_the_tutorial_runs_on_the_azure_target_configured_by_environment_variables_only(tmp_path):
+    script = tmp_path / "inside.py"
+    script.write_text(INSIDE)
+    run = subprocess.run(
+        [*UNSHARE, sys.executable, str(script), str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=380,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    executed = sorted((tmp_path / "build").rglob("*.ipynb"))
+    assert len(executed) >= 5
+    for path in executed:
+        # the text of a notebook may speak of the simulator, what it shows must not
+        text = json.dumps([cell.get("outputs") for cell in json.loads(path.read_text())["cells"]])
+        assert "Simulator on this machine" not in text

@@ -1,0 +1,60 @@
+"""A notebook whose step went wrong does not pass: copies with one spoilt cell are seen to fail."""
+
+from pathlib import Path
+
+import pytest
+
+from helpers import runner
+from helpers.notebook_tools.documents import NOTEBOOKS, read, write
+
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(200)]
+
+# notebook, cell, what is replaced, by what, and the words of the failure
+SPOILT = {
+    "wrong key": (
+        "12_symmetric_key_start",
+        "boot-member",
+        'enrolled["member"]["key"]',
+        'enrolled["group"]["key"]',
+        ["ClientError"],
+    ),
+    "device not connected": ("13_symmetric_key_verify", "check-connect", "member.connect()\n", "", ["is connected"]),
+    "wrong hub": (
+        "13_symmetric_key_verify",
+        "connect-hub",
+        "hostname=told.assigned_hub",
+        'hostname="contoso-hub-9.azure-devices.test"',
+        ["Error"],
+    ),
+    "device not enrolled": (
+        "11_symmetric_key_enroll",
+        "enrollment-list",
+        "from helpers",
+        "service.enrollment.delete(registration_id)\nfrom helpers",
+        ["the device is enrolled"],
+    ),
+    "twin not changed": ("13_symmetric_key_verify", "change-twin", '"targetTemperature": 23', '"other": 23', []),
+}
+
+
+@pytest.mark.parametrize(("name", "cell", "old", "new", "words"), SPOILT.values(), ids=SPOILT)
+def test_the_run_fails(tmp_path, capsys, name, cell, old, new, words):
+    document = read(NOTEBOOKS / f"{name}.ipynb")
+    spoilt = next(each for each in document.cells if each.id == cell)
+    assert old in spoilt.source, "the notebook changed; change this test with it"
+    spoilt.source = spoilt.source.replace(old, new)
+    copy = tmp_path / f"{name}.ipynb"
+    write(document, copy)
+    code = runner.main(["tutorial", "--output", str(tmp_path / "build"), "--cell-timeout", "60", str(copy)])
+    shown = capsys.readouterr().out
+    assert code == 1, shown
+    assert "1 notebook: 1 failed." in shown
+    for word in words:
+        assert word in shown
+
+
+def test_the_same_notebooks_pass_unspoilt(tmp_path, capsys):
+    names = sorted({case[0] for case in SPOILT.values()})
+    paths = [str(NOTEBOOKS / f"{name}.ipynb") for name in names]
+    assert runner.main(["tutorial", "--output", str(tmp_path / "build"), *paths]) == 0, capsys.readouterr().out
+    assert not list(Path(tmp_path / "build").glob("logs/*"))

@@ -1,0 +1,42 @@
+"""The committed notebooks have the form that CONTRIBUTING.md describes."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from helpers.notebook_tools.documents import NOTEBOOKS, find, read
+from helpers.notebook_tools.lint import problems
+
+NAMES = [path.name for path in find()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_rule_is_broken(name):
+    assert problems(NOTEBOOKS / name) == []
+
+
+def test_names_give_the_order_and_every_track_has_a_first_notebook():
+    assert NAMES[0] == "00_start_here.ipynb"
+    assert NAMES[-1] == "90_clean_up.ipynb"
+    numbers = [name.split("_")[0] for name in NAMES]
+    assert all(number.isdigit() and len(number) == 2 for number in numbers)
+    assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_links_lead_to_notebooks_that_exist(name):
+    text = json.dumps(read(NOTEBOOKS / name))
+    for other in {part.split('"')[0].split(")")[0] for part in text.split("](")[1:]}:
+        if other.endswith(".ipynb"):
+            assert (NOTEBOOKS / other).is_file(), other
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_papermill_understands_the_parameters(name):
+    command = [sys.executable, "-m", "papermill", "--help-notebook", str(NOTEBOOKS / name)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert "target: str" in shown.stdout
+    assert "simulator or azure" in shown.stdout
+    assert "Unknown type" not in shown.stdout

@@ -1,0 +1,38 @@
+"""The committed outputs are what the notebooks really print: nbval, strict, at the pace of Azure."""
+
+import sys
+
+import pytest
+
+from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, find
+from helpers.notebook_tools.normalise import SANITIZE
+
+NBVAL = [
+    *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"),
+    *("--nbval-sanitize-with", SANITIZE, "-p", "no:cacheprovider", "--color=no", "-q"),
+    # nbval itself leaves a file open
+    *("-o", "filterwarnings=", "-o", "addopts="),
+]
+NAMES = [path.name for path in find()]
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(400)]
+
+
+def test_all_in_order_from_the_root(fresh):
+    code, shown = fresh(*NBVAL, NOTEBOOKS, pace="azure")
+    assert code == 0, shown
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_alone_from_its_own_folder(fresh, name):
+    code, shown = fresh(*NBVAL, name, pace="azure", folder=NOTEBOOKS)
+    assert code == 0, shown
+
+
+def test_a_different_output_is_seen(fresh, tmp_path):
+    copy = tmp_path / "00_start_here.ipynb"
+    text = (NOTEBOOKS / "00_start_here.ipynb").read_text(encoding="utf-8")
+    assert "DPS says:  assigned" in text
+    copy.write_text(text.replace("DPS says:  assigned", "DPS says:  perhaps"), encoding="utf-8")
+    code, shown = fresh(*NBVAL, "--rootdir", REPOSITORY, copy, pace="instant")
+    assert code == 1, shown
+    assert "1 failed" in shown

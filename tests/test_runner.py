@@ -1,0 +1,199 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from helpers import runner
+from helpers.notebook_tools.documents import read, write
+from helpers.notebook_tools.normalise import normalise
+
+
+@pytest.fixture
+def sample(tmp_path):
+    """Writes a notebook with a target, a number as second parameter, and the given cells."""
+
+    def write_sample(name, *sources):
+        document = new_notebook()
+        document.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        document.cells.append(new_markdown_cell("# Run a sample"))
+        first = 'target: str = "simulator"  # simulator or azure\ncount: int = 1  # how many'
+        for number, source in enumerate((first, *sources)):
+            document.cells.append(new_code_cell(source, id=f"c{number}"))
+        document.cells[1].metadata["tags"] = ["parameters"]
+        path = tmp_path / f"{name}.ipynb"
+        write(document, path)
+        return str(path)
+
+    return write_sample
+
+
+@pytest.fixture
+def tutorial(tmp_path, capsys):
+    def run(*arguments):
+        code = runner.main(["tutorial", "--output", str(tmp_path / "build"), *arguments])
+        return code, capsys.readouterr()
+
+    return run
+
+
+def outputs(path):
+    return "".join(out.get("text", "") for cell in read(path).cells for out in cell.get("outputs", []))
+
+
+def test_a_run_that_passes(tutorial, sample, tmp_path):
+    code, shown = tutorial(sample("11_a", "import os\nprint(target, count, os.environ['DPS_SIMULATOR_PACE'])"))
+    assert code == 0
+    assert "passed      11_a" in shown.out
+    assert "1 notebook: 1 passed." in shown.out
+    assert shown.err == ""
+    assert outputs(tmp_path / "build" / "notebooks" / "11_a.ipynb") == "simulator 1 instant\n"
+    assert "11_a" in (tmp_path / "build" / "report.html").read_text()
+
+
+def test_a_failure_is_told_and_the_rest_still_runs(tutorial, sample, tmp_path):
+    code, shown = tutorial(sample("11_a", "raise KeyError('[red]')"), sample("12_b", "1"), sample("21_c", "2"))
+    assert code == 1
+    assert "failed" in shown.out
+    # the injected parameters are cell 2
+    assert "In [3]: KeyError: '[red]'" in shown.out
+    assert "3 notebooks: 2 passed, 1 failed." in shown.out
+    assert "KeyError" in (tmp_path / "build" / "notebooks" / "11_a.html").read_text()
+    assert "KeyError" in (tmp_path / "build" / "report.html").read_text()
+
+
+def test_a_track_shares_a_workspace_and_tracks_do_not(tutorial, sample, tmp_path):
+    ask = "import os\nprint(os.environ['DPS_WORKSPACE'])"
+    tutorial(sample("11_a", ask), sample("12_b", ask), sample("21_c", ask))
+    places = [outputs(tmp_path / "build" / "notebooks" / f"{name}.ipynb") for name in ("11_a", "12_b", "21_c")]
+    assert places[0] == places[1] != places[2]
+    assert not os.path.exists(places[0].strip())  # noqa: PTH110 - a text, not a path
+
+
+def test_parameters_reach_the_notebook_with_their_type(tutorial, sample, tmp_path):
+    path = sample("11_a", "print(repr(target), repr(count), __import__('os').environ.get('DPS_SIMULATOR_PACE'))")
+    assert tutorial("--target", "azure", "-p", "count=7", path)[0] == 0
+    assert outputs(tmp_path / "build" / "notebooks" / "11_a.ipynb") == "'azure' 7 None\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["-p", "cuont=7"], "No notebook has a parameter 'cuont'"),
+        (["-p", "count=seven"], "Parameter count must be of type int, not 'seven'"),
+        (["-p", "count"], "'count' is no parameter. Write it as name=value."),
+        (["nowhere.ipynb"], "There is no notebook 'nowhere.ipynb'"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_anything_runs(tutorial, sample, tmp_path, arguments, text):
+    code, shown = tutorial(*arguments, sample("11_a", "1"))
+    assert code == 2
+    assert text in shown.err
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--pace", "slow"], ["--jobs", "0"], ["--jobs", "x"], ["--cell-timeout", "-1"], ["--target", "aws"]]
+)
+def test_a_wrong_option_is_refused(capsys, arguments):
+    with pytest.raises(SystemExit) as stopped:
+        runner.main(["tutorial", *arguments])
+    assert stopped.value.code == 2
+    assert repr(arguments[1]) in capsys.readouterr().err
+
+
+def test_logs_of_a_failed_track_are_kept_without_secrets(tutorial, sample, tmp_path):
+    log = (
+        "import os, pathlib\nfolder = pathlib.Path(os.environ['DPS_WORKSPACE'], 'simulator')\n"
+        "folder.mkdir(parents=True)\n(folder / 'simulator.log').write_text('Shared' + 'AccessKey=abcdefghijkl')"
+    )
+    tutorial(sample("11_a", log, "1/0"), sample("21_b", log))
+    kept = {path.name: path.read_text() for path in (tmp_path / "build" / "logs").iterdir()}
+    assert kept == {"track_1_simulator.log": "SharedAccessKey=****ijkl"}
+    assert tutorial(sample("11_a", "1"))[0] == 0
+    assert not (tmp_path / "build" / "logs").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_its_kernels_and_still_reports(sample, tmp_path, number):
+    started = tmp_path / "started"
+    wait = f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
+    command = [sys.executable, "-m", "helpers.runner", "tutorial", "--output", str(tmp_path / "build")]
+    process = subprocess.Popen(
+        [*command, sample("11_a", wait), sample("12_b", "1")], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        deadline = time.monotonic() + 30
+        while not (started.exists() and started.read_text()):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(number)
+        shown, _ = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "2 notebooks: 1 interrupted, 1 not run." in shown
+    assert "interrupted" in (tmp_path / "build" / "report.html").read_text()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(started.read_text()), 0)
+
+
+def test_a_terminal_shows_a_bar(sample, tmp_path):
+    pty = pytest.importorskip("pty")
+    leader, follower = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "helpers.runner",
+        "tutorial",
+        "--output",
+        str(tmp_path / "build"),
+        sample("11_a", "1"),
+    ]
+    process = subprocess.Popen(command, stdout=follower, stderr=follower, env={**os.environ, "TERM": "xterm"})
+    os.close(follower)
+    seen = b""
+    # reading from a terminal whose other side is gone is an error on Linux, an empty answer elsewhere
+    while True:
+        try:
+            piece = os.read(leader, 10_000)
+        except OSError:
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(leader)
+    assert process.wait(timeout=30) == 0
+    assert b"cells" in seen
+
+
+def test_renewing_changes_only_what_changed(sample, capsys):
+    path = sample("11_a", "print('same')", "import uuid\nprint('****' + uuid.uuid4().hex[:4])")
+    assert runner.main(["notebooks", path]) == 0
+    assert "Changed: 11_a." in capsys.readouterr().out
+    first = read(path)
+    assert first == normalise(first)
+    assert [cell.get("execution_count") for cell in first.cells] == [None, 1, 2, 3]
+    assert runner.main(["notebooks", path]) == 0
+    assert "Changed: nothing." in capsys.readouterr().out
+    assert read(path) == first
+
+
+def test_renewing_leaves_a_notebook_that_fails_as_it_was(sample, capsys):
+    path = sample("11_a", "print('same')", "1/0")
+    before = read(path)
+    assert runner.main(["notebooks", path]) == 1
+    assert "In [3]: ZeroDivisionError" in capsys.readouterr().out
+    assert read(path) == before
+
+
+def test_lint_tells_what_is_wrong(sample, capsys):
+    assert runner.main(["lint", sample("11_a", "1")]) == 1
+    shown = capsys.readouterr().out
+    assert "11_a.ipynb: the section 'You will' is missing" in shown
+    assert shown.splitlines()[-1].startswith("1 notebook: ")
