@@ -1,0 +1,254 @@
+"""Checks: parameters at the top of a notebook, steps on the way, exercises and the environment.
+
+A *step* that fails raises, so that a run without a reader fails too. An *exercise* only gives a hint and goes on.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+from helpers import workspace
+
+#: Seconds that a fact may need to become visible. The simulator shows it at once, Azure a moment later.
+PATIENCE = 30.0
+
+
+class CheckFailed(AssertionError):  # noqa: N818  (says what happened)
+    """A step of the notebook did not do what it should; the text holds the verdict and a hint."""
+
+
+class ParameterError(ValueError):
+    """A parameter of the notebook is unknown, or has the wrong type or value."""
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What a parameter may be."""
+
+    pattern: re.Pattern[str]
+    expected: str
+    may_be_empty: bool = False
+
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
+_ID_TEXT = "up to 128 letters, digits and . _ : - with a letter, a digit or - at its end"
+
+_RULES: Mapping[str, _Rule] = {
+    "target": _Rule(re.compile("simulator|azure"), "'simulator' or 'azure'"),
+    "registration_id": _Rule(_ID, _ID_TEXT),
+    "device_id": _Rule(
+        re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}"),
+        "up to 128 letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
+        may_be_empty=True,
+    ),
+    "group_id": _Rule(_ID, _ID_TEXT),
+    "member_id": _Rule(_ID, _ID_TEXT),
+}
+
+
+def check_parameters(**values: object) -> None:
+    """Check the parameters of a notebook, and that nobody set one that it does not have.
+
+    Papermill only warns about an unknown name, and turns ``007`` into the number 7. Here both are errors.
+
+    Arguments:
+        values: every parameter of the notebook under its name.
+
+    Raises:
+        ParameterError: names all wrong parameters at once, and what would be right.
+    """
+    problems = [
+        f"{name}: this notebook has no such parameter. It has {', '.join(values)}."
+        for name in _injected_names()
+        if name not in values
+    ]
+    for name, value in values.items():
+        problem = _problem(name, value)
+        if problem:
+            problems.append(problem)
+    ids = [values[name] for name in ("registration_id", "member_id") if name in values]
+    if not problems and len(ids) == 2 and str(ids[0]).lower() == str(ids[1]).lower():
+        problems.append(f"registration_id and member_id are both {ids[0]!r}; two devices need two names.")
+    if problems:
+        raise ParameterError("\n".join(problems))
+    _say("Parameters: ok")
+
+
+def _problem(name: str, value: object) -> str:
+    rule = _RULES.get(name)
+    if rule is None:
+        return f"{name}: no rule is known for this parameter."
+    if not isinstance(value, str):
+        hint = f" With papermill, write  -r {name} VALUE  (raw text) instead of  -p." if value is not None else ""
+        return f"{name} is {value!r}, of type {type(value).__name__}; it must be text.{hint}"
+    if not value and rule.may_be_empty:
+        return ""
+    if not rule.pattern.fullmatch(value):
+        return f"{name} is {value!r:.200}; it must be {rule.expected}."
+    return ""
+
+
+def _injected_names() -> list[str]:
+    """Names that papermill set in the cell it adds; it begins with a comment of its own."""
+    main: Any = sys.modules.get("__main__")
+    names: list[str] = []
+    for source in getattr(main, "In", [])[:-1]:
+        if not source.startswith("# Parameters\n"):
+            continue
+        for statement in ast.parse(source).body:
+            if isinstance(statement, ast.Assign):
+                names += [target.id for target in statement.targets if isinstance(target, ast.Name)]
+    return list(dict.fromkeys(names))
+
+
+def step(what: str, passed: object, *, hint: str) -> None:
+    """Say that a step worked, or raise.
+
+    Arguments:
+        what: what should be true, as a sentence without full stop.
+        passed: whether it is.
+        hint: what to look at when it is not.
+
+    Raises:
+        CheckFailed: when it is not true.
+    """
+    if not passed:
+        raise CheckFailed(f"Not so: {what}.\nHint: {hint}")
+    _say(f"✓ passed: {what}")
+
+
+def exercise(what: str, solved: object, *, hint: str) -> None:
+    """Say whether an exercise is solved; never raises, so that an unsolved one stops nobody."""
+    _say(f"✓ solved: {what}" if solved else f"○ not yet: {what}\n  Hint: {hint}")
+
+
+def wait_until(
+    what: str, condition: Callable[[], object], *, hint: str, seconds: float = PATIENCE, pause: float = 0.1
+) -> None:
+    """A step whose truth may take a moment to show.
+
+    Raises:
+        CheckFailed: when it is still not true after the time.
+    """
+    deadline = time.monotonic() + seconds
+    while not (passed := bool(condition())) and time.monotonic() < deadline:
+        time.sleep(pause)
+    step(what, passed, hint=hint)
+
+
+class expect_failure:  # noqa: N801  (reads as a statement: with expect_failure(...))
+    """``with expect_failure(SomeError, containing="401") as failure:`` — the block has to fail, and just so.
+
+    The error is kept as ``failure.error`` for a closer look. When nothing fails, or something else does, the cell
+    fails: a lesson about an error is worth nothing when the error does not come.
+
+    Arguments:
+        expected: class of the error.
+        containing: text that the error or one of its causes must contain.
+    """
+
+    error: BaseException
+
+    def __init__(self, expected: type[Exception], *, containing: str = "") -> None:
+        self._expected = expected
+        self._containing = containing
+
+    def __enter__(self) -> expect_failure:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        if error is None:
+            raise CheckFailed(f"This should have failed with {self._expected.__name__}, and it worked.")
+        if not isinstance(error, self._expected):
+            return False
+        if self._containing and not any(self._containing in str(each) for each in causes(error)):
+            raise CheckFailed(
+                f"This failed with {type(error).__name__}, as it should, but {self._containing!r} stands nowhere in it."
+            ) from error
+        self.error = error
+        _say(f"✓ failed as expected: {type(error).__name__}")
+        return True
+
+
+def causes(error: BaseException) -> list[BaseException]:
+    """The error and everything that it was raised from, outermost first."""
+    chain: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and current not in chain:
+        chain.append(current)
+        current = current.__cause__ or current.__context__
+    return chain
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Something that must be there for the notebooks to run."""
+
+    what: str
+    check: Callable[[], object]
+    remedy: str
+
+
+def _python() -> bool:
+    return (3, 10) <= sys.version_info[:2] <= (3, 13)
+
+
+def _imports(*modules: str) -> Callable[[], object]:
+    def check() -> bool:
+        for module in modules:
+            importlib.import_module(module)
+        return True
+
+    return check
+
+
+_INSTALL = "run 'make setup' in the folder of this repository, then restart the kernel"
+
+_PARTS = (
+    _Part("Python 3.10 to 3.13", _python, "install one of these versions, then " + _INSTALL),
+    _Part("SDK for devices (azure-iot-device)", _imports("azure.iot.device"), _INSTALL),
+    _Part("SDK for enrollments (azure-iot-deviceprovisioning)", _imports("azure.iot.deviceprovisioning"), _INSTALL),
+    _Part("access to the hub's registry", _imports("helpers.registry"), _INSTALL),
+    _Part("widgets (ipywidgets)", _imports("ipywidgets"), _INSTALL),
+    _Part("simulator", _imports("helpers.simulator", "aiohttp", "OpenSSL"), _INSTALL),
+    _Part("workspace folder", workspace.root, "set DPS_WORKSPACE to a folder that you may write to"),
+)
+
+
+def environment() -> None:
+    """Check what the notebooks need, print one line each, and a remedy where something is missing.
+
+    Raises:
+        CheckFailed: when something is missing.
+    """
+    missing: list[str] = []
+    for part in _PARTS:
+        try:
+            there = bool(part.check())
+        except (ImportError, workspace.WorkspaceError) as problem:
+            there = False
+            _say(f"✗ missing: {part.what} ({problem})")
+        else:
+            _say(f"✓ ready: {part.what}" if there else f"✗ missing: {part.what}")
+        if not there:
+            missing.append(part.what)
+            _say(f"  Remedy: {part.remedy}")
+    if missing:
+        raise CheckFailed(f"Not ready yet: {', '.join(missing)}. The remedies stand above.")
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201  (the notebook's output)

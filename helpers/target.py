@@ -1,0 +1,399 @@
+"""Where the notebooks run: the simulator on this machine, or your own Azure. One parameter decides.
+
+::
+
+    dps = connect(target)                          # "simulator" or "azure"
+    client = ProvisioningDeviceClient.create_from_symmetric_key(
+        provisioning_host=dps.provisioning_host, id_scope=dps.id_scope,
+        registration_id=registration_id, symmetric_key=key, **dps.device_options)
+
+The SDKs are the official ones, unchanged. For the simulator they are told, through their public options, which proxy
+leads to it and which certificate authority made its certificate; the environment is never changed, and what the
+environment says about proxies and certificates has no say.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import requests
+from azure.core.pipeline.transport import RequestsTransport
+from azure.iot.device import ProxyOptions
+from azure.iot.deviceprovisioning import DeviceProvisioningClient
+from dotenv import dotenv_values
+
+from helpers import registry as registries
+from helpers import workspace
+from helpers.credentials import ConnectionString, CredentialsError, parse_connection_string
+from helpers.simulator import launcher
+from helpers.views.banner import banner_bundle
+from helpers.views.observation import SDK_LOGGER, SdkObserver
+
+TARGETS = ("simulator", "azure")
+#: MQTT over TLS; closed in many company networks and on Binder, where WebSockets over 443 do the same.
+MQTT_PORT = 8883
+PROBE_SECONDS = 3.0
+
+_AZURE_HOST = "global.azure-devices-provisioning.net"
+_ID_SCOPE = re.compile(r"0n[a-z][0-9a-z]{8}", re.IGNORECASE)
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
+
+#: The settings of the azure target that have no default, and where Azure shows them.
+_SETTINGS: Mapping[str, str] = {
+    "PROVISIONING_IDSCOPE": "portal: your Device Provisioning Service > Overview > ID Scope; "
+    "or: az iot dps show --name YOUR_DPS --query properties.idScope",
+    "PROVISIONING_SERVICE_CONNECTION_STRING": "portal: your Device Provisioning Service > Shared access policies > "
+    "provisioningserviceowner; or: az iot dps connection-string show --dps-name YOUR_DPS",
+    "IOTHUB_CONNECTION_STRING": "portal: your IoT hub > Shared access policies > iothubowner; "
+    "or: az iot hub connection-string show --hub-name YOUR_HUB (several hubs: separate them by spaces)",
+}
+
+
+class TargetError(Exception):
+    """The target cannot be used; the text says which setting is wrong and where to find the right value."""
+
+
+@dataclass(frozen=True)
+class _Route:
+    """How HTTP clients of this process reach the simulator, and who answers there."""
+
+    proxy_url: str
+    certificate_authority: Path
+    running: launcher.RunningSimulator
+
+
+class Target:
+    """A provisioning service and its hubs, with ready-made clients. Made by :func:`connect`.
+
+    Arguments:
+        name: ``simulator`` or ``azure``.
+        provisioning_host: where devices register.
+        id_scope: which provisioning service they mean.
+        service: connection string of the provisioning service's API.
+        hubs: connection strings of the linked hubs.
+        device_options: what the device clients need besides host, ID and key.
+        route: how to reach the simulator; ``None`` on Azure.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        provisioning_host: str,
+        id_scope: str,
+        service: ConnectionString,
+        hubs: Sequence[ConnectionString],
+        device_options: Mapping[str, Any],
+        route: _Route | None = None,
+    ) -> None:
+        self.name = name
+        self.provisioning_host = provisioning_host
+        self.id_scope = id_scope
+        self.device_options = dict(device_options)
+        self._service = service
+        self._hubs = {connection.host: connection for connection in hubs}
+        self._route = route
+        self._sessions: list[requests.Session] = []
+        self._registries: dict[str, Any] = {}
+        self._observer = SdkObserver() if route is None else None
+        _quieten_sdk()
+
+    @property
+    def is_simulator(self) -> bool:
+        """Whether this is the simulator on this machine."""
+        return self._route is not None
+
+    @property
+    def service_host(self) -> str:
+        """Host of the API that enrollments are managed with."""
+        return self._service.host
+
+    @property
+    def hubs(self) -> tuple[str, ...]:
+        """Host names of the hubs, in order."""
+        return tuple(self._hubs)
+
+    def service_client(self) -> DeviceProvisioningClient:
+        """The official client for enrollments and registration records."""
+        text = self._service.text().reveal()
+        session = requests.Session()
+        self._sessions.append(session)
+        if self._route is None:
+            return DeviceProvisioningClient.from_connection_string(
+                text, transport=RequestsTransport(session=session, session_owner=False)
+            )
+        session.trust_env = False
+        session.proxies = {"https": self._route.proxy_url}
+        transport = RequestsTransport(
+            session=session, session_owner=False, connection_verify=str(self._route.certificate_authority)
+        )
+        return DeviceProvisioningClient.from_connection_string(text, transport=transport)
+
+    def registry(self, hub: str) -> Any:
+        """The hub's registry: the official ``IoTHubRegistryManager``, or its stand-in where that is missing."""
+        if hub not in self._registries:
+            self._registries[hub] = registries.open_registry(self._connection(hub), **self._way())
+        return self._registries[hub]
+
+    def registry_manager(self, hub: str) -> Any:
+        """The official ``IoTHubRegistryManager`` and nothing else.
+
+        Raises:
+            ImportError: where azure-iot-hub cannot be installed.
+        """
+        if not registries.official_available():
+            raise ImportError(registries.WHY_REST)
+        return self.registry(hub)
+
+    def last_event(self) -> int:
+        """The number of the newest event; give it to :meth:`events` later to see only what came after."""
+        if self._observer is not None:
+            return self._observer.last_sequence
+        return int(self._trace("limit=1").get("last", 0))
+
+    def events(self, after: int = 0, device: str | Sequence[str] = ()) -> list[dict[str, Any]]:
+        """What happened on the wire, oldest first.
+
+        On the simulator these are all messages, as it saw them. On Azure nobody shows them; there, they are what the
+        SDKs in this notebook say that they do, without the answers and without the device's name.
+
+        Arguments:
+            after: only events with a higher number.
+            device: only events of this registration ID or device ID, or of these.
+        """
+        if self._observer is not None:
+            return self._observer.events(after)
+        wanted = set(filter(None, [device] if isinstance(device, str) else device))
+        found: list[dict[str, Any]] = self._trace(f"after={after}").get("events", [])
+        return [event for event in found if not wanted or _device_of(event) in wanted]
+
+    def remove_simulator(self) -> bool:
+        """Stop the simulator of this workspace and delete its state; on Azure there is none.
+
+        Returns:
+            Whether one was running.
+        """
+        self.close()
+        if self._route is None:
+            return False
+        state = workspace.simulator_state()
+        stopped = launcher.stop(state)
+        shutil.rmtree(state, ignore_errors=True)
+        return stopped
+
+    def close(self) -> None:
+        """Close every HTTP connection that this target opened. Closing twice is fine."""
+        for session in self._sessions:
+            session.close()
+        self._sessions.clear()
+        for each in self._registries.values():
+            registries.close_registry(each)
+        self._registries.clear()
+        if self._observer is not None:
+            self._observer.close()
+
+    def __enter__(self) -> Target:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Target({self.name}, {self.provisioning_host}, {self.id_scope})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return banner_bundle(
+            is_simulator=self.is_simulator,
+            facts={
+                "Devices register at": self.provisioning_host,
+                "ID scope": self.id_scope,
+                "Enrollments are managed at": self.service_host,
+                "Hubs": ", ".join(self.hubs),
+            },
+        )
+
+    def _connection(self, hub: str) -> ConnectionString:
+        try:
+            return self._hubs[hub.lower()]
+        except KeyError:
+            way_out = (
+                f"Choose one of: {', '.join(self.hubs)}."
+                if self.is_simulator
+                else f"IOTHUB_CONNECTION_STRING names {', '.join(self.hubs)}; add this hub's connection string to it."
+            )
+            raise TargetError(f"The hub {hub!r} is not known here. {way_out}") from None
+
+    def _way(self) -> dict[str, Any]:
+        if self._route is None:
+            return {}
+        return {"proxy_url": self._route.proxy_url, "certificate_authority": self._route.certificate_authority}
+
+    def _trace(self, query: str) -> dict[str, Any]:
+        if self._route is None:  # pragma: no cover - every caller asks before
+            raise TargetError("Only the simulator shows what it received.")
+        try:
+            answer = launcher.manage(self._route.running, "GET", f"/trace?{query}")
+        except OSError as problem:
+            # every trouble on the way is one, and so is a certificate file that went with the simulator
+            raise TargetError(
+                "The simulator does not answer any more. Run the cell with connect(...) again; it starts it anew."
+            ) from problem
+        except launcher.LaunchError as problem:
+            raise TargetError(str(problem)) from problem
+        return answer if isinstance(answer, dict) else {}
+
+
+def connect(target: str = "simulator", *, settings: Mapping[str, str] | None = None) -> Target:
+    """Connect to the simulator of this workspace (started when it is not running) or to your Azure.
+
+    Arguments:
+        target: ``simulator`` or ``azure``.
+        settings: for azure, what would otherwise come from the environment and from ``.env``.
+
+    Raises:
+        TargetError: for an unknown target, and for missing or wrong settings, all of them at once.
+    """
+    if target == "simulator":
+        return of_simulator(launcher.ensure_running(workspace.simulator_state()))
+    if target == "azure":
+        return _azure(azure_settings() if settings is None else settings)
+    raise TargetError(f"target is {target!r}; it must be one of {', '.join(TARGETS)}.")
+
+
+def azure_settings() -> dict[str, str]:
+    """Settings of the azure target: the file ``.env`` beside ``helpers``, overruled by the environment.
+
+    The file is read, not exported: what it holds stays out of the environment of this process.
+    """
+    names = {*_SETTINGS, "PROVISIONING_HOST"}
+    file = Path(__file__).resolve().parent.parent / ".env"
+    found = {name: value for name, value in dotenv_values(file, interpolate=False).items() if name in names and value}
+    found.update({name: os.environ[name] for name in names if os.environ.get(name)})
+    return {name: value for name, value in found.items() if value}
+
+
+def normalised_host(text: str, setting: str = "PROVISIONING_HOST") -> str:
+    """The bare host name; ``https://`` and a slash at the end, which people paste along, are taken off.
+
+    Raises:
+        TargetError: when the rest is no host name.
+    """
+    stripped = text.strip()
+    host = (urlsplit(stripped).netloc if "://" in stripped else stripped.rstrip("/")).lower()
+    if not _HOST.fullmatch(host):
+        raise TargetError(f"{setting} is {text!r}; it must be a host name such as {_AZURE_HOST}.")
+    return host
+
+
+def checked_id_scope(text: str, setting: str = "PROVISIONING_IDSCOPE") -> str:
+    """The ID scope, stripped.
+
+    Raises:
+        TargetError: when it does not look like one.
+    """
+    stripped = text.strip()
+    if not _ID_SCOPE.fullmatch(stripped):
+        raise TargetError(
+            f"{setting} is {text!r}; an ID scope looks like 0ne00000A01 ('0ne' and 8 letters or digits). "
+            "It is not the name of the service and not its host name."
+        )
+    return stripped
+
+
+def _device_of(event: Mapping[str, Any]) -> str:
+    """Who an event is about; a device that only just knocks is known by the client ID that it gives."""
+    return str(event.get("device") or (event.get("detail") or {}).get("clientId") or "")
+
+
+def of_simulator(running: launcher.RunningSimulator) -> Target:
+    """The target for a simulator that runs already, wherever it was started."""
+    proxy = urlsplit(running.proxy_url)
+    return Target(
+        name="simulator",
+        provisioning_host=running.provisioning_host,
+        id_scope=running.id_scope,
+        service=parse_connection_string(running.service_connection_string),
+        hubs=[parse_connection_string(hub.connection_string) for hub in running.hubs],
+        device_options={
+            "proxy_options": ProxyOptions(proxy_type="HTTP", proxy_addr=proxy.hostname, proxy_port=running.proxy_port),
+            "server_verification_cert": running.certificate_authority_file.read_text(encoding="ascii"),
+        },
+        route=_Route(
+            proxy_url=running.proxy_url,
+            certificate_authority=running.certificate_authority_file,
+            running=running,
+        ),
+    )
+
+
+def _azure(settings: Mapping[str, str]) -> Target:
+    missing = [name for name in _SETTINGS if not settings.get(name, "").strip()]
+    if missing:
+        _refuse(
+            ["The azure target lacks these settings:"]
+            + [f"  {name}\n      {_SETTINGS[name]}" for name in missing]
+            + ["Set them as environment variables, or one per line as NAME=value in the file .env beside README.md."]
+        )
+    problems: list[str] = []
+
+    def read(parse: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return parse(*arguments, **options)
+        except (TargetError, CredentialsError) as problem:
+            problems.append(f"  {problem}")
+            return None
+
+    host = read(normalised_host, settings.get("PROVISIONING_HOST") or _AZURE_HOST)
+    scope = read(checked_id_scope, settings["PROVISIONING_IDSCOPE"])
+    name = "PROVISIONING_SERVICE_CONNECTION_STRING"
+    service = read(parse_connection_string, settings[name], of=name)
+    texts = settings["IOTHUB_CONNECTION_STRING"].split()
+    hubs = [read(parse_connection_string, text, of="IOTHUB_CONNECTION_STRING") for text in texts]
+    if problems:
+        _refuse(["The azure target has wrong settings:", *problems])
+    return Target(
+        name="azure",
+        provisioning_host=host,
+        id_scope=scope,
+        service=service,
+        hubs=hubs,
+        device_options={} if port_is_open(host, MQTT_PORT) else {"websockets": True},
+    )
+
+
+def _quieten_sdk() -> None:
+    """Without a handler, Python prints the SDK's warnings below the cell; they repeat the exception that comes anyway.
+
+    Whoever configures logging still gets them.
+    """
+    logger = logging.getLogger(SDK_LOGGER)
+    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        logger.addHandler(logging.NullHandler())
+
+
+def port_is_open(host: str, port: int, seconds: float = PROBE_SECONDS) -> bool:
+    """Whether a TCP connection to the port comes about in time."""
+    try:
+        with socket.create_connection((host, port), timeout=seconds):
+            return True
+    except OSError:
+        return False
+
+
+def _refuse(lines: Sequence[str]) -> NoReturn:
+    raise TargetError("\n".join(lines))

@@ -1,0 +1,52 @@
+"""The enrollment list of a provisioning service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from helpers.views.explorer import Entry, Explorer
+
+_EVERYTHING = {"query": "SELECT *"}
+_COLUMNS = ("kind", "name", "proof of identity", "status", "device ID in the hub")
+_HIDDEN = {"attestation", "etag"}
+
+
+def enrollment_list(service: Any) -> Explorer:
+    """All individual enrollments and enrollment groups, groups last.
+
+    Arguments:
+        service: the official ``DeviceProvisioningClient``.
+    """
+
+    def read() -> list[Entry]:
+        individual = [_individual(each) for each in service.enrollment.query(_EVERYTHING)]
+        groups = [_group(each) for each in service.enrollment_group.query(_EVERYTHING)]
+        return [*sorted(individual, key=_name), *sorted(groups, key=_name)]
+
+    return Explorer("Enrollment list", _COLUMNS, read, empty="(no enrollments)")
+
+
+def _name(entry: Entry) -> str:
+    return entry.name
+
+
+def _individual(document: Mapping[str, Any]) -> Entry:
+    name = str(document["registrationId"])
+    return _entry("individual", name, document, str(document.get("deviceId") or name))
+
+
+def _group(document: Mapping[str, Any]) -> Entry:
+    return _entry("group", str(document["enrollmentGroupId"]), document, "each member: its registration ID")
+
+
+def _entry(kind: str, name: str, document: Mapping[str, Any], device_id: str) -> Entry:
+    proof = str(document.get("attestation", {}).get("type", "unknown"))
+    status = str(document.get("provisioningStatus") or "enabled")
+    details = {
+        key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        for key, value in document.items()
+        if key not in _HIDDEN
+    }
+    return Entry(name=name, cells=(kind, name, proof, status, device_id), details=details)

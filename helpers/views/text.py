@@ -1,0 +1,33 @@
+"""The plainest view: columns of text, and the same as an HTML table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+Row = Sequence[str]
+
+
+def text_table(columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(nothing)") -> str:
+    """Columns aligned with spaces, without spaces at the ends of lines."""
+    if not rows:
+        return empty
+    lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def html_table(title: str, columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(nothing)") -> str:
+    """A table with a caption and marked column heads, as screen readers want it."""
+    if not rows:
+        return f"<p><strong>{escape(title)}</strong>: {escape(empty)}</p>"
+    head = "".join(f'<th scope="col" style="text-align:left">{escape(column)}</th>' for column in columns)
+    body = "".join(
+        "<tr>" + "".join(f'<td style="text-align:left">{escape(str(cell))}</td>' for cell in row) + "</tr>"
+        for row in rows
+    )
+    caption = f'<caption style="text-align:left; color:inherit"><strong>{escape(title)}</strong></caption>'
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

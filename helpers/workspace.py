@@ -1,0 +1,279 @@
+"""What one notebook hands to the next, kept in files that only you can read.
+
+A *document* is a small JSON object under a name such as ``symmetric_key.enrollments``. Documents of different targets
+and ID scopes never mix. A *recipe* (see :mod:`helpers.lessons`) knows how to make a document's contents with the
+same SDK calls that the notebook uses, so that every notebook can be run on its own.
+
+The folder is ``$DPS_WORKSPACE``, else ``.workspace`` beside ``helpers``; never the working directory.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from helpers.credentials import Secret
+
+Document = dict[str, Any]
+
+#: A document is a handful of names and keys; a larger file is not one of ours.
+SIZE_LIMIT = 1_000_000
+
+_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
+_CLAIMS = "claims"
+
+
+class WorkspaceError(Exception):
+    """The workspace cannot be read or written; the text names the file and the way out."""
+
+
+class Place(Protocol):
+    """What the workspace needs to know of a target."""
+
+    @property
+    def name(self) -> str:
+        """``simulator`` or ``azure``."""
+
+    @property
+    def id_scope(self) -> str:
+        """The ID scope, which tells one DPS from another."""
+
+
+class Recipe(Protocol):
+    """How the contents of a document come about, and how they go away again."""
+
+    def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
+        """The document when everything it speaks of is still there, else ``None``."""
+
+    def make(self, dps: Any, names: Mapping[str, str]) -> Document:
+        """Make everything with the SDKs and return the document."""
+
+    def remove(self, dps: Any, names: Mapping[str, str]) -> None:
+        """Remove whatever an earlier run left; nothing there is fine."""
+
+    def ready(self, names: Mapping[str, str]) -> list[str]:
+        """The lines to print when the contents are there, however they came about."""
+
+    def removed(self, names: Mapping[str, str]) -> list[str]:
+        """The lines to print when nothing of it is there (any more)."""
+
+
+_RECIPES: dict[str, Recipe] = {}
+
+
+def register(name: str, recipe: Recipe) -> None:
+    """Make a recipe known under the name of its document."""
+    _RECIPES[_checked(name)] = recipe
+
+
+def root() -> Path:
+    """The workspace folder, made when missing, readable by you alone.
+
+    Raises:
+        WorkspaceError: when it cannot be made.
+    """
+    setting = os.environ.get("DPS_WORKSPACE", "").strip()
+    folder = Path(setting).expanduser() if setting else Path(__file__).resolve().parent.parent / ".workspace"
+    return _private(folder.absolute())
+
+
+def simulator_state() -> Path:
+    """Where the simulator of this workspace keeps its state."""
+    return root() / "simulator"
+
+
+def save(name: str, dps: Place, document: Mapping[str, Any]) -> None:
+    """Keep a document; secrets inside it are written in clear, into a file that only you can read."""
+    _write(_path(name, dps), _plain(document))
+
+
+def load(name: str, dps: Place) -> Document | None:
+    """The document, its keys wrapped as :class:`~helpers.credentials.Secret`, or ``None`` when there is none.
+
+    Raises:
+        WorkspaceError: when the file is damaged. It is left as it is.
+    """
+    found = _read(_path(name, dps))
+    return None if found is None else _guarded(found)
+
+
+def need(name: str, dps: Any, **names: str) -> Document:
+    """What an earlier notebook made; made now, with the same SDK calls, where it did not run.
+
+    Arguments:
+        name: name of the document, e.g. ``symmetric_key.enrollments``.
+        dps: the target, from ``connect(...)``.
+        names: the registration IDs and so on that the notebook works with.
+    """
+    recipe = _recipe(name)
+    document = recipe.find(dps, load(name, dps), names)
+    if document is None:
+        recipe.remove(dps, names)
+        document = recipe.make(dps, names)
+        save(name, dps, document)
+    print(*recipe.ready(names), sep="\n")  # noqa: T201  (the notebook's output)
+    return _guarded(document)
+
+
+def start_over(name: str, dps: Any, **names: str) -> None:
+    """Remove what an earlier run made under these names, so that the notebook begins from nothing."""
+    recipe = _recipe(name)
+    recipe.remove(dps, names)
+    forget(name, dps)
+    print(*recipe.removed(names), sep="\n")  # noqa: T201  (the notebook's output)
+
+
+def forget(name: str, dps: Place) -> None:
+    """Delete the document; nothing there is fine."""
+    _path(name, dps).unlink(missing_ok=True)
+
+
+def claim(dps: Place, kind: str, identifier: str) -> None:
+    """Note that this workspace makes something, before it is made: what is claimed is cleaned up later."""
+    claims = claimed(dps)
+    entry = (kind, identifier)
+    if entry not in claims:
+        _write(_path(_CLAIMS, dps), {"claims": [list(each) for each in [*claims, entry]]})
+
+
+def release(dps: Place, kind: str, identifier: str) -> None:
+    """Take a claim back: the thing is gone."""
+    rest = [list(each) for each in claimed(dps) if each != (kind, identifier)]
+    _write(_path(_CLAIMS, dps), {"claims": rest})
+
+
+def claimed(dps: Place) -> list[tuple[str, str]]:
+    """Everything that this workspace made on the target: pairs of kind and identifier, oldest first."""
+    document = _read(_path(_CLAIMS, dps)) or {}
+    entries = document.get("claims", [])
+    if not isinstance(entries, list) or not all(isinstance(each, list) and len(each) == 2 for each in entries):
+        raise _damaged(_path(_CLAIMS, dps), "its list of claims is not one")
+    return [(str(kind), str(identifier)) for kind, identifier in entries]
+
+
+def clear(dps: Place) -> None:
+    """Delete every document of the target, keys included."""
+    folder = root() / _folder(dps)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def documents(dps: Place) -> list[str]:
+    """Names of the documents that are kept for the target."""
+    return sorted(path.stem for path in (root() / _folder(dps)).glob("*.json"))
+
+
+def _recipe(name: str) -> Recipe:
+    # the recipes register themselves; they import this module, so it cannot import them at its top
+    importlib.import_module("helpers.lessons")
+    try:
+        return _RECIPES[name]
+    except KeyError:
+        raise WorkspaceError(f"Nothing is known as {name!r}. Known: {', '.join(sorted(_RECIPES))}.") from None
+
+
+def _checked(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise WorkspaceError(f"{name!r} is no name for a document: use small letters, digits, '_' and '.'.")
+    return name
+
+
+def _folder(dps: Place) -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "_", f"{dps.name}-{dps.id_scope}")
+
+
+def _path(name: str, dps: Place) -> Path:
+    return _private(root() / _folder(dps)) / f"{_checked(name)}.json"
+
+
+def _private(folder: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix" and folder.stat().st_mode & 0o077:
+            folder.chmod(0o700)
+    except OSError as problem:
+        raise WorkspaceError(
+            f"The workspace folder {folder} cannot be made ({problem.strerror}). "
+            "Set DPS_WORKSPACE to a folder that you may write to."
+        ) from None
+    return folder
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """Write through a new file and rename it, so that a reader meets the old or the new text, never half of one."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=2, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    except OSError as problem:
+        raise WorkspaceError(
+            f"{path} cannot be written ({problem.strerror}). Free some space or set DPS_WORKSPACE to another folder."
+        ) from None
+
+
+def _read(path: Path) -> Document | None:
+    try:
+        if path.stat().st_size > SIZE_LIMIT:
+            raise _damaged(path, f"it has more than {SIZE_LIMIT} bytes")
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError):
+        raise _damaged(path, "it is not JSON") from None
+    except OSError as problem:
+        raise WorkspaceError(f"{path} cannot be read ({problem.strerror}).") from None
+    if not isinstance(document, dict):
+        raise _damaged(path, "it holds no JSON object")
+    return document
+
+
+def _damaged(path: Path, how: str) -> WorkspaceError:
+    return WorkspaceError(
+        f"The workspace file {path} is damaged: {how}. It was left as it is. Move it away (or repair it) and run the "
+        "notebook again; what it described is then made anew."
+    )
+
+
+def _is_secret(name: str) -> bool:
+    return name == "key" or name.endswith("_key")
+
+
+def _guarded(document: Mapping[str, Any]) -> Document:
+    """A copy with every key wrapped as a Secret."""
+    guarded: Document = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            guarded[name] = _guarded(value)
+        else:
+            guarded[name] = Secret(value) if _is_secret(name) and isinstance(value, str) else value
+    return guarded
+
+
+def _plain(document: Mapping[str, Any]) -> Document:
+    """A copy with every Secret revealed, for the file."""
+    plain: Document = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            plain[name] = _plain(value)
+        elif isinstance(value, Secret):
+            if not _is_secret(name):
+                raise WorkspaceError(f"A secret must be kept under a name that ends in 'key', not {name!r}.")
+            plain[name] = value.reveal()
+        else:
+            plain[name] = value
+    return plain

@@ -1,0 +1,65 @@
+import gc
+import warnings
+
+import pytest
+
+from helpers import workspace
+from helpers.simulator import Simulator
+from helpers.target import of_simulator
+
+NAMES = {
+    "registration_id": "thermostat-001",
+    "device_id": "kitchen-thermostat",
+    "group_id": "thermostats",
+    "member_id": "thermostat-101",
+}
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.parent.name == "helpers":
+            # the device SDK leaves the sockets of a client to the garbage collector
+            item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"))
+
+
+@pytest.fixture
+def names():
+    return dict(NAMES)
+
+
+@pytest.fixture
+def own_workspace(tmp_path, monkeypatch):
+    """A workspace for one test."""
+    folder = tmp_path / "workspace"
+    monkeypatch.setenv("DPS_WORKSPACE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def simulator():
+    with Simulator(pace="instant") as running:
+        yield running
+
+
+@pytest.fixture
+def dps(simulator, own_workspace):
+    """A target with a simulator and a workspace of its own."""
+    with of_simulator(simulator.running) as target:
+        yield target
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+class FakePlace:
+    """As much of a target as the workspace needs."""
+
+    name = "simulator"
+    id_scope = "0ne00000A01"
+    is_simulator = True
+
+
+@pytest.fixture
+def place(own_workspace):
+    assert workspace.root() == own_workspace
+    return FakePlace()

@@ -1,0 +1,294 @@
+"""Errors as the unmodified SDKs show them, and what the table makes of them."""
+
+import re
+import socket
+import time
+from pathlib import Path
+
+import pytest
+import requests
+from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, ProxyOptions
+from azure.iot.device.exceptions import ClientError
+
+from helpers import diagnosis, lessons, registry, workspace
+from helpers.credentials import ConnectionString, CredentialsError, new_key, sas_token
+from helpers.diagnosis import SYMPTOMS, explain
+from helpers.registry import RegistryError
+from helpers.simulator.launcher import LaunchError
+
+pytestmark = pytest.mark.sdk
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+
+
+@pytest.fixture
+def made(dps, names):
+    return workspace.need("symmetric_key.registrations", dps, **names)
+
+
+@pytest.fixture
+def failing(dps):
+    """Calls something that fails and explains the failure."""
+
+    def call(function, *arguments, **options):
+        try:
+            function(*arguments, **options)
+        except Exception as problem:
+            return explain(problem, dps)
+        return pytest.fail("nothing failed")
+
+    return call
+
+
+def register(dps, registration_id, key, *, host=None, scope=None, **options):
+    ProvisioningDeviceClient.create_from_symmetric_key(
+        provisioning_host=host or dps.provisioning_host,
+        id_scope=scope or dps.id_scope,
+        registration_id=registration_id,
+        symmetric_key=key.reveal(),
+        **{**dps.device_options, **options},
+    ).register()
+
+
+def connect(dps, device, *, key=None, device_id=None, **options):
+    client = IoTHubDeviceClient.create_from_symmetric_key(
+        symmetric_key=(key or device["key"]).reveal(),
+        hostname=device["hub"],
+        device_id=device_id or device["device_id"],
+        **{**dps.device_options, **options},
+    )
+    try:
+        client.connect()
+    finally:
+        client.shutdown()
+
+
+def test_a_wrong_key(dps, made, failing):
+    found = failing(register, dps, "thermostat-001", new_key())
+    assert found.symptom.name == "registration refused"
+    assert [each.cause for each in found.causes] == [diagnosis._WRONG_KEY.cause]
+    assert "neither of its keys" in found.reason
+    assert found.chain[-1] == "ServiceError: register request returned a service error status code 401"
+
+
+def test_a_group_key_used_as_device_key(dps, made, failing, names):
+    group = dps.service_client().enrollment_group.get_attestation_mechanism("thermostats")
+    key = lessons._primary(group)
+    found = failing(register, dps, names["member_id"], key)
+    assert found.causes == (diagnosis._GROUP_KEY,)
+    assert "derive the device key" in found.reason
+    assert key.reveal() not in str(found) + found.html()
+
+
+def test_an_unknown_registration_id(dps, made, failing):
+    assert failing(register, dps, "nobody", new_key()).causes == (diagnosis._UNKNOWN_DEVICE,)
+
+
+def test_an_unknown_id_scope(dps, made, failing):
+    found = failing(register, dps, "thermostat-001", made["individual"]["key"], scope="0ne0000FFFF")
+    assert found.symptom.name == "registration not found"
+    assert "0ne0000FFFF" in found.reason
+
+
+def test_a_registration_id_that_cannot_be_shows_no_older_reason(dps, made, failing):
+    failing(register, dps, "nobody", new_key())
+    found = failing(register, dps, "bad id!", new_key())
+    assert found.symptom.name == "registration malformed"
+    assert "nobody" not in str(found)
+
+
+def test_a_disabled_enrollment(simulator, dps, made, failing):
+    simulator.pace = "azure"
+    service = dps.service_client()
+    body = lessons.individual_enrollment("thermostat-001", "kitchen-thermostat")
+    body["attestation"] = service.enrollment.get_attestation_mechanism("thermostat-001")
+    service.enrollment.create_or_update("thermostat-001", {**body, "provisioningStatus": "disabled"}, if_match="*")
+    found = failing(register, dps, "thermostat-001", made["individual"]["key"])
+    assert found.symptom.name == "enrollment disabled"
+
+
+def test_a_wrong_key_at_the_hub(dps, made, failing):
+    found = failing(connect, dps, made["individual"], key=new_key())
+    assert found.symptom.name == "connection refused for these credentials"
+    assert "another key" in found.causes[0].cause
+    assert "kitchen-thermostat" in found.reason
+
+
+def test_the_device_id_of_another_device(dps, made, failing):
+    found = failing(connect, dps, made["individual"], device_id="thermostat-101")
+    assert "under another device ID" in found.causes[0].cause
+    assert "thermostat-101" in found.reason
+
+
+def test_a_device_that_the_hub_does_not_know(dps, made, failing):
+    found = failing(connect, dps, made["individual"], device_id="zzz")
+    assert "does not know the device" in found.causes[0].cause
+
+
+def test_a_device_that_is_disabled_in_the_hub(dps, made, failing):
+    device = dps.registry(dps.hubs[0]).get_device("kitchen-thermostat")
+    body = {**device.serialize(), "status": "disabled"}
+    registry.RestRegistry(dps._connection(dps.hubs[0]), **dps._way())._request(
+        "PUT", "/devices/kitchen-thermostat", body=body, etag="*"
+    )
+    found = failing(connect, dps, made["individual"])
+    assert "disabled" in found.reason
+    assert "disabled there" in found.causes[0].cause
+
+
+def test_an_expired_token(dps, made, failing):
+    device = made["individual"]
+    resource = f"{device['hub']}/devices/{device['device_id']}"
+    token = sas_token(resource, device["key"], expiry=int(time.time()) - 10).reveal()
+    found = failing(IoTHubDeviceClient.create_from_sastoken, token, **dps.device_options)
+    assert found.symptom.name == "token expired"
+    assert token not in str(found)
+
+
+def test_a_malformed_token(dps, failing):
+    token = "SharedAccessSignature sr=x"
+    assert failing(IoTHubDeviceClient.create_from_sastoken, token).symptom.name == "token not usable"
+
+
+@pytest.mark.parametrize("host", ["wrong.azure-devices-provisioning.test", "global.azure-devices-provisioning.net"])
+def test_a_wrong_host(dps, made, failing, host):
+    found = failing(register, dps, "thermostat-001", made["individual"]["key"], host=host)
+    assert found.symptom.name == "host refused by the way to it"
+
+
+def test_a_certificate_that_is_not_trusted(dps, made, failing):
+    found = failing(register, dps, "thermostat-001", new_key(), server_verification_cert=None)
+    assert found.symptom.name == "certificate not trusted"
+    assert failing(connect, dps, made["member"], server_verification_cert=None).symptom.name == found.symptom.name
+
+
+def test_a_proxy_that_is_down(dps, made, failing):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        proxy = ProxyOptions("HTTP", "127.0.0.1", taken.getsockname()[1])
+        found = failing(register, dps, "thermostat-001", new_key(), proxy_options=proxy)
+    assert found.symptom.name == "proxy unreachable"
+
+
+def test_a_simulator_that_has_gone(simulator, dps, made, failing):
+    service = dps.service_client()
+    simulator.stop()
+    found = failing(register, dps, "thermostat-001", new_key())
+    assert found.causes[0] == diagnosis._SIMULATOR_GONE
+    found = failing(service.enrollment.get, "thermostat-001")
+    assert found.causes[0] == diagnosis._SIMULATOR_GONE
+
+
+def test_a_wrong_service_key(dps, made, failing):
+    dps._service = ConnectionString(dps._service.host, dps._service.policy, new_key())
+    found = failing(dps.service_client().enrollment.get, "thermostat-001")
+    assert found.symptom.name == "service key refused"
+    assert "policy" in found.reason
+
+
+def test_a_wrong_hub_policy(dps, made, failing):
+    hub = dps.hubs[0]
+    dps._registries.clear()
+    dps._hubs[hub] = ConnectionString(hub, "nobody", new_key())
+    found = failing(dps.registry(hub).get_device, "kitchen-thermostat")
+    assert found.symptom.name == "service key refused"
+    assert "policy" in found.reason
+
+
+def test_creating_twice_and_changing_a_changed_one(dps, made, failing):
+    write = dps.service_client().enrollment.create_or_update
+    body = lessons.individual_enrollment("thermostat-001", "")
+    assert failing(write, "thermostat-001", body).symptom.name == "exists already"
+    found = failing(write, "thermostat-001", body, if_match="AAAA")
+    assert found.symptom.name == "changed meanwhile"
+    assert "Code:" not in str(found)
+
+
+def test_what_is_not_there(dps, made, failing):
+    assert failing(dps.service_client().enrollment.get, "zz").symptom.name == "not found"
+    found = failing(dps.registry(dps.hubs[0]).get_device, "zz")
+    assert found.symptom.name == "not found"
+    assert "DeviceNotFound" in found.chain[0] or "404" in found.chain[0]
+
+
+def test_a_body_that_is_not_valid(dps, failing):
+    found = failing(dps.service_client().enrollment.create_or_update, "x y", {"registrationId": "x y"})
+    assert found.symptom.name == "request not valid"
+
+
+@pytest.mark.parametrize(
+    ("problem", "name"),
+    [
+        (LaunchError("port taken"), "simulator does not start"),
+        (CredentialsError("wrong"), "setting or parameter wrong"),
+        (RegistryError(404, "ErrorCode:DeviceNotOnline;x"), "device not online"),
+        (RegistryError(429, "slow down"), "too much at once"),
+        (RuntimeError("?"), "not in the table"),
+        (RuntimeError(""), "not in the table"),
+        (requests.ConnectionError("Max retries"), "not in the table"),
+        (ConnectionRefusedError(111, "refused"), "host not reachable"),
+    ],
+)
+def test_other_errors_by_their_class(problem, name):
+    found = explain(problem)
+    assert found.symptom.name == name
+    assert found.causes
+    assert not found.reason
+
+
+def test_the_result_of_a_registration_can_be_explained_too():
+    class Result:
+        status = "disabled"
+
+    assert explain(Result()).symptom.name == "enrollment disabled"
+    Result.status = "failed"
+    assert explain(Result()).symptom.name == "registration failed"
+    assert explain("odd").symptom.name == "not in the table"
+
+
+def test_on_azure_all_causes_are_listed():
+    error = ClientError("Unexpected failure")
+    error.__cause__ = Exception("register request returned a service error status code 401")
+    found = explain(error)
+    assert found.causes == diagnosis._DEVICE_401
+    assert "Why (one of these)" in str(found)
+    assert "What only the simulator tells you" not in str(found) + found.html()
+
+
+def test_secrets_and_what_changes_every_time_are_left_out():
+    text = (
+        "SharedAccessKey=abcdefg;x sig=abcdef&se=1 object at 0x7f00deadbeef "
+        "Tracking ID:0123456789abcdef0123456789abcdef-TimeStamp:11/24/2026 06:00:00"
+    )
+    line = explain(RuntimeError(text)).chain[0]
+    assert line == "RuntimeError: SharedAccessKey=****;x sig=****&se=1 object at 0x… tracking ID …"
+
+
+def test_html_is_escaped_and_says_the_same():
+    found = explain(RuntimeError("<b>"))
+    bundle = found._repr_mimebundle_()
+    assert bundle["text/plain"] == str(found) == repr(found)
+    assert "&lt;b&gt;" in bundle["text/html"]
+    assert "<b>" not in bundle["text/html"]
+
+
+def test_every_place_where_something_is_taught_is_there():
+    headings = {
+        path.stem: path.read_text(encoding="utf-8").replace("Step ", "step ") for path in NOTEBOOKS.glob("*.ipynb")
+    }
+    assert headings
+    for symptom in SYMPTOMS:
+        for cause in symptom.causes:
+            name, _, place = cause.taught.partition(", ")
+            assert name in headings, cause.taught
+            assert f"## {place}" in headings[name], cause.taught
+
+
+def test_names_are_unique_and_patterns_compile():
+    assert len({symptom.name for symptom in SYMPTOMS}) == len(SYMPTOMS)
+    for symptom in SYMPTOMS:
+        re.compile(symptom.text)
+        for cause in symptom.causes:
+            re.compile(cause.reason)
+            assert cause.cause.endswith(".")
+            assert cause.remedy.endswith((".", "."))
