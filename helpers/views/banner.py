@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from html import escape
 
 SIMULATOR = "Simulator on this machine — not Azure"
+# nbconvert's style sheet lets the terms of a list float
+_INLINE = "display:inline; float:none; margin:0; width:auto"
 AZURE = "Azure — your own resources, at their real price"
 
 
@@ -20,8 +22,8 @@ def banner_bundle(*, is_simulator: bool, facts: Mapping[str, str]) -> dict[str, 
     width = max(len(name) for name in facts)
     lines = [title, *(f"  {name.ljust(width)}  {value}" for name, value in facts.items())]
     cells = "".join(
-        f'<div><dt style="display:inline; font-weight:normal">{escape(name)}: </dt>'
-        f'<dd style="display:inline; margin:0"><code>{escape(value)}</code></dd></div>'
+        f'<div><dt style="{_INLINE}; font-weight:normal">{escape(name)}: </dt>'
+        f'<dd style="{_INLINE}"><code>{escape(value)}</code></dd></div>'
         for name, value in facts.items()
     )
     border = "solid" if is_simulator else "double"

@@ -7,6 +7,9 @@ from html import escape
 
 Row = Sequence[str]
 
+# inside a widget JupyterLab gives cells no room of their own
+_CELL = "text-align:left; padding:3px 18px 3px 0"
+
 
 def text_table(columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(nothing)") -> str:
     """Columns aligned with spaces, without spaces at the ends of lines."""
@@ -24,10 +27,9 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Row], *, empty
     """A table with a caption and marked column heads, as screen readers want it."""
     if not rows:
         return f"<p><strong>{escape(title)}</strong>: {escape(empty)}</p>"
-    head = "".join(f'<th scope="col" style="text-align:left">{escape(column)}</th>' for column in columns)
+    head = "".join(f'<th scope="col" style="{_CELL}">{escape(column)}</th>' for column in columns)
     body = "".join(
-        "<tr>" + "".join(f'<td style="text-align:left">{escape(str(cell))}</td>' for cell in row) + "</tr>"
-        for row in rows
+        "<tr>" + "".join(f'<td style="{_CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>" for row in rows
     )
     caption = f'<caption style="text-align:left; color:inherit"><strong>{escape(title)}</strong></caption>'
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
