@@ -49,7 +49,8 @@ async def _serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
             elif kind >> 4 == 3:
                 size = int.from_bytes(body[:2], "big")
                 request = body[2 : 2 + size].decode()
-                writer.write(b"\x40\x02" + body[2 + size : 4 + size])
+                if kind & 0b110:
+                    writer.write(b"\x40\x02" + body[2 + size : 4 + size])
                 topic = f"$dps/registrations/res/200/?$rid={request.split('rid=')[1]}".encode()
                 payload = len(topic).to_bytes(2, "big") + topic + json.dumps(ANSWER).encode()
                 writer.write(bytes((0x30, len(payload) & 127 | 128, len(payload) >> 7)) + payload)
