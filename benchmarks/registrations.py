@@ -169,7 +169,8 @@ def _broker(mosquitto: str, folder: Path) -> Iterator[tuple[int, ssl.SSLContext,
         port = probe.getsockname()[1]
     settings = folder / "mosquitto.conf"
     settings.write_text(
-        f"listener {port} 127.0.0.1\nset_tcp_nodelay true\nallow_anonymous true\ncertfile {certificate}\nkeyfile {key}\n"
+        f"listener {port} 127.0.0.1\nset_tcp_nodelay true\nallow_anonymous true\n"
+        f"certfile {certificate}\nkeyfile {key}\n"
         f"user {getpass.getuser()}\npersistence false\nlog_dest none\n"
     )
     with subprocess.Popen([mosquitto, "-c", str(settings)], stderr=subprocess.DEVNULL) as broker:
