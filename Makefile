@@ -32,7 +32,7 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	  echo 'This needs Python 3.10 to 3.13. Name one: make PYTHON=python3.12 setup' >&2; exit 1; }
 	@echo 'Setting up $(VENV)/ (a minute or two, once) ...'
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -e .
+	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements-dev.txt -e .
 	@touch $@
 
 lab: $(READY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -11,23 +12,29 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from . import launcher
-from .private_files import FolderLock
+from .private_files import FolderError, FolderLock
 from .running import FILE_NAME, RunningSimulator
 from .runtime import SimulatorError, SimulatorRuntime, version
+from .services import LASTING_COLLECTIONS
 from .settings import KEYS, Settings, SettingsError, load
 from .simulator import Simulator
 from .store import FILE_NAME as STORE_NAME
-from .store import StoreError
+from .store import DamagedStoreError, Store, StoreError
 
 _PACKAGE = __package__ or "helpers.simulator"
 
 #: Exit codes.
 OK, FAILED, MISUSED, NOT_RUNNING = 0, 1, 2, 3
+#: What shells say of a program that was ended by signal n: 128 + n.
+_BY_SIGNAL = 128
+#: Signals that end ``serve``, and those that ``run`` hands on to its program.
+_ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,35 +47,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(given)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        if options.command == "serve":
-            return asyncio.run(_serve(_settings(options), as_json=options.json))
-        if options.command == "run":
-            return _run(_settings(options), command)
-        state = options.state or _default_state(os.environ)
-        return {"status": _status, "stop": _stop, "reset": _reset}[options.command](state, options.json)
+        return _execute(options, command)
     except SettingsError as error:
         return _complain(str(error), MISUSED)
-    except (SimulatorError, StoreError, launcher.LaunchError) as error:
+    except (SimulatorError, StoreError, FolderError, launcher.LaunchError) as error:
         return _complain(str(error), FAILED)
     except KeyboardInterrupt:
-        return OK
+        return _BY_SIGNAL + signal.SIGINT
+    except BrokenPipeError:
+        # nobody reads any more; the interpreter shall not find that out again when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+def _execute(options: argparse.Namespace, command: Sequence[str]) -> int:
+    if options.command == "serve":
+        return asyncio.run(_serve(_settings(options), as_json=options.json))
+    if options.command == "run":
+        return _run(_settings(options), command)
+    state = options.state or _default_state(os.environ)
+    return {"status": _status, "stop": _stop, "reset": _reset}[options.command](state, options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m {_PACKAGE}",
+        allow_abbrev=False,
         description="A Device Provisioning Service and its IoT hubs on this machine. It is not Azure.",
     )
     parser.add_argument("--version", action="version", version=version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="serve|run|status|stop|reset")
-    serve = commands.add_parser("serve", help="run in the foreground until SIGINT or SIGTERM")
+    serve = commands.add_parser("serve", help="run in the foreground until SIGINT or SIGTERM", allow_abbrev=False)
     serve.add_argument("--json", action="store_true", help="print the ready line as JSON")
     run = commands.add_parser(
         "run",
         help="start a program with an environment that sends it to a simulator of its own",
         usage=f"python -m {_PACKAGE} run [options] -- PROGRAM [ARGUMENT ...]",
+        allow_abbrev=False,
     )
     for command in (serve, run):
+        command.epilog = "Keys are read from the file or from the environment only: " + "; ".join(
+            f"{key.name} is the {key.help} [{key.variable}]" for key in KEYS if key.secret
+        )
         command.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the keys below")
         for key in KEYS:
             text = f"{key.help} [{key.variable}]"
@@ -88,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         ("stop", "stop the background simulator"),
         ("reset", "forget all enrollments, registrations and devices"),
     ):
-        command = commands.add_parser(name, help=text)
+        command = commands.add_parser(name, help=text, allow_abbrev=False)
         command.add_argument("--state", type=Path, metavar="FOLDER", help="its state folder [DPS_SIMULATOR_STATE]")
         command.add_argument("--json", action="store_true", help="answer in JSON")
     return parser
@@ -109,64 +129,131 @@ def _default_state(environment: Mapping[str, str]) -> Path:
 
 async def _serve(settings: Settings, *, as_json: bool) -> int:
     loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+
+    def request_stop(*_: object) -> None:
+        # a second signal may come when the loop has ended already
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(stopping.set)
+
+    # before anything is opened, so that what was opened is closed again
+    _handle(_ENDING, request_stop)
     async with AsyncExitStack() as stack:
         runtime = await SimulatorRuntime.open(stack, settings)
-        for name in ("SIGINT", "SIGTERM", "SIGBREAK"):
-            number = getattr(signal, name, None)
-            if number is not None:
-                signal.signal(number, lambda *_: loop.call_soon_threadsafe(runtime.stopping.set))
         # what is loaded now stays; the garbage collector need not look at it again and again
         gc.collect()
         gc.freeze()
-        _say(_ready_line(runtime.running, as_json=as_json))
+        asked = asyncio.ensure_future(stopping.wait())
+        asked.add_done_callback(lambda _: runtime.stopping.set())
+        stack.callback(asked.cancel)
+        _say(_ready_line(runtime.running, runtime.endpoint_file, as_json=as_json))
         await runtime.run_until_stopped()
     return OK
 
 
-def _ready_line(running: RunningSimulator, *, as_json: bool) -> str:
-    endpoint_file = running.certificate_authority_file.parent / FILE_NAME
+def _handle(names: Sequence[str], handler: Callable[..., object]) -> dict[int, Any]:
+    """Have signals handled where this system knows them; returns what handled them before."""
+    previous: dict[int, Any] = {}
+    for name in names:
+        number = getattr(signal, name, None)
+        # nohup makes a program ignore SIGHUP, and means it
+        if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+            previous[number] = signal.signal(number, handler)
+    return previous
+
+
+def _ready_line(running: RunningSimulator, endpoint_file: Path, *, as_json: bool) -> str:
     if as_json:
         return json.dumps({"ready": True, **running.public_json(), "endpoint_file": str(endpoint_file)})
+    return f"ready: {_description(running, endpoint_file)}"
+
+
+def _description(running: RunningSimulator, endpoint_file: Path) -> str:
     hubs = ", ".join(hub.host for hub in running.hubs)
+    also = "".join(f" and {port}" for port in running.standard_ports)
     return (
-        f"ready: ID scope {running.id_scope}, devices at {running.provisioning_host}, enrollments at "
-        f"{running.service_host}, hubs {hubs}; proxy 127.0.0.1:{running.proxy_port}, TLS 127.0.0.1:{running.tls_port}; "
-        f"trust {running.certificate_authority_file}; keys in {endpoint_file}"
+        f"ID scope {running.id_scope}, devices at {running.provisioning_host}, enrollments at "
+        f"{running.service_host}, hubs {hubs}; on {running.address} the proxy has port {running.proxy_port}, "
+        f"TLS {running.tls_port}{also}; trust {running.certificate_authority_file}; keys in {endpoint_file}"
     )
 
 
 def _run(settings: Settings, command: Sequence[str]) -> int:
     if not command:
         return _complain("name the program after `--`, e.g. `run -- python device.py`.", MISUSED)
-    with Simulator(settings) as simulator:
+    with _handed_on() as relay, Simulator(settings) as simulator:
+        if relay.received:
+            return _BY_SIGNAL + relay.received
         environment = {**os.environ, **simulator.running.environment()}
-        # NO_PROXY could lead the program past the simulator, to the real Azure
-        for name in ("NO_PROXY", "no_proxy", "ALL_PROXY", "all_proxy", "https_proxy", "mqtt_proxy", "SSL_CERT_DIR"):
+        # these could lead the program past the simulator, to the real Azure, or make it trust others
+        for name in _MISLEADING:
             environment.pop(name, None)
         try:
-            process = subprocess.Popen(command, env=environment)
-        except OSError as error:
-            return _complain(f"{command[0]} cannot be started: {error.strerror or error}.", MISUSED)
-        while True:
-            try:
-                code = process.wait()
-                break
-            except KeyboardInterrupt:
-                # the terminal sent the program the same signal; it decides when to end
-                continue
-    return code if code >= 0 else 128 - code
+            relay.process = subprocess.Popen(command, env=environment)
+        except (OSError, ValueError) as error:
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            return _complain(f"the program {command[0]!r} cannot be started: {reason}.", MISUSED)
+        code = relay.process.wait()
+    return code if code >= 0 else _BY_SIGNAL - code
+
+
+#: Variables of the environment that would get in the way of those that lead to the simulator.
+_MISLEADING = (
+    "NO_PROXY",
+    "no_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "https_proxy",
+    "mqtt_proxy",
+    "SSL_CERT_DIR",
+    "CURL_CA_BUNDLE",
+)
+
+
+class _Relay:
+    """Hands signals on to the program, which decides when to end."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.received = 0
+
+    def __call__(self, number: int, _: object) -> None:
+        self.received = number
+        # the terminal sends SIGINT to the program itself
+        if self.process is not None and number != signal.SIGINT:
+            self.process.send_signal(number)
+
+
+@contextlib.contextmanager
+def _handed_on() -> Iterator[_Relay]:
+    relay = _Relay()
+    previous = _handle(_ENDING, relay)
+    try:
+        yield relay
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _status(state: Path, as_json: bool) -> int:
     running = launcher.find(state)
     if running is None:
+        # one that hangs is not the same as none
+        if FolderLock(state / launcher.LOCK_NAME).is_taken():
+            return _complain(_unresponsive(state), FAILED)
         _say(json.dumps({"running": False}) if as_json else f"No simulator runs on {state}.")
         return NOT_RUNNING
+    endpoint_file = state / FILE_NAME
     if as_json:
-        _say(json.dumps({"running": True, **running.public_json()}))
+        _say(json.dumps({"running": True, **running.public_json(), "endpoint_file": str(endpoint_file)}))
     else:
-        _say(f"running (process {running.process_id}): {_ready_line(running, as_json=False).split(': ', 1)[1]}")
+        _say(f"running (process {running.process_id}): {_description(running, endpoint_file)}")
     return OK
+
+
+def _unresponsive(state: Path) -> str:
+    holder = FolderLock(state / launcher.LOCK_NAME).holder() or "unknown"
+    return f"a simulator that does not answer (process {holder}) uses {state}; end that process."
 
 
 def _stop(state: Path, as_json: bool) -> int:
@@ -181,18 +268,36 @@ def _stop(state: Path, as_json: bool) -> int:
 def _reset(state: Path, as_json: bool) -> int:
     running = launcher.find(state)
     if running is not None:
-        launcher.manage(running, "POST", "/reset")
+        try:
+            launcher.manage(running, "POST", "/reset")
+        except OSError as error:
+            raise launcher.LaunchError(f"The simulator stopped meanwhile: {error}") from error
     elif state.is_dir():
         lock = FolderLock(state / launcher.LOCK_NAME)
         if not lock.acquire():
-            return _complain(f"A simulator that does not answer (process {lock.holder()}) uses {state}.", FAILED)
+            return _complain(_unresponsive(state), FAILED)
         try:
-            for name in (STORE_NAME, f"{STORE_NAME}-wal", f"{STORE_NAME}-shm"):
-                (state / name).unlink(missing_ok=True)
+            _empty(state)
         finally:
             lock.release()
     _say(json.dumps({"reset": True}) if as_json else f"{state} holds no enrollments, registrations or devices.")
     return OK
+
+
+def _empty(state: Path) -> None:
+    """Do to a state at rest what the management API does to one in use; a damaged one is removed."""
+    if not (state / STORE_NAME).exists():
+        return
+    try:
+        store = Store(state)
+    except DamagedStoreError:
+        for name in (STORE_NAME, f"{STORE_NAME}-wal", f"{STORE_NAME}-shm"):
+            (state / name).unlink(missing_ok=True)
+        return
+    try:
+        store.clear(keep=LASTING_COLLECTIONS)
+    finally:
+        store.close()
 
 
 def _say(line: str) -> None:

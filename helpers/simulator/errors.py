@@ -16,6 +16,7 @@ from datetime import datetime
 from enum import Enum
 
 from .clock import azure_timestamp
+from .masking import mask_in_text
 
 
 class Provenance(Enum):
@@ -75,8 +76,9 @@ class ServiceError(Exception):
     tracking_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def __post_init__(self) -> None:
-        """Fill the text from the table when none was given."""
-        self.message = self.message or self.kind.message
+        """Fill the text from the table when none was given; mask what a wrong value that it repeats may contain."""
+        self.message = mask_in_text(self.message or self.kind.message)
+        self.reason = mask_in_text(self.reason)
         Exception.__init__(self, self.message)
 
     def __str__(self) -> str:
@@ -108,6 +110,14 @@ def hub_body(error: ServiceError, now: datetime) -> dict[str, object]:
     }
 
 
+def described(value: object) -> str:
+    """A JSON value for an error: only its kind where it may hold a key that stands in the wrong place, else itself."""
+    for kind, words in ((dict, "an object"), (list, "an array"), (str, "a text")):
+        if isinstance(value, kind):
+            return words
+    return f"{value!r:.160}"
+
+
 def ascii_json(document: object) -> bytes:
     """JSON in pure ASCII: one SDK decodes answers as ASCII before it parses them."""
     return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode("ascii")
@@ -115,9 +125,12 @@ def ascii_json(document: object) -> bytes:
 
 _RECORDED = Provenance.RECORDED
 _DOCUMENTED = Provenance.DOCUMENTED
+_SDK_OBSERVED = Provenance.SDK_OBSERVED
 _INFERRED = Provenance.INFERRED
 _SIMULATOR = Provenance.SIMULATOR_ONLY
 _TROUBLESHOOT = "Microsoft documentation, iot-dps how-to-troubleshoot-dps"
+_STATUS_ONLY = f"the status: {_TROUBLESHOOT}; the code is inferred"
+_BULK_ONLY = "recorded as an item of bulk answers; that a single PUT answers the same is inferred"
 _HUB_CODES = "Microsoft documentation, rest/api/iothub/common-error-codes"
 
 
@@ -125,7 +138,13 @@ class Dps:
     """Errors of the provisioning service."""
 
     INVALID_BODY = ErrorKind(
-        "InvalidBody", 400, 400004, "The request is invalid.", "answer", _RECORDED, "azure-sdk-for-python issue 35368"
+        "InvalidBody",
+        400,
+        400004,
+        "The request is invalid.",
+        "answer",
+        _RECORDED,
+        "azure-sdk-for-python issue 35368 (the code; the texts are ours)",
     )
     INVALID_API_VERSION = ErrorKind(
         "InvalidApiVersion", 400, 400004, "The api-version is missing.", "answer", _INFERRED, _TROUBLESHOOT
@@ -142,13 +161,25 @@ class Dps:
         "IdScopeNotFound", 404, 404002, "The ID scope is not known.", "answer", _INFERRED, _TROUBLESHOOT
     )
     ENROLLMENT_NOT_FOUND = ErrorKind(
-        "EnrollmentNotFound", 404, 404201, "Enrollment not found.", "answer", _RECORDED, "azure-docs issue 57082"
+        "EnrollmentNotFound",
+        404,
+        404201,
+        "Enrollment not found.",
+        "-",
+        _SDK_OBSERVED,
+        "the code: azure-iot-sdk-csharp, end-to-end tests; the text is that of 409201 turned round",
     )
     GROUP_NOT_FOUND = ErrorKind(
-        "EnrollmentGroupNotFound", 404, 404202, "EnrollmentGroup not found.", "-", _INFERRED, "pair of 409202"
+        "EnrollmentGroupNotFound",
+        404,
+        404202,
+        "EnrollmentGroup not found.",
+        "-",
+        _INFERRED,
+        "the code exists (azure-docs issue 57082); that it means groups, as in 409202, and the text are inferred",
     )
     REGISTRATION_NOT_FOUND = ErrorKind(
-        "RegistrationNotFound", 404, 404203, "Registration not found.", "answer", _INFERRED, "no recording"
+        "RegistrationNotFound", 404, 404203, "Registration not found.", "-", _INFERRED, "no recording"
     )
     OPERATION_NOT_FOUND = ErrorKind(
         "OperationNotFound", 404, 404204, "Operation not found.", "answer", _INFERRED, "no recording"
@@ -157,20 +188,20 @@ class Dps:
         "RouteNotFound", 404, 404900, "This route is not supported by this simulator.", "close", _SIMULATOR, "-"
     )
     METHOD_NOT_ALLOWED = ErrorKind(
-        "MethodNotAllowed", 405, 405000, "The method is not allowed here.", "-", _DOCUMENTED, _TROUBLESHOOT
+        "MethodNotAllowed", 405, 405000, "The method is not allowed here.", "-", _INFERRED, _STATUS_ONLY
     )
     ENROLLMENT_EXISTS = ErrorKind(
-        "EnrollmentExists", 409, 409201, "Enrollment already exists.", "-", _RECORDED, "recorded in bulk answers"
+        "EnrollmentExists", 409, 409201, "Enrollment already exists.", "-", _INFERRED, _BULK_ONLY
     )
     GROUP_EXISTS = ErrorKind(
-        "EnrollmentGroupExists", 409, 409202, "EnrollmentGroup already exists.", "-", _RECORDED, "recorded in bulk"
+        "EnrollmentGroupExists", 409, 409202, "EnrollmentGroup already exists.", "-", _INFERRED, _BULK_ONLY
     )
     PRECONDITION_FAILED = ErrorKind(
         "PreconditionFailed", 412, 412001, "The ETag does not match.", "-", _INFERRED, _TROUBLESHOOT
     )
     TOO_LARGE = ErrorKind("TooLarge", 413, 413001, "The request is too large.", "close", _INFERRED, "iot-dps limits")
     UNSUPPORTED_MEDIA_TYPE = ErrorKind(
-        "UnsupportedMediaType", 415, 415000, "The content type must be JSON.", "-", _DOCUMENTED, _TROUBLESHOOT
+        "UnsupportedMediaType", 415, 415000, "The content type must be JSON.", "-", _INFERRED, _STATUS_ONLY
     )
     NO_HUB = ErrorKind(
         "NoHub", 400, 400208, "No IoT hub is available to assign the device to.", "-", _INFERRED, "azure-iot-sdk-c"
@@ -178,12 +209,14 @@ class Dps:
     HUB_NOT_FOUND = ErrorKind(
         "HubNotFound", 401, 401001, "iothub not found", "-", _RECORDED, "terraform-provider-azurerm issue 10224"
     )
-    NOT_SUPPORTED = ErrorKind(
-        "NotSupported", 501, 501900, "Not supported by this simulator.", "answer", _SIMULATOR, "-"
-    )
+    NOT_SUPPORTED = ErrorKind("NotSupported", 501, 501900, "Not supported by this simulator.", "-", _SIMULATOR, "-")
     # not 501: the Python device SDK repeats a request for ever when the status is 429 or above
     DEVICE_REQUEST_NOT_SUPPORTED = ErrorKind(
         "DeviceRequestNotSupported", 400, 400901, "Not supported by this simulator.", "answer", _SIMULATOR, "-"
+    )
+    # nor 500, for the same reason: whoever asks would never hear of the failure
+    DEVICE_REQUEST_FAILED = ErrorKind(
+        "DeviceRequestFailed", 400, 400902, "The simulator failed; see its log.", "answer", _SIMULATOR, "-"
     )
     API_VERSION_NOT_SUPPORTED = ErrorKind(
         "ApiVersionNotSupported",
@@ -194,7 +227,7 @@ class Dps:
         _SIMULATOR,
         "-",
     )
-    INTERNAL = ErrorKind("Internal", 500, 500900, "The simulator failed; see its log.", "answer", _SIMULATOR, "-")
+    INTERNAL = ErrorKind("Internal", 500, 500900, "The simulator failed; see its log.", "-", _SIMULATOR, "-")
 
 
 class Hub:
@@ -271,6 +304,21 @@ class Hub:
     )
 
 
+class Transport:
+    """What the HTTP server answers by itself, before an endpoint sees the request."""
+
+    INVALID_REQUEST = ErrorKind("InvalidRequest", 400, 400903, "The request is not valid.", "-", _SIMULATOR, "-")
+    NO_WEBSOCKET_ROUTE = ErrorKind(
+        "NoWebSocketRoute", 404, 404900, "This route is not supported by this simulator.", "-", _SIMULATOR, "-"
+    )
+    REQUEST_TIMEOUT = ErrorKind("RequestTimeout", 408, 408900, "The request took too long.", "-", _SIMULATOR, "-")
+    TOO_LARGE = ErrorKind("RequestTooLarge", 413, 413900, "The request is too large.", "-", _SIMULATOR, "-")
+    EXPECTATION = ErrorKind(
+        "ExpectationNotSupported", 417, 417900, "Not supported by this simulator.", "-", _SIMULATOR, "-"
+    )
+    INTERNAL = ErrorKind("ServerFailed", 500, 500900, "The simulator failed; see its log.", "-", _SIMULATOR, "-")
+
+
 def table(owner: type) -> Mapping[str, ErrorKind]:
-    """All rows of :class:`Dps` or :class:`Hub`, by attribute name."""
+    """All rows of :class:`Dps`, :class:`Hub` or :class:`Transport`, by attribute name."""
     return {name: kind for name, kind in vars(owner).items() if isinstance(kind, ErrorKind)}

@@ -7,13 +7,15 @@ import http.client
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .private_files import FolderError, FolderLock, private_folder
 from .running import FILE_NAME, HubEndpoint, RunningSimulator, read
@@ -28,6 +30,8 @@ _LAUNCH_LOCK_NAME = "launch.lock"
 _LOG_LIMIT = 1_000_000
 #: A background simulator that nobody talked to for so many seconds stops by itself.
 IDLE_STOP = 3_600
+#: Settings that are paths. The simulator runs in another working directory, so it gets them in full.
+_PATHS = ("DPS_SIMULATOR_TLS_CERTIFICATE", "DPS_SIMULATOR_TLS_KEY", "DPS_SIMULATOR_TLS_AUTHORITY")
 
 _DETACHED: dict[str, Any]
 if sys.platform == "win32":
@@ -35,12 +39,35 @@ if sys.platform == "win32":
 else:
     _DETACHED = {"start_new_session": True}
 
-# Kept so that finished children are reaped, and running ones are not reported as forgotten.
-_children: list[subprocess.Popen[bytes]] = []
+# Those that this process started and that still run, by process number.
+_children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 class LaunchError(Exception):
     """The background simulator could not be started or stopped. The text says why and what to do."""
+
+
+class _Connection(http.client.HTTPSConnection):
+    """HTTPS to the simulator's address, whose certificate is checked for the name of one of its services.
+
+    A certificate of somebody's own need not stand for an IP address.
+    """
+
+    def __init__(self, running: RunningSimulator, timeout: float) -> None:
+        self._settings = ssl.create_default_context(cafile=str(running.certificate_authority_file))
+        # the file may hold the server's own certificate and not its root
+        self._settings.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._name = running.provisioning_host
+        super().__init__(running.address, running.tls_port, context=self._settings, timeout=timeout)
+
+    def connect(self) -> None:
+        """Open the connection."""
+        plain = socket.create_connection((self.host, self.port), self.timeout)
+        try:
+            self.sock = self._settings.wrap_socket(plain, server_hostname=self._name)
+        except BaseException:
+            plain.close()
+            raise
 
 
 def manage(running: RunningSimulator, method: str, path: str, body: Any | None = None, *, timeout: float = 10.0) -> Any:
@@ -57,8 +84,7 @@ def manage(running: RunningSimulator, method: str, path: str, body: Any | None =
         OSError: nobody answers.
         LaunchError: the answer is an error.
     """
-    context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
-    connection = http.client.HTTPSConnection("127.0.0.1", running.tls_port, context=context, timeout=timeout)
+    connection = _Connection(running, timeout)
     try:
         headers = {"Authorization": f"Bearer {running.management_token}", "Content-Type": "application/json"}
         connection.request(method, f"/simulator{path}", None if body is None else json.dumps(body), headers)
@@ -82,6 +108,9 @@ def find(state: Path) -> RunningSimulator | None:
         health = manage(running, "GET", "/health", timeout=3.0)
     except (OSError, LaunchError, ValueError):
         return None
+    if not isinstance(health, dict) or health.get("status") != "ready":
+        return None
+    # another simulator may have got the port and, on a copied folder, even the same certificate authority
     return running if health.get("processId") == running.process_id else None
 
 
@@ -95,7 +124,8 @@ def ensure_running(
 
     Arguments:
         state: the state folder; made when missing.
-        settings: environment variables for it, such as ``{"DPS_SIMULATOR_PACE": "instant"}``.
+        settings: environment variables for it, such as ``{"DPS_SIMULATOR_PACE": "instant"}``. One that runs already
+            keeps its own.
         timeout: seconds to wait until it is ready.
 
     Raises:
@@ -104,69 +134,94 @@ def ensure_running(
     running = find(state)
     if running is not None:
         return running
+    deadline = time.monotonic() + timeout
     try:
         private_folder(state)
+        lock = FolderLock(state / _LAUNCH_LOCK_NAME)
+        while not lock.acquire():
+            if time.monotonic() > deadline:
+                raise LaunchError(f"Another process has been starting a simulator in {state} for {timeout:g} seconds.")
+            time.sleep(0.05)
+        try:
+            # somebody else may have started it while we waited for the lock
+            return _settled(state, deadline) or _start(state, settings or {}, deadline)
+        finally:
+            lock.release()
     except FolderError as error:
         raise LaunchError(str(error)) from error
-    deadline = time.monotonic() + timeout
-    lock = FolderLock(state / _LAUNCH_LOCK_NAME)
-    while not lock.acquire():
-        if time.monotonic() > deadline:
-            raise LaunchError(f"Another process has been starting a simulator in {state} for {timeout:g} seconds.")
-        time.sleep(0.05)
-    try:
-        # somebody else may have started it while we waited for the lock
-        return find(state) or _start(state, settings or {}, deadline)
-    finally:
-        lock.release()
 
 
 def stop(state: Path, *, timeout: float = 10.0) -> bool:
     """Stop the simulator of this state folder and wait until it has gone; tells whether one was running.
 
     Raises:
-        LaunchError: it did not stop.
+        LaunchError: it did not stop, or does not answer.
     """
-    running = find(state)
-    if running is None:
+    if not state.is_dir():
         return False
-    # it may go between the two calls
-    with contextlib.suppress(OSError):
-        manage(running, "POST", "/stop")
-    if not _wait_until_gone(state, timeout):
-        try:
-            os.kill(running.process_id, signal.SIGTERM)
-        except ProcessLookupError:
-            return True
-        if not _wait_until_gone(state, timeout):
-            raise LaunchError(f"The simulator (process {running.process_id}) did not stop; end that process.")
+    deadline = time.monotonic() + timeout
+    try:
+        running = _settled(state, deadline)
+        if running is None:
+            return False
+        # it may go between the two calls
+        with contextlib.suppress(OSError):
+            manage(running, "POST", "/stop")
+        if not _wait_until_gone(state, running.process_id, deadline):
+            # it told its own number a moment ago, so the number is not somebody else's
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(running.process_id, signal.SIGTERM)
+            if not _wait_until_gone(state, running.process_id, time.monotonic() + timeout):
+                raise LaunchError(f"The simulator (process {running.process_id}) did not stop; end that process.")
+    except FolderError as error:
+        raise LaunchError(str(error)) from error
     return True
 
 
-def _wait_until_gone(state: Path, timeout: float) -> bool:
-    deadline = time.monotonic() + timeout
+def _settled(state: Path, deadline: float) -> RunningSimulator | None:
+    """The simulator once it answers, ``None`` once none uses the folder; one may just be starting or stopping.
+
+    Raises:
+        LaunchError: one uses the folder but does not answer.
+    """
     lock = FolderLock(state / LOCK_NAME)
-    while not lock.acquire():
+    while True:
+        running = find(state)
+        if running is not None or not lock.is_taken():
+            return running
+        if time.monotonic() > deadline:
+            raise LaunchError(
+                f"A simulator that does not answer (process {lock.holder() or 'unknown'}) uses {state}. "
+                "End that process, or choose another state folder."
+            )
+        time.sleep(0.05)
+
+
+def _wait_until_gone(state: Path, process_id: int, deadline: float) -> bool:
+    lock = FolderLock(state / LOCK_NAME)
+    while lock.is_taken():
         if time.monotonic() > deadline:
             return False
         time.sleep(0.02)
-    lock.release()
-    _reap()
+    child = _children.get(process_id)
+    if child is not None:
+        # it let go of everything; what is left is the interpreter's own end
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(max(deadline - time.monotonic(), 1.0))
     return True
 
 
-def _reap() -> None:
-    _children[:] = [child for child in _children if child.poll() is None]
-
-
 def _start(state: Path, settings: Mapping[str, str], deadline: float) -> RunningSimulator:
-    _reap()
     package = __package__ or "helpers.simulator"
     root = Path(__file__).resolve().parents[len(package.split("."))]
     environment = {"DPS_SIMULATOR_IDLE_STOP": str(IDLE_STOP), **os.environ, **settings}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), environment.get("PYTHONPATH", "")]))
+    for name in _PATHS:
+        if environment.get(name):
+            environment[name] = str(Path(environment[name]).expanduser().absolute())
     (state / FILE_NAME).unlink(missing_ok=True)
     with _open_log(state / LOG_NAME) as log:
+        begin = log.tell()
         child = subprocess.Popen(
             [sys.executable, "-m", package, "serve", "--json", "--state", str(state.resolve())],
             stdin=subprocess.DEVNULL,
@@ -176,28 +231,56 @@ def _start(state: Path, settings: Mapping[str, str], deadline: float) -> Running
             env=environment,
             **_DETACHED,
         )
-    _children.append(child)
+    _watch(child)
     while time.monotonic() < deadline:
         running = read(state)
         if running is not None and running.process_id == child.pid and find(state) is not None:
             return running
         if child.poll() is not None:
-            raise LaunchError(f"The simulator did not start. {_last_words(state / LOG_NAME)}")
+            raise LaunchError(f"The simulator did not start. {_last_words(state / LOG_NAME, begin)}")
         time.sleep(0.02)
     child.terminate()
-    raise LaunchError(f"The simulator was not ready in time. {_last_words(state / LOG_NAME)}")
-
-
-def _open_log(path: Path) -> Any:
-    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
-    if path.exists() and path.stat().st_size > _LOG_LIMIT:
-        flags |= os.O_TRUNC
-    return os.fdopen(os.open(path, flags, 0o600), "wb")
-
-
-def _last_words(log: Path) -> str:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        child.wait(5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    raise LaunchError(f"The simulator was not ready in time. {_last_words(state / LOG_NAME, begin)}")
+
+
+def _watch(child: subprocess.Popen[bytes]) -> None:
+    """Take note of the end of a child, whenever it comes, so that it does not stay as a zombie.
+
+    The thread also keeps the child known until the very end of this process, where a forgotten one would be complained
+    about. It waits in the system and costs nothing.
+    """
+
+    def wait() -> None:
+        child.wait()
+        _children.pop(child.pid, None)
+
+    _children[child.pid] = child
+    threading.Thread(target=wait, name="dps-simulator-watch", daemon=True).start()
+
+
+def _open_log(path: Path) -> IO[bytes]:
+    """The log, opened for its owner only, at its end; begun anew when it has become long."""
+    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
+    try:
+        if path.exists() and path.stat().st_size > _LOG_LIMIT:
+            flags |= os.O_TRUNC
+        log = os.fdopen(os.open(path, flags, 0o600), "ab")
+    except OSError as error:
+        raise FolderError(f"The log {path} cannot be written ({error.strerror or error}). Remove it.") from error
+    log.seek(0, os.SEEK_END)
+    return log
+
+
+def _last_words(log: Path, begin: int) -> str:
+    """The last line that was written behind a position."""
+    try:
+        content = log.read_bytes()[begin:]
     except OSError:
-        lines = []
-    return f"Its log {log} ends with: {lines[-1]}" if lines else f"Its log {log} is empty."
+        content = b""
+    lines = content.decode("utf-8", "replace").strip().splitlines()
+    return f"Its log {log} ends with: {lines[-1]}" if lines else f"Its log {log} has nothing about it."

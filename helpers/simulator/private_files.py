@@ -16,22 +16,36 @@ class FolderError(Exception):
 def private_folder(path: Path) -> Path:
     """Make a folder that only its owner may enter (mode 0700) and make sure that it can be written to.
 
+    An empty folder that others may enter is closed to them. One that holds things is left as it is, because it may be
+    somebody's home or the system's folder for temporary files; the files written into it are private anyway.
+
     Raises:
-        FolderError: it cannot be made or written to.
+        FolderError: it cannot be made or written to, or others may put files into it.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_to_others(path)
         probe = path / f".probe-{secrets.token_hex(4)}"
         os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         probe.unlink()
-        if os.name == "posix":
-            path.chmod(0o700)
     except OSError as error:
         raise FolderError(
             f"The folder {path} cannot be written to ({error.strerror or error}). "
             "Choose another one, or change its owner."
         ) from error
     return path
+
+
+def _close_to_others(path: Path) -> None:
+    mode = path.stat().st_mode
+    if os.name != "posix" or not mode & 0o077:
+        return
+    if not any(path.iterdir()):
+        path.chmod(0o700)
+    elif mode & 0o022:
+        raise FolderError(
+            f"Other users may put files into the folder {path}. Choose a folder of your own, or name a new one in it."
+        )
 
 
 def write_private(path: Path, content: str | bytes) -> None:
@@ -63,8 +77,17 @@ class FolderLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> bool:
-        """Take the lock without waiting; ``False`` when another process has it."""
-        descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        """Take the lock without waiting; ``False`` when another process has it.
+
+        Raises:
+            FolderError: the lock file cannot be opened.
+        """
+        try:
+            descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise FolderError(
+                f"The file {self._path} cannot be opened ({error.strerror or error}). Choose another folder."
+            ) from error
         file = os.fdopen(descriptor, "r+")
         try:
             _lock(file)
@@ -78,12 +101,28 @@ class FolderLock:
         self._file = file
         return True
 
+    def is_taken(self) -> bool:
+        """Whether another process has the lock now.
+
+        To find out, it is taken for a moment; who wants it for good has to try more than once.
+
+        Raises:
+            FolderError: the lock file cannot be opened.
+        """
+        if not self._path.exists():
+            return False
+        if not self.acquire():
+            return True
+        self.release()
+        return False
+
     def holder(self) -> str:
-        """The process number that the holder wrote, empty when unknown."""
+        """The process number that the last holder wrote, empty when unknown."""
         try:
-            return self._path.read_text().strip()
-        except OSError:
+            text = self._path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError):
             return ""
+        return text if text.isdigit() and len(text) <= 20 else ""
 
     def release(self) -> None:
         """Let the lock go. The file stays: removing it would let two processes lock two files of one name."""

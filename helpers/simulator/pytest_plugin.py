@@ -40,6 +40,10 @@ def _dps_simulator_of_session(dps_simulator_settings: Settings) -> Iterator[Simu
 @pytest.fixture
 def dps_simulator(_dps_simulator_of_session: Simulator, dps_simulator_settings: Settings) -> Simulator:
     """A running simulator without enrollments, registrations and devices."""
-    _dps_simulator_of_session.reset()
-    _dps_simulator_of_session.pace = dps_simulator_settings.pace
-    return _dps_simulator_of_session
+    simulator = _dps_simulator_of_session
+    for hub in simulator.running.hubs:
+        if hub.host not in {configured.host for configured in dps_simulator_settings.hubs}:
+            simulator.unlink_hub(hub.host)
+    simulator.reset()
+    simulator.pace = dps_simulator_settings.pace
+    return simulator

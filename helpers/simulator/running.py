@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,8 @@ class RunningSimulator:
         tls_port: loopback port for direct TLS.
         certificate_authority_file: PEM file that clients must trust.
         management_token: for the management API.
+        address: IP address where the ports are reached.
+        standard_ports: the ports that are open beside them: 8883 and 443, or none.
     """
 
     process_id: int
@@ -49,16 +52,23 @@ class RunningSimulator:
     tls_port: int
     certificate_authority_file: Path
     management_token: str = field(repr=False)
+    address: str = "127.0.0.1"
+    standard_ports: tuple[int, ...] = ()
+
+    @property
+    def _place(self) -> str:
+        """The address as it is written before a port."""
+        return f"[{self.address}]" if ":" in self.address else self.address
 
     @property
     def proxy_url(self) -> str:
         """The CONNECT proxy as an URL."""
-        return f"http://127.0.0.1:{self.proxy_port}"
+        return f"http://{self._place}:{self.proxy_port}"
 
     @property
     def management_url(self) -> str:
         """Base URL of the management API."""
-        return f"https://127.0.0.1:{self.tls_port}/simulator"
+        return f"https://{self._place}:{self.tls_port}/simulator"
 
     def certificate_authority(self) -> str:
         """The PEM text that clients must trust."""
@@ -93,6 +103,8 @@ class RunningSimulator:
             "tls_port": self.tls_port,
             "certificate_authority_file": str(self.certificate_authority_file),
             "management_token": self.management_token,
+            "address": self.address,
+            "standard_ports": list(self.standard_ports),
         }
 
     def public_json(self) -> dict[str, Any]:
@@ -113,13 +125,43 @@ class RunningSimulator:
 def read(folder: Path) -> RunningSimulator | None:
     """Read the endpoint file of a state folder; ``None`` when there is none or it is not readable as one."""
     try:
-        document = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        document = {**_DEFAULTS, **json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))}
+        fields: dict[str, Any] = {name: _typed(document[name], str) for name in _TEXTS}
+        fields.update({name: _number(document[name], most) for name, most in _NUMBERS.items()})
+        ipaddress.ip_address(fields["address"])
         return RunningSimulator(
-            **{
-                **document,
-                "hubs": tuple(HubEndpoint(**hub) for hub in document["hubs"]),
-                "certificate_authority_file": Path(document["certificate_authority_file"]),
-            }
+            **fields,
+            hubs=tuple(
+                HubEndpoint(_typed(hub["host"], str), _typed(hub["connection_string"], str)) for hub in document["hubs"]
+            ),
+            certificate_authority_file=Path(document["certificate_authority_file"]),
+            standard_ports=tuple(_number(port, _MAX_PORT) for port in document["standard_ports"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None
+
+
+_DEFAULTS = {"address": "127.0.0.1", "standard_ports": ()}
+_MAX_PORT = 65_535
+_NUMBERS = {"process_id": 2**31 - 1, "proxy_port": _MAX_PORT, "tls_port": _MAX_PORT}
+_TEXTS = (
+    "version",
+    "id_scope",
+    "provisioning_host",
+    "service_host",
+    "service_connection_string",
+    "management_token",
+    "address",
+)
+
+
+def _number(value: Any, most: int) -> int:
+    if not 0 < _typed(value, int) <= most:
+        raise ValueError(f"expected a number from 1 to {most}")
+    return int(value)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}")
+    return value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import ipaddress
 import logging
 import os
 import secrets
@@ -21,23 +23,31 @@ from .endpoints.http import Request, Response
 from .endpoints.management import ManagementEndpoint
 from .endpoints.mqtt import MqttApplication, MqttLink
 from .launcher import LOCK_NAME
+from .own_certificate import OwnCertificateError
+from .own_certificate import check as check_own_certificate
 from .private_files import FolderError, FolderLock, private_folder
 from .protocols.mqtt import Connect
 from .running import FILE_NAME, RunningSimulator
 from .server.authority import AuthorityError, CertificateAuthority
-from .server.listeners import ListenError, Server
-from .services import LOOPBACK_NAMES, SimulatedServices
+from .server.listeners import STANDARD_PORTS, ListenError, Server
+from .services import SimulatedServices, means_this_machine
 from .settings import Settings
 from .store import Store
 from .trace import Trace
 
 _LOGGER = logging.getLogger(__name__)
 
+#: Seconds to wait for the lock of the state folder: a launcher that looks whether it is free holds it for a moment.
+_LOCK_PATIENCE = 0.5
+#: Where the management API lies, under every host name.
+_MANAGEMENT_PATH = "/simulator/"
+
 
 class SimulatorError(Exception):
     """The simulator cannot run. The text says why and what to do."""
 
 
+@functools.cache
 def version() -> str:
     """Version of the installed project, ``0`` when it is not installed."""
     try:
@@ -60,6 +70,7 @@ class SimulatorRuntime:
         self.settings = settings
         self.trace = Trace(clock)
         self.stopping = asyncio.Event()
+        self._stop_requested = False
         self.services = SimulatedServices(settings, store, clock, self.trace)
         self._folder = folder
         self._token = secrets.token_urlsafe(32)
@@ -73,17 +84,25 @@ class SimulatorRuntime:
         """Open the state and the ports; leaving the stack closes everything again, in reverse.
 
         Raises:
-            SimulatorError: the state folder is in use or not writable, or a port cannot be opened.
+            SimulatorError: the state folder is in use or not writable, a port cannot be opened, or the own certificate
+                cannot be used.
             StoreError: the state file is damaged.
         """
         try:
-            folder = _temporary_folder(stack) if settings.state is None else _locked_folder(stack, settings.state)
+            if settings.state is None:
+                folder = _temporary_folder(stack)
+            else:
+                folder = await _locked_folder(stack, settings.state)
             store = Store(settings.state)
             stack.callback(store.close)
             runtime = cls(settings, folder, store, clock or SystemClock())
             await runtime._listen(stack)
-        except (FolderError, ListenError, AuthorityError) as error:
+        except (FolderError, ListenError, AuthorityError, OwnCertificateError) as error:
             raise SimulatorError(str(error)) from error
+        except OSError as error:
+            raise SimulatorError(
+                f"A file in the state folder cannot be written: {error}. Remove what is in the way, or choose another."
+            ) from error
         return runtime
 
     async def run_until_stopped(self) -> None:
@@ -114,14 +133,26 @@ class SimulatorRuntime:
             tls_port=self._server.tls_port,
             certificate_authority_file=self._trusted,
             management_token=self._token,
+            address=self._address,
+            standard_ports=STANDARD_PORTS if self.settings.standard_ports else (),
         )
+
+    @property
+    def _address(self) -> str:
+        """Where the ports are reached from this machine."""
+        address = ipaddress.ip_address(self.settings.bind)
+        if address.is_unspecified:
+            return "127.0.0.1" if address.version == 4 else "::1"
+        return str(address)
 
     def _certificates(self) -> tuple[Path, Path, Path]:
         """Server certificate, its key, and what clients must trust."""
-        if self.settings.tls is not None:
-            return self.settings.tls.certificate, self.settings.tls.key, self.settings.tls.certificate
+        own = self.settings.tls
+        if own is not None:
+            check_own_certificate(own, self.services.hosts(), SystemClock().now())
+            return own.certificate, own.key, own.authority or own.certificate
         authority = CertificateAuthority(self._folder)
-        certificate, key = authority.issue_server_certificate(self.services.hosts())
+        certificate, key = authority.issue_server_certificate([*self.services.hosts(), self._address])
         return certificate, key, authority.certificate_file
 
     def _new_server(self, proxy_port: int, tls_port: int) -> Server:
@@ -133,6 +164,7 @@ class SimulatorRuntime:
             proxy_port=proxy_port,
             tls_port=tls_port,
             standard_ports=self.settings.standard_ports,
+            allow_remote=self.settings.allow_remote,
         )
 
     async def _listen(self, stack: AsyncExitStack) -> None:
@@ -153,7 +185,12 @@ class SimulatorRuntime:
         stack.push_async_callback(self._server.stop)
         self._ports.put("ports", {"proxy": self._server.proxy_port, "tls": self._server.tls_port})
         self._write_endpoint_file()
-        stack.callback((self._folder / FILE_NAME).unlink, missing_ok=True)
+        stack.callback(self.endpoint_file.unlink, missing_ok=True)
+
+    @property
+    def endpoint_file(self) -> Path:
+        """Where everything that a client needs is written, for its owner only."""
+        return self._folder / FILE_NAME
 
     def _write_endpoint_file(self) -> None:
         self.running.write(self._folder)
@@ -165,8 +202,12 @@ class SimulatorRuntime:
         return self.services.is_known_host(host)
 
     async def http(self, request: Request) -> Response:
-        """Requests to this machine by its own name are for the management API, all others for a service."""
-        if request.peer.host in LOOPBACK_NAMES:
+        """Requests to this machine by its own name are for the management API, all others for a service.
+
+        With a certificate of one's own, and through the proxy, this machine's name cannot be used. So the API's path,
+        which no service of Azure has, leads there as well.
+        """
+        if means_this_machine(request.peer.host) or request.path.lower().startswith(_MANAGEMENT_PATH):
             return await self._management.handle(request)
         return await self.services.http(request)
 
@@ -182,7 +223,8 @@ class SimulatorRuntime:
 
     def health(self) -> Mapping[str, Any]:
         """Facts that tell which simulator this is."""
-        return {"status": "ready", "version": version(), "processId": os.getpid()}
+        status = "stopping" if self._stop_requested else "ready"
+        return {"status": status, "version": version(), "processId": os.getpid()}
 
     @property
     def pace(self) -> str:
@@ -215,6 +257,7 @@ class SimulatorRuntime:
 
     def request_stop(self) -> None:
         """Stop after the answer to this very request had time to leave."""
+        self._stop_requested = True
         asyncio.get_running_loop().call_later(0.05, self.stopping.set)
 
 
@@ -224,13 +267,16 @@ def _temporary_folder(stack: AsyncExitStack) -> Path:
     return folder
 
 
-def _locked_folder(stack: AsyncExitStack, path: Path) -> Path:
+async def _locked_folder(stack: AsyncExitStack, path: Path) -> Path:
     folder = private_folder(path)
     lock = FolderLock(folder / LOCK_NAME)
-    if not lock.acquire():
-        raise SimulatorError(
-            f"Another simulator (process {lock.holder() or 'unknown'}) uses the state folder {folder}. "
-            "Use that one, stop it with `python -m helpers.simulator stop`, or choose another folder."
-        )
+    deadline = time.monotonic() + _LOCK_PATIENCE
+    while not lock.acquire():
+        if time.monotonic() > deadline:
+            raise SimulatorError(
+                f"Another simulator (process {lock.holder() or 'unknown'}) uses the state folder {folder}. Use that "
+                f"one, stop it with `python -m helpers.simulator stop --state {folder}`, or choose another folder."
+            )
+        await asyncio.sleep(0.02)
     stack.callback(lock.release)
     return folder

@@ -20,13 +20,18 @@ from .endpoints.mqtt import MqttApplication, MqttLink
 from .errors import Dps, ServiceError, dps_body
 from .protocols.mqtt import Connect
 from .running import HubEndpoint
-from .settings import HubSettings, Policy, Settings
+from .settings import MAX_HUBS, HubSettings, Policy, Settings, SettingsError, host_name
 from .store import Store
 from .trace import Trace
 
-#: Names by which a client reaches the simulator itself and not one of its services.
-LOOPBACK_NAMES = frozenset({"", "localhost", "127.0.0.1", "::1"})
+#: Collections of the store that a reset leaves alone: what a simulator is, not what it learned.
+LASTING_COLLECTIONS = frozenset({"policy key", "linked hub", "port"})
 _HUB_SUFFIX = ".azure-devices.test"
+
+
+def means_this_machine(host: str) -> bool:
+    """Whether a client that used this name wants the simulator itself: no name, ``localhost`` or any IP address."""
+    return host in {"", "localhost"} or ":" in host or host.rpartition(".")[2].isdigit()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class SimulatedServices:
         self._policy = self._with_key(settings.service_policy, "service")
         for hub in settings.hubs:
             self._add_hub(hub)
-        for stored in store.collection("linked hub").page(limit=1_000):
-            if stored.key not in self._hubs:
+        for stored in store.collection("linked hub").page(limit=MAX_HUBS):
+            if stored.key not in self.hosts():
                 self._add_hub(HubSettings(stored.key))
         self.provisioning = ProvisioningService(
             storage=store,
@@ -151,7 +156,7 @@ class SimulatedServices:
     def mqtt(self, link: MqttLink, connect: Connect) -> MqttApplication | None:
         """Choose by the host name that was addressed, or by the user name where none is known."""
         host, user_name = link.peer.host, connect.username or ""
-        if host in LOOPBACK_NAMES:
+        if means_this_machine(host):
             is_registration = "/registrations/" in user_name
             host = self._settings.provisioning_host if is_registration else user_name.split("/")[0].lower()
         if host == self._settings.provisioning_host:
@@ -195,14 +200,21 @@ class SimulatedServices:
         Raises:
             ValueError: the host name is not possible.
         """
-        host = host.lower()
-        if not host.endswith(_HUB_SUFFIX) or host.count(".") != _HUB_SUFFIX.count(".") or len(host) > 100:
+        try:
+            name = host_name(host)
+        except SettingsError:
+            name = ""
+        if not name.endswith(_HUB_SUFFIX) or name.count(".") != _HUB_SUFFIX.count("."):
             raise ValueError(f"{host!r:.120} is not possible; expected a name such as contoso-hub-2{_HUB_SUFFIX}.")
-        if host in self._hubs:
+        if name in self._hubs:
             return
+        if name in self.hosts():
+            raise ValueError(f"{name} is the host name of another service.")
+        if len(self._hubs) >= MAX_HUBS:
+            raise ValueError(f"{name} would be one too many; this simulator has at most {MAX_HUBS} hubs.")
         with self._store.transaction():
-            self._store.collection("linked hub").put(host, {})
-            self._add_hub(HubSettings(host))
+            self._store.collection("linked hub").put(name, {})
+            self._add_hub(HubSettings(name))
 
     def unlink_hub(self, host: str) -> bool:
         """Remove a hub that was linked while running, with its devices; tells whether there was one.
@@ -210,14 +222,15 @@ class SimulatedServices:
         Raises:
             ValueError: the hub stands in the settings.
         """
-        host = host.lower()
+        host = host.lower().rstrip(".")
         if host not in self._hubs:
             return False
         if host in {hub.host for hub in self._settings.hubs}:
             raise ValueError(f"{host} stands in the settings; remove it there.")
         with self._store.transaction():
-            self._hubs.pop(host).hub.clear()
+            self._hubs[host].hub.clear()
             self._store.collection("linked hub").delete(host)
+        del self._hubs[host]
         return True
 
     def clear(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -17,6 +19,8 @@ from .settings import Settings
 from .trace import TraceEvent
 
 _T = TypeVar("_T")
+
+_NOT_RUNNING = "this simulator is not running; use it inside its with block"
 
 
 class Simulator:
@@ -59,12 +63,18 @@ class Simulator:
 
     def stop(self) -> None:
         """Close every port and connection; returns when all is gone. May be called twice."""
-        if self._thread is None:
+        thread, loop, runtime = self._thread, self._loop, self._runtime
+        if thread is None:
             return
-        if self._loop is not None and self._runtime is not None:
-            self._loop.call_soon_threadsafe(self._runtime.stopping.set)
-        self._thread.join()
+        if loop is not None and runtime is not None:
+            # it may have stopped by itself: the management API can ask for it, and so can idleness
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(runtime.stopping.set)
+        thread.join()
         self._thread = self._loop = self._runtime = None
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
 
     def __enter__(self) -> Simulator:
         return self.start()
@@ -88,6 +98,14 @@ class Simulator:
     def pace(self, pace: str) -> None:
         self.call(lambda runtime: runtime.set_pace(pace))
 
+    def link_hub(self, host: str) -> None:
+        """Add a hub, e.g. ``contoso-hub-2.azure-devices.test``; raises ``ValueError`` when the name is not possible."""
+        self.call(lambda runtime: runtime.link_hub(host))
+
+    def unlink_hub(self, host: str) -> bool:
+        """Remove a hub that was linked while running, with its devices; tells whether there was one."""
+        return self.call(lambda runtime: runtime.unlink_hub(host))
+
     def trace(self, after: int = 0) -> list[TraceEvent]:
         """The messages on the wire so far, oldest first."""
         return self.call(lambda runtime: runtime.trace.events(after))
@@ -97,15 +115,33 @@ class Simulator:
         self.call(lambda runtime: runtime.reset())
 
     def call(self, function: Callable[[SimulatorRuntime], _T]) -> _T:
-        """Run a function on the simulator's own thread, where its parts may be touched, and return its result."""
-        runtime, loop = self._runtime, self._loop
-        if runtime is None or loop is None:
-            raise RuntimeError("this simulator is not running; use it inside its with block")
+        """Run a function on the simulator's own thread, where its parts may be touched, and return its result.
 
-        async def run() -> _T:
+        Raises:
+            RuntimeError: it does not run, or has stopped by itself.
+        """
+        runtime, loop, thread = self._runtime, self._loop, self._thread
+        if runtime is None or loop is None or thread is None:
+            raise RuntimeError(_NOT_RUNNING)
+        if thread is threading.current_thread():
             return function(runtime)
+        result: concurrent.futures.Future[_T] = concurrent.futures.Future()
 
-        return asyncio.run_coroutine_threadsafe(run(), loop).result(timeout=30)
+        def run() -> None:
+            try:
+                result.set_result(function(runtime))
+            except BaseException as error:
+                result.set_exception(error)
+
+        try:
+            loop.call_soon_threadsafe(run)
+        except RuntimeError as error:
+            raise RuntimeError(_NOT_RUNNING) from error
+        # a loop that ends meanwhile never gets to it
+        while not concurrent.futures.wait([result], timeout=0.5).done:
+            if not thread.is_alive():
+                raise RuntimeError(_NOT_RUNNING)
+        return result.result()
 
     def _run(self) -> None:
         try:

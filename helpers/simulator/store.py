@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,18 @@ CREATE INDEX documents_by_parent ON documents (collection, parent, sequence);
 """
 
 
+#: How a transaction begins, is kept and is undone. One inside another is undone by itself, for whoever catches what
+#: went wrong in it must not keep half of it.
+_OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_NESTED = ("SAVEPOINT inside", "RELEASE inside", ("ROLLBACK TO inside", "RELEASE inside"))
+
+
 class StoreError(Exception):
     """The state cannot be used. The text names the file and says what to do."""
+
+
+class DamagedStoreError(StoreError):
+    """The state file is ours but not readable any more."""
 
 
 class Store:
@@ -48,6 +58,7 @@ class Store:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._depth = 0
+        self._waiting: list[Callable[[], object]] = []
         self._path = folder / FILE_NAME if folder else None
         try:
             if self._path is not None and not self._path.exists():
@@ -62,7 +73,12 @@ class Store:
             self._prepare()
         except sqlite3.DatabaseError as error:
             self._connection.close()
-            raise StoreError(
+            if "locked" in str(error):
+                raise StoreError(
+                    f"The state file {self._path} is used by another program. End that program, "
+                    "or choose another state folder."
+                ) from error
+            raise DamagedStoreError(
                 f"The state file {self._path} is damaged ({error}). Nothing was changed. "
                 "Move it away to keep it, or run `python -m helpers.simulator reset` to start empty."
             ) from error
@@ -98,28 +114,43 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Keep all changes made inside, or none when an exception leaves the block."""
-        if self._depth:
-            self._depth += 1
-            try:
-                yield
-            finally:
-                self._depth -= 1
-            return
-        self._connection.execute("BEGIN IMMEDIATE")
-        self._depth = 1
+        depth, waiting = self._depth, len(self._waiting)
+        begin, keep, undo = _NESTED if depth else _OUTERMOST
+        self._connection.execute(begin)
+        self._depth = depth + 1
         try:
             yield
+            self._connection.execute(keep)
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            del self._waiting[waiting:]
+            # after some failures, such as a full disk, SQLite has already undone everything by itself
+            if self._connection.in_transaction:
+                for statement in undo:
+                    self._connection.execute(statement)
             raise
-        else:
-            self._connection.execute("COMMIT")
         finally:
-            self._depth = 0
+            self._depth = depth
+        if not depth:
+            actions, self._waiting = self._waiting, []
+            for action in actions:
+                action()
 
-    def clear(self) -> None:
-        """Forget every document of every collection."""
-        self._connection.execute("DELETE FROM documents")
+    def when_committed(self, action: Callable[[], object]) -> None:
+        """Run an action once the changes made so far are kept, never when they are undone; outside, at once."""
+        if self._depth:
+            self._waiting.append(action)
+        else:
+            action()
+
+    def clear(self, keep: Iterable[str] = ()) -> None:
+        """Forget every document of every collection.
+
+        Arguments:
+            keep: names of collections that stay.
+        """
+        kept = sorted(keep)
+        marks = ", ".join("?" * len(kept))
+        self._connection.execute(f"DELETE FROM documents WHERE collection NOT IN ({marks})", kept)  # noqa: S608
 
     def close(self) -> None:
         """Write everything into the file and let it go."""

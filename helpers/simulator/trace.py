@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from .clock import Clock, azure_timestamp
+from .masking import SECRET_NAMES, mask, mask_in_json, mask_in_text
 
 #: Events that are kept; older ones are dropped.
 CAPACITY = 5_000
-#: A detail longer than this many characters is cut.
-DETAIL_LIMIT = 2_000
+#: A text longer than this many characters is cut.
+TEXT_LIMIT = 2_000
+#: About so many characters of one fact of an event's detail are kept, so that large messages cannot fill the memory.
+DETAIL_LIMIT = 20_000
 #: What is nested deeper than this many levels is left out.
 DEPTH_LIMIT = 40
-
-_SECRET_NAMES = {
-    "primarykey",
-    "secondarykey",
-    "authenticationkey",
-    "sharedaccesskey",
-    "connectionstring",
-    "password",
-    "authorization",
-    "sig",
-    "key",
-}
-_SECRET_TEXT = re.compile(
-    r"((?:SharedAccessKey=|[?&; ]sig=|^sig=))([^&;\s\"']+)"
-    r"|(-----BEGIN [A-Z ]*PRIVATE KEY-----).*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)",
-    re.DOTALL,
-)
+#: What stands for all that is left out.
+LEFT_OUT = "…"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +56,66 @@ class TraceEvent:
         return asdict(self)
 
 
-def mask(secret: str) -> str:
-    """``****`` and the last four characters, or only ``****`` when the secret is short."""
-    return "****" + (secret[-4:] if len(secret) >= 12 else "")
+def redact(value: Any) -> Any:
+    """Copy a JSON-like value with every key, signature, connection string and private key masked, and not too much."""
+    return _Redaction().copy(value, 0)
 
 
-def redact(value: Any, depth: int = 0) -> Any:
-    """Copy a JSON-like value with every key, signature, connection string and private key masked."""
-    if depth > DEPTH_LIMIT:
-        return "…"
-    if isinstance(value, Mapping):
-        return {
-            key: mask(item) if isinstance(item, str) and str(key).lower() in _SECRET_NAMES else redact(item, depth + 1)
-            for key, item in value.items()
-        }
-    if isinstance(value, str):
-        masked = _SECRET_TEXT.sub(lambda m: m[3] + "****" if m[3] else m[1] + mask(m[2]), value)
-        return masked if len(masked) <= DETAIL_LIMIT else masked[:DETAIL_LIMIT] + "…"
-    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        return [redact(item, depth + 1) for item in value]
-    if isinstance(value, (bytes, bytearray)):
-        return redact(value.decode("utf-8", "replace"))
-    return value
+class _Redaction:
+    """One walk through a value, which ends when enough is copied."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = DETAIL_LIMIT
+
+    def copy(self, value: Any, depth: int) -> Any:
+        self._left -= 8  # a value without text takes room as well
+        if isinstance(value, str):
+            return self._text(value)
+        # before the questions that take long to answer
+        if value is None or isinstance(value, (int, float)):
+            return value
+        if isinstance(value, (dict, Mapping)):
+            return self._members(value, depth + 1)
+        if isinstance(value, (bytes, bytearray)):
+            text = value[: 4 * TEXT_LIMIT].decode("utf-8", "replace")
+            return self._text(mask_in_json(text))
+        if isinstance(value, Sequence):
+            return self._items(value, depth + 1)
+        return value
+
+    def _members(self, value: Mapping[Any, Any], depth: int) -> Any:
+        if depth > DEPTH_LIMIT:
+            return LEFT_OUT
+        copied: dict[str, Any] = {}
+        for key, item in value.items():
+            name = key if isinstance(key, str) and len(key) <= TEXT_LIMIT else str(key)[:TEXT_LIMIT] + LEFT_OUT
+            self._left -= len(name)
+            if self._left < 0:
+                copied[LEFT_OUT] = LEFT_OUT
+                break
+            if name.lower() in SECRET_NAMES and item is not None:
+                copied[name] = mask(item) if isinstance(item, str) else mask("")
+            else:
+                copied[name] = self.copy(item, depth)
+        return copied
+
+    def _items(self, value: Sequence[Any], depth: int) -> Any:
+        if depth > DEPTH_LIMIT:
+            return LEFT_OUT
+        copied: list[Any] = []
+        for item in value:
+            if self._left < 0:
+                copied.append(LEFT_OUT)
+                break
+            copied.append(self.copy(item, depth))
+        return copied
+
+    def _text(self, text: str) -> str:
+        text = mask_in_text(text)
+        self._left -= min(len(text), TEXT_LIMIT)
+        return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + LEFT_OUT
 
 
 class Trace:
@@ -119,6 +144,10 @@ class Trace:
         detail: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep one event; its detail is redacted here, so no caller can forget."""
+        redacted: dict[str, Any] = {}
+        for name, value in (detail or {}).items():
+            # each for itself, so that a large body does not push out the reason
+            redacted.update(redact({name: value}))
         self._events.append(
             TraceEvent(
                 sequence=self._next,
@@ -130,7 +159,7 @@ class Trace:
                 protocol=protocol,
                 operation=operation,
                 status=status,
-                detail=redact(dict(detail or {})),
+                detail=redacted,
             )
         )
         self._next += 1

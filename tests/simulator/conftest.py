@@ -2,9 +2,30 @@ import pytest
 from hypothesis import settings
 from provisioning_parts import Provisioning
 
+from helpers.simulator.store import Store
+
 # the same examples in every run, and no failure because the machine is busy
 settings.register_profile("simulator", deadline=None, derandomize=True)
 settings.load_profile("simulator")
+
+
+@pytest.fixture(autouse=True)
+def _no_store_stays_open():
+    """Close what a test leaves open: from 3.13 on, Python complains about forgotten databases."""
+    opened = []
+    original = Store.__init__
+
+    def init(self, *arguments, **options):
+        original(self, *arguments, **options)
+        opened.append(self)
+
+    Store.__init__ = init
+    try:
+        yield
+    finally:
+        Store.__init__ = original
+        for store in opened:
+            store.close()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from helpers.simulator.clock import ManualClock
+from helpers.simulator.domain.attestation import derive_device_key
 from helpers.simulator.domain.registration import Pace
 from helpers.simulator.endpoints.http import Peer, Request
 from helpers.simulator.protocols import sas
@@ -73,7 +74,7 @@ def pick(guess, right, name):
     """The key that a guess stands for."""
     if guess == "right":
         return right or KEYS[0]
-    return sas.derive_device_key(KEYS[0], name) if guess == "derived" else guess
+    return derive_device_key(KEYS[0], name) if guess == "derived" else guess
 
 
 @dataclass
@@ -207,7 +208,7 @@ class ServicesMachine(RuleBasedStateMachine):
             expected, enabled = self.model.enrollments[name]
         elif self.model.group:
             group_key, enabled = self.model.group
-            expected = sas.derive_device_key(group_key, name)
+            expected = derive_device_key(group_key, name)
         else:
             return None
         if key != expected:
@@ -218,7 +219,7 @@ class ServicesMachine(RuleBasedStateMachine):
     def register_until_done(self, name, guess):
         right = self.model.enrollments.get(name, (None,))[0]
         if right is None and self.model.group:
-            right = sas.derive_device_key(self.model.group[0], name)
+            right = derive_device_key(self.model.group[0], name)
         key = pick(guess, right, name)
         expected = self.verdict(name, key)
         status, body = self.ask_dps(name, key, "PUT/iotdps-register/?$rid=1")

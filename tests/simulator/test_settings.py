@@ -1,8 +1,10 @@
 import base64
+from pathlib import Path
 
 import pytest
 
-from helpers.simulator.settings import KEYS, HubSettings, Policy, Settings, SettingsError, load
+from helpers.simulator.domain.registration import MAX_POLLS, Pace
+from helpers.simulator.settings import KEYS, HubSettings, Policy, Settings, SettingsError, TlsFiles, load
 
 KEY = base64.b64encode(b"NOT-A-SECRET-NOT-A-SECRET").decode()
 
@@ -104,6 +106,8 @@ def test_hubs_in_the_environment_are_names_or_connection_strings():
         ("[[hubs]]\nhost = 'x.y'\n[[hubs]]\nhost = 'x.y'", "more than once"),
         ("[tls]\ncertificate = 'server.pem'", "both certificate and key"),
         ("id_scope = ", "not valid TOML"),
+        ('state = "~no-such-user/x"', "'~no-such-user/x'"),
+        ('state = "a\\u0000b"', "'a\\x00b'"),
     ],
 )
 def test_what_cannot_be_is_refused_with_file_key_and_value(tmp_path, text, said):
@@ -149,3 +153,28 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 def test_switches_come_from_the_environment():
     assert load(environment={"DPS_SIMULATOR_STANDARD_PORTS": "yes"}).standard_ports is True
     assert load(environment={"DPS_SIMULATOR_STANDARD_PORTS": "0"}).standard_ports is False
+
+
+def test_the_pace_is_understood_by_the_service():
+    for pace in ("azure", "instant", "polls=0", f"polls={MAX_POLLS}"):
+        assert str(Pace.parse(Settings(pace=pace).pace)) == pace
+    for pace in (f"polls={MAX_POLLS + 1}", "polls=9999", "polls=-1", "polls=٣"):
+        with pytest.raises(SettingsError, match="n up to 1000"):
+            Settings(pace=pace)
+        with pytest.raises(ValueError, match="up to"):
+            Pace.parse(pace)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path):
+    file = tmp_path / "simulator.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + b'pace = "instant"')
+    assert load(file=file).pace == "instant"
+
+
+def test_the_authority_of_an_own_certificate(tmp_path):
+    file = tmp_path / "simulator.toml"
+    file.write_text('[tls]\ncertificate = "a.pem"\nkey = "/b.key"\nauthority = "c.pem"')
+    tls = load(file=file).tls
+    assert tls == TlsFiles(tmp_path / "a.pem", Path("/b.key"), tmp_path / "c.pem")
+    with pytest.raises(SettingsError, match="both certificate and key"):
+        load(environment={"DPS_SIMULATOR_TLS_AUTHORITY": "c.pem"})

@@ -100,3 +100,81 @@ def test_a_newer_format_is_refused(tmp_path):
 def test_a_folder_that_is_missing_is_named(tmp_path):
     with pytest.raises(StoreError, match="cannot be opened"):
         Store(tmp_path / "missing")
+
+
+def test_a_nested_transaction_that_fails_leaves_nothing_when_the_failure_is_caught(store):
+    items = store.collection("items")
+
+    def half_done():
+        with store.transaction():
+            items.put("half", {})
+            raise ZeroDivisionError
+
+    with store.transaction():
+        items.put("before", {})
+        with pytest.raises(ZeroDivisionError):
+            half_done()
+        items.put("after", {})
+    assert [stored.key for stored in items.page(limit=9)] == ["before", "after"]
+
+
+def test_actions_wait_until_everything_is_kept(store):
+    items, done = store.collection("items"), []
+    store.when_committed(lambda: done.append("at once"))
+    with store.transaction():
+        with store.transaction():
+            items.put("a", {})
+            store.when_committed(lambda: done.append(items.count()))
+        items.put("b", {})
+        assert done == ["at once"]
+    assert done == ["at once", 2]
+
+
+def test_actions_of_what_is_undone_never_run(store):
+    done = []
+
+    def fails(name):
+        with store.transaction():
+            store.when_committed(lambda: done.append(name))
+            raise ZeroDivisionError
+
+    with store.transaction():
+        store.when_committed(lambda: done.append("kept"))
+        with pytest.raises(ZeroDivisionError):
+            fails("inner")
+    with pytest.raises(ZeroDivisionError):
+        fails("outer")
+    with store.transaction():
+        pass
+    assert done == ["kept"]
+
+
+class FailingConnection:
+    """Hands everything on, but one statement fails."""
+
+    def __init__(self, connection, statement, undoes=False):
+        self._connection, self._statement, self._undoes = connection, statement, undoes
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+    def execute(self, statement, *arguments):
+        if statement == self._statement:
+            if self._undoes:
+                self._connection.execute("ROLLBACK")
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._connection.execute(statement, *arguments)
+
+
+@pytest.mark.parametrize("undoes", [False, True], ids=["still open", "already undone by SQLite"])
+def test_a_commit_that_fails_does_not_block_the_store_for_ever(tmp_path, undoes):
+    store = Store(tmp_path)
+    real = store._connection
+    store._connection = FailingConnection(real, "COMMIT", undoes)
+    with pytest.raises(sqlite3.OperationalError, match="full"), store.transaction():
+        store.collection("items").put("a", {})
+    store._connection = real
+    with store.transaction():
+        store.collection("items").put("b", {})
+    assert [stored.key for stored in store.collection("items").page(limit=9)] == ["b"]
+    store.close()

@@ -1,11 +1,23 @@
+import json
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from helpers.simulator import errors
 from helpers.simulator.clock import ManualClock, SystemClock, azure_timestamp
-from helpers.simulator.errors import Dps, Hub, Provenance, ServiceError, ascii_json, dps_body, hub_body, table
-from helpers.simulator.trace import Trace, mask, redact
+from helpers.simulator.errors import (
+    Dps,
+    Hub,
+    Provenance,
+    ServiceError,
+    Transport,
+    ascii_json,
+    dps_body,
+    hub_body,
+    table,
+)
+from helpers.simulator.masking import mask
+from helpers.simulator.trace import Trace, redact
 
 
 def record(trace, **changes):
@@ -57,9 +69,9 @@ def test_other_values_stay_and_long_ones_are_cut():
 
 
 def test_every_error_says_where_it_comes_from_and_its_code_fits_its_status():
-    for owner in (Dps, Hub):
+    for owner in (Dps, Hub, Transport):
         rows = table(owner)
-        assert len(rows) > 10
+        assert len(rows) > 5
         assert len({kind.name for kind in rows.values()}) == len(rows)
         for kind in rows.values():
             assert kind.code // 1000 == kind.status
@@ -100,3 +112,62 @@ def test_clocks():
     assert SystemClock().now().tzinfo is timezone.utc
     assert azure_timestamp(datetime(2026, 1, 1, tzinfo=timezone.utc)) == "2026-01-01T00:00:00Z"
     assert errors.Provenance.RECORDED.value == "recorded"
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        [{}] * 300_000,
+        [""] * 300_000,
+        list(range(300_000)),
+        {"k" * 90_000 + str(number): 1 for number in range(3)},
+        {f"name-{number}": "x" * 5_000 for number in range(1_000)},
+        {"outer": [{"inner": ["y" * 100] * 100}] * 100},
+        b"z" * 300_000,
+    ],
+    ids=["objects", "empty texts", "numbers", "long names", "texts", "nested", "bytes"],
+)
+def test_a_large_message_takes_little_room(large):
+    kept = redact({"body": large, "reason": "why"})
+    assert len(json.dumps(kept)) < 60_000
+    assert "…" in str(kept)
+
+
+def test_what_is_nested_too_deep_is_left_out():
+    deep = nested = []
+    for number in range(100):
+        nested.append([] if number % 2 else {"a": []})
+        nested = nested[0]["a"] if isinstance(nested[0], dict) else nested[0]
+    assert "…" in str(redact(deep))
+
+
+@pytest.mark.parametrize("secret", [["c2VjcmV0"], {"value": "c2VjcmV0"}, 5, "c2VjcmV0"])
+def test_whatever_stands_under_the_name_of_a_secret_is_masked(secret):
+    assert redact({"primaryKey": secret, "password": None}) == {"primaryKey": "****", "password": None}
+
+
+def test_secrets_in_json_that_was_not_parsed_are_masked():
+    body = b'{"keys": {"PrimaryKey" : "c2VjcmV0LXNlY3JldC1zZWNyZXQ=", "other": "kept", "secondaryKey": "c2VjcmV0LXNlY'
+    shown = redact(body)
+    assert "c2VjcmV0LXNl" not in shown
+    assert "kept" in shown
+
+
+def test_the_key_in_the_address_of_a_function_is_masked():
+    shown = redact({"webhookUrl": "https://example.test/api/allocate?code=c2VjcmV0LXNlY3JldC1zZWNyZXQ=&clientId=x"})
+    assert "c2VjcmV0LXNl" not in shown["webhookUrl"]
+    assert shown["webhookUrl"].startswith("https://example.test/api/allocate?code=****")
+
+
+def test_an_error_that_repeats_a_wrong_value_masks_the_secret_in_it():
+    given = "HostName=h;SharedAccessKeyName=n;SharedAccessKey=c2VjcmV0LXNlY3JldC1zZWNyZXQ="
+    error = ServiceError(Dps.INVALID_BODY, f"iotHubs[0] is {given!r}.", reason=given)
+    assert "c2VjcmV0LXNl" not in error.message + error.reason + str(error) + repr(error)
+    assert "HostName=h" in error.message
+
+
+def test_a_large_body_does_not_push_out_the_reason():
+    trace = Trace(ManualClock())
+    record(trace, detail={"body": ["x" * 1_000] * 1_000, "reason": "why", "password": "secret"})
+    detail = trace.events()[0].detail
+    assert (detail["reason"], detail["password"], detail["body"][-1]) == ("why", "****", "…")

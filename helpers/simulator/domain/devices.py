@@ -13,21 +13,18 @@ import base64
 import re
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
 from ..clock import azure_timestamp
-from ..errors import Hub, ServiceError
+from ..errors import Hub, ServiceError, described
+from . import symmetric_keys
+from .identifiers import DEVICE_ID
 from .ports import DeviceCredentials, Document
 
-#: The documented characters plus ``:``, which provisioned device IDs may contain.
-DEVICE_ID = re.compile(r"[A-Za-z0-9\-.+%_#*?!(),:=@$']{1,128}")
 #: What the API shows for a time that never came.
 NEVER = "0001-01-01T00:00:00Z"
-#: Bytes of a symmetric key.
-MIN_KEY_SIZE, MAX_KEY_SIZE = 16, 64
 MAX_STATUS_REASON = 128
 MAX_DEVICE_SCOPE = 256
 
@@ -201,7 +198,8 @@ def _time(moment: datetime | None) -> str:
 
 
 def _wrong(field: str, value: object, expected: str) -> ServiceError:
-    return ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {value!r:.100}; it must be {expected}.")
+    shown = f"{value!r:.100}" if isinstance(value, str) else described(value)
+    return ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {shown}; it must be {expected}.")
 
 
 def _object(value: object, field: str) -> Mapping[str, Any]:
@@ -209,7 +207,8 @@ def _object(value: object, field: str) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise _wrong(field, value, "a JSON object")
+        # the value is not repeated: a key may stand in the wrong place
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {described(value)}; it must be a JSON object.")
     return value
 
 
@@ -279,17 +278,10 @@ def _key(keys: Mapping[str, Any], name: str, kept: str | None) -> str:
         return kept or new_key()
     if key == "":
         return new_key()
-    size = -1
-    if isinstance(key, str):
-        with suppress(ValueError):  # which binascii.Error is one of
-            size = len(base64.b64decode(key, validate=True))
-    if not MIN_KEY_SIZE <= size <= MAX_KEY_SIZE:
-        # the value is a secret, so it is not repeated
-        found = "not base64" if size < 0 else f"{size} bytes"
+    problem = symmetric_keys.problem(key)
+    if problem:
         raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            f"authentication.symmetricKey.{name} must be the base64 of {MIN_KEY_SIZE} to {MAX_KEY_SIZE} bytes; "
-            f"it is {found}. Leave it out to have one made.",
+            Hub.ARGUMENT_INVALID, f"authentication.symmetricKey.{name} {problem} Leave it out to have one made."
         )
     return str(key)
 

@@ -9,20 +9,17 @@ Source: recorded answers of the service (2023-05-19) and the published API descr
 from __future__ import annotations
 
 import base64
-import binascii
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import Dps, ErrorKind, ServiceError
-from . import identifiers
+from ..errors import Dps, ErrorKind, ServiceError, described
+from . import identifiers, symmetric_keys
 from .ports import Document
 
 #: Bytes of a key that the service makes. The recordings hide theirs; inferred from keys shown in the documentation.
 GENERATED_KEY_SIZE = 64
-#: Bytes that a given key may have. Source: Microsoft documentation, iot-dps concepts-symmetric-key-attestation.
-KEY_SIZES = range(16, 65)
 #: Longer texts in an enrollment are refused.
 MAX_TEXT_LENGTH = 2_048
 
@@ -91,17 +88,19 @@ class Situation:
 
     kind: EnrollmentKind
     linked_hub_hosts: Sequence[str]
-    stored: Mapping[str, Any] | None
+    stored: Mapping[str, Any] | None = field(repr=False)
 
 
 def invalid(field: str, value: object, expected: str) -> ServiceError:
     """The error for a wrong value. Not for keys: it repeats the value."""
-    return ServiceError(Dps.INVALID_BODY, f"{field} is {value!r:.160}; it must be {expected}.")
+    shown = f"{value!r:.160}" if isinstance(value, str) else described(value)
+    return ServiceError(Dps.INVALID_BODY, f"{field} is {shown}; it must be {expected}.")
 
 
 def _object(field: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise invalid(field, value, "a JSON object")
+        # the value is not repeated: a key may stand in the wrong place
+        raise ServiceError(Dps.INVALID_BODY, f"{field} is {described(value)}; it must be a JSON object.")
     return value
 
 
@@ -152,7 +151,7 @@ def _hub_hosts(field: str, value: Any, situation: Situation) -> list[str] | None
         raise invalid(field, value, "a list of host names")
     hosts = [_hub_host(f"{field}[{index}]", host, situation) for index, host in enumerate(value)]
     if len({identifiers.lookup_key(host) for host in hosts}) != len(hosts):
-        raise invalid(field, hosts, "a list without repetitions")
+        raise invalid(field, ", ".join(hosts), "a list without repetitions")
     return hosts or None
 
 
@@ -212,18 +211,9 @@ def _key(field: str, given: Any, stored: str | None) -> str:
     """A key as it is to be stored: the given one, else the one from before, else a new one."""
     if given is None or given == "":
         return stored or base64.b64encode(secrets.token_bytes(GENERATED_KEY_SIZE)).decode("ascii")
-    try:
-        # a text of another alphabet raises as well, and so does a value that is no text
-        size = len(base64.b64decode(given, validate=True)) if isinstance(given, str) else -1
-    except (binascii.Error, ValueError):
-        size = -1
-    if size < 0:
-        raise ServiceError(Dps.INVALID_BODY, f"{field} is not base64.")
-    if size not in KEY_SIZES:
-        raise ServiceError(
-            Dps.INVALID_BODY,
-            f"{field} has {size} bytes; it must have {KEY_SIZES.start} to {KEY_SIZES.stop - 1} before base64.",
-        )
+    problem = symmetric_keys.problem(given)
+    if problem:
+        raise ServiceError(Dps.INVALID_BODY, f"{field} {problem}")
     return str(given)
 
 
@@ -298,6 +288,6 @@ def _check_allocation(fields: Mapping[str, Any]) -> None:
     if hubs and "iotHubHostName" in fields:
         raise ServiceError(Dps.INVALID_BODY, "iotHubHostName and iotHubs exclude each other; give iotHubs.")
     if policy == "static" and hubs and len(hubs) > 1:
-        raise invalid("iotHubs", hubs, "one hub, because allocationPolicy is static")
+        raise invalid("iotHubs", ", ".join(hubs), "one hub, because allocationPolicy is static")
     if policy == "custom" and "customAllocationDefinition" not in fields:
         raise ServiceError(Dps.INVALID_BODY, "customAllocationDefinition is missing; allocationPolicy custom needs it.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..clock import Clock
-from ..errors import Hub, ServiceError
+from ..errors import Hub, ServiceError, described
 from .connections import Connections
 from .devices import (
     authentication_body,
@@ -60,8 +60,7 @@ class QueryPage:
 class IotHub:
     r"""A hub. Implements :class:`.ports.LinkedHub`.
 
-    Every change is one transaction; connected devices are told, or dropped, after it. Called inside a larger
-    transaction they are told before that one is committed, so a service operation should not open one of its own.
+    Every change is one transaction; connected devices are told, or dropped, after it - inside a larger one, after that.
 
     Arguments:
         host: the hub's host name; kept in lower case.
@@ -116,7 +115,7 @@ class IotHub:
         """
         check_device_id(device_id)
         if not isinstance(body, Mapping):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {body!r:.100}.")
+            raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(body)}.")
         with self._storage.transaction():
             stored = self._documents.get(self._key(device_id))
             if stored is None:
@@ -131,7 +130,7 @@ class IotHub:
             self._save(device_id, stored)
         if stored["identity"]["status"] == "disabled":
             disabled = ServiceError(Hub.UNAUTHORIZED_ACCESS, reason=f"the device {device_id!r} was disabled")
-            self.connections.drop(device_id, disabled)
+            self._storage.when_committed(lambda: self.connections.drop(device_id, disabled))
         return self._render(stored["identity"])
 
     def delete_device(self, device_id: str, if_match: str | None = None) -> None:
@@ -143,7 +142,6 @@ class IotHub:
         with self._storage.transaction():
             check_precondition(if_match, self._require(device_id)["identity"]["etag"])
             self._remove(device_id)
-        self._forget(device_id)
 
     def statistics(self) -> Document:
         """How many devices there are, and how many of them may connect."""
@@ -159,12 +157,12 @@ class IotHub:
 
     def clear(self) -> None:
         """Drop every connection and forget every device and message."""
-        self.connections.drop_all(_device_gone("the hub was reset"))
-        self.telemetry.clear()
         with self._storage.transaction():
             while page := self._documents.page(limit=_BATCH, parent=self._host):
                 for stored in page:
                     self._documents.delete(stored.key)
+        self._storage.when_committed(lambda: self.connections.drop_all(_device_gone("the hub was reset")))
+        self._storage.when_committed(self.telemetry.clear)
 
     # ---- what the provisioning service does
 
@@ -205,7 +203,6 @@ class IotHub:
             if stored is None:
                 return None
             self._remove(device_id)
-        self._forget(device_id)
         return portable_twin(stored["twin"])
 
     # ---- twins
@@ -327,11 +324,12 @@ class IotHub:
         self._documents.put(self._key(device_id), stored, parent=self._host)
 
     def _remove(self, device_id: str) -> None:
-        self._documents.delete(self._key(device_id))
+        def forget() -> None:
+            self.connections.drop(device_id, _device_gone(f"the device {device_id!r} was deleted"))
+            self.connections.forget(device_id)
 
-    def _forget(self, device_id: str) -> None:
-        self.connections.drop(device_id, _device_gone(f"the device {device_id!r} was deleted"))
-        self.connections.forget(device_id)
+        self._documents.delete(self._key(device_id))
+        self._storage.when_committed(forget)
 
     def _render(self, identity: Mapping[str, Any]) -> Document:
         return render_identity(identity, self.connections.liveliness(identity["deviceId"]))
@@ -353,9 +351,16 @@ class IotHub:
         return self._render_twin(stored)
 
     def _tell(self, device_id: str, change: TwinChange | None) -> None:
-        connection = self.connections.get(device_id)
-        if connection is not None and change is not None and change.desired_patch is not None:
-            connection.desired_changed(change.desired_patch)
+        if change is None or change.desired_patch is None:
+            return
+        patch = change.desired_patch
+
+        def tell() -> None:
+            connection = self.connections.get(device_id)
+            if connection is not None:
+                connection.desired_changed(patch)
+
+        self._storage.when_committed(tell)
 
     def _all(self) -> Iterator[Document]:
         for _, stored in self._from(0):
@@ -392,7 +397,7 @@ def _read_token(token: str | None, digest: str) -> tuple[int, int]:
         return 0, 0
     try:
         position, given, of = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         position, given, of = -1, -1, None
     numbers = all(isinstance(number, int) and 0 <= number < 2**63 for number in (position, given))
     if of != digest or not numbers:

@@ -11,7 +11,8 @@ import re
 from ..errors import Dps, ServiceError
 
 _REGISTRATION_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
-_DEVICE_ID = re.compile(r"[A-Za-z0-9._:%+#*?!(),=@$'-]{1,128}")
+#: The documented characters plus ``:``, which provisioned device IDs may contain.
+DEVICE_ID = re.compile(r"[A-Za-z0-9._:%+#*?!(),=@$'-]{1,128}")
 
 
 def registration_id(value: object, *, field: str = "registrationId") -> str:
@@ -41,7 +42,7 @@ def device_id(value: object, *, field: str = "deviceId") -> str:
     Raises:
         ServiceError: it is no text, or breaks the rule.
     """
-    if not isinstance(value, str) or not _DEVICE_ID.fullmatch(value):
+    if not isinstance(value, str) or not DEVICE_ID.fullmatch(value):
         raise ServiceError(
             Dps.INVALID_BODY,
             f"{field} is {value!r:.160}; it must have 1 to 128 characters out of letters, digits and "

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 Document = dict[str, Any]
@@ -23,7 +23,7 @@ class StoredDocument:
 
     sequence: int
     key: str
-    body: Document
+    body: Document = field(repr=False)
 
 
 class Documents(Protocol):
@@ -57,6 +57,9 @@ class Storage(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """All changes inside are kept, or none (when an exception leaves the block). May be nested."""
 
+    def when_committed(self, action: Callable[[], object]) -> None:
+        """Run an action once the changes made so far are kept, never when they are undone; outside, at once."""
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceCredentials:
@@ -69,8 +72,8 @@ class DeviceCredentials:
     """
 
     type: str = "sas"
-    primary_key: str = ""
-    secondary_key: str = ""
+    primary_key: str = field(default="", repr=False)
+    secondary_key: str = field(default="", repr=False)
     primary_thumbprint: str = ""
     secondary_thumbprint: str = ""
 
@@ -95,8 +98,9 @@ class LinkedHub(Protocol):
     ) -> None:
         """Create the device, or renew its credentials when it exists.
 
-        ``initial_twin`` (``{"tags": {…}, "properties": {"desired": {…}}}``) becomes the twin of a new device; for an
-        existing device ``None`` keeps the twin and a mapping resets tags and desired properties to it.
+        ``initial_twin`` (``{"tags": {…}, "properties": {"desired": {…}}}``, ``reported`` in it for a twin that moves)
+        becomes the twin of a new device; for an existing device ``None`` keeps the twin and a mapping resets tags and
+        desired properties to it.
         """
 
     def remove_device(self, device_id: str) -> Mapping[str, Any] | None:

@@ -387,7 +387,9 @@ class Registrations:
             enrollment = self._enrollments.of(KINDS[record["enrollmentKind"]]).get(record["enrollmentKey"])
             event = Event.REFUSE if enrollment.is_disabled else Event.ASSIGN
             if event is Event.ASSIGN:
-                facts = self._assign(record, enrollment)
+                # a transaction of its own: an assignment that fails half way must leave the hubs as they were
+                with self._storage.transaction():
+                    facts = self._assign(record, enrollment)
         except ServiceError as error:
             event = Event.FAIL
             facts = {"errorCode": error.kind.code, "errorMessage": error.message}

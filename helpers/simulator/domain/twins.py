@@ -58,19 +58,21 @@ def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Documen
 
     Arguments:
         now: the present time.
-        initial: ``{"tags": {…}, "properties": {"desired": {…}}}``, either part may be missing.
+        initial: ``{"tags": {…}, "properties": {"desired": {…}, "reported": {…}}}``, any part may be missing.
 
     Raises:
         ServiceError: the initial content breaks a rule.
     """
     tags, desired = _parts(initial or {})
+    # only a twin that moves from another hub brings them (that it does is inferred)
+    reported = ((initial or {}).get("properties") or {}).get("reported") or {}
     stamp = azure_timestamp(now)
     return {
         "version": 2,
         "writes": 1,
         "tags": _checked("tags", merge({}, tags)),
         "desired": _new_section("desired", desired, stamp),
-        "reported": _new_section("reported", {}, stamp),
+        "reported": _new_section("reported", reported, stamp),
     }
 
 

@@ -160,7 +160,7 @@ class _DeviceConnection:
             return error.kind.status, dps_body(error, self._clock.now()), error.retry_after, error.reason
         except Exception:
             _LOGGER.exception("%s of %r failed", operation, self._device.registration_id)
-            failure = ServiceError(Dps.INTERNAL)
+            failure = ServiceError(Dps.DEVICE_REQUEST_FAILED)
             return failure.kind.status, dps_body(failure, self._clock.now()), None, ""
         told = outcome.status
         return told.http_status, told.to_json(), told.retry_after, outcome.reason

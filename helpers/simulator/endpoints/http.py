@@ -205,12 +205,13 @@ class HttpEndpoint:
         except ServiceError as error:
             if not arrived:
                 self._record(request, "in", name, device, None, None)
-            response = self._refuse(error)
+            response = self._refuse(request, error)
             self._record(request, "out", name, device, response.status, response.body, error.reason)
             return response
         except Exception:
-            _LOGGER.exception("%s %s failed", request.method, request.path)
-            response = self._refuse(ServiceError(self._failures.internal))
+            # not the path: it may be long, and it holds names that somebody gave
+            _LOGGER.exception("%s failed", name)
+            response = self._refuse(request, ServiceError(self._failures.internal))
             self._record(request, "out", name, device, response.status, response.body)
             return response
         self._record(request, "out", name, device, response.status, response.body)
@@ -221,31 +222,37 @@ class HttpEndpoint:
             result = route.operation(call)
         return result if isinstance(result, Response) else await result
 
-    def _refuse(self, error: ServiceError) -> Response:
+    def _refuse(self, request: Request, error: ServiceError) -> Response:
         headers = {"x-ms-error-code": str(error.kind.code)}
         if error.retry_after is not None:
             headers["Retry-After"] = str(error.retry_after)
+        if error.kind is self._failures.method_not_allowed:
+            # RFC 9110, section 15.5.6: such an answer names the methods that are
+            headers["Allow"] = ", ".join(self._allowed(request))
         return Response(error.kind.status, dict(self._render_error(error, self._clock.now())), headers)
 
     def _find(self, request: Request) -> tuple[Route, dict[str, str]]:
         segments = request.path.strip("/").split("/")
-        allowed: list[str] = []
         for route in self._routes:
-            parameters = route.match(segments)
-            if parameters is None:
-                continue
             if route.method == request.method:
-                return route, parameters
-            allowed.append(route.method)
+                parameters = route.match(segments)
+                if parameters is not None:
+                    return route, parameters
+        allowed = self._allowed(request)
         if allowed:
             raise ServiceError(
                 self._failures.method_not_allowed,
-                f"{request.method} is not allowed on {request.path}; allowed: {', '.join(sorted(set(allowed)))}.",
+                f"{request.method:.20} is not allowed on {request.path:.260}; allowed: {', '.join(allowed)}.",
             )
         raise ServiceError(
             self._failures.route_not_found,
-            f"{request.method} {request.path} is not supported by this simulator.",
+            f"{request.method:.20} {request.path:.260} is not supported by this simulator.",
         )
+
+    def _allowed(self, request: Request) -> list[str]:
+        """Methods of the routes that fit the path."""
+        segments = request.path.strip("/").split("/")
+        return sorted({route.method for route in self._routes if route.match(segments) is not None})
 
     def _check_api_version(self, request: Request) -> None:
         if self._api_version is None:

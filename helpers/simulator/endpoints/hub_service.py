@@ -11,7 +11,7 @@ from typing import Any
 from ..clock import Clock
 from ..domain.devices import check_device_id
 from ..domain.hub import MAX_PAGE, IotHub
-from ..errors import Hub, ServiceError, ascii_json, hub_body
+from ..errors import Hub, ServiceError, ascii_json, described, hub_body
 from ..trace import Trace
 from .http import Call, Failures, HttpEndpoint, Operation, Response, Route, Transaction
 from .hub_access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, HubAccess
@@ -20,6 +20,7 @@ from .hub_device import HubDeviceEndpoint
 #: Every version since 2018-06-30.
 API_VERSIONS = re.compile(r"(?:2018-(?:06-30|(?:0[7-9]|1[0-2])-\d\d)|2019-\d\d-\d\d|20[2-9]\d-\d\d-\d\d)(?:-preview)?")
 MAX_METHOD_NAME = 100
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_METHOD_PAYLOAD = 128 * 1024
 DEFAULT_RESPONSE_TIMEOUT = 30
 #: Seconds that a method may wait for its answer, and for the device to connect.
@@ -67,8 +68,8 @@ UNSUPPORTED = (
 class HubServiceEndpoint(HttpEndpoint):
     """Serves the service API of one hub.
 
-    Operations that change something are coroutines: those run outside the pipeline's transaction, so that a device
-    hears of a change only after the hub has committed it.
+    Operations that change something are coroutines: those run outside the pipeline's transaction. A device hears of a
+    change once it is committed, and the answer shall show the connection as it is after that.
 
     Arguments:
         hub: the hub.
@@ -177,7 +178,8 @@ class HubServiceEndpoint(HttpEndpoint):
         device_id, body = call.parameters["id"], _body(call)
         self._hub.device(check_device_id(device_id))  # raises when it is unknown
         name = body.get("methodName")
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_METHOD_NAME:
+        # surrogates cannot be written into a topic
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_METHOD_NAME or _SURROGATE.search(name):
             raise ServiceError(
                 Hub.ARGUMENT_INVALID, f"methodName is {name!r:.120}; it must have 1 to {MAX_METHOD_NAME} characters."
             )
@@ -211,7 +213,7 @@ def _tagged(document: dict[str, Any]) -> Response:
 
 def _body(call: Call) -> dict[str, Any]:
     if not isinstance(call.body, dict):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {call.body!r:.100}.")
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(call.body)}.")
     return call.body
 
 

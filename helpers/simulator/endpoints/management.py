@@ -102,7 +102,8 @@ class ManagementEndpoint(HttpEndpoint):
 
     def _check_token(self, request: Request, right: str) -> None:
         given = request.headers.get("authorization", "")
-        if not hmac.compare_digest(given.encode(), f"Bearer {self._token}".encode()):
+        # headers that are not UTF-8 arrive with surrogates
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {self._token}".encode()):
             raise ServiceError(UNAUTHORIZED)
 
     def _health(self, call: Call) -> Response:

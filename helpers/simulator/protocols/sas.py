@@ -138,18 +138,6 @@ def decode_key(text: str) -> bytes:
     return base64.b64decode(text)
 
 
-def derive_device_key(group_key: str, registration_id: str) -> str:
-    """The key of one device of an enrollment group: HMAC-SHA256 of the registration ID under the group key.
-
-    Source: Microsoft documentation, iot-dps concepts-symmetric-key-attestation, "Group enrollments".
-
-    Raises:
-        SasError: the group key is not base64.
-    """
-    derived = hmac.digest(decode_key(group_key), registration_id.encode(), hashlib.sha256)
-    return base64.b64encode(derived).decode("ascii")
-
-
 def _fields(text: str) -> dict[str, str]:
     if not _PRINTABLE.fullmatch(text):
         raise SasError("The token is empty, or contains a space or a character that is not printable ASCII.")

@@ -52,9 +52,7 @@ class Connection:
         self.host = ""
 
     def start_tls(self) -> None:
-        """Turn the plain connection into TLS and let the first byte decide who serves it."""
-        # no plain byte may be read from here on; start_tls resumes reading
-        self._transport.pause_reading()
+        """Soon turn the plain connection into TLS and let the first byte decide who serves it."""
         self._upgrade = self._table.run(self._start_tls())
 
     def touch(self) -> None:
@@ -92,6 +90,8 @@ class Connection:
         table = self._table
         if self._transport.is_closing():
             return  # the plain protocol is about to hear of it; a handshake begun now would never end
+        # no plain byte may be read from here on; asyncio's start_tls resumes reading
+        self._transport.pause_reading()
         sniffer = Sniffer(connection=self, frontend=table.frontend, http=table.http, loop=table.loop)
         try:
             transport = await table.loop.start_tls(
@@ -103,6 +103,11 @@ class Connection:
             if isinstance(error, asyncio.CancelledError):
                 raise
             self.refused(f"the TLS handshake failed: {_explain(error)}")
+            return
+        except Exception:
+            _LOGGER.exception("a TLS handshake failed")
+            self._transport.abort()
+            self.ended()
             return
         if transport is None:
             # asyncio returns nothing when the connection is lost in the very step that ends the handshake

@@ -14,6 +14,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..endpoints.http import JSON_CONTENT_TYPE, Peer, Request, Response
+from ..errors import ErrorKind, Transport
 from .frontend import Frontend
 from .mqtt_link import MqttConnection
 
@@ -41,7 +42,13 @@ SUBPROTOCOL = "mqtt"
 
 
 class HttpProtocol(web.RequestHandler):
-    """One HTTP connection. Knows who is at the other end."""
+    """One HTTP connection. Knows who is at the other end.
+
+    Attributes:
+        host: CONNECT target or TLS server name, may be empty.
+        certificates: what the client presented, DER, its own first.
+        has_begun: whether the head of a request has arrived. aiohttp itself waits for the first one for ever.
+    """
 
     def __init__(
         self, server: web.Server, *, host: str, certificates: tuple[bytes, ...], loop: asyncio.AbstractEventLoop
@@ -55,6 +62,7 @@ class HttpProtocol(web.RequestHandler):
         )
         self.host = host
         self.certificates = certificates
+        self.has_begun = False
 
     def handle_error(
         self,
@@ -73,7 +81,7 @@ class HttpProtocol(web.RequestHandler):
             _LOGGER.error("a request failed", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has already begun")
-        return _refusal(status, text)
+        return _refusal(Transport.INTERNAL if status >= 500 else Transport.INVALID_REQUEST, text, status)
 
 
 def _answer(response: Response) -> web.Response:
@@ -84,12 +92,18 @@ def _answer(response: Response) -> web.Response:
     return web.Response(status=response.status, headers=headers, body=body or None)
 
 
-def _refusal(status: int, text: str) -> web.Response:
+def _refusal(kind: ErrorKind, text: str = "", status: int = 0) -> web.Response:
     """An error that this module finds by itself; the connection is closed after it.
 
     The two spellings are those of the clients of DPS and of a hub.
+
+    Arguments:
+        kind: the row of the error table.
+        text: more precise than the row's.
+        status: more precise than the row's.
     """
-    answer = _answer(Response(status, {"errorCode": status * 1_000, "message": text, "Message": text}))
+    text = text or kind.message
+    answer = _answer(Response(status or kind.status, {"errorCode": kind.code, "message": text, "Message": text}))
     answer.force_close()
     return answer
 
@@ -129,6 +143,7 @@ class HttpAdapter:
     # --- requests -------------------------------------------------------------------------------------------------
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        cast(HttpProtocol, request.protocol).has_begun = True
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._tasks.add(task)
         try:
@@ -141,7 +156,9 @@ class HttpAdapter:
     async def _request(self, request: web.BaseRequest) -> web.StreamResponse:
         expected = request.headers.get("Expect", "").lower()
         if expected and expected != "100-continue":
-            return _refusal(417, f"The expectation {expected!r:.80} is not supported by this simulator.")
+            return _refusal(
+                Transport.EXPECTATION, f"The expectation {expected!r:.80} is not supported by this simulator."
+            )
         if (request.content_length or 0) > MAX_BODY:
             return _too_large()
         if expected:
@@ -151,9 +168,11 @@ class HttpAdapter:
         try:
             body = await asyncio.wait_for(_body(request), BODY_TIMEOUT)
         except (TimeoutError, asyncio.TimeoutError):
-            return _refusal(408, f"The request body did not arrive within {BODY_TIMEOUT:g} seconds.")
+            return _refusal(
+                Transport.REQUEST_TIMEOUT, f"The request body did not arrive within {BODY_TIMEOUT:g} seconds."
+            )
         except (web.RequestPayloadError, ConnectionError) as error:
-            return _refusal(400, f"The request body cannot be read: {type(error).__name__}.")
+            return _refusal(Transport.INVALID_REQUEST, f"The request body cannot be read: {type(error).__name__}.")
         if body is None:
             return _too_large()
         headers: dict[str, str] = {}
@@ -181,12 +200,15 @@ class HttpAdapter:
         path = request.rel_url.path
         if path not in WEBSOCKET_PATHS:
             known = ", ".join(sorted(WEBSOCKET_PATHS))
-            return _refusal(404, f"WebSockets on {path!r:.260} are not supported by this simulator; use {known}.")
+            return _refusal(
+                Transport.NO_WEBSOCKET_ROUTE,
+                f"WebSockets on {path!r:.260} are not supported by this simulator; use {known}.",
+            )
         offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
         chosen = next((name for name in offered if name.lower() == SUBPROTOCOL), None)
         if chosen is None:
             return _refusal(
-                400,
+                Transport.INVALID_REQUEST,
                 f"None of the WebSocket subprotocols {', '.join(offered)!r:.260} is supported by this simulator; "
                 f"use {SUBPROTOCOL}.",
             )
@@ -197,7 +219,8 @@ class HttpAdapter:
         try:
             await socket.prepare(request)
         except web.HTTPException as error:
-            return _refusal(error.status, f"This is not a valid WebSocket handshake: {(error.text or '').strip():.260}")
+            text = f"This is not a valid WebSocket handshake: {(error.text or '').strip():.260}"
+            return _refusal(Transport.INVALID_REQUEST, text, error.status)
         except ConnectionError:
             return socket
         await _WebSocketLink(socket, request, self._frontend, self._loop).serve()
@@ -205,7 +228,7 @@ class HttpAdapter:
 
 
 def _too_large() -> web.Response:
-    return _refusal(413, f"The request body is larger than {MAX_BODY} bytes.")
+    return _refusal(Transport.TOO_LARGE, f"The request body is larger than {MAX_BODY} bytes.")
 
 
 def _peer(request: web.BaseRequest, transport: str) -> Peer:

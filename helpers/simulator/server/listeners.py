@@ -48,9 +48,9 @@ class DirectTls(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came; the handshake begins."""
         self._connection = self._table.add(cast(asyncio.Transport, transport))
-        # not at once: 3.10 begins to read right after this call even when reading was paused in it, and would hand the
-        # client's greeting to this protocol
-        self._table.loop.call_soon(self._connection.start_tls)
+        # Reading is not paused here: 3.10 begins to read right after this call all the same. The handshake, which
+        # pauses it first, comes before the first byte can be read.
+        self._connection.start_tls()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It went before the handshake began."""

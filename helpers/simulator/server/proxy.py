@@ -81,6 +81,7 @@ class ConnectProxy(asyncio.Protocol):
         self._connection.host = host
         self._connection.touch()
         self._transport.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        self._transport.pause_reading()
         self._connection.start_tls()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -19,8 +19,8 @@ _LOGGER = logging.getLogger(__name__)
 
 #: First byte of an MQTT CONNECT packet; no HTTP method begins with it.
 MQTT_CONNECT = 0x10
-#: Seconds for the first byte.
-FIRST_BYTE_TIMEOUT = 20.0
+#: Seconds for the first byte, and for the whole head of the first HTTP request.
+FIRST_REQUEST_TIMEOUT = 20.0
 #: Bytes that may wait for a client that does not read. Above, the connection is dropped.
 MAX_UNSENT = 4 * 1_048_576
 #: Seconds for a closed connection to send the rest and hear the client's close_notify.
@@ -68,7 +68,7 @@ class Sniffer(asyncio.Protocol):
         tls = cast(TlsObject, transport.get_extra_info("ssl_object"))
         self._host = self._connection.host or tls.server_name
         self._certificates = tls.presented_chain()
-        self._timer = self._loop.call_later(FIRST_BYTE_TIMEOUT, self._too_slow)
+        self._timer = self._loop.call_later(FIRST_REQUEST_TIMEOUT, self._too_slow)
         if self._early:
             early, self._early = bytes(self._early), bytearray()
             self.data_received(early)
@@ -123,10 +123,11 @@ class Sniffer(asyncio.Protocol):
     def _choose(self, first: int) -> None:
         """Hand the connection to MQTT or HTTP."""
         transport = cast(asyncio.Transport, self._transport)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if first == MQTT_CONNECT:
+            if self._timer is not None:
+                # it has a deadline of its own for the rest of the packet
+                self._timer.cancel()
+                self._timer = None
             self._mqtt = MqttConnection(
                 peer=Peer(self._host, "mqtt", self._certificates),
                 write=self._write,
@@ -162,5 +163,9 @@ class Sniffer(asyncio.Protocol):
         self._timer = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 
     def _too_slow(self) -> None:
-        self._connection.refused(f"nothing came within {FIRST_BYTE_TIMEOUT:g} seconds after the TLS handshake")
+        self._timer = None
+        if self._web is not None and self._web.has_begun:
+            return
+        what = "nothing" if self._web is None else "no complete HTTP request"
+        self._connection.refused(f"{what} came within {FIRST_REQUEST_TIMEOUT:g} seconds after the TLS handshake")
         self._close()

@@ -124,9 +124,9 @@ class TlsObject(ssl.SSLObject):
             self._feed()
         try:
             if buffer is None:
-                return self._run(lambda: self._connection.recv(min(len, _RECORD_SIZE)))
+                return self._run(lambda: self._connection.recv(min(len, _RECORD_SIZE)), answers=False)
             size = min(len, memoryview(buffer).nbytes) if len else memoryview(buffer).nbytes
-            return self._run(lambda: self._connection.recv_into(buffer, size))
+            return self._run(lambda: self._connection.recv_into(buffer, size), answers=False)
         except ssl.SSLZeroReturnError:
             return b"" if buffer is None else 0
 
@@ -248,16 +248,24 @@ class TlsObject(ssl.SSLObject):
 
     # --- moving bytes ---------------------------------------------------------------------------------------------
 
-    def _run(self, step: Callable[[], _Result]) -> _Result:
+    def _run(self, step: Callable[[], _Result], *, answers: bool = True) -> _Result:
         """Repeat a step of OpenSSL until it succeeds or needs bytes that have not arrived.
+
+        Arguments:
+            step: what to do.
+            answers: whether its success leaves something to send. What reading leaves, the answer to a change of keys,
+                goes out with the next bytes that are sent or waited for.
 
         Raises:
             ssl.SSLError: or one of its children, with ``errno`` set.
         """
+        collect = True
         try:
             while True:
                 try:
-                    return step()
+                    result = step()
+                    collect = answers
+                    return result
                 except SSL.WantReadError:
                     if not self._feed():
                         raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "more bytes are needed") from None
@@ -269,7 +277,8 @@ class TlsObject(ssl.SSLObject):
             self._holding = False  # an alert says why
             raise ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error)) from None
         finally:
-            self._collect()
+            if collect:
+                self._collect()
 
     def _feed(self) -> bool:
         """Give OpenSSL the next part of at most one TLS record; ``False`` when there is none."""

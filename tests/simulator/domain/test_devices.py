@@ -103,7 +103,7 @@ def test_given_keys_are_kept():
     ],
 )
 def test_impossible_keys_are_refused_without_being_repeated(key, found):
-    with pytest.raises(ServiceError, match="secondaryKey must be the base64 of 16 to 64 bytes") as caught:
+    with pytest.raises(ServiceError, match=r"secondaryKey (is not|has .* bytes; it must)") as caught:
         create(sas(KEY, key))
     assert found in caught.value.message
     assert str(key) not in caught.value.message.replace(found, "")

@@ -182,15 +182,15 @@ def test_identifiers_ignore_case_but_keep_their_spelling(provisioning):
         ({"registrationId": "other"}, "must agree"),
         ({"registrationId": "no spaces"}, "registrationId is 'no spaces'"),
         ({"attestation": None}, "attestation is missing"),
-        ({"attestation": []}, "attestation is []; it must be a JSON object"),
+        ({"attestation": []}, "attestation is an array; it must be a JSON object"),
         ({"attestation": {}}, "attestation.type is None"),
         ({"attestation": {"type": "password"}}, "attestation.type is 'password'; it must be one of symmetricKey"),
         ({"attestation": {"type": 5}}, "attestation.type is 5"),
-        ({"attestation": {"type": "symmetricKey", "symmetricKey": "k"}}, "attestation.symmetricKey is 'k'"),
+        ({"attestation": {"type": "symmetricKey", "symmetricKey": "k"}}, "attestation.symmetricKey is a text"),
         ({"attestation": {"type": "symmetricKey", "x509": {}}}, "must not contain 'x509'"),
         ({"deviceId": "a b"}, "deviceId is 'a b'"),
         ({"deviceId": 7}, "deviceId is 7"),
-        ({"optionalDeviceInformation": "x"}, "optionalDeviceInformation is 'x'"),
+        ({"optionalDeviceInformation": "x"}, "optionalDeviceInformation is a text"),
         ({"capabilities": {"iotEdge": "yes"}}, "capabilities.iotEdge is 'yes'; it must be true or false"),
         ({"iotHubHostName": "no.azure-devices.test"}, f"linked to the provisioning service (linked: {HUB})"),
         ({"iotHubHostName": ""}, "iotHubHostName is ''"),
@@ -343,3 +343,30 @@ def test_any_json_is_stored_or_refused(provisioning, body, if_match, kind):
     # whatever is stored can register
     state = provisioning.register("device-1", enrollment).state
     assert {"registrationId", "status", "etag"} <= set(state)
+
+
+CONNECTION_STRING = f"HostName={HUB};SharedAccessKeyName=iothubowner;SharedAccessKey={PRIMARY_KEY}"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"attestation": PRIMARY_KEY},
+        {"attestation": [{"symmetricKey": {"primaryKey": PRIMARY_KEY}}]},
+        {"attestation": {"type": "symmetricKey", "symmetricKey": PRIMARY_KEY}},
+        {"attestation": {"type": {"primaryKey": PRIMARY_KEY}}},
+        {"attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": [PRIMARY_KEY]}}},
+        {"allocationPolicy": "static", "iotHubs": [CONNECTION_STRING]},
+        {"allocationPolicy": "static", "iotHubs": CONNECTION_STRING},
+        {"iotHubHostName": CONNECTION_STRING},
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_not_repeated(provisioning, fields):
+    error = fails(lambda: provisioning.enroll(**fields), Dps.INVALID_BODY)
+    assert PRIMARY_KEY[:20] not in error.message
+    assert "must" in error.message or "is not" in error.message
+
+
+@pytest.mark.parametrize("key", ["QUJDREVGR0hJSktMTU5PUA=", "QUJDREVGR0hJSktMTU5PUA===", "QUJDREVGR0hJSktMTU5PU===="])
+def test_wrong_padding_is_refused_by_every_python(provisioning, key):
+    fails(lambda: provisioning.enroll(attestation=symmetric_key(key)), Dps.INVALID_BODY, "primaryKey is not base64")

@@ -350,3 +350,62 @@ def test_property_bags():
         {"content-type": "application/json", "message-id": "1"},
         {"a b": "c+d+e", "flag": None, "empty": ""},
     )
+
+
+def test_a_secret_in_the_wrong_place_is_not_repeated(hub):
+    for body in (
+        [{"authentication": {"symmetricKey": {"primaryKey": KEY}}}],
+        {"authentication": KEY},
+        {"authentication": {"symmetricKey": KEY}},
+        {"authentication": {"type": [KEY]}},
+        {"statusReason": {"primaryKey": KEY}},
+    ):
+        assert KEY[:20] not in refused(Hub.ARGUMENT_INVALID, hub.put_device, "d", body).message
+
+
+@pytest.mark.parametrize("token", ["W1tb" * 2_000, "x", "bnVsbA=="])
+def test_no_token_makes_the_hub_fail(hub, token):
+    refused(Hub.ARGUMENT_INVALID, hub.query, "SELECT * FROM devices", continuation=token)
+
+
+def test_reported_properties_move_to_another_hub(hub, store, clock):
+    provision(hub, initial_twin={"tags": {"a": 1}, "properties": {"desired": {"d": 2}}})
+    hub.report("d", {"r": {"s": 3}})
+    other = IotHub(host="contoso-hub-2.azure-devices.test", storage=store, clock=clock)
+    provision(other, initial_twin=hub.remove_device("d"))
+    assert other.twin("d")["tags"] == {"a": 1}
+    assert other.device_twin("d") == {"desired": {"d": 2, "$version": 1}, "reported": {"r": {"s": 3}, "$version": 1}}
+    assert "$lastUpdatedVersion" not in other.twin("d")["properties"]["reported"]["$metadata"]["r"]
+
+
+def changes(hub):
+    """Every change that a connected device hears of, each with how it hears."""
+    return {
+        "desired": lambda: hub.patch_twin("d", {"properties": {"desired": {"x": 1}}}),
+        "reset": lambda: provision(hub, initial_twin={}),
+        "disabled": lambda: hub.put_device("d", {"status": "disabled"}, "*"),
+        "deleted": lambda: hub.delete_device("d"),
+        "removed": lambda: hub.remove_device("d"),
+        "cleared": hub.clear,
+    }
+
+
+@pytest.mark.parametrize("change", ["desired", "reset", "disabled", "deleted", "removed", "cleared"])
+def test_a_device_hears_of_a_change_when_it_is_certain(hub, store, change):
+    provision(hub)
+    connection = FakeConnection()
+    hub.connections.opened("d", connection)
+
+    def in_vain():
+        with store.transaction():
+            changes(hub)[change]()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        in_vain()
+    assert not connection.patches + connection.dropped
+    assert hub.device("d")["connectionState"] == "Connected"
+    with store.transaction():
+        changes(hub)[change]()
+        assert not connection.patches + connection.dropped
+    assert len(connection.patches + connection.dropped) == 1

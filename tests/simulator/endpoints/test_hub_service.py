@@ -376,3 +376,9 @@ def test_a_policy_allows_what_its_rights_say(policy, allowed):
         assert (world(*asked[right]).status < 400) == (right in allowed)
         assert right in allowed or "lacks the right" in world.reason()
     world.store.close()
+
+
+def test_a_method_name_that_cannot_stand_in_a_topic_is_refused(world):
+    world("PUT", "/devices/d", {})
+    answer = world("POST", "/twins/d/methods", raw=b'{"methodName": "\\ud800", "connectTimeoutInSeconds": 0}')
+    error_of(answer, 400, 400004, "ArgumentInvalid")

@@ -11,7 +11,6 @@ from helpers.simulator.protocols.sas import (
     SasError,
     SharedAccessSignature,
     decode_key,
-    derive_device_key,
     sign,
 )
 
@@ -73,8 +72,6 @@ VECTORS = [
 
 @pytest.mark.parametrize(("group_key", "registration_id", "expected"), VECTORS)
 def test_published_derived_keys(group_key, registration_id, expected):
-    assert derive_device_key(group_key, registration_id) == expected
-    # the domain derives keys without this module
     assert attestation.derive_device_key(group_key, registration_id) == expected
 
 

@@ -363,6 +363,23 @@ async def test_lost_in_the_very_step_that_ends_the_handshake(
     assert frontend.refused == []
 
 
+async def test_a_handshake_that_fails_for_no_known_reason(
+    running: Any, frontend: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def start_tls(*_: Any, **__: Any) -> None:
+        raise RuntimeError("broken on purpose")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "start_tls", start_tls)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.tls_port)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        await eventually(lambda: not server.open_connections)
+        writer.close()
+    assert "broken on purpose" in caplog.text
+    caplog.clear()
+
+
 async def test_a_transport_that_is_closing_gets_no_handshake(frontend: Any) -> None:
     class Closing(asyncio.Transport):
         def pause_reading(self) -> None:

@@ -227,7 +227,7 @@ async def test_handshake_times_out(
 async def test_silence_after_the_handshake_times_out(
     running: Any, frontend: Any, client_context: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sniffer, "FIRST_BYTE_TIMEOUT", 0.05)
+    monkeypatch.setattr(sniffer, "FIRST_REQUEST_TIMEOUT", 0.05)
     async with running() as server:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname=DPS
@@ -236,3 +236,34 @@ async def test_silence_after_the_handshake_times_out(
         writer.close()
         await eventually(lambda: not server.open_connections)
     assert "nothing came within 0.05 seconds" in frontend.refused[0][1]
+
+
+async def test_a_request_that_never_ends_times_out(
+    running: Any, frontend: Any, client_context: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sniffer, "FIRST_REQUEST_TIMEOUT", 0.05)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname=DPS
+        )
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-Endless: ")
+        assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        await eventually(lambda: not server.open_connections)
+    assert "no complete HTTP request came within 0.05 seconds" in frontend.refused[0][1]
+
+
+async def test_a_connection_that_has_asked_may_stay(
+    running: Any, frontend: Any, client_context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sniffer, "FIRST_REQUEST_TIMEOUT", 0.05)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname=DPS
+        )
+        for _ in range(2):
+            writer.write(b"GET /empty HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b" 204 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            await asyncio.sleep(0.1)
+        writer.close()
+    assert not frontend.refused
