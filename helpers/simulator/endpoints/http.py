@@ -55,8 +55,8 @@ class Request:
     method: str
     path: str
     query: Mapping[str, str]
-    headers: Mapping[str, str]
-    body: bytes
+    headers: Mapping[str, str] = field(repr=False)  # with the token
+    body: bytes = field(repr=False)  # perhaps with keys
     peer: Peer
 
 
