@@ -35,8 +35,10 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements-dev.txt -e .
 	@touch $@
 
+# in a container one is often root, and Jupyter wants to be told that this is meant
 lab: $(READY)
-	@$(RUN) -m jupyter lab --KernelManager.transport_encryption=auto notebooks/00_start_here.ipynb
+	@root= ; test "$$(id -u)" != 0 || root=--allow-root ; \
+	  $(RUN) -m jupyter lab $$root --KernelManager.transport_encryption=auto notebooks/00_start_here.ipynb
 
 tutorial: $(READY)
 	@$(RUN) -m helpers.runner tutorial --output $(OUTPUT) $(ARGUMENTS)
