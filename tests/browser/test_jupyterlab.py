@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import requests
 
 from helpers.simulator import launcher
 
@@ -30,7 +31,7 @@ QUIET = [
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(300),
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
 ]
 
@@ -81,9 +82,40 @@ def browser():
         opened.close()
 
 
+def fresh_kernels(address):
+    """End every kernel, so that the next page starts a new one."""
+    headers = {"Authorization": "token test"}
+    for session in requests.get(f"{address}/api/sessions", headers=headers, timeout=20).json():
+        requests.delete(f"{address}/api/sessions/{session['id']}", headers=headers, timeout=20).raise_for_status()
+
+
+def run_until(page, address, notebook, text):
+    """Run a notebook until a text shows.
+
+    On a busy machine a run in JupyterLab was seen to stop after its first cell, without an error and for no known
+    reason; nbclient, nbval and papermill never did. A person then restarts the kernel and runs it again, and so does
+    this, once.
+    """
+    for last in (False, True):
+        fresh_kernels(address)
+        run_all(page, address, notebook)
+        try:
+            return see(page, text, seconds=90 if last else 50)
+        except NeverShowedError:
+            if last:
+                raise
+    return None
+
+
+class NeverShowedError(AssertionError):
+    """A text did not come up."""
+
+
 def run_all(page, address, notebook):
     page.goto(f"{address}/lab/tree/notebooks/{notebook}?token=test&reset")
     page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+    # as a person would
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
     # outputs in the file would look like outputs of this run
     page.get_by_role("menuitem", name="Edit", exact=True).click()
     page.get_by_text("Clear Outputs of All Cells").click()
@@ -91,10 +123,11 @@ def run_all(page, address, notebook):
     page.get_by_text("Run All Cells", exact=True).click()
 
 
-def see(page, text):
+def see(page, text, seconds=60):
     """Scroll through the notebook, which draws only what is in view, until the text shows."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + seconds
     found = page.get_by_text(text).first
+    outputs = {}
     while time.monotonic() < deadline:
         for position in range(0, 12_000, 600):
             page.evaluate("top => document.querySelector('.jp-WindowedPanel-outer').scrollTop = top", position)
@@ -102,14 +135,19 @@ def see(page, text):
             if found.count() and found.is_visible():
                 found.scroll_into_view_if_needed()
                 return found
-    raise AssertionError(f"{text!r} never showed")
+            for prompt, output in page.evaluate(
+                "[...document.querySelectorAll('.jp-CodeCell')].map(cell => "
+                "[cell.querySelector('.jp-InputPrompt').innerText, cell.querySelector('.jp-OutputArea')?.innerText])"
+            ):
+                outputs[prompt] = output
+    dialog = page.locator(".jp-Dialog").all_inner_texts()
+    raise NeverShowedError(f"{text!r} never showed; dialogs {dialog}, outputs {outputs}")
 
 
 def test_the_first_notebook_provisions_a_device(lab, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
     try:
-        run_all(page, lab, "00_start_here.ipynb")
-        see(page, "passed: the hub's registry knows the device")
+        run_until(page, lab, "00_start_here.ipynb", "passed: the hub's registry knows the device")
         see(page, "Removed: first-device")
         assert page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']").count() == 0
     finally:
@@ -119,9 +157,9 @@ def test_the_first_notebook_provisions_a_device(lab, browser):
 def test_the_device_table_reads_again_at_the_press_of_its_button(lab, browser):
     page = browser.new_page(viewport={"width": 1280, "height": 1400})
     try:
-        run_all(page, lab, "13_symmetric_key_verify.ipynb")
         # the last step disconnects both devices; the table still shows what it read before
-        see(page, re.compile(r"passed: the registry shows thermostat-101 as disconnected"))
+        end = "passed: the registry shows thermostat-101 as disconnected"
+        run_until(page, lab, "13_symmetric_key_verify.ipynb", end)
         see(page, "Devices in the registry")
         table = page.locator(".jp-OutputArea table", has_text="kitchen-thermostat").first
         assert table.locator("td", has_text=re.compile("^Connected$")).count() == 2
