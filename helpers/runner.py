@@ -87,7 +87,6 @@ class Display:
     """
 
     def __init__(self, console: Console, cells: int) -> None:
-        self._console = console
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
