@@ -67,12 +67,14 @@ class ServiceError(Exception):
         message: a text more precise than the row's (names the wrong value, says what to do).
         reason: what the simulator knows and the real service would not tell. It goes to the trace only.
         retry_after: seconds for a ``Retry-After`` header.
+        finding: a word for the reason that programs can rely on, e.g. ``certificateExpired``; goes where it goes.
     """
 
     kind: ErrorKind
     message: str = ""
     reason: str = ""
     retry_after: int | None = None
+    finding: str = ""
     tracking_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def __post_init__(self) -> None:
@@ -157,6 +159,33 @@ class Dps:
     )
     UNAUTHORIZED_SERVICE = ErrorKind("UnauthorizedService", 401, 401002, "Unauthorized", "-", _INFERRED, _TROUBLESHOOT)
     TOKEN_EXPIRED = ErrorKind("TokenExpired", 401, 401003, "The token has expired.", "-", _INFERRED, _TROUBLESHOOT)
+    INVALID_CERTIFICATE = ErrorKind(
+        "InvalidCertificateHttp",
+        401,
+        401002,
+        "Invalid certificate",
+        "-",
+        _RECORDED,
+        "vscode-azure-iot-workbench issue 590 (HTTPS)",
+    )
+    INVALID_CERTIFICATE_MQTT = ErrorKind(
+        "InvalidCertificate",
+        401,
+        401002,
+        "Invalid certificate.",
+        "answer",
+        _RECORDED,
+        "azure-sdk-for-c, az_iot_provisioning_client.c, which quotes the service (MQTT)",
+    )
+    CA_CERTIFICATE_NOT_FOUND = ErrorKind(
+        "CaCertificateNotFound",
+        401,
+        401002,
+        "CA certificate not found.",
+        "answer",
+        _RECORDED,
+        "azure-iot-sdk-java issues 203 and 573",
+    )
     ID_SCOPE_NOT_FOUND = ErrorKind(
         "IdScopeNotFound", 404, 404002, "The ID scope is not known.", "answer", _INFERRED, _TROUBLESHOOT
     )
