@@ -83,6 +83,10 @@ class ServiceError(Exception):
         self.reason = mask_in_text(self.reason)
         Exception.__init__(self, self.message)
 
+    def why(self) -> dict[str, str]:
+        """What the trace keeps of the reason: nothing when there is none."""
+        return {name: text for name, text in (("reason", self.reason), ("finding", self.finding)) if text}
+
     def __str__(self) -> str:
         """Code and text, e.g. ``404201 Enrollment not found.``."""
         return f"{self.kind.code} {self.message}"
@@ -91,14 +95,17 @@ class ServiceError(Exception):
 def dps_body(error: ServiceError, now: datetime) -> dict[str, object]:
     """The JSON object of the provisioning service (device and service API).
 
-    ``code`` repeats ``errorCode``: azure-core prints the former, every other client reads the latter.
+    ``code`` repeats ``errorCode``: azure-core prints the former, every other client reads the latter. Where a
+    certificate was found wrong, ``info`` says what the service would keep to itself; its names begin with "simulator".
     Source: ``ProvisioningServiceErrorDetails`` of the published API description 2021-10-01.
     """
+    info = {"simulatorFinding": error.finding, "simulatorReason": error.reason}
     return {
         "code": error.kind.code,
         "errorCode": error.kind.code,
         "trackingId": error.tracking_id,
         "message": error.message,
+        **({"info": info} if error.finding else {}),
         "timestampUtc": azure_timestamp(now),
     }
 
@@ -133,6 +140,7 @@ _SIMULATOR = Provenance.SIMULATOR_ONLY
 _TROUBLESHOOT = "Microsoft documentation, iot-dps how-to-troubleshoot-dps"
 _STATUS_ONLY = f"the status: {_TROUBLESHOOT}; the code is inferred"
 _BULK_ONLY = "recorded as an item of bulk answers; that a single PUT answers the same is inferred"
+_ARM_STATUS = "the status: published API description of the resource provider; the code is inferred"
 _HUB_CODES = "Microsoft documentation, rest/api/iothub/common-error-codes"
 
 
@@ -331,6 +339,54 @@ class Hub:
     INTERNAL = ErrorKind(
         "InternalServerError", 500, 500900, "The simulator failed; see its log.", "close", _SIMULATOR, "-"
     )
+
+
+class ResourceManager:
+    """Errors of the management plane (Azure Resource Manager, resource provider Microsoft.Devices).
+
+    The shape is that of the published API description; codes and texts are nobody's but ours, as none were recorded.
+    """
+
+    INVALID_REQUEST = ErrorKind(
+        "ManagementInvalidRequest", 400, 400000, "The request is invalid.", "-", _INFERRED, _ARM_STATUS
+    )
+    VERIFICATION_FAILED = ErrorKind(
+        "VerificationFailed", 400, 400001, "The certificate proves nothing.", "-", _INFERRED, _ARM_STATUS
+    )
+    LIMIT_REACHED = ErrorKind(
+        "CertificateLimitReached", 403, 403000, "There are too many certificates.", "-", _INFERRED, "iot-dps limits"
+    )
+    UNAUTHORIZED = ErrorKind(
+        "ManagementUnauthorized", 401, 401000, "Authentication failed.", "-", _INFERRED, _ARM_STATUS
+    )
+    CERTIFICATE_NOT_FOUND = ErrorKind(
+        "CertificateNotFound", 404, 404000, "There is no such certificate.", "-", _INFERRED, _ARM_STATUS
+    )
+    SERVICE_NOT_FOUND = ErrorKind(
+        "ProvisioningServiceNotFound", 404, 404001, "There is no such service.", "-", _INFERRED, _ARM_STATUS
+    )
+    METHOD_NOT_ALLOWED = ErrorKind(
+        "ManagementMethodNotAllowed", 405, 405000, "The method is not allowed here.", "-", _INFERRED, "HTTP"
+    )
+    UNSUPPORTED_MEDIA_TYPE = ErrorKind(
+        "ManagementUnsupportedMediaType", 415, 415000, "The content type must be JSON.", "-", _INFERRED, "HTTP"
+    )
+    PRECONDITION_REQUIRED = ErrorKind(
+        "PreconditionRequired", 428, 428000, "If-Match is missing.", "-", _INFERRED, "RFC 6585, section 3"
+    )
+    ROUTE_NOT_FOUND = ErrorKind(
+        "ManagementRouteNotFound", 404, 404900, "This route is not supported by this simulator.", "-", _SIMULATOR, "-"
+    )
+    API_VERSION_NOT_SUPPORTED = ErrorKind(
+        "ManagementApiVersionNotSupported",
+        400,
+        400900,
+        "This api-version is not supported by this simulator.",
+        "-",
+        _SIMULATOR,
+        "-",
+    )
+    INTERNAL = ErrorKind("ManagementFailed", 500, 500900, "The simulator failed; see its log.", "-", _SIMULATOR, "-")
 
 
 class Transport:

@@ -255,6 +255,9 @@ def _label(event: Mapping[str, Any]) -> str:
         return f"refused, {'code' if operation == 'connect' else 'status'} {status}"
     if operation == "subscribe":
         return _subscription(detail)
+    shown = detail.get("certificates")
+    if operation == "connect" and shown:
+        return "connect with a certificate" + (f" and {len(shown) - 1} more of its chain" if len(shown) > 1 else "")
     if operation in {"register", "poll"} and status is not None:
         body = detail.get("body")
         outcome = str(body.get("status", "")) if isinstance(body, Mapping) else ""

@@ -19,7 +19,7 @@ from simulator_processes import COMMAND, Served, command, environment
 
 from helpers.simulator import Simulator, launcher
 from helpers.simulator import __main__ as command_line
-from helpers.simulator.domain.enrollment_fields import INDIVIDUAL
+from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
 from helpers.simulator.private_files import FolderLock
 from helpers.simulator.settings import KEYS, Settings, load
 from helpers.simulator.store import FILE_NAME as STORE_NAME

@@ -19,7 +19,7 @@ import pytest
 from simulator_processes import COMMAND, Served, environment
 
 from helpers.simulator import Simulator, launcher
-from helpers.simulator.domain.enrollment_fields import INDIVIDUAL
+from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
 from helpers.simulator.launcher import LaunchError
 from helpers.simulator.private_files import FolderLock, write_private
 from helpers.simulator.running import FILE_NAME, RunningSimulator, read

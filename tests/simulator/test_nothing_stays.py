@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import wire
 from helpers.simulator import Simulator
-from helpers.simulator.domain.enrollment_fields import INDIVIDUAL
+from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
 
 KEY = b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES"
 CYCLES = 1_000

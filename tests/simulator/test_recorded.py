@@ -9,9 +9,13 @@ import base64
 import json
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from provisioning_parts import OTHER_KEY, PRIMARY_KEY, Provisioning
 
 from helpers.simulator.endpoints.dps_service import DpsServiceEndpoint
@@ -37,11 +41,31 @@ def recording(name):
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def with_keys(value):
-    """A recorded request with usable keys."""
+def with_secrets(value, certificate):
+    """A recorded request with what the recorder took out of it: keys and certificates."""
+    usable = {**KEYS, "certificate": certificate}
     if isinstance(value, dict):
-        return {name: KEYS[name] if name in KEYS and item == name else with_keys(item) for name, item in value.items()}
+        return {
+            name: usable[name] if name in usable and item == name else with_secrets(item, certificate)
+            for name, item in value.items()
+        }
     return value
+
+
+def recorded_certificate(value):
+    """A certificate with the subject, serial number and dates of the one in a recorded answer, as PEM; or nothing."""
+    if isinstance(value, dict) and "serialNumber" in value:
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name.from_rfc4514_string(value["subjectName"])
+        certificate = (
+            x509.CertificateBuilder(name, name, key.public_key(), int(value["serialNumber"], 16))
+            .not_valid_before(datetime.fromisoformat(value["notBeforeUtc"].replace("Z", "+00:00")))
+            .not_valid_after(datetime.fromisoformat(value["notAfterUtc"].replace("Z", "+00:00")))
+            .sign(key, hashes.SHA256())
+        )
+        return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    found = (recorded_certificate(item) for item in value.values()) if isinstance(value, dict) else ()
+    return next(filter(None, found), "")
 
 
 class Shape:
@@ -64,6 +88,9 @@ class Shape:
         if name in KEYS:
             assert value
             return "key"
+        if name.endswith("Thumbprint"):
+            assert value == "thumbprint" or re.fullmatch("[0-9A-F]{40}|[0-9A-F]{64}", value)
+            return "thumbprint"
         if name == "etag":
             assert re.fullmatch(r'"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"', base64.b64decode(value).decode())
             return self._seen.setdefault(value, len(self._seen))
@@ -85,7 +112,9 @@ def play(name, device=None):
     )
     token = sas.sign(HOST, sas.decode_key(PRIMARY_KEY), int(parts.now) + 3600, "owner")
     recorded, own, etags = Shape(), Shape(), {}
-    for exchange in recording(name)["exchanges"]:
+    exchanges = recording(name)["exchanges"]
+    certificate = recorded_certificate(exchanges[0]["response_body"])
+    for exchange in exchanges:
         parts.clock.advance(1)
         if device:
             device(parts, exchange)
@@ -93,7 +122,7 @@ def play(name, device=None):
         for header, value in exchange["request_headers"].items():
             headers[header.lower()] = etags[value]
         body = exchange["request_body"]
-        raw = b"" if body is None else json.dumps(with_keys(body)).encode()
+        raw = b"" if body is None else json.dumps(with_secrets(body, certificate)).encode()
         query = {"api-version": "2021-10-01"}
         response = asyncio.run(
             endpoint.handle(Request(exchange["method"], exchange["path"], query, headers, raw, Peer(HOST)))
@@ -113,7 +142,7 @@ def play(name, device=None):
     parts.store.close()
 
 
-@pytest.mark.parametrize("name", ["individual_symmetric_key", "group_symmetric_key"])
+@pytest.mark.parametrize("name", ["individual_symmetric_key", "group_symmetric_key", "individual_x509", "group_x509"])
 def test_enrollments(name):
     play(name)
 

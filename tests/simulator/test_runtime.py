@@ -30,7 +30,7 @@ from simulator_processes import Served, command, environment
 
 from benchmarks import wire
 from helpers.simulator import ManualClock, Settings, SettingsError, Simulator, SimulatorError, TlsFiles, launcher
-from helpers.simulator.domain.enrollment_fields import INDIVIDUAL
+from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
 from helpers.simulator.own_certificate import OwnCertificateError, check
 from helpers.simulator.protocols import sas
 from helpers.simulator.runtime import SimulatorRuntime, version

@@ -14,7 +14,7 @@ from simulator_processes import COMMAND, Served, environment
 
 from benchmarks import wire
 from helpers.simulator import Simulator, SimulatorError
-from helpers.simulator.domain.enrollment_fields import INDIVIDUAL
+from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
 from helpers.simulator.protocols import sas
 
 KEY_BYTES = b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES"

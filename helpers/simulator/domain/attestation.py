@@ -18,6 +18,9 @@ import hmac
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..errors import Dps, ServiceError
+from .attestation_fields import SYMMETRIC_KEY, X509
+from .enrollment_kinds import INDIVIDUAL
 from .enrollments import Enrollment
 from .identifiers import lookup_key
 from .ports import DeviceCredentials
@@ -46,11 +49,15 @@ class Verdict:
         enrollment: the enrollment that the device belongs to, ``None`` when it was refused.
         registration_id: the ID in the spelling that the key was derived for.
         reason: why the device was refused, or which key fitted. For the trace; the device is not told.
+        finding: the reason as a word that programs can rely on, for certificates.
+        leaf_thumbprint: SHA-256 of the certificate with which the device proved itself, empty without one.
     """
 
     enrollment: Enrollment | None
     registration_id: str
     reason: str
+    finding: str = ""
+    leaf_thumbprint: str = ""
 
 
 def derive_device_key(group_key: str, registration_id: str) -> str:
@@ -59,8 +66,32 @@ def derive_device_key(group_key: str, registration_id: str) -> str:
     return base64.b64encode(derived).decode("ascii")
 
 
-def device_credentials(enrollment: Enrollment, registration_id: str) -> DeviceCredentials:
-    """The keys with which the device then authenticates to its hub: the same with which it registers."""
+def device_credentials(enrollment: Enrollment, registration_id: str, leaf_thumbprint: str = "") -> DeviceCredentials:
+    """With what the device then authenticates to its hub: the same with which it registers.
+
+    With certificates these are ``selfSigned`` devices, for individual enrollments and for groups alike (source: the
+    Python SDK's own end-to-end tests). An individual enrollment gives both its certificates, so that one can be
+    replaced while the other works; of a group's device there is only the one that it showed. That they are SHA-256
+    thumbprints is inferred.
+
+    Arguments:
+        enrollment: where the device belongs.
+        registration_id: in the spelling that its key was derived for.
+        leaf_thumbprint: SHA-256 of the certificate that it showed.
+
+    Raises:
+        ServiceError: the enrollment meanwhile asks for certificates, and the device showed none.
+    """
+    if enrollment.attestation_type == X509:
+        thumbprints = enrollment.thumbprints if enrollment.kind is INDIVIDUAL else (leaf_thumbprint,)
+        if not thumbprints[0]:
+            raise ServiceError(
+                Dps.INVALID_CERTIFICATE,
+                reason=f"{enrollment.kind.label} {enrollment.identifier!r} asks for certificates by now",
+            )
+        return DeviceCredentials(
+            type="selfSigned", primary_thumbprint=thumbprints[0], secondary_thumbprint=thumbprints[-1]
+        )
     primary, secondary = _device_keys(enrollment, registration_id)
     return DeviceCredentials(type="sas", primary_key=primary, secondary_key=secondary)
 
@@ -92,13 +123,16 @@ def attest_symmetric_key(
         return Verdict(None, registration_id, f"the token expired {now - evidence.expiry:.0f} s ago")
     if individual is not None:
         return _judge_individual(registration_id, evidence, individual, groups)
-    return _judge_groups(registration_id, evidence, list(groups))
+    return _judge_groups(registration_id, evidence, [group for group in groups if group.keys])
 
 
 def _judge_individual(
     registration_id: str, evidence: SymmetricKeyEvidence, individual: Enrollment, groups: Iterable[Enrollment]
 ) -> Verdict:
     name = f"individual enrollment {individual.identifier!r}"
+    if individual.attestation_type != SYMMETRIC_KEY:
+        reason = f"{name} decides alone; it is for {individual.attestation_type}, and the device shows a token"
+        return Verdict(None, registration_id, reason, "attestationMismatch")
     if _matches(individual, registration_id, evidence):
         return Verdict(individual, individual.identifier, f"a key of {name}")
     hint = _group_key_hint(groups, registration_id, evidence)
@@ -113,7 +147,7 @@ def _judge_groups(registration_id: str, evidence: SymmetricKeyEvidence, groups: 
                 return Verdict(group, spelling, f"a key derived from enrollment group {group.identifier!r}")
     reason = (
         f"there is no individual enrollment {registration_id!r}, and no key derived from one of the "
-        f"{len(groups)} enrollment groups signed the token"
+        f"{len(groups)} enrollment groups with a symmetric key signed the token"
     )
     for group in groups:
         if any(evidence.is_signed_by(base64.b64decode(key)) for key in group.keys):
@@ -132,7 +166,7 @@ def _spellings(registration_id: str) -> Iterator[str]:
 
 def _device_keys(enrollment: Enrollment, registration_id: str) -> tuple[str, str]:
     primary, secondary = enrollment.keys
-    if enrollment.kind.name == "individual":
+    if enrollment.kind is INDIVIDUAL:
         return primary, secondary
     return derive_device_key(primary, registration_id), derive_device_key(secondary, registration_id)
 
@@ -143,6 +177,6 @@ def _matches(enrollment: Enrollment, registration_id: str, evidence: SymmetricKe
 
 def _group_key_hint(groups: Iterable[Enrollment], registration_id: str, evidence: SymmetricKeyEvidence) -> str:
     for group in groups:
-        if any(_matches(group, spelling, evidence) for spelling in _spellings(registration_id)):
+        if group.keys and any(_matches(group, spelling, evidence) for spelling in _spellings(registration_id)):
             return f" (a key derived from enrollment group {group.identifier!r} did)"
     return ""

@@ -13,7 +13,19 @@ from typing import Any
 from ..clock import Clock, azure_timestamp
 from ..errors import Dps, ServiceError
 from . import etags, identifiers
-from .enrollment_fields import FIELDS, GROUP, INDIVIDUAL, SYMMETRIC_KEY, EnrollmentKind, Situation, read_fields
+from .attestation_fields import (
+    CA_REFERENCES,
+    CLIENT_CERTIFICATES,
+    PRIMARY,
+    SECONDARY,
+    SIGNING_CERTIFICATES,
+    SYMMETRIC_KEY,
+    X509,
+    shown_attestation,
+)
+from .enrollment_fields import FIELDS, read_fields
+from .enrollment_kinds import GROUP, INDIVIDUAL, EnrollmentKind, Situation
+from .identifiers import lookup_key
 from .paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
 from .ports import Document, Storage, StoredDocument
 
@@ -53,13 +65,34 @@ class Enrollment:
     @property
     def key(self) -> str:
         """The identifier without regard to case."""
-        return identifiers.lookup_key(self.identifier)
+        return lookup_key(self.identifier)
 
     @property
-    def keys(self) -> tuple[str, str]:
-        """Primary and secondary symmetric key, base64."""
-        keys = self.document["attestation"][SYMMETRIC_KEY]
-        return keys["primaryKey"], keys["secondaryKey"]
+    def attestation_type(self) -> str:
+        """``symmetricKey`` or ``x509``."""
+        return str(self.document["attestation"]["type"])
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Primary and secondary symmetric key, base64; nothing for another attestation."""
+        keys = self.document["attestation"].get(SYMMETRIC_KEY)
+        return () if keys is None else (keys["primaryKey"], keys["secondaryKey"])
+
+    @property
+    def thumbprints(self) -> tuple[str, ...]:
+        """SHA-256 thumbprints of the enrolled certificates, the primary one first: of one or two, or of none."""
+        return tuple(info["sha256Thumbprint"] for info in self._certificate_info())
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """Subjects of the enrolled certificates, the primary one first."""
+        return tuple(info["subjectName"] for info in self._certificate_info())
+
+    @property
+    def authority_names(self) -> tuple[str, ...]:
+        """Names of the uploaded CA certificates that a group refers to, the primary one first."""
+        slots = self.document["attestation"].get(X509, {}).get(CA_REFERENCES, {})
+        return tuple(slots[name] for name in (PRIMARY, SECONDARY) if name in slots)
 
     @property
     def is_disabled(self) -> bool:
@@ -106,19 +139,23 @@ class Enrollment:
         """The enrollment as answers show it.
 
         Arguments:
-            with_keys: PUT answers contain the keys, GET and query answers do not (recorded).
+            with_keys: PUT answers contain symmetric keys, GET and query answers do not (recorded).
             registration_state: GET answers of individual enrollments contain it (recorded).
         """
         shown = dict(self.document)
-        if not with_keys:
-            shown["attestation"] = {"type": shown["attestation"]["type"]}
+        shown["attestation"] = shown_attestation(shown["attestation"], with_keys=with_keys)
         if registration_state is not None:
             shown["registrationState"] = dict(registration_state)
         return {name: shown[name] for name in FIELDS if name in shown}
 
     def attestation_mechanism(self) -> Document:
-        """Type and keys, the answer of ``attestationmechanism``."""
-        return dict(self.document["attestation"])
+        """Type and keys, the answer of ``attestationmechanism``; for certificates what PUT answers (inferred)."""
+        return shown_attestation(self.document["attestation"], with_keys=True)
+
+    def _certificate_info(self) -> list[Document]:
+        parts = self.document["attestation"].get(X509, {})
+        slots = parts.get(CLIENT_CERTIFICATES) or parts.get(SIGNING_CERTIFICATES) or {}
+        return [slots[name]["info"] for name in (PRIMARY, SECONDARY) if name in slots]
 
     def __repr__(self) -> str:
         return f"Enrollment({self.kind.name}, {self.identifier!r})"
@@ -132,14 +169,24 @@ class EnrollmentBook:
         storage: where they are kept.
         clock: gives the times of creation and change.
         linked_hub_hosts: tells the host names of the hubs that are linked now.
+        authority_names: tells the names of the CA certificates that are uploaded now.
     """
 
     def __init__(
-        self, kind: EnrollmentKind, *, storage: Storage, clock: Clock, linked_hub_hosts: Callable[[], Sequence[str]]
+        self,
+        kind: EnrollmentKind,
+        *,
+        storage: Storage,
+        clock: Clock,
+        linked_hub_hosts: Callable[[], Sequence[str]],
+        authority_names: Callable[[], Sequence[str]],
     ) -> None:
         self.kind = kind
         self._storage = storage
         self._documents = storage.collection(kind.collection)
+        # which enrollments have a certificate or refer to an authority: one document for each
+        self._by_certificate = storage.collection(f"{kind.collection} by certificate")
+        self._authority_names = authority_names
         self._clock = clock
         self._linked_hub_hosts = linked_hub_hosts
         self._deletion_listeners: list[Callable[[Enrollment], None]] = []
@@ -150,7 +197,7 @@ class EnrollmentBook:
 
     def find(self, identifier: str) -> Enrollment | None:
         """The enrollment, or ``None``."""
-        document = self._documents.get(identifiers.lookup_key(identifier))
+        document = self._documents.get(lookup_key(identifier))
         return None if document is None else Enrollment(self.kind, document)
 
     def get(self, identifier: str) -> Enrollment:
@@ -163,6 +210,23 @@ class EnrollmentBook:
         if enrollment is None:
             raise ServiceError(self.kind.not_found, reason=f"no {self.kind.label} {identifier!r:.160}")
         return enrollment
+
+    def with_thumbprint(self, thumbprint: str) -> Enrollment | None:
+        """An enrollment (the oldest, if there are several) that has the certificate, or ``None``.
+
+        Arguments:
+            thumbprint: SHA-256, as in :attr:`Enrollment.thumbprints`.
+        """
+        return self._indexed(thumbprint)
+
+    def with_authority(self, name: str) -> Enrollment | None:
+        """A group (the oldest, if there are several) that refers to the uploaded CA certificate, or ``None``."""
+        return self._indexed(f"authority {lookup_key(name)}")
+
+    def _indexed(self, parent: str) -> Enrollment | None:
+        for entry in self._by_certificate.page(limit=1, parent=parent):
+            return self.find(entry.body["enrollment"])
+        return None
 
     def put(self, identifier: str, body: object, if_match: str | None = None) -> Enrollment:
         """Create an enrollment (without a precondition) or replace one (with ``If-Match``).
@@ -187,7 +251,10 @@ class EnrollmentBook:
             if stored is not None:
                 etags.check(if_match, stored.document["etag"])
             situation = Situation(
-                self.kind, tuple(self._linked_hub_hosts()), None if stored is None else stored.document
+                self.kind,
+                tuple(self._linked_hub_hosts()),
+                None if stored is None else stored.document,
+                tuple(self._authority_names()),
             )
             document = read_fields(body, identifier, situation)
             now = self._clock.now()
@@ -198,6 +265,7 @@ class EnrollmentBook:
             document["lastUpdatedDateTimeUtc"] = azure_timestamp(now)
             enrollment = Enrollment(self.kind, document)
             self._documents.put(enrollment.key, document)
+            self._index(enrollment.key, before=_certificates_of(stored), now=_certificates_of(enrollment))
         return enrollment
 
     def delete(self, identifier: str, if_match: str | None = None) -> None:
@@ -214,6 +282,7 @@ class EnrollmentBook:
             enrollment = self.get(identifier)
             etags.check(if_match, enrollment.document["etag"])
             self._documents.delete(enrollment.key)
+            self._index(enrollment.key, before=_certificates_of(enrollment), now=frozenset())
             for listener in self._deletion_listeners:
                 listener(enrollment)
 
@@ -252,6 +321,14 @@ class EnrollmentBook:
     def clear(self) -> None:
         """Forget all of them."""
         self._documents.clear()
+        self._by_certificate.clear()
+
+    def _index(self, key: str, *, before: frozenset[str], now: frozenset[str]) -> None:
+        """Bring the look-up by certificate up to date."""
+        for parent in before - now:
+            self._by_certificate.delete(f"{parent} {key}")
+        for parent in now - before:
+            self._by_certificate.put(f"{parent} {key}", {"enrollment": key}, parent=parent)
 
     def _check_query(self, query: object) -> None:
         if not isinstance(query, str):
@@ -268,6 +345,14 @@ class EnrollmentBook:
             )
 
 
+def _certificates_of(enrollment: Enrollment | None) -> frozenset[str]:
+    """Under what an enrollment is found by a certificate."""
+    if enrollment is None:
+        return frozenset()
+    names = (f"authority {lookup_key(name)}" for name in enrollment.authority_names)
+    return frozenset((*enrollment.thumbprints, *names))
+
+
 class Enrollments:
     """Individual enrollments and enrollment groups.
 
@@ -275,11 +360,24 @@ class Enrollments:
         storage: where they are kept.
         clock: gives the times of creation and change.
         linked_hub_hosts: tells the host names of the hubs that are linked now.
+        authority_names: tells the names of the CA certificates that are uploaded now.
     """
 
-    def __init__(self, storage: Storage, clock: Clock, linked_hub_hosts: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        clock: Clock,
+        linked_hub_hosts: Callable[[], Sequence[str]],
+        authority_names: Callable[[], Sequence[str]] = tuple,
+    ) -> None:
         self.individuals, self.groups = (
-            EnrollmentBook(kind, storage=storage, clock=clock, linked_hub_hosts=linked_hub_hosts)
+            EnrollmentBook(
+                kind,
+                storage=storage,
+                clock=clock,
+                linked_hub_hosts=linked_hub_hosts,
+                authority_names=authority_names,
+            )
             for kind in (INDIVIDUAL, GROUP)
         )
 

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from ..clock import Clock
 from . import identifiers
 from .attestation import SymmetricKeyEvidence, Verdict, attest_symmetric_key
-from .enrollment_fields import INDIVIDUAL, EnrollmentKind
+from .certificate_authorities import CertificateAuthorities
+from .enrollment_kinds import INDIVIDUAL, EnrollmentKind
 from .enrollments import Enrollments
 from .ports import Document, LinkedHub, Storage
 from .registration import Pace, Registrations
+from .x509_attestation import X509Evidence, attest_x509
 
 
 class ProvisioningService:
@@ -36,7 +38,13 @@ class ProvisioningService:
         self.id_scope = id_scope
         self._storage = storage
         self._clock = clock
-        self.enrollments = Enrollments(storage, clock, lambda: [hub.host for hub in hubs()])
+        self.authorities = CertificateAuthorities(storage, clock)
+        self.enrollments = Enrollments(
+            storage,
+            clock,
+            linked_hub_hosts=lambda: [hub.host for hub in hubs()],
+            authority_names=lambda: [authority.name for authority in self.authorities.all()],
+        )
         self.registrations = Registrations(storage, clock, self.enrollments, hubs, pace or Pace(), id_scope)
 
     @property
@@ -52,20 +60,34 @@ class ProvisioningService:
         """Whether the ID scope is that of this service; case does not count (one SDK writes it in lower case)."""
         return identifiers.lookup_key(id_scope) == identifiers.lookup_key(self.id_scope)
 
-    def attest(self, registration_id: str, evidence: SymmetricKeyEvidence, *, check_expiry: bool = True) -> Verdict:
+    def attest(
+        self, registration_id: str, evidence: SymmetricKeyEvidence | X509Evidence, *, check_expiry: bool = True
+    ) -> Verdict:
         """Judge a device by its evidence.
 
         Arguments:
             registration_id: as the device presents it.
             evidence: what the device shows.
-            check_expiry: false for a device that already registered over the same connection.
+            check_expiry: false for a token with which the device already registered over the same connection.
         """
+        now = self._clock.now()
+        individual = self.enrollments.individuals.find(registration_id)
+        if isinstance(evidence, X509Evidence):
+            return attest_x509(
+                registration_id,
+                evidence,
+                now=now,
+                individual=individual,
+                individuals=self.enrollments.individuals,
+                groups=self.enrollments.groups,
+                authorities=self.authorities,
+            )
         return attest_symmetric_key(
             registration_id,
             evidence,
             id_scope=self.id_scope,
-            now=self._clock.now().timestamp() if check_expiry else None,
-            individual=self.enrollments.individuals.find(registration_id),
+            now=now.timestamp() if check_expiry else None,
+            individual=individual,
             groups=self.enrollments.groups.all(),
         )
 
@@ -80,7 +102,8 @@ class ProvisioningService:
         return enrollment.to_json(registration_state=state)
 
     def clear(self) -> None:
-        """Forget all enrollments and registrations."""
+        """Forget all enrollments, registrations and CA certificates."""
         with self._storage.transaction():
+            self.authorities.clear()
             self.enrollments.clear()
             self.registrations.clear()

@@ -20,7 +20,7 @@ from ..errors import Dps, ServiceError
 from . import etags
 from .allocation import allocate
 from .attestation import device_credentials
-from .enrollment_fields import INDIVIDUAL, KINDS
+from .enrollment_kinds import INDIVIDUAL, KINDS
 from .enrollments import Enrollment, Enrollments
 from .identifiers import lookup_key
 from .paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
@@ -213,12 +213,13 @@ class Registrations:
 
     # --- for devices ------------------------------------------------------------------------------------------
 
-    def register(self, registration_id: str, enrollment: Enrollment) -> OperationStatus:
+    def register(self, registration_id: str, enrollment: Enrollment, leaf_thumbprint: str = "") -> OperationStatus:
         """Start a registration of a device whose attestation succeeded.
 
         Arguments:
             registration_id: in the spelling for which its key was derived.
             enrollment: where it belongs.
+            leaf_thumbprint: SHA-256 of the certificate that it showed, empty without one.
         """
         now = self._clock.now()
         key = lookup_key(registration_id)
@@ -233,6 +234,7 @@ class Registrations:
                 "enrollmentKey": enrollment.key,
                 # the key that the device holds belongs to this spelling
                 "keySpelling": registration_id,
+                "leafThumbprint": leaf_thumbprint,
                 "assignment": earlier["assignment"] if earlier else None,
                 "polls": self.pace.polls,
                 "due": now.timestamp() + ASSIGNMENT_SECONDS if self.pace.name == "azure" else None,
@@ -297,6 +299,17 @@ class Registrations:
         if state is None:
             raise ServiceError(Dps.REGISTRATION_NOT_FOUND, reason=f"{registration_id!r:.160} never registered")
         return state
+
+    def look_up(self, registration_id: str) -> Document:
+        """What a device is told that asks for its registration without registering.
+
+        Raises:
+            ServiceError: it never registered.
+        """
+        with self._storage.transaction():
+            state = self.get(registration_id)
+            record = self._registrations.get(lookup_key(registration_id))
+        return {**({} if record is None else self._proof(record)), **state}
 
     def delete(self, registration_id: str, if_match: str | None = None) -> None:
         """Forget a registration; the device stays in its hub.
@@ -439,7 +452,7 @@ class Registrations:
                     twin, substatus = initial, DATA_RESET
         hub.provision_device(
             device,
-            device_credentials(enrollment, record["keySpelling"]),
+            device_credentials(enrollment, record["keySpelling"], record.get("leafThumbprint", "")),
             iot_edge=enrollment.is_iot_edge,
             initial_twin=twin,
         )
@@ -483,11 +496,25 @@ class Registrations:
 
     def _status(self, operation_id: str, record: Document, operation: Document, *, first: bool) -> OperationStatus:
         if operation["state"] is not None:
-            return OperationStatus(operation_id, Status(operation["state"]["status"]), operation["state"])
+            decided = {**self._proof(record), **operation["state"]}
+            return OperationStatus(operation_id, Status(operation["state"]["status"]), decided)
         state = {"registrationId": record["state"]["registrationId"], "status": Status.ASSIGNING.value}
         # whoever counts polls does not want to wait for them
         retry_after = RETRY_AFTER if record["due"] is not None else 0
         return OperationStatus(operation_id, Status.ASSIGNING, None if first else state, retry_after)
+
+    def _proof(self, record: Document) -> Document:
+        """What an answer to a device tells about its attestation: nothing for a symmetric key.
+
+        Source: the documented answers of iot-dps-https-x509-support (an empty object) and of
+        iot-dps-https-sym-key-support (none); the group's name is a field of the published API description.
+        """
+        if not record.get("leafThumbprint"):
+            return {}
+        if record["enrollmentKind"] == INDIVIDUAL.name:
+            return {"x509": {}}
+        group = self._enrollments.groups.find(record["enrollmentKey"])
+        return {"x509": {} if group is None else {"enrollmentGroupId": group.identifier}}
 
 
 def _belongs(record: Mapping[str, Any], enrollment: Enrollment) -> bool:

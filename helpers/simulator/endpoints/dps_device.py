@@ -19,8 +19,9 @@ from ..domain.provisioning import ProvisioningService
 from ..errors import Dps, ServiceError, ascii_json, dps_body
 from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from ..trace import Trace
-from .dps_registration import MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Outcome
+from .dps_registration import MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Outcome, Refusals
 from .mqtt import MqttApplication, MqttLink
+from .presented import presented_certificates
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -65,7 +66,9 @@ class DpsDeviceEndpoint:
     """
 
     def __init__(self, *, service: ProvisioningService, clock: Clock, trace: Trace, host: str) -> None:
-        self._operations = DeviceOperations(service, Dps.UNAUTHORIZED_DEVICE_MQTT)
+        self._operations = DeviceOperations(
+            service, Refusals(token=Dps.UNAUTHORIZED_DEVICE_MQTT, certificate=Dps.INVALID_CERTIFICATE_MQTT)
+        )
         self._clock = clock
         self._trace = trace
         self._host = host
@@ -89,7 +92,10 @@ class _DeviceConnection:
     def connected(self, connect: Connect) -> None:
         """Accept everybody who gives a well-formed name and some evidence, right or wrong."""
         user_name = connect.username or ""
-        self._record("in", "connect", detail={"clientId": connect.client_id, "userName": user_name})
+        detail: dict[str, Any] = {"clientId": connect.client_id, "userName": user_name}
+        if self._link.peer.certificates and not connect.password:
+            detail["certificates"] = presented_certificates(self._link.peer.certificates)
+        self._record("in", "connect", detail=detail)
         read = read_user_name(user_name)
         if read is None:
             self._refuse(
@@ -103,7 +109,7 @@ class _DeviceConnection:
             registration_id=identifier,
             api_version=parameters.get("api-version", ""),
             token=connect.password or "",
-            has_certificate=bool(self._link.peer.certificates),
+            certificates=self._link.peer.certificates,
         )
         if lookup_key(connect.client_id) != lookup_key(identifier):
             # Source: azure-docs issue 69882
@@ -112,7 +118,7 @@ class _DeviceConnection:
                 f"the client ID is {connect.client_id!r:.160}, "
                 f"the registration ID in the user name is {identifier!r:.160}",
             )
-        elif not self._device.token and not self._device.has_certificate:
+        elif not self._device.token and not self._device.certificates:
             self._refuse(_NOT_AUTHORIZED, "the device shows neither a token nor a certificate")
         else:
             self._link.accept()
@@ -134,18 +140,17 @@ class _DeviceConnection:
             self._link.close()
             return
         self._link.acknowledge(message)
-        status, body, retry_after, reason = self._answer(operation, message, parameters)
+        status, body, retry_after, why = self._answer(operation, message, parameters)
         topic = f"$dps/registrations/res/{status}/?$rid={parameters['$rid']}"
         if retry_after is not None:
             topic += f"&retry-after={retry_after}"
         self._link.publish(topic, ascii_json(body), qos=1)
-        answer = {"topic": topic, "body": body}
-        self._record("out", operation, status, {**answer, "reason": reason} if reason else answer)
+        self._record("out", operation, status, {"topic": topic, "body": body, **why})
 
     def _answer(
         self, operation: str, message: Publish, parameters: Mapping[str, str]
-    ) -> tuple[int, dict[str, Any], int | None, str]:
-        """Run an operation: status, body, seconds until the next request and a reason for the trace."""
+    ) -> tuple[int, dict[str, Any], int | None, dict[str, str]]:
+        """Run an operation: status, body, seconds until the next request and the reason for the trace."""
         detail: dict[str, Any] = {"topic": message.topic}
         try:
             try:
@@ -157,13 +162,13 @@ class _DeviceConnection:
                 self._record("in", operation, detail=detail)
             outcome = self._run(operation, parameters, request)
         except ServiceError as error:
-            return error.kind.status, dps_body(error, self._clock.now()), error.retry_after, error.reason
+            return error.kind.status, dps_body(error, self._clock.now()), error.retry_after, error.why()
         except Exception:
             _LOGGER.exception("%s of %r failed", operation, self._device.registration_id)
             failure = ServiceError(Dps.DEVICE_REQUEST_FAILED)
-            return failure.kind.status, dps_body(failure, self._clock.now()), None, ""
+            return failure.kind.status, dps_body(failure, self._clock.now()), None, {}
         told = outcome.status
-        return told.http_status, told.to_json(), told.retry_after, outcome.reason
+        return told.http_status, told.to_json(), told.retry_after, {"reason": outcome.reason}
 
     def _run(self, operation: str, parameters: Mapping[str, str], request: dict[str, Any]) -> Outcome:
         if operation == "register":

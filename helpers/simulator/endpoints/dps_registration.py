@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..domain.attestation import SymmetricKeyEvidence, Verdict
+from ..domain.chains import Finding
+from ..domain.enrollments import Enrollment
 from ..domain.identifiers import lookup_key, registration_id
 from ..domain.provisioning import ProvisioningService
 from ..domain.registration import OperationStatus
+from ..domain.x509_attestation import X509Evidence
 from ..errors import Dps, ErrorKind, ServiceError
 from ..protocols.sas import SasError, SharedAccessSignature
 from .json_body import load_json
@@ -29,14 +32,33 @@ class DeviceIdentity:
         registration_id: the registration ID that it gives.
         api_version: empty when it gives none.
         token: the text of its SAS token, empty without one.
-        has_certificate: whether it presented a certificate in the TLS handshake.
+        certificates: the DER certificates that it presented in the TLS handshake, its own first.
     """
 
     id_scope: str
     registration_id: str
     api_version: str
     token: str = field(default="", repr=False)
-    has_certificate: bool = False
+    certificates: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Rows of the error table for refused devices; the protocols differ in them.
+
+    Attributes:
+        token: no evidence, or a token that does not fit.
+        certificate: a certificate that does not fit.
+    """
+
+    token: ErrorKind
+    certificate: ErrorKind
+
+
+#: Findings about the authorities above a device's certificate, which the service answers with a text of its own.
+_ABOUT_AUTHORITIES = frozenset(
+    {Finding.UNKNOWN_AUTHORITY, Finding.INTERMEDIATE_MISSING, Finding.AUTHORITY_NOT_VERIFIED}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +79,12 @@ class DeviceOperations:
 
     Arguments:
         service: the provisioning service.
-        unauthorized: the row of the error table for refused devices; protocols differ in it.
+        refusals: how refused devices are answered.
     """
 
-    def __init__(self, service: ProvisioningService, unauthorized: ErrorKind) -> None:
+    def __init__(self, service: ProvisioningService, refusals: Refusals) -> None:
         self._service = service
-        self._unauthorized = unauthorized
+        self._refusals = refusals
 
     def register(self, device: DeviceIdentity, request: dict[str, Any]) -> Outcome:
         """Start a registration.
@@ -75,24 +97,20 @@ class DeviceOperations:
             ServiceError: the device is refused, or the request is wrong.
         """
         self._check_request(device, request)
-        verdict = self._attest(device, check_expiry=True)
-        if verdict.enrollment is None:
-            raise ServiceError(self._unauthorized, reason=verdict.reason)
-        return Outcome(
-            self._service.registrations.register(verdict.registration_id, verdict.enrollment), verdict.reason
-        )
+        enrollment, verdict = self._attest(device, check_expiry=True)
+        status = self._service.registrations.register(verdict.registration_id, enrollment, verdict.leaf_thumbprint)
+        return Outcome(status, verdict.reason)
 
-    def poll(self, device: DeviceIdentity, operation_id: str) -> Outcome:
+    def poll(self, device: DeviceIdentity, operation_id: str, *, check_expiry: bool = False) -> Outcome:
         """Ask how far a registration is.
 
-        The token's expiry counts when a device registers, not while it waits for the result (inferred).
+        Over one connection the token's expiry counts when a device registers, not while it waits for the result
+        (inferred).
 
         Raises:
             ServiceError: the device is refused, or has no such operation.
         """
-        verdict = self._attest(device, check_expiry=False)
-        if verdict.enrollment is None:
-            raise ServiceError(self._unauthorized, reason=verdict.reason)
+        _, verdict = self._attest(device, check_expiry=check_expiry)
         return Outcome(self._service.registrations.poll(device.registration_id, operation_id), verdict.reason)
 
     @staticmethod
@@ -126,7 +144,12 @@ class DeviceOperations:
             if request.get(name) is not None:
                 raise ServiceError(Dps.DEVICE_REQUEST_NOT_SUPPORTED, f"{what} is not supported by this simulator.")
 
-    def _attest(self, device: DeviceIdentity, *, check_expiry: bool) -> Verdict:
+    def _attest(self, device: DeviceIdentity, *, check_expiry: bool) -> tuple[Enrollment, Verdict]:
+        """Find the enrollment of a device whose evidence fits.
+
+        Raises:
+            ServiceError: it does not, or the request is not one that can be judged.
+        """
         if not device.api_version:
             raise ServiceError(Dps.INVALID_API_VERSION)
         if not _API_VERSION.fullmatch(device.api_version):
@@ -140,15 +163,27 @@ class DeviceOperations:
                 reason=f"the ID scope is {device.id_scope!r:.80}, this service has {self._service.id_scope!r}",
             )
         registration_id(device.registration_id)
-        if not device.token:
-            if device.has_certificate:
+        refusal, evidence = self._evidence(device)
+        verdict = self._service.attest(device.registration_id, evidence, check_expiry=check_expiry)
+        if verdict.enrollment is None:
+            if verdict.finding in _ABOUT_AUTHORITIES:
+                refusal = Dps.CA_CERTIFICATE_NOT_FOUND
+            raise ServiceError(refusal, reason=verdict.reason, finding=verdict.finding)
+        return verdict.enrollment, verdict
+
+    def _evidence(self, device: DeviceIdentity) -> tuple[ErrorKind, SymmetricKeyEvidence | X509Evidence]:
+        """What the device shows, and how it is answered when that does not fit. A token goes before a certificate."""
+        if device.token:
+            try:
+                token = SharedAccessSignature.parse(device.token)
+            except SasError as error:
+                raise ServiceError(self._refusals.token, reason=str(error)) from error
+            return self._refusals.token, SymmetricKeyEvidence(token.resource_parts(), token.expiry, token.is_signed_by)
+        if device.certificates:
+            try:
+                return self._refusals.certificate, X509Evidence.read(device.certificates)
+            except ValueError as error:
                 raise ServiceError(
-                    Dps.DEVICE_REQUEST_NOT_SUPPORTED, "X.509 attestation is not supported by this simulator."
-                )
-            raise ServiceError(self._unauthorized, reason="the device shows neither a token nor a certificate")
-        try:
-            token = SharedAccessSignature.parse(device.token)
-        except SasError as error:
-            raise ServiceError(self._unauthorized, reason=str(error)) from error
-        evidence = SymmetricKeyEvidence(token.resource_parts(), token.expiry, token.is_signed_by)
-        return self._service.attest(device.registration_id, evidence, check_expiry=check_expiry)
+                    self._refusals.certificate, reason=str(error), finding=Finding.CHAIN_INVALID.value
+                ) from error
+        raise ServiceError(self._refusals.token, reason="the device shows neither a token nor a certificate")

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..clock import Clock
-from ..domain.enrollment_fields import GROUP, INDIVIDUAL, EnrollmentKind
+from ..domain.enrollment_kinds import GROUP, INDIVIDUAL, EnrollmentKind
 from ..domain.identifiers import lookup_key
 from ..domain.paging import Page, page_size
 from ..domain.ports import Document, StoredDocument

@@ -206,7 +206,7 @@ class HttpEndpoint:
             if not arrived:
                 self._record(request, "in", name, device, None, None)
             response = self._refuse(request, error)
-            self._record(request, "out", name, device, response.status, response.body, error.reason)
+            self._record(request, "out", name, device, response.status, response.body, error.why())
             return response
         except Exception:
             # not the path: it may be long, and it holds names that somebody gave
@@ -288,13 +288,11 @@ class HttpEndpoint:
         device: str,
         status: int | None,
         body: Any,
-        reason: str = "",
+        why: Mapping[str, str] | None = None,
     ) -> None:
         if not self._traced:
             return
-        detail: dict[str, Any] = {} if body is None else {"body": body}
-        if reason:
-            detail["reason"] = reason
+        detail: dict[str, Any] = {**({} if body is None else {"body": body}), **(why or {})}
         self._trace.record(
             service=self._service,
             host=request.peer.host,

@@ -5,7 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from provisioning_parts import PRIMARY_KEY, SECONDARY_KEY, Provisioning, group_body, individual_body, symmetric_key
 
-from helpers.simulator.domain.enrollment_fields import FIELDS, GROUP, INDIVIDUAL
+from helpers.simulator.domain.enrollment_fields import FIELDS
+from helpers.simulator.domain.enrollment_kinds import GROUP, INDIVIDUAL
 from helpers.simulator.domain.enrollments import ReprovisionPolicy
 from helpers.simulator.errors import Dps, ServiceError
 
@@ -243,7 +244,7 @@ def test_an_address_that_is_no_identifier(provisioning):
     fails(lambda: provisioning.enroll_group("a/b"), Dps.INVALID_BODY, "enrollmentGroupId is 'a/b'")
 
 
-@pytest.mark.parametrize("kind", ["x509", "tpm", "none"])
+@pytest.mark.parametrize("kind", ["tpm", "none"])
 def test_other_attestation_types_are_said_to_be_unsupported(provisioning, kind):
     text = "not supported by this simulator"
     fails(lambda: provisioning.enroll(attestation={"type": kind, kind: {}}), Dps.NOT_SUPPORTED, text)

@@ -9,7 +9,7 @@ from provisioning_parts import PRIMARY_KEY, Provisioning, symmetric_key
 
 from helpers.simulator.domain import registration
 from helpers.simulator.domain.attestation import derive_device_key
-from helpers.simulator.domain.enrollment_fields import INDIVIDUAL
+from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
 from helpers.simulator.domain.registration import (
     REPROVISIONING,
     TRANSITIONS,

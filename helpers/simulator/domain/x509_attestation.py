@@ -1,0 +1,277 @@
+"""X.509 attestation: whether the certificates that a device shows fit an enrollment.
+
+Pure, except that it looks enrollments up. TLS already proved that the device holds the private key of its
+certificate; here is judged whose certificate that is.
+
+The common name of the device's certificate is its registration ID. An individual enrollment for that ID decides alone.
+Without one, the path from the certificate to its root is walked upwards, and the first certificate that an enrollment
+group knows decides, even when that group is disabled. The group's certificate must be verified, or lead up to one that
+is: otherwise anybody could enroll somebody else's intermediate certificate.
+
+Source: Microsoft documentation, iot-dps concepts-x509-attestation ("DPS device chain requirements", "DPS order of
+operations with certificates") and how-to-verify-certificates. Inferred: that a verified certificate, which the service
+has, need not be shown again; that validity, purpose and strength of an individually enrolled certificate count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from .attestation import Verdict
+from .attestation_fields import X509
+from .certificates import Certificate
+from .chains import Finding, Path, build_path, judge_leaf, judge_path
+from .enrollments import Enrollment, EnrollmentBook
+from .identifiers import lookup_key
+
+#: A device that shows more certificates than this is refused. Simulator-only; chains in the field have three or four.
+MAX_CERTIFICATES = 16
+
+
+class UploadedAuthority(Protocol):
+    """An uploaded CA certificate, as far as attestation needs it."""
+
+    @property
+    def name(self) -> str:
+        """The name under which it was uploaded."""
+
+    @property
+    def certificate(self) -> Certificate:
+        """The certificate."""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether somebody proved to hold its private key."""
+
+
+class UploadedAuthorities(Protocol):
+    """The uploaded CA certificates."""
+
+    def find(self, name: str) -> UploadedAuthority | None:
+        """The one with this name, or ``None``."""
+
+    def all(self) -> Sequence[UploadedAuthority]:
+        """All of them."""
+
+    def verified(self) -> Sequence[Certificate]:
+        """The certificates of those that are verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class X509Evidence:
+    """The certificates that a device showed in the TLS handshake.
+
+    Attributes:
+        chain: its own certificate first, the others in the order in which they came.
+    """
+
+    chain: tuple[Certificate, ...]
+
+    @classmethod
+    def read(cls, presented: Sequence[bytes]) -> X509Evidence:
+        """Read DER certificates.
+
+        Raises:
+            ValueError: there are none or too many, or one cannot be read.
+        """
+        if not presented:
+            raise ValueError("the device shows no certificate")
+        if len(presented) > MAX_CERTIFICATES:
+            raise ValueError(f"the device shows {len(presented)} certificates, at most {MAX_CERTIFICATES} are possible")
+        return cls(tuple(Certificate.from_der(der) for der in presented))
+
+    @property
+    def leaf(self) -> Certificate:
+        """The device's own certificate."""
+        return self.chain[0]
+
+
+def attest_x509(
+    registration_id: str,
+    evidence: X509Evidence,
+    *,
+    now: datetime,
+    individual: Enrollment | None,
+    individuals: EnrollmentBook,
+    groups: EnrollmentBook,
+    authorities: UploadedAuthorities,
+) -> Verdict:
+    """Judge a device that shows certificates.
+
+    Arguments:
+        registration_id: as the device presents it.
+        evidence: the certificates.
+        now: the time, for their validity.
+        individual: the individual enrollment for the registration ID.
+        individuals: all individual enrollments.
+        groups: all enrollment groups.
+        authorities: the uploaded CA certificates.
+    """
+    leaf = evidence.leaf
+    if leaf.common_name is None:
+        return _refused(
+            registration_id,
+            Finding.COMMON_NAME_MISSING,
+            f"the device's certificate ({leaf.subject_name!r:.200}) has no common name; that must be the "
+            f"registration ID, {registration_id!r}",
+        )
+    if lookup_key(leaf.common_name) != lookup_key(registration_id):
+        return _refused(
+            registration_id,
+            Finding.COMMON_NAME_MISMATCH,
+            f"the common name of the device's certificate is {leaf.common_name!r:.200}, its registration ID is "
+            f"{registration_id!r}; they must agree",
+        )
+    if individual is not None:
+        return _judge_individual(registration_id, leaf, now, individual)
+    return _judge_group(registration_id, evidence, now, individuals, groups, authorities)
+
+
+def _refused(registration_id: str, finding: Finding, reason: str) -> Verdict:
+    return Verdict(None, registration_id, reason, finding.value)
+
+
+def _judge_individual(registration_id: str, leaf: Certificate, now: datetime, individual: Enrollment) -> Verdict:
+    name = f"individual enrollment {individual.identifier!r}"
+    if individual.attestation_type != X509:
+        return _refused(
+            registration_id,
+            Finding.ATTESTATION_MISMATCH,
+            f"{name} decides alone; it is for {individual.attestation_type}, and the device shows a certificate",
+        )
+    if leaf.sha256_thumbprint not in individual.thumbprints:
+        enrolled = " and ".join(individual.thumbprints)
+        return _refused(
+            registration_id,
+            Finding.UNKNOWN_CERTIFICATE,
+            f"{name} decides alone, and the device's certificate is another one: its SHA-256 thumbprint is "
+            f"{leaf.sha256_thumbprint}, enrolled is {enrolled}",
+        )
+    problem = judge_leaf(leaf, now)
+    if problem is not None:
+        return _refused(registration_id, problem.finding, f"{name} knows the certificate, but {problem.text}")
+    slot = "primary" if leaf.sha256_thumbprint == individual.thumbprints[0] else "secondary"
+    return Verdict(
+        individual,
+        individual.identifier,
+        f"the {slot} certificate of {name}",
+        leaf_thumbprint=leaf.sha256_thumbprint,
+    )
+
+
+def _judge_group(
+    registration_id: str,
+    evidence: X509Evidence,
+    now: datetime,
+    individuals: EnrollmentBook,
+    groups: EnrollmentBook,
+    authorities: UploadedAuthorities,
+) -> Verdict:
+    verified = authorities.verified()
+    path = build_path(evidence.chain, verified)
+    found = _first_group(path.certificates[1:], groups, authorities)
+    if found is None:
+        return _nobody_knows(registration_id, evidence, path, individuals, groups, authorities)
+    place, group = found
+    place += 1
+    name = f"enrollment group {group.identifier!r}"
+    anchor = next(
+        (above for above in range(place, len(path.certificates)) if path.certificates[above] in verified), None
+    )
+    if anchor is None:
+        own = path.certificates[place]
+        above = "" if own.is_self_issued else ", nor is one above it in the chain that the device shows"
+        if path.missing_issuer:
+            above += f" (which ends below {path.missing_issuer!r:.200})"
+        return _refused(
+            registration_id,
+            Finding.AUTHORITY_NOT_VERIFIED,
+            f"{name} knows the certificate {own.subject_name!r:.200}, but it is not verified{above}; upload it, or "
+            "its root, to the provisioning service and prove that you hold its private key",
+        )
+    problem = judge_path(path.certificates[: anchor + 1], now)
+    if problem is not None:
+        return _refused(registration_id, problem.finding, f"{name} knows the chain, but {problem.text}")
+    remark = "; the chain is not in order, which works here and not everywhere" if path.out_of_order else ""
+    return Verdict(
+        group,
+        str(evidence.leaf.common_name),
+        f"the certificate {path.certificates[place].subject_name!r:.200} of {name}, verified by "
+        f"{path.certificates[anchor].subject_name!r:.200}{remark}",
+        leaf_thumbprint=evidence.leaf.sha256_thumbprint,
+    )
+
+
+def _first_group(
+    above: Iterable[Certificate], groups: EnrollmentBook, authorities: UploadedAuthorities
+) -> tuple[int, Enrollment] | None:
+    """The first of the certificates that a group knows, and that group; the oldest one where several do."""
+    for place, certificate in enumerate(above):
+        group = groups.with_thumbprint(certificate.sha256_thumbprint)
+        uploaded = (authority for authority in authorities.all() if authority.certificate == certificate)
+        while group is None and (authority := next(uploaded, None)) is not None:
+            group = groups.with_authority(authority.name)
+        if group is not None:
+            return place, group
+    return None
+
+
+def _nobody_knows(
+    registration_id: str,
+    evidence: X509Evidence,
+    path: Path,
+    individuals: EnrollmentBook,
+    groups: EnrollmentBook,
+    authorities: UploadedAuthorities,
+) -> Verdict:
+    """Say why no enrollment fits, as precisely as can be."""
+    leaf = evidence.leaf
+    none = f"there is no individual enrollment {registration_id!r}"
+    elsewhere = individuals.with_thumbprint(leaf.sha256_thumbprint)
+    if elsewhere is not None:
+        return _refused(
+            registration_id,
+            Finding.ENROLLED_ELSEWHERE,
+            f"{none}; the device's certificate is enrolled, but under the registration ID {elsewhere.identifier!r}",
+        )
+    if path.problem is not None:
+        return _refused(registration_id, path.problem.finding, f"{none}, and {path.problem.text}")
+    top = path.certificates[-1]
+    if leaf.is_self_issued and leaf.is_authority:
+        return _refused(
+            registration_id,
+            Finding.AUTHORITY_USED_AS_DEVICE,
+            f"{none}, and the device uses the certificate of an authority ({leaf.subject_name!r:.200}) as its own; "
+            "give every device a certificate of its own, which the authority signs",
+        )
+    if leaf.is_self_issued:
+        return _refused(
+            registration_id,
+            Finding.UNKNOWN_CERTIFICATE,
+            f"{none}, and the device's certificate is self-signed, so it belongs to no enrollment group either "
+            f"(SHA-256 thumbprint {leaf.sha256_thumbprint})",
+        )
+    if path.missing_issuer:
+        enrolled = any(path.missing_issuer in _subjects(group, authorities) for group in groups.all() if not group.keys)
+        shown = "only its own certificate" if len(evidence.chain) == 1 else f"{len(evidence.chain)} certificates"
+        known = "an enrollment group has one of that name, but it must be shown" if enrolled else "it is not among them"
+        return _refused(
+            registration_id,
+            Finding.INTERMEDIATE_MISSING,
+            f"{none}, and the device shows {shown}: the chain ends at {top.subject_name!r:.200}, whose issuer is "
+            f"{path.missing_issuer!r:.200}; {known}, or the certificate of another verified authority is missing",
+        )
+    return _refused(
+        registration_id,
+        Finding.UNKNOWN_AUTHORITY,
+        f"{none}, and no enrollment group has a certificate of the chain, which ends at {top.subject_name!r:.200}",
+    )
+
+
+def _subjects(group: Enrollment, authorities: UploadedAuthorities) -> set[str]:
+    """Names in the certificates of a group."""
+    found = (authorities.find(name) for name in group.authority_names)
+    return {each.certificate.subject_name for each in found if each is not None} | set(group.certificate_names)
