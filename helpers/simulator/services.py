@@ -12,6 +12,7 @@ from .domain.hub import IotHub
 from .domain.provisioning import ProvisioningService
 from .domain.registration import Pace
 from .endpoints.dps_device import DpsDeviceEndpoint
+from .endpoints.dps_https import DpsHttpsEndpoint
 from .endpoints.dps_service import DpsServiceEndpoint
 from .endpoints.http import Request, Response
 from .endpoints.hub_device import HubDeviceEndpoint
@@ -76,6 +77,13 @@ class SimulatedServices:
         self._dps_devices = DpsDeviceEndpoint(
             service=self.provisioning, clock=clock, trace=trace, host=settings.provisioning_host
         )
+        self._dps_https = DpsHttpsEndpoint(
+            service=self.provisioning,
+            clock=clock,
+            trace=trace,
+            host=settings.provisioning_host,
+            transaction=store.transaction,
+        )
         self._dps_service = DpsServiceEndpoint(
             service=self.provisioning,
             clock=clock,
@@ -134,14 +142,11 @@ class SimulatedServices:
             self.provisioning.registrations.settle()
             return await self._hubs[host].registry.handle(request)
         if host == self._settings.provisioning_host:
-            error = ServiceError(
-                Dps.NOT_SUPPORTED, "Devices over HTTPS are not supported by this simulator; use MQTT or WebSocket."
-            )
-        else:
-            known = ", ".join(self.hosts())
-            error = ServiceError(
-                Dps.ROUTE_NOT_FOUND, f"The host {host!r:.260} is not simulated here; simulated are {known}."
-            )
+            return await self._dps_https.handle(request)
+        known = ", ".join(self.hosts())
+        error = ServiceError(
+            Dps.ROUTE_NOT_FOUND, f"The host {host!r:.260} is not simulated here; simulated are {known}."
+        )
         self._trace.record(
             service="simulator",
             host=host,

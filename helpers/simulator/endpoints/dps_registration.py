@@ -10,6 +10,7 @@ from ..domain.attestation import SymmetricKeyEvidence, Verdict
 from ..domain.chains import Finding
 from ..domain.enrollments import Enrollment
 from ..domain.identifiers import lookup_key, registration_id
+from ..domain.ports import Document
 from ..domain.provisioning import ProvisioningService
 from ..domain.registration import OperationStatus
 from ..domain.x509_attestation import X509Evidence
@@ -20,7 +21,8 @@ from .json_body import load_json
 #: Source: Microsoft documentation, iot-dps limits ("Maximum message size: 96 KB").
 MAX_BODY_SIZE = 96 * 1024
 
-_API_VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(?:-preview)?")
+#: Every version that was ever published, and those to come.
+API_VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(?:-preview)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,16 @@ class DeviceOperations:
         _, verdict = self._attest(device, check_expiry=check_expiry)
         return Outcome(self._service.registrations.poll(device.registration_id, operation_id), verdict.reason)
 
+    def look_up(self, device: DeviceIdentity, request: dict[str, Any]) -> Document:
+        """Read the device's registration without registering; it proves itself all the same.
+
+        Raises:
+            ServiceError: the device is refused, never registered, or the request is wrong.
+        """
+        self._check_request(device, request)
+        self._attest(device, check_expiry=True)
+        return self._service.registrations.look_up(device.registration_id)
+
     @staticmethod
     def parse(body: bytes) -> dict[str, Any]:
         """Read the body of a registration; one SDK sends none, which means an empty object.
@@ -152,7 +164,7 @@ class DeviceOperations:
         """
         if not device.api_version:
             raise ServiceError(Dps.INVALID_API_VERSION)
-        if not _API_VERSION.fullmatch(device.api_version):
+        if not API_VERSION.fullmatch(device.api_version):
             raise ServiceError(
                 Dps.API_VERSION_NOT_SUPPORTED,
                 f"api-version {device.api_version!r:.80} is not supported by this simulator.",

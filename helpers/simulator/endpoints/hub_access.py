@@ -1,15 +1,17 @@
-"""Who may use a hub: shared access policies for services, device keys (or a policy) for devices.
+"""Who may use a hub: shared access policies for services; keys, certificates or a policy for devices.
 
 Source: Microsoft documentation, iot-hub-dev-guide-sas and iot-hub-devguide-security.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..clock import Clock
-from ..domain.devices import SAS
+from ..domain.certificates import Certificate
+from ..domain.devices import SAS, SELF_SIGNED
 from ..errors import Hub, ServiceError
 from ..protocols.sas import SasError, SharedAccessSignature, decode_key
 from .http import Request
@@ -69,8 +71,18 @@ class HubAccess:
         self._check_policy(token, right)
         self._check_expiry(token)
 
-    def check_device(self, password: str | None, identity: Mapping[str, Any]) -> int:
-        """Check the password with which a device connects; returns the Unix time at which its token expires.
+    def check_device(
+        self, password: str | None, identity: Mapping[str, Any], certificates: Sequence[bytes] = ()
+    ) -> int | None:
+        """Check with what a device connects: its token, or the certificate that it showed in the TLS handshake.
+
+        Arguments:
+            password: the MQTT password, which is where a token travels.
+            identity: the device in the hub's registry.
+            certificates: DER, the device's own first.
+
+        Returns:
+            The Unix time at which its token expires, ``None`` for a certificate.
 
         Raises:
             ServiceError: see :meth:`check_service`.
@@ -78,13 +90,17 @@ class HubAccess:
         device_id, authentication = identity["deviceId"], identity["authentication"]
         token = _parse(password) if password else None
         if token is None or token.key_name is None:
+            if authentication["type"] == SELF_SIGNED:
+                _check_thumbprint(device_id, authentication["x509Thumbprint"], certificates, token is not None)
+                return None
             if authentication["type"] != SAS:
                 raise _refused(
-                    f"the device {device_id!r} authenticates with a certificate ({authentication['type']}), "
-                    "which is not supported by this simulator"
+                    f"the device {device_id!r} authenticates with a certificate of an authority "
+                    f"({authentication['type']}), which is not supported by this simulator"
                 )
             if token is None:
-                raise _refused("the device sent no token (the MQTT password is empty)")
+                shown = " but a certificate, and the hub knows its keys only" if certificates else ""
+                raise _refused(f"the device sent no token (the MQTT password is empty){shown}")
         parts = token.resource_parts()
         wanted = (self._host, "devices", device_id)
         self._check_audience((_without_port(parts[0]), *parts[1:]), wanted)
@@ -126,6 +142,32 @@ class HubAccess:
         late = self._clock.now().timestamp() - token.expiry
         if late >= 0:
             raise ServiceError(Hub.TOKEN_EXPIRED, reason=f"the token expired {late:.0f} s ago")
+
+
+def _check_thumbprint(
+    device_id: str, enrolled: Mapping[str, str | None], certificates: Sequence[bytes], has_token: bool
+) -> None:
+    """Compare the device's own certificate with those that the hub knows.
+
+    Its issuer and its validity do not count: the hub knows the very certificate. Source: Microsoft documentation,
+    iot-hub troubleshooting ("Thumbprint does not match configuration"); that an expired certificate still fits is
+    inferred.
+    """
+    known = [thumbprint.upper() for thumbprint in enrolled.values() if thumbprint]
+    shown = " and ".join(dict.fromkeys(known))
+    if not certificates:
+        what = "a token" if has_token else "neither a certificate nor a token"
+        raise _refused(f"the device {device_id!r} authenticates with its certificate ({shown}), and it showed {what}")
+    try:
+        certificate = Certificate.from_der(certificates[0])
+    except ValueError as error:
+        raise _refused(f"the certificate that the device {device_id!r} showed is unreadable: {error}") from error
+    own = (certificate.sha1_thumbprint, certificate.sha256_thumbprint)
+    if not any(hmac.compare_digest(mine.encode(), each.encode()) for mine in own for each in known):
+        raise _refused(
+            f"Thumbprint does not match configuration: the device {device_id!r} shows the certificate "
+            f"{certificate.sha256_thumbprint} (SHA-256; SHA-1 is {certificate.sha1_thumbprint}), the hub knows {shown}"
+        )
 
 
 def _parse(text: str) -> SharedAccessSignature:

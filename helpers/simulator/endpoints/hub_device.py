@@ -24,6 +24,7 @@ from ..trace import Trace
 from .hub_access import HubAccess
 from .json_body import load_json
 from .mqtt import MqttLink
+from .presented import presented_certificates
 
 #: CONNACK return codes.
 ACCEPTED, BAD_CLIENT_ID, BAD_USER_NAME, NOT_AUTHORIZED = 0, 2, 4, 5
@@ -165,7 +166,7 @@ class DeviceSession(DeviceConnection):
         self._persistent = False
         self._subscriptions: dict[str, int] = {}
         self._will: Will | None = None
-        self._expiry = 0
+        self._expiry: int | None = None
         self._timer: Timer | None = None
         self._methods: dict[str, asyncio.Future[MethodResult]] = {}
         self._last_request = 0
@@ -175,7 +176,10 @@ class DeviceSession(DeviceConnection):
     def connected(self, connect: Connect) -> None:
         """Admit the device, or refuse it and say why in the trace."""
         self._device_id = connect.client_id
-        self._record("in", "connect", detail={"clientId": connect.client_id, "userName": connect.username})
+        detail: dict[str, Any] = {"clientId": connect.client_id, "userName": connect.username}
+        if self._link.peer.certificates and not connect.password:
+            detail["certificates"] = presented_certificates(self._link.peer.certificates)
+        self._record("in", "connect", detail=detail)
         try:
             self._admit(connect)
         except _RefusedError as refusal:
@@ -240,7 +244,7 @@ class DeviceSession(DeviceConnection):
         if identity is None:
             raise _RefusedError(NOT_AUTHORIZED, f"the device {device_id!r:.140} is not registered in {self._hub.host}")
         try:
-            self._expiry = self._endpoint.access.check_device(connect.password, identity)
+            self._expiry = self._endpoint.access.check_device(connect.password, identity, self._link.peer.certificates)
         except ServiceError as error:
             raise _RefusedError(NOT_AUTHORIZED, error.reason) from error
         if identity["status"] != "enabled":
@@ -280,6 +284,8 @@ class DeviceSession(DeviceConnection):
 
     def _watch_expiry(self) -> None:
         """The token is checked when it expires. MQTT cannot renew it, so SDKs reconnect before that."""
+        if self._expiry is None:
+            return
         left = self._expiry - self._endpoint.clock.now().timestamp()
         if left > 0:
             self._timer = self._endpoint.call_later(min(left, _LONGEST_TIMER), self._watch_expiry)

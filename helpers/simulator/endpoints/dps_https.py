@@ -1,0 +1,126 @@
+"""The device endpoint of the provisioning service over HTTPS: register, poll and look up.
+
+The same operations as over MQTT. Every request stands for itself: it brings its token, which must still be valid, or
+comes over a connection with a certificate.
+
+Source: the published API description (device operations) and Microsoft documentation, iot-dps-https-sym-key-support and
+iot-dps-https-x509-support, for routes, statuses and headers; the official SDKs for what has to be tolerated. One of
+them takes no other answer to a registration than 202, so that is what it gets even when the device is assigned at once.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from urllib.parse import quote
+
+from ..clock import Clock
+from ..domain.provisioning import ProvisioningService
+from ..domain.registration import OperationStatus, Status
+from ..errors import Dps, ServiceError, dps_body
+from ..trace import Trace
+from .dps_registration import API_VERSION, MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Refusals
+from .http import Call, Failures, HttpEndpoint, Request, Response, Route, Transaction
+
+_FAILURES = Failures(
+    route_not_found=Dps.ROUTE_NOT_FOUND,
+    method_not_allowed=Dps.METHOD_NOT_ALLOWED,
+    invalid_body=Dps.INVALID_BODY,
+    missing_api_version=Dps.INVALID_API_VERSION,
+    api_version_not_supported=Dps.API_VERSION_NOT_SUPPORTED,
+    unsupported_media_type=Dps.UNSUPPORTED_MEDIA_TYPE,
+    internal=Dps.INTERNAL,
+)
+#: Source: the documented answers of the service.
+_TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
+
+
+class DpsHttpsEndpoint:
+    """Answers devices that register over HTTPS.
+
+    Arguments:
+        service: the provisioning service.
+        clock: gives error answers their time.
+        trace: where every message is recorded.
+        host: host name of the endpoint, for the header ``Location``.
+        transaction: context manager factory around every operation.
+    """
+
+    def __init__(
+        self, *, service: ProvisioningService, clock: Clock, trace: Trace, host: str, transaction: Transaction
+    ) -> None:
+        self._operations = DeviceOperations(
+            service, Refusals(token=Dps.UNAUTHORIZED_DEVICE, certificate=Dps.INVALID_CERTIFICATE)
+        )
+        self._host = host
+        path = "/{scope}/registrations/{id}"
+        self._endpoint = HttpEndpoint(
+            service="provisioning",
+            routes=[
+                Route("PUT", f"{path}/register", "register", self._register, takes_body=True),
+                # one SDK sends a body along, which means nothing
+                Route("GET", f"{path}/operations/{{operation}}", "poll", self._poll),
+                Route("POST", path, "look up", self._look_up, takes_body=True),
+            ],
+            failures=_FAILURES,
+            render_error=dps_body,
+            clock=clock,
+            trace=trace,
+            transaction=transaction,
+            api_version=API_VERSION,
+        )
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request. Never raises."""
+        response = await self._endpoint.handle(request)
+        tracking_id = response.body.get("trackingId") if isinstance(response.body, dict) else None
+        response.headers.setdefault("x-ms-request-id", tracking_id or str(uuid.uuid4()))
+        response.headers.setdefault("Strict-Transport-Security", _TRANSPORT_SECURITY)
+        return response
+
+    def _register(self, call: Call) -> Response:
+        device = _device(call)
+        status = self._operations.register(device, _body(call)).status
+        pending = OperationStatus(status.operation_id, Status.ASSIGNING, retry_after=status.retry_after or 0)
+        return self._answer(call, device, pending)
+
+    def _poll(self, call: Call) -> Response:
+        device = _device(call)
+        status = self._operations.poll(device, call.parameters["operation"], check_expiry=True).status
+        return self._answer(call, device, status)
+
+    def _look_up(self, call: Call) -> Response:
+        return Response(200, self._operations.look_up(_device(call), _body(call)))
+
+    def _answer(self, call: Call, device: DeviceIdentity, status: OperationStatus) -> Response:
+        response = Response(status.http_status, status.to_json())
+        if status.status is Status.ASSIGNING:
+            name = quote(device.registration_id, safe="")
+            host = call.request.headers.get("host") or self._host
+            # documented like this, although it is the address that was just asked and not that of the operation
+            response.headers["Location"] = f"https://{host}/{quote(device.id_scope)}/registrations/{name}/register"
+            response.headers["Retry-After"] = str(status.retry_after or 0)
+        return response
+
+
+def _device(call: Call) -> DeviceIdentity:
+    """Who asks, and with which evidence."""
+    return DeviceIdentity(
+        id_scope=call.parameters["scope"],
+        registration_id=call.parameters["id"],
+        api_version=call.request.query.get("api-version", ""),
+        token=call.header("authorization") or "",
+        certificates=call.request.peer.certificates,
+    )
+
+
+def _body(call: Call) -> dict[str, Any]:
+    """The body; none means an empty object."""
+    size = len(call.request.body)
+    if size > MAX_BODY_SIZE:
+        raise ServiceError(Dps.TOO_LARGE, f"The body has {size} bytes; at most {MAX_BODY_SIZE} are allowed.")
+    if call.body is None:
+        return {}
+    if not isinstance(call.body, dict):
+        raise ServiceError(Dps.INVALID_BODY, "The body must be a JSON object.")
+    return call.body
