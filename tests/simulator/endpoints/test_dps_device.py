@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from provisioning_parts import ID_SCOPE, OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, Provisioning
+from x509_family import make, make_root
 
 from helpers.simulator.domain.attestation import derive_device_key
 from helpers.simulator.endpoints.dps_device import DpsDeviceEndpoint, read_user_name
@@ -77,6 +78,9 @@ class Device:
 
     def reason(self):
         return self.trace.events()[-1].detail.get("reason", "")
+
+    def details(self, operation):
+        return [event.detail for event in self.trace.events() if event.operation == operation]
 
     def refused(self, status, kind, answer):
         topic, body = answer
@@ -257,10 +261,38 @@ def test_an_impossible_registration_id(provisioning):
     assert "'no spaces'" in device.refused(400, Dps.INVALID_BODY, device.register())
 
 
-def test_certificates_are_said_to_be_unsupported_with_a_status_that_no_sdk_repeats(provisioning):
+def test_a_certificate_that_is_not_enrolled(provisioning):
+    stranger = make("device-1")
+    device = Device(provisioning, peer=Peer(HOST, "mqtt", (stranger.der,))).connect(token="")
+    provisioning.enroll("device-1")
+    assert device.refused(401, Dps.INVALID_CERTIFICATE_MQTT, device.register()) == "Invalid certificate."
+    arrived, answered = device.details("connect")[0], device.details("register")[-1]
+    assert arrived["certificates"] == [
+        {
+            "subject": "CN=device-1",
+            "issuer": "CN=device-1",
+            "sha256Thumbprint": stranger.parsed.sha256_thumbprint,
+        }
+    ]
+    assert answered["finding"] == "attestationMismatch"
+    assert answered["body"]["info"] == {
+        "simulatorFinding": "attestationMismatch",
+        "simulatorReason": answered["reason"],
+    }
+
+
+def test_a_chain_without_an_authority_has_an_answer_of_its_own(provisioning):
+    issued = make_root("Root").issue("device-1")
+    device = Device(provisioning, peer=Peer(HOST, "mqtt", (issued.der,))).connect(token="")
+    message = device.refused(401, Dps.CA_CERTIFICATE_NOT_FOUND, device.register())
+    assert message == "CA certificate not found."
+
+
+def test_a_certificate_that_cannot_be_read(provisioning):
     device = Device(provisioning, peer=Peer(HOST, "mqtt", (b"certificate",))).connect(token="")
-    message = device.refused(400, Dps.DEVICE_REQUEST_NOT_SUPPORTED, device.register())
-    assert message == "X.509 attestation is not supported by this simulator."
+    device.refused(401, Dps.INVALID_CERTIFICATE_MQTT, device.register())
+    assert "unreadable" in device.details("connect")[0]["certificates"][0]
+    assert device.details("register")[-1]["finding"] == "chainInvalid"
 
 
 def test_a_request_on_a_connection_that_was_refused(device):

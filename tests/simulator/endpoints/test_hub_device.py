@@ -5,6 +5,7 @@ import base64
 import json
 
 import pytest
+from x509_family import DAY, make
 
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.hub import IotHub
@@ -42,8 +43,8 @@ class Timer:
 class FakeLink:
     """Remembers what the application did. ``close`` tells the application at the end, as the real link does."""
 
-    def __init__(self, transport="mqtt"):
-        self.peer = Peer(HOST, transport)
+    def __init__(self, transport="mqtt", certificates=()):
+        self.peer = Peer(HOST, transport, certificates)
         self.log = []
         self.closed = False
 
@@ -233,12 +234,48 @@ def test_disabled_devices_are_refused(world):
     assert "is disabled" in world.reasons()[-1]
 
 
-def test_devices_with_certificates_are_refused_for_now(world):
-    world.hub.put_device(DEVICE, {"authentication": {"type": "certificateAuthority"}}, "*")
-    for password in (None, world.token()):
-        _, link = world.connect(password=password)
+def with_thumbprints(world, primary=None, secondary=None):
+    thumbprints = {"primaryThumbprint": primary, "secondaryThumbprint": secondary}
+    body = {"authentication": {"type": "selfSigned", "x509Thumbprint": thumbprints}}
+    world.hub.put_device(DEVICE, body, "*")
+
+
+@pytest.mark.parametrize("slot", ["primary", "secondary"])
+@pytest.mark.parametrize("kind", ["sha1_thumbprint", "sha256_thumbprint"])
+def test_a_device_with_the_certificate_that_the_hub_knows(world, slot, kind):
+    # nobody asks who signed it, or whether it is still valid
+    issued = make(DEVICE, end=-DAY)
+    with_thumbprints(world, **{slot: getattr(issued.parsed, kind).lower()})
+    _, link = world.connect(password=None, link=FakeLink(certificates=(issued.der,)))
+    assert link.log == [("accept",)]
+    assert world.timers == []  # a certificate does not run out while the device is connected
+
+
+def test_certificates_that_do_not_fit(world):
+    issued = make(DEVICE)
+    with_thumbprints(world, "A" * 40)
+    for certificates, password, reason in (
+        ((issued.der,), None, "Thumbprint does not match configuration"),
+        ((b"nonsense",), None, "is unreadable"),
+        ((), None, "it showed neither a certificate nor a token"),
+        ((), world.token(), "it showed a token"),
+    ):
+        _, link = world.connect(password=password, link=FakeLink(certificates=certificates))
         assert link.log == [("refuse", 5)]
-        assert "authenticates with a certificate" in world.reasons()[-1]
+        assert reason in world.reasons()[-1]
+
+
+def test_a_certificate_in_the_place_of_a_token(world):
+    _, link = world.connect(password=None, link=FakeLink(certificates=(make(DEVICE).der,)))
+    assert link.log == [("refuse", 5)]
+    assert "no token (the MQTT password is empty) but a certificate" in world.reasons()[-1]
+
+
+def test_certificates_of_authorities_are_said_to_be_unsupported(world):
+    world.hub.put_device(DEVICE, {"authentication": {"type": "certificateAuthority"}}, "*")
+    _, link = world.connect(password=None, link=FakeLink(certificates=(make(DEVICE).der,)))
+    assert link.log == [("refuse", 5)]
+    assert "not supported by this simulator" in world.reasons()[-1]
 
 
 def test_new_keys_count_from_the_next_connection_on(world):
