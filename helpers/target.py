@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +28,11 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import requests
+from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import RequestsTransport
 from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
+from azure.mgmt.iothubprovisioningservices import IotDpsClient
 from dotenv import dotenv_values
 
 from helpers import registry as registries
@@ -43,6 +46,10 @@ TARGETS = ("simulator", "azure")
 #: MQTT over TLS; closed in many company networks and on Binder, where WebSockets over 443 do the same.
 MQTT_PORT = 8883
 PROBE_SECONDS = 3.0
+
+#: Names that the management plane of the simulator takes for a subscription and a resource group; any would do.
+_SIMULATOR_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+_SIMULATOR_GROUP = "simulator"
 
 _AZURE_HOST = "global.azure-devices-provisioning.net"
 _ID_SCOPE = re.compile(r"0n[a-z][0-9a-z]{8}", re.IGNORECASE)
@@ -58,9 +65,32 @@ _SETTINGS: Mapping[str, str] = {
     "or: az iot hub connection-string show --hub-name YOUR_HUB (several hubs: separate them by spaces)",
 }
 
+#: Settings of the azure target that only its management plane needs.
+_MANAGEMENT_SETTINGS: Mapping[str, str] = {
+    "AZURE_SUBSCRIPTION_ID": "portal: your Device Provisioning Service > Overview > Subscription ID; "
+    "or: az account show --query id",
+    "AZURE_RESOURCE_GROUP": "portal: your Device Provisioning Service > Overview > Resource group; "
+    "or: az iot dps show --name YOUR_DPS --query resourcegroup",
+}
+
 
 class TargetError(Exception):
     """The target cannot be used; the text says which setting is wrong and where to find the right value."""
+
+
+class _SimulatorLogin:
+    """A login that is none: the simulator's token, in the shape in which the management client asks for one.
+
+    Arguments:
+        token: the simulator's management token.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        """The token; it is good as long as the simulator runs."""
+        return AccessToken(self._token, int(time.time()) + 3600)
 
 
 @dataclass(frozen=True)
@@ -83,6 +113,7 @@ class Target:
         hubs: connection strings of the linked hubs.
         device_options: what the device clients need besides host, ID and key.
         route: how to reach the simulator; ``None`` on Azure.
+        management: subscription and resource group of the provisioning service, as the settings name them.
     """
 
     def __init__(
@@ -95,6 +126,7 @@ class Target:
         hubs: Sequence[ConnectionString],
         device_options: Mapping[str, Any],
         route: _Route | None = None,
+        management: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.provisioning_host = provisioning_host
@@ -103,6 +135,8 @@ class Target:
         self._service = service
         self._hubs = {connection.host: connection for connection in hubs}
         self._route = route
+        self._management = dict(management or {})
+        self._logins: list[Any] = []
         self._sessions: list[requests.Session] = []
         self._registries: dict[str, Any] = {}
         self._observer = SdkObserver() if route is None else None
@@ -138,6 +172,63 @@ class Target:
             session=session, session_owner=False, connection_verify=str(self._route.certificate_authority)
         )
         return DeviceProvisioningClient.from_connection_string(text, transport=transport)
+
+    @property
+    def service_name(self) -> str:
+        """Name of the provisioning service in its resource group: the first part of its host name."""
+        return self.service_host.partition(".")[0]
+
+    @property
+    def resource_group(self) -> str:
+        """The resource group in which the provisioning service lies.
+
+        Raises:
+            TargetError: on Azure, when the settings do not name it.
+        """
+        return self._managed("AZURE_RESOURCE_GROUP")
+
+    def management_client(self) -> IotDpsClient:
+        """The official client for the provisioning service as a resource: its CA certificates, for example.
+
+        Azure wants to know who you are: ``az login`` in a terminal is enough, and azure-identity finds it.
+
+        Raises:
+            TargetError: on Azure, when the settings do not name subscription and resource group.
+        """
+        subscription = self._managed("AZURE_SUBSCRIPTION_ID")
+        self._managed("AZURE_RESOURCE_GROUP")
+        session = requests.Session()
+        self._sessions.append(session)
+        if self._route is None:
+            # only who manages needs the login, and its libraries take a moment to import
+            from azure.identity import DefaultAzureCredential  # noqa: PLC0415
+
+            login = DefaultAzureCredential()
+            self._logins.append(login)
+            return IotDpsClient(login, subscription, transport=RequestsTransport(session=session, session_owner=False))
+        session.trust_env = False
+        session.proxies = {"https": self._route.proxy_url}
+        transport = RequestsTransport(
+            session=session, session_owner=False, connection_verify=str(self._route.certificate_authority)
+        )
+        running = self._route.running
+        return IotDpsClient(
+            _SimulatorLogin(running.management_token),
+            subscription,
+            base_url=f"https://{running.management_host}",
+            transport=transport,
+        )
+
+    def _managed(self, setting: str) -> str:
+        """A setting of the management plane."""
+        missing = [name for name in _MANAGEMENT_SETTINGS if not self._management.get(name, "").strip()]
+        if missing:
+            _refuse(
+                ["To manage the provisioning service itself, the azure target needs these settings, too:"]
+                + [f"  {name}\n      {_MANAGEMENT_SETTINGS[name]}" for name in missing]
+                + ["Set them beside the others, and log in with: az login"]
+            )
+        return self._management[setting].strip()
 
     def registry(self, hub: str) -> Any:
         """The hub's registry: the official ``IoTHubRegistryManager``, or its stand-in where that is missing."""
@@ -196,6 +287,9 @@ class Target:
         for session in self._sessions:
             session.close()
         self._sessions.clear()
+        for login in self._logins:
+            login.close()
+        self._logins.clear()
         for each in self._registries.values():
             registries.close_registry(each)
         self._registries.clear()
@@ -280,7 +374,7 @@ def azure_settings() -> dict[str, str]:
 
     The file is read, not exported: what it holds stays out of the environment of this process.
     """
-    names = {*_SETTINGS, "PROVISIONING_HOST"}
+    names = {*_SETTINGS, *_MANAGEMENT_SETTINGS, "PROVISIONING_HOST"}
     file = Path(__file__).resolve().parent.parent / ".env"
     found = {name: value for name, value in dotenv_values(file, interpolate=False).items() if name in names and value}
     found.update({name: os.environ[name] for name in names if os.environ.get(name)})
@@ -338,6 +432,7 @@ def of_simulator(running: launcher.RunningSimulator) -> Target:
             certificate_authority=running.certificate_authority_file,
             running=running,
         ),
+        management={"AZURE_SUBSCRIPTION_ID": _SIMULATOR_SUBSCRIPTION, "AZURE_RESOURCE_GROUP": _SIMULATOR_GROUP},
     )
 
 
@@ -373,6 +468,7 @@ def _azure(settings: Mapping[str, str]) -> Target:
         service=service,
         hubs=hubs,
         device_options={} if port_is_open(host, MQTT_PORT) else {"websockets": True},
+        management=settings,
     )
 
 

@@ -31,12 +31,13 @@ class RunningSimulator:
         id_scope: what devices give as ID scope.
         provisioning_host: host name of the device endpoint.
         service_host: host name of the service API.
+        management_host: host name of the management plane.
         service_connection_string: for clients of the service API.
         hubs: the linked hubs.
         proxy_port: loopback port of the HTTP CONNECT proxy that leads to every host name above.
         tls_port: loopback port for direct TLS.
         certificate_authority_file: PEM file that clients must trust.
-        management_token: for the management API.
+        management_token: for the simulator's own management API, and for the management plane as bearer token.
         address: IP address where the ports are reached.
         standard_ports: the ports that are open beside them: 8883 and 443, or none.
     """
@@ -46,6 +47,7 @@ class RunningSimulator:
     id_scope: str
     provisioning_host: str
     service_host: str
+    management_host: str
     service_connection_string: str = field(repr=False)
     hubs: tuple[HubEndpoint, ...]
     proxy_port: int
@@ -97,6 +99,7 @@ class RunningSimulator:
             "id_scope": self.id_scope,
             "provisioning_host": self.provisioning_host,
             "service_host": self.service_host,
+            "management_host": self.management_host,
             "service_connection_string": self.service_connection_string,
             "hubs": [{"host": hub.host, "connection_string": hub.connection_string} for hub in self.hubs],
             "proxy_port": self.proxy_port,
@@ -149,6 +152,7 @@ _TEXTS = (
     "id_scope",
     "provisioning_host",
     "service_host",
+    "management_host",
     "service_connection_string",
     "management_token",
     "address",

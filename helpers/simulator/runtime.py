@@ -71,9 +71,9 @@ class SimulatorRuntime:
         self.trace = Trace(clock)
         self.stopping = asyncio.Event()
         self._stop_requested = False
-        self.services = SimulatedServices(settings, store, clock, self.trace)
         self._folder = folder
         self._token = secrets.token_urlsafe(32)
+        self.services = SimulatedServices(settings, store, clock, self.trace, management_token=self._token)
         self._management = ManagementEndpoint(controls=self, token=self._token, clock=clock, trace=self.trace)
         self._certificate, self._key, self._trusted = self._certificates()
         self._ports = store.collection("port")
@@ -127,6 +127,7 @@ class SimulatorRuntime:
             id_scope=self.settings.id_scope,
             provisioning_host=self.settings.provisioning_host,
             service_host=self.settings.service_host,
+            management_host=self.settings.management_host,
             service_connection_string=self.services.service_connection_string,
             hubs=self.services.hub_endpoints(),
             proxy_port=self._server.proxy_port,
@@ -149,7 +150,7 @@ class SimulatorRuntime:
         """Server certificate, its key, and what clients must trust."""
         own = self.settings.tls
         if own is not None:
-            check_own_certificate(own, self.services.hosts(), SystemClock().now())
+            check_own_certificate(own, self.services.device_and_service_hosts(), SystemClock().now())
             return own.certificate, own.key, own.authority or own.certificate
         authority = CertificateAuthority(self._folder)
         certificate, key = authority.issue_server_certificate([*self.services.hosts(), self._address])

@@ -18,6 +18,7 @@ from .endpoints.http import Request, Response
 from .endpoints.hub_device import HubDeviceEndpoint
 from .endpoints.hub_service import HubServiceEndpoint
 from .endpoints.mqtt import MqttApplication, MqttLink
+from .endpoints.resource_manager import ResourceManagerEndpoint
 from .errors import Dps, ServiceError, dps_body
 from .protocols.mqtt import Connect
 from .running import HubEndpoint
@@ -53,9 +54,10 @@ class SimulatedServices:
         store: where everything is kept.
         clock: the time.
         trace: where every message is recorded.
+        management_token: what clients of the management plane must show.
     """
 
-    def __init__(self, settings: Settings, store: Store, clock: Clock, trace: Trace) -> None:
+    def __init__(self, settings: Settings, store: Store, clock: Clock, trace: Trace, *, management_token: str) -> None:
         self._settings = settings
         self._store = store
         self._clock = clock
@@ -91,6 +93,15 @@ class SimulatedServices:
             host=settings.service_host,
             policy_name=self._policy.name,
             policy_key=self._policy.key,
+            transaction=store.transaction,
+        )
+
+        self._resource_manager = ResourceManagerEndpoint(
+            authorities=self.provisioning.authorities,
+            service_name=settings.service_host.partition(".")[0],
+            token=management_token,
+            clock=clock,
+            trace=trace,
             transaction=store.transaction,
         )
 
@@ -138,6 +149,8 @@ class SimulatedServices:
         host = request.peer.host
         if host == self._settings.service_host:
             return await self._dps_service.handle(request)
+        if host == self._settings.management_host:
+            return await self._resource_manager.handle(request)
         if host in self._hubs:
             self.provisioning.registrations.settle()
             return await self._hubs[host].registry.handle(request)
@@ -186,6 +199,10 @@ class SimulatedServices:
 
     def hosts(self) -> list[str]:
         """Every host name that is simulated."""
+        return [*self.device_and_service_hosts(), self._settings.management_host]
+
+    def device_and_service_hosts(self) -> list[str]:
+        """The host names without that of the management plane, which a certificate of one's own may leave out."""
         return [self._settings.provisioning_host, self._settings.service_host, *self._hubs]
 
     @property

@@ -84,6 +84,7 @@ class Settings:
         id_scope: the ID scope that devices give.
         provisioning_host: host name of the device endpoint.
         service_host: host name of the service API (enrollments).
+        management_host: host name of the management plane (CA certificates).
         pace: ``azure``, ``instant`` or ``polls=n``.
         state: folder for everything that outlives the process; ``None`` keeps it in memory.
         service_policy: who may use the service API.
@@ -100,6 +101,7 @@ class Settings:
     id_scope: str = "0ne00000A01"
     provisioning_host: str = "global.azure-devices-provisioning.test"
     service_host: str = "mydps.azure-devices-provisioning.test"
+    management_host: str = "management.azure.test"
     pace: str = "azure"
     state: Path | None = None
     service_policy: Policy = Policy("provisioningserviceowner")
@@ -120,7 +122,7 @@ class Settings:
         """
         for name, check in _CHECKS.items():
             _named(name, check, getattr(self, name))
-        for name in ("provisioning_host", "service_host"):
+        for name in ("provisioning_host", "service_host", "management_host"):
             object.__setattr__(self, name, _named(name, host_name, getattr(self, name)))
         hubs = tuple(
             HubSettings(_named("hubs", host_name, hub.host), _checked_policy("hubs", hub.policy)) for hub in self.hubs
@@ -133,7 +135,7 @@ class Settings:
             raise SettingsError(f"hubs has {len(hubs)} entries; at most {MAX_HUBS} are possible.")
         if isinstance(self.state, str):
             object.__setattr__(self, "state", _named("state", _path, self.state))
-        hosts = [self.provisioning_host, self.service_host, *(hub.host for hub in hubs)]
+        hosts = [self.provisioning_host, self.service_host, self.management_host, *(hub.host for hub in hubs)]
         if not self.allow_remote and not ipaddress.ip_address(self.bind).is_loopback:
             raise SettingsError(
                 f"bind: {self.bind} would let other machines in, and the simulator's keys are for learning only. "
@@ -273,6 +275,7 @@ KEYS: tuple[Key, ...] = (
     Key("id_scope", "ID scope that devices give", _text(_ID_SCOPE, "letters and digits, at most 32")),
     Key("provisioning_host", "host name of the device endpoint", host_name),
     Key("service_host", "host name of the service API (enrollments)", host_name),
+    Key("management_host", "host name of the management plane (CA certificates)", host_name),
     Key(
         "pace",
         "how assignments are answered: azure, instant or polls=n",

@@ -101,7 +101,7 @@ class ServicesMachine(RuleBasedStateMachine):
         self.trace = Trace(self.clock)
 
         async def make():
-            return SimulatedServices(replace(SETTINGS, pace=pace), self.store, self.clock, self.trace)
+            return SimulatedServices(replace(SETTINGS, pace=pace), self.store, self.clock, self.trace, management_token="token")
 
         self.services = self.loop.run_until_complete(make())
         self.pace = Pace.parse(pace)
