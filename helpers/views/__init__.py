@@ -5,8 +5,9 @@ the file of the notebook when its HTML is not trusted yet. Nothing is told by co
 page's own, so that light and dark themes both stay readable.
 """
 
+from helpers.views.chain import chain_of_trust
 from helpers.views.devices import device_table
 from helpers.views.enrollments import enrollment_list
 from helpers.views.sequence import overview, sequence
 
-__all__ = ["device_table", "enrollment_list", "overview", "sequence"]
+__all__ = ["chain_of_trust", "device_table", "enrollment_list", "overview", "sequence"]

@@ -1,0 +1,123 @@
+"""A chain of trust as a picture: who signed whom, from the root down to the device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+_WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _GAP, _MARGIN = 640, 400, 64, 56, 20
+
+
+class ChainOfTrust:
+    """The certificates of a chain, the root on top.
+
+    Arguments:
+        certificates: the device's own first, as a device shows them.
+        marks: words beside a certificate, by its common name, e.g. ``{"Contoso Root": "verified"}``.
+        title: what the picture shows.
+    """
+
+    def __init__(
+        self, certificates: Sequence[x509.Certificate], marks: Mapping[str, str] | None = None, title: str = ""
+    ) -> None:
+        self._certificates = list(certificates)
+        self._marks = dict(marks or {})
+        self.title = title or "Chain of trust"
+
+    def __str__(self) -> str:
+        lines = [self.title]
+        for depth, certificate in enumerate(reversed(self._certificates)):
+            indent = "" if depth == 0 else "   " * (depth - 1) + "└─ "
+            lines.append(f"{indent}{self._sentence(certificate)}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self.html()}
+
+    def html(self) -> str:
+        """The picture, and below it the same as text, folded away."""
+        return (
+            f"{self.svg()}<details><summary>The same as text</summary>"
+            f'<pre style="color:inherit; background:none">{escape(str(self))}</pre></details>'
+        )
+
+    def svg(self) -> str:
+        """The picture alone; it takes its colour from the page around it."""
+        shown = list(reversed(self._certificates))
+        height = 2 * _MARGIN + len(shown) * _BOX_HEIGHT + max(len(shown) - 1, 0) * _GAP
+        described = " ".join(f"{self._sentence(each)}." for each in shown)
+        mark = hashlib.sha256((self.title + described).encode()).hexdigest()[:8]
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title-{mark} text-{mark}" '
+            f'viewBox="0 0 {_WIDTH} {height}" style="width:100%; max-width:{_WIDTH}px; color:inherit" '
+            'font-family="sans-serif" font-size="13" fill="currentColor" stroke="none">',
+            f'<title id="title-{mark}">{escape(self.title)}</title>',
+            f'<desc id="text-{mark}">{escape(described)}</desc>',
+        ]
+        for place, certificate in enumerate(shown):
+            top = _MARGIN + place * (_BOX_HEIGHT + _GAP)
+            parts.append(self._box(certificate, top))
+            if place:
+                parts.append(_arrow(top - _GAP, top))
+        return "".join([*parts, "</svg>"])
+
+    def _box(self, certificate: x509.Certificate, top: int) -> str:
+        mark = self._marks.get(_name(certificate), "")
+        beside = (
+            f'<text x="{_MARGIN + _BOX_WIDTH + 16}" y="{top + _BOX_HEIGHT // 2 + 4}" font-style="italic">'
+            f"{escape(mark)}</text>"
+            if mark
+            else ""
+        )
+        return (
+            f'<rect x="{_MARGIN}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6" fill="none" '
+            'stroke="currentColor" stroke-width="1.5"/>'
+            f'<text x="{_MARGIN + 16}" y="{top + 26}" font-weight="bold">{escape(_name(certificate))}</text>'
+            f'<text x="{_MARGIN + 16}" y="{top + 47}">{escape(_role(certificate))}</text>{beside}'
+        )
+
+    def _sentence(self, certificate: x509.Certificate) -> str:
+        mark = self._marks.get(_name(certificate), "")
+        return f"{_name(certificate)} ({_role(certificate)}){f' - {mark}' if mark else ''}"
+
+
+def _arrow(start: int, end: int) -> str:
+    x = _MARGIN + _BOX_WIDTH // 2
+    return (
+        f'<line x1="{x}" y1="{start}" x2="{x}" y2="{end - 9}" stroke="currentColor" stroke-width="1.5"/>'
+        f'<polygon points="{x},{end} {x - 5},{end - 9} {x + 5},{end - 9}"/>'
+        f'<text x="{x + 12}" y="{(start + end) // 2 + 4}">signs</text>'
+    )
+
+
+def _name(certificate: x509.Certificate) -> str:
+    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[-1].value) if found else certificate.subject.rfc4514_string()
+
+
+def _role(certificate: x509.Certificate) -> str:
+    try:
+        is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        is_authority = False
+    if certificate.issuer == certificate.subject:
+        return "root: signs itself" if is_authority else "device: signs itself"
+    return "intermediate authority" if is_authority else "device"
+
+
+def chain_of_trust(device: Any, *, marks: Mapping[str, str] | None = None, title: str = "") -> ChainOfTrust:
+    """Draw the chain of a certificate.
+
+    Arguments:
+        device: a certificate from :mod:`helpers.certificates`.
+        marks: words beside a certificate, by its common name.
+        title: what the picture shows.
+    """
+    return ChainOfTrust(device.chain_certificates, marks, title)
