@@ -1,6 +1,7 @@
 """Certificates that are wrong on purpose, one mistake each, for lessons and tests.
 
-Reach them as ``certificates.mistakes``. Each function returns what a right certificate would be, so that it can be saved and used like one.
+Reach them as ``certificates.mistakes``. Each function returns what a right certificate would be, so that it can be
+saved and used like one.
 """
 
 from __future__ import annotations

@@ -54,10 +54,13 @@ class ChainOfTrust:
         height = 2 * _MARGIN + len(shown) * _BOX_HEIGHT + max(len(shown) - 1, 0) * _GAP
         described = " ".join(f"{self._sentence(each)}." for each in shown)
         mark = hashlib.sha256((self.title + described).encode()).hexdigest()[:8]
-        parts = [
+        picture = (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title-{mark} text-{mark}" '
             f'viewBox="0 0 {_WIDTH} {height}" style="width:100%; max-width:{_WIDTH}px; color:inherit" '
-            'font-family="sans-serif" font-size="13" fill="currentColor" stroke="none">',
+            'font-family="sans-serif" font-size="13" fill="currentColor" stroke="none">'
+        )
+        parts = [
+            picture,
             f'<title id="title-{mark}">{escape(self.title)}</title>',
             f'<desc id="text-{mark}">{escape(described)}</desc>',
         ]
