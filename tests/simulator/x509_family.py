@@ -89,7 +89,7 @@ def make(
     leaves it out); ``signer`` is another key that makes the signature.
     """
     key = key or key_of(key_name or name, kind)
-    subject = subject or x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    subject = subject if subject is not None else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)

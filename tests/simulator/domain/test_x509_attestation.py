@@ -202,6 +202,8 @@ def test_a_group_by_reference(world):
     world.upload(make_root("Other root"), "other")
     world.parts.enroll_group("pumps", attestation=signing("contoso", "OTHER", "caReferences"))
     world.accepted("pumps", world.device, world.line)
+    shown = world.parts.groups.get("pumps").to_json()["attestation"]
+    assert shown == {"type": "x509", "x509": {"caReferences": {"primary": "Contoso", "secondary": "other"}}}
     world.parts.service.authorities.delete("contoso", "*")
     world.refused("unknownAuthority", world.device, world.line, world.root, text="no enrollment group has")
 
