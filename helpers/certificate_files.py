@@ -19,6 +19,7 @@ from azure.iot.device import X509
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from helpers.credentials import Secret
 
@@ -27,6 +28,7 @@ ChainAndKey = tuple[list[x509.Certificate], Any]
 
 #: A chain has a few kilobytes; a larger file is not one.
 SIZE_LIMIT = 256 * 1024
+MIN_RSA_BITS = 2_048
 
 
 class CertificateError(ValueError):
@@ -106,6 +108,11 @@ def check(
         raise CertificateError(
             f"The key in {Path(key_file).name} does not belong to the certificate in {place.name} "
             f"({name_of(chain[0])!r}). Take the key that was made together with it."
+        )
+    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size < MIN_RSA_BITS:
+        raise CertificateError(
+            f"The key in {Path(key_file).name} is an RSA key of {public_key.key_size} bits, which is too weak; "
+            f"make one of at least {MIN_RSA_BITS} bits, or on the curve P-256."
         )
     for certificate in chain:
         _check_validity(certificate, place, moment)

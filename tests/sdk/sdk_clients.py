@@ -10,6 +10,9 @@ from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 from azure.iot.hub import IoTHubRegistryManager
 
+from helpers.simulator import launcher
+from helpers.target import of_simulator
+
 KEY = base64.b64encode(b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES").decode()
 OTHER_KEY = base64.b64encode(b"NOT-A-SECRET-SECONDARY-KEY-BYTES!").decode()
 
@@ -85,6 +88,25 @@ class Sdk:
             **changes,
         }
         return self.service().enrollment_group.create_or_update(group_id, body)
+
+    def upload(self, name, authority, verified=True):
+        """Upload a CA certificate with the official management client."""
+        properties = {"certificate": authority.certificate.encode(), "isVerified": verified}
+        return self.management().dps_certificate.create_or_update(
+            certificate_name=name,
+            resource_group_name="any",
+            provisioning_service_name=self.running.service_host.partition(".")[0],
+            certificate_description={"properties": properties},
+        )
+
+    def management(self):
+        client = of_simulator(self.running).management_client()
+        self._clients.append(client)
+        return client
+
+    def trace(self):
+        """Everything that the simulator saw, oldest first."""
+        return launcher.manage(self.running, "GET", "/trace?after=0")["events"]
 
     def close(self):
         for client in self._clients:
