@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import enrollments, readiness, registrations, tutorial
+from . import certificates, enrollments, readiness, registrations, tutorial
 from .measure import Result
 
-MEASUREMENTS: dict[str, Callable[[], Result | list[Result] | str]] = {
+MEASUREMENTS: dict[str, Callable[[], Result | list[Result] | list[Result | str] | str]] = {
     "registration": registrations.sdk_against_stub,
     "processor": registrations.processor_against_mosquitto,
+    "certificates": certificates.processor_with_chain,
     "ready": readiness.ready_time,
     "tutorial": tutorial.track_against_empty_notebooks,
     "enrollments": enrollments.rest_at_scale,

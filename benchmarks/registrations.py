@@ -51,6 +51,12 @@ def simulator_process(state: Path | None, *flags: str) -> Iterator[tuple[Running
 
 def enroll(running: RunningSimulator, registration_id: str) -> None:
     """Enroll one device with :data:`KEY`."""
+    attestation = {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
+    put(running, f"/enrollments/{registration_id}", {"registrationId": registration_id, "attestation": attestation})
+
+
+def put(running: RunningSimulator, path: str, body: dict[str, object]) -> None:
+    """PUT something into the service API."""
     fields = dict(part.split("=", 1) for part in running.service_connection_string.split(";"))
     token = sas.sign(
         running.service_host,
@@ -61,11 +67,8 @@ def enroll(running: RunningSimulator, registration_id: str) -> None:
     with requests.Session() as session:
         session.trust_env = False
         session.put(
-            f"https://{running.service_host}/enrollments/{registration_id}?api-version=2021-10-01",
-            json={
-                "registrationId": registration_id,
-                "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}},
-            },
+            f"https://{running.service_host}{path}?api-version=2021-10-01",
+            json=body,
             headers={"Authorization": token},
             proxies={"https": running.proxy_url},
             verify=str(running.certificate_authority_file),
@@ -123,13 +126,13 @@ def processor_against_mosquitto(rounds: int = 7, count: int = 400, in_flight: in
     Measured in turn, both in memory, both with a few clients at a time: servers that idle between two requests have
     cold caches, and that hurts the faster one more.
     """
-    mosquitto = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+    mosquitto = find_mosquitto()
     if mosquitto is None:
         return "skipped: mosquitto is not installed (apt install mosquitto)"
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         running, process_id = stack.enter_context(simulator_process(None, "--pace", "instant"))
         enroll(running, "bench")
-        broker_port, broker_context, broker_id = stack.enter_context(_broker(mosquitto, Path(name) / "broker"))
+        broker_port, broker_context, broker_id = stack.enter_context(broker(mosquitto, Path(name) / "broker"))
         context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
         key = base64.b64decode(KEY)
         clients = stack.enter_context(ThreadPoolExecutor(in_flight))
@@ -158,9 +161,22 @@ def processor_against_mosquitto(rounds: int = 7, count: int = 400, in_flight: in
     )
 
 
+def find_mosquitto() -> str | None:
+    """Where mosquitto is installed, if it is."""
+    return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
+
+
 @contextmanager
-def _broker(mosquitto: str, folder: Path) -> Iterator[tuple[int, ssl.SSLContext, int]]:
-    """Mosquitto with TLS on a free port; gives port, what clients trust, and its process number."""
+def broker(
+    mosquitto: str, folder: Path, client_authority: Path | None = None
+) -> Iterator[tuple[int, ssl.SSLContext, int]]:
+    """Mosquitto with TLS on a free port; gives port, what clients trust, and its process number.
+
+    Arguments:
+        mosquitto: the program.
+        folder: for its files.
+        client_authority: who must have signed the certificates of clients; ``None`` asks for none.
+    """
     folder.mkdir(mode=0o700)
     made = CertificateAuthority(folder)
     certificate, key = made.issue_server_certificate(["broker.test"])
@@ -171,14 +187,15 @@ def _broker(mosquitto: str, folder: Path) -> Iterator[tuple[int, ssl.SSLContext,
     settings.write_text(
         f"listener {port} 127.0.0.1\nset_tcp_nodelay true\nallow_anonymous true\n"
         f"certfile {certificate}\nkeyfile {key}\n"
-        f"user {getpass.getuser()}\npersistence false\nlog_dest none\n"
+        + (f"cafile {client_authority}\nrequire_certificate true\n" if client_authority else "")
+        + f"user {getpass.getuser()}\npersistence false\nlog_dest none\n"
     )
-    with subprocess.Popen([mosquitto, "-c", str(settings)], stderr=subprocess.DEVNULL) as broker:
+    with subprocess.Popen([mosquitto, "-c", str(settings)], stderr=subprocess.DEVNULL) as process:
         try:
             _wait_for_port(port)
-            yield port, ssl.create_default_context(cafile=str(made.certificate_file)), broker.pid
+            yield port, ssl.create_default_context(cafile=str(made.certificate_file)), process.pid
         finally:
-            broker.terminate()
+            process.terminate()
 
 
 def _wait_for_port(port: int) -> None:
