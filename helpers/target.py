@@ -28,6 +28,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import requests
+from azure.core import AzureClouds
 from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import RequestsTransport
 from azure.iot.device import ProxyOptions
@@ -216,6 +217,8 @@ class Target:
             _SimulatorLogin(running.management_token),
             subscription,
             base_url=f"https://{running.management_host}",
+            # otherwise the environment may choose another cloud
+            cloud_setting=AzureClouds.AZURE_PUBLIC_CLOUD,
             transport=transport,
         )
 
@@ -468,7 +471,8 @@ def _azure(settings: Mapping[str, str]) -> Target:
         service=service,
         hubs=hubs,
         device_options={} if port_is_open(host, MQTT_PORT) else {"websockets": True},
-        management=settings,
+        # not all settings: some hold keys
+        management={setting: settings.get(setting, "") for setting in _MANAGEMENT_SETTINGS},
     )
 
 

@@ -362,6 +362,9 @@ class ResourceManager:
     CERTIFICATE_NOT_FOUND = ErrorKind(
         "CertificateNotFound", 404, 404000, "There is no such certificate.", "-", _INFERRED, _ARM_STATUS
     )
+    CERTIFICATE_EXISTS = ErrorKind(
+        "CertificateExists", 412, 412000, "There is such a certificate already.", "-", _INFERRED, "RFC 9110, section 13"
+    )
     SERVICE_NOT_FOUND = ErrorKind(
         "ProvisioningServiceNotFound", 404, 404001, "There is no such service.", "-", _INFERRED, _ARM_STATUS
     )
@@ -405,5 +408,5 @@ class Transport:
 
 
 def table(owner: type) -> Mapping[str, ErrorKind]:
-    """All rows of :class:`Dps`, :class:`Hub` or :class:`Transport`, by attribute name."""
+    """All rows of one class of errors, such as :class:`Dps`, by attribute name."""
     return {name: kind for name, kind in vars(owner).items() if isinstance(kind, ErrorKind)}

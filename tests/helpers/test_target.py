@@ -1,3 +1,6 @@
+import base64
+import datetime
+import json
 import os
 import socket
 from contextlib import closing
@@ -5,6 +8,9 @@ from dataclasses import replace
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from helpers import registry as registries
 from helpers import target as targets
@@ -23,6 +29,25 @@ SETTINGS = {
     "IOTHUB_CONNECTION_STRING": f"HostName=one.azure-devices.net;SharedAccessKeyName=p;SharedAccessKey={KEY}\n"
     f"HostName=two.azure-devices.net;SharedAccessKeyName=p;SharedAccessKey={KEY}",
 }
+
+MANAGEMENT = {
+    "AZURE_SUBSCRIPTION_ID": "11111111-2222-3333-4444-555555555555",
+    "AZURE_RESOURCE_GROUP": "pumps-group",
+}
+
+
+def certificate_of_an_authority():
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Contoso Pumps Root")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(True, None), critical=True)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.DER)
+    )
 
 
 @pytest.fixture
@@ -214,6 +239,84 @@ def test_settings_come_from_the_file_and_the_environment_wins(monkeypatch, tmp_p
     monkeypatch.setenv("PROVISIONING_IDSCOPE", "nonsense")
     with pytest.raises(TargetError, match="PROVISIONING_SERVICE_CONNECTION_STRING"):
         connect("azure")
+
+
+def upload_root(dps):
+    content = base64.b64encode(certificate_of_an_authority()).decode()
+    return dps.management_client().dps_certificate.create_or_update(
+        resource_group_name=dps.resource_group,
+        provisioning_service_name=dps.service_name,
+        certificate_name="contoso-pumps-root",
+        certificate_description={"properties": {"certificate": content}},
+    )
+
+
+@pytest.mark.sdk
+def test_the_management_client_reaches_the_simulator_whatever_the_environment_says(dps, hostile, monkeypatch):
+    monkeypatch.setenv("AZURE_CLOUD", "nonsense")
+    before = dict(os.environ)
+    uploaded = upload_root(dps)
+    assert uploaded.name == "contoso-pumps-root"
+    assert f"/resourceGroups/{dps.resource_group}/" in uploaded.id
+    assert dps.service_host.startswith(f"{dps.service_name}.")
+    events = [event for event in dps.events() if event["service"] == "management"]
+    assert [event["operation"] for event in events] == ["upload CA certificate"] * 2
+    assert dps._route.running.management_token not in json.dumps(events) + repr(dps) + repr(vars(dps))
+    assert dict(os.environ) == before
+
+
+class Login:
+    """As much of a login as the client needs before its first request."""
+
+    made = ()
+
+    def __init__(self):
+        Login.made = (*Login.made, self)
+        self.closed = False
+
+    def get_token(self, *scopes, **options):
+        raise NotImplementedError
+
+    def close(self):
+        self.closed = True
+
+
+def test_azure_is_managed_with_the_login_of_the_machine(ports_open, monkeypatch):
+    monkeypatch.setattr("azure.identity.DefaultAzureCredential", Login)
+    monkeypatch.setattr(Login, "made", ())
+    with connect("azure", settings={**SETTINGS, **MANAGEMENT}) as dps:
+        assert (dps.resource_group, dps.service_name) == ("pumps-group", "my")
+        assert Login.made == ()
+        client = dps.management_client()
+        assert client._config.subscription_id == MANAGEMENT["AZURE_SUBSCRIPTION_ID"]
+        assert client._config.base_url.rstrip("/") == "https://management.azure.com"
+        assert client._config.credential is Login.made[0]
+    assert Login.made[0].closed
+
+
+@pytest.mark.parametrize("missing", [{"AZURE_RESOURCE_GROUP"}, {"AZURE_SUBSCRIPTION_ID"}, set(MANAGEMENT)])
+def test_what_only_management_needs_is_asked_for_late(ports_open, missing):
+    settings = {name: value for name, value in {**SETTINGS, **MANAGEMENT}.items() if name not in missing}
+    with connect("azure", settings=settings) as dps:
+        assert dps.service_client() is not None
+        with pytest.raises(TargetError) as problem:
+            dps.management_client()
+        assert {name for name in MANAGEMENT if f"  {name}\n" in str(problem.value)} == missing
+        assert "az login" in str(problem.value)
+        if "AZURE_RESOURCE_GROUP" in missing:
+            with pytest.raises(TargetError, match="AZURE_RESOURCE_GROUP"):
+                dps.resource_group  # noqa: B018
+
+
+def test_settings_of_the_management_plane_are_read_like_the_others(monkeypatch, tmp_path):
+    for name in (*SETTINGS, *MANAGEMENT):
+        monkeypatch.delenv(name, raising=False)
+    package = tmp_path / "helpers"
+    package.mkdir()
+    (tmp_path / ".env").write_text("AZURE_RESOURCE_GROUP=from-file\nAZURE_CLIENT_SECRET=other\n")
+    monkeypatch.setattr(targets, "__file__", str(package / "target.py"))
+    monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "of-environment")
+    assert azure_settings() == {"AZURE_RESOURCE_GROUP": "from-file", "AZURE_SUBSCRIPTION_ID": "of-environment"}
 
 
 @pytest.mark.parametrize(

@@ -205,6 +205,8 @@ class TestStartingAndStopping:
             ({"hubs": (HubSettings("h.test", Policy("x", "YQ==")),)}, "hubs, policy key: a key has 1 bytes"),
             ({"hubs": tuple(HubSettings(f"h{n}.test") for n in range(101))}, "hubs has 101 entries"),
             ({"hubs": (HubSettings("A.test"), HubSettings("a.test"))}, "a.test is used more than once"),
+            ({"management_host": "x"}, "management_host: 'x'"),
+            ({"management_host": "MyDPS.azure-devices-provisioning.test"}, "is used more than once"),
             ({"bind": "here"}, "bind: 'here'"),
             ({"bind": "::"}, "bind: :: would let other machines in"),
             ({"proxy_port": 65_536}, "proxy_port: 65536"),

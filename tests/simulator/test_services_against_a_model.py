@@ -101,7 +101,9 @@ class ServicesMachine(RuleBasedStateMachine):
         self.trace = Trace(self.clock)
 
         async def make():
-            return SimulatedServices(replace(SETTINGS, pace=pace), self.store, self.clock, self.trace, management_token="token")
+            return SimulatedServices(
+                replace(SETTINGS, pace=pace), self.store, self.clock, self.trace, management_token="token"
+            )
 
         self.services = self.loop.run_until_complete(make())
         self.pace = Pace.parse(pace)

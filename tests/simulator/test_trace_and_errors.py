@@ -9,6 +9,7 @@ from helpers.simulator.errors import (
     Dps,
     Hub,
     Provenance,
+    ResourceManager,
     ServiceError,
     Transport,
     ascii_json,
@@ -69,7 +70,7 @@ def test_other_values_stay_and_long_ones_are_cut():
 
 
 def test_every_error_says_where_it_comes_from_and_its_code_fits_its_status():
-    for owner in (Dps, Hub, Transport):
+    for owner in (Dps, Hub, ResourceManager, Transport):
         rows = table(owner)
         assert len(rows) > 5
         assert len({kind.name for kind in rows.values()}) == len(rows)

@@ -16,6 +16,8 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
 from typing import Any
 
 from ..clock import Clock
@@ -32,6 +34,16 @@ MAX_AUTHORITIES = 25
 CODE_BYTES = 24
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class ProofFinding(str, Enum):
+    """Why a proof of possession proves nothing, as programs may rely on it."""
+
+    CODE_NOT_ASKED_FOR = "codeNotAskedFor"
+    OTHER_CODE = "otherCode"
+    OTHER_ISSUER = "otherIssuer"
+    SIGNATURE_INVALID = "signatureInvalid"
+    NOT_VALID_NOW = "notValidNow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +99,29 @@ class CertificateAuthorities:
         self._storage = storage
         self._clock = clock
         self._documents = storage.collection("certificateAuthority")
+        self._verified: Sequence[Certificate] | None = None
 
     def find(self, name: str) -> CertificateAuthority | None:
         """The one with this name, or ``None``."""
         document = self._documents.get(lookup_key(name))
         return None if document is None else CertificateAuthority.from_document(document)
 
-    def get(self, name: str) -> CertificateAuthority:
+    def get(self, name: str, if_match: str | None = None) -> CertificateAuthority:
         """The one with this name.
 
+        Arguments:
+            name: under which it was uploaded.
+            if_match: the tag that it must have; ``None`` for any.
+
         Raises:
-            ServiceError: there is none.
+            ServiceError: there is none, or the tag is stale.
         """
         authority = self.find(name)
         if authority is None:
             raise ServiceError(
                 ResourceManager.CERTIFICATE_NOT_FOUND, f"There is no certificate {name!r:.120} in this service."
             )
+        etags.check(if_match, authority.etag)
         return authority
 
     def all(self) -> Sequence[CertificateAuthority]:
@@ -113,16 +131,21 @@ class CertificateAuthorities:
         ]
 
     def verified(self) -> Sequence[Certificate]:
-        """The certificates of those that are verified."""
-        return [authority.certificate for authority in self.all() if authority.is_verified]
+        """The certificates of those that are verified. Every registration by certificate asks for them."""
+        if self._verified is None:
+            self._verified = tuple(authority.certificate for authority in self.all() if authority.is_verified)
+        return list(self._verified)
 
-    def put(self, name: str, body: object, if_match: str | None = None) -> CertificateAuthority:
+    def put(
+        self, name: str, body: object, if_match: str | None = None, *, must_be_new: bool = False
+    ) -> CertificateAuthority:
         """Upload a certificate, or replace the one of that name.
 
         Arguments:
             name: up to 64 letters, digits, dots, dashes and underscores.
             body: ``{"properties": {"certificate": …, "isVerified": …}}``.
             if_match: the tag of the one to replace; without it, whichever is there is replaced.
+            must_be_new: refuses to replace one.
 
         Raises:
             ServiceError: the name, a field or the tag is wrong, or there are too many.
@@ -149,6 +172,11 @@ class CertificateAuthorities:
                     ResourceManager.LIMIT_REACHED,
                     f"{name!r} would be one too many; a service has at most {MAX_AUTHORITIES} certificates.",
                 )
+            if earlier is not None and must_be_new:
+                raise ServiceError(
+                    ResourceManager.CERTIFICATE_EXISTS,
+                    f"There is a certificate {earlier.name!r} already, and If-None-Match is '*'.",
+                )
             if earlier is not None:
                 etags.check(if_match, earlier.etag)
             is_same = earlier is not None and earlier.certificate == certificate
@@ -174,6 +202,7 @@ class CertificateAuthorities:
         """
         with self._storage.transaction():
             self._changing(name, if_match)
+            self._verified = None
             self._documents.delete(lookup_key(name))
 
     def generate_verification_code(self, name: str, if_match: str | None) -> CertificateAuthority:
@@ -205,27 +234,19 @@ class CertificateAuthorities:
 
     def clear(self) -> None:
         """Forget all of them."""
+        self._verified = None
         self._documents.clear()
 
     def _check(self, authority: CertificateAuthority, proof: Certificate) -> None:
-        code = authority.verification_code
-        now = self._clock.now()
-        problem = ""
-        if not code:
-            problem = "no verification code was asked for; generate one first"
-        elif not hmac.compare_digest((proof.common_name or "").encode(), code.encode()):
-            problem = (
-                f"its common name is {proof.common_name or ''!r:.120}, the verification code is {code!r} "
-                "(a newer code replaces an older one)"
+        problem = _problem_of(proof, authority, self._clock.now())
+        if problem is not None:
+            finding, why = problem
+            raise ServiceError(
+                ResourceManager.VERIFICATION_FAILED,
+                f"The certificate proves nothing: {why}.",
+                reason=why,
+                finding=finding.value,
             )
-        elif proof.parsed.issuer != authority.certificate.parsed.subject:
-            problem = f"its issuer is {proof.issuer_name!r:.200}, not {authority.certificate.subject_name!r:.200}"
-        elif not is_signed_by(proof, authority.certificate):
-            problem = f"the key of {authority.certificate.subject_name!r:.200} did not sign it"
-        elif not proof.not_before <= now <= proof.not_after:
-            problem = f"it is valid from {proof.not_before} to {proof.not_after} only"
-        if problem:
-            raise ServiceError(ResourceManager.VERIFICATION_FAILED, f"The certificate proves nothing: {problem}.")
 
     def _changing(self, name: str, if_match: str | None) -> CertificateAuthority:
         authority = self.get(name)
@@ -242,8 +263,29 @@ class CertificateAuthorities:
         return self._keep(CertificateAuthority(**{**authority.to_document(), **fields}))
 
     def _keep(self, authority: CertificateAuthority) -> CertificateAuthority:
+        self._verified = None
         self._documents.put(lookup_key(authority.name), authority.to_document())
         return authority
+
+
+def _problem_of(proof: Certificate, authority: CertificateAuthority, now: datetime) -> tuple[ProofFinding, str] | None:
+    """What is wrong with a proof of possession, ``None`` when it holds."""
+    code, issuer = authority.verification_code, authority.certificate.subject_name
+    name = proof.common_name or ""
+    if not code:
+        return ProofFinding.CODE_NOT_ASKED_FOR, "no verification code was asked for; generate one first"
+    # names may hold what UTF-8 cannot express
+    if not hmac.compare_digest(name.encode("utf-8", "surrogatepass"), code.encode()):
+        return ProofFinding.OTHER_CODE, (
+            f"its common name is {name!r:.120}, the verification code is {code!r} (a newer code replaces an older one)"
+        )
+    if proof.parsed.issuer != authority.certificate.parsed.subject:
+        return ProofFinding.OTHER_ISSUER, f"its issuer is {proof.issuer_name!r:.200}, not {issuer!r:.200}"
+    if not is_signed_by(proof, authority.certificate):
+        return ProofFinding.SIGNATURE_INVALID, f"the key of {issuer!r:.200} did not sign it"
+    if not proof.not_before <= now <= proof.not_after:
+        return ProofFinding.NOT_VALID_NOW, f"it is valid from {proof.not_before} to {proof.not_after} only"
+    return None
 
 
 def _properties(body: object) -> Mapping[str, Any]:

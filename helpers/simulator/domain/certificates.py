@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import re
 from collections.abc import Callable
 from datetime import datetime
@@ -23,7 +24,18 @@ from .ports import Document
 #: Longer texts are not looked at. Certificates have one or two kilobytes (simulator-only limit).
 MAX_TEXT_SIZE = 32 * 1024
 _PARSED_AT_ONCE = 512
-_PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
+# nothing inside a block has a dash: that keeps the search linear, and no block hides inside another one
+_PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----([^-]*)-----END \1-----")
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
+_A_PRIVATE_KEY = "a private key, which must never leave the device; if it is in use somewhere, replace it"
+_A_REQUEST = "a certificate signing request; send the certificate that was made from it"
+_A_PUBLIC_KEY = "a public key without a certificate around it"
+_OTHER_LABELS = {
+    "CERTIFICATE REQUEST": _A_REQUEST,
+    "NEW CERTIFICATE REQUEST": _A_REQUEST,
+    "PUBLIC KEY": _A_PUBLIC_KEY,
+    "RSA PUBLIC KEY": _A_PUBLIC_KEY,
+}
 _CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
 
 
@@ -179,27 +191,25 @@ def read_certificate(field: str, text: object) -> Certificate:
 
 
 def _from_pem(field: str, text: str) -> Certificate:
+    if _PRIVATE_KEY.search(text):  # wherever it stands, and also when it is cut off
+        raise _refused(field, _A_PRIVATE_KEY)
     blocks = list(_PEM_BLOCK.finditer(text))
-    labels = [block[1] for block in blocks]
-    for label in labels:
-        if "PRIVATE KEY" in label:
-            raise _refused(
-                field, "a private key, which must never leave the device; if it is in use somewhere, replace it"
-            )
-    for label in labels:
-        if label not in _CERTIFICATE_LABELS:
-            raise _refused(field, f"PEM of the kind {label!r}")
+    for block in blocks:
+        if block[1] not in _CERTIFICATE_LABELS:
+            hint = _OTHER_LABELS.get(block[1])
+            raise _refused(field, f"PEM of the kind {block[1]!r}" + (f", {hint}" if hint else ""))
     if not blocks:
         raise _refused(field, "PEM that is cut off: its END line is missing")
     if len(blocks) > 1:
         raise _refused(
             field, f"a chain of {len(blocks)} certificates; paste only the one that is meant, usually the first"
         )
-    rest = (text[: blocks[0].start()] + text[blocks[0].end() :]).strip()
-    if "-----" in rest:
+    # explanations may stand in front (RFC 7468, section 2); programs that write PEM put some there
+    if "-----" in text[: blocks[0].start()] + text[blocks[0].end() :]:
         raise _refused(field, "PEM with something unfinished beside it")
-    body = blocks[0][0].split("-----")[2]
-    der = _from_base64(body)
+    if text[blocks[0].end() :].strip():
+        raise _refused(field, "PEM with something after its END line")
+    der = _from_base64(blocks[0][2])
     if der is None:
         raise _refused(field, "PEM whose inside is not base64")
     try:
@@ -226,13 +236,15 @@ def _is(load: Callable[[bytes], object]) -> Callable[[bytes], bool]:
     return check
 
 
+def _load_private_key(data: bytes) -> None:
+    with contextlib.suppress(TypeError):  # it is one, protected by a pass phrase
+        serialization.load_der_private_key(data, None)
+
+
 _KINDS: tuple[tuple[Callable[[bytes], bool], str], ...] = (
-    (
-        _is(lambda data: serialization.load_der_private_key(data, None)),
-        "a private key, which must never leave the device; if it is in use somewhere, replace it",
-    ),
-    (_is(x509.load_der_x509_csr), "a certificate signing request; send the certificate that was made from it"),
-    (_is(serialization.load_der_public_key), "a public key without a certificate around it"),
+    (_is(_load_private_key), _A_PRIVATE_KEY),
+    (_is(x509.load_der_x509_csr), _A_REQUEST),
+    (_is(serialization.load_der_public_key), _A_PUBLIC_KEY),
 )
 
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
@@ -85,22 +85,24 @@ class Path:
     problem: Problem | None = None
 
 
-def build_path(presented: Sequence[Certificate], known: Iterable[Certificate]) -> Path:
+def build_path(presented: Sequence[Certificate], known: Iterable[Certificate], now: datetime | None = None) -> Path:
     """Follow the issuers from the first presented certificate upwards, by name and signature, as far as possible.
 
     Of several ways, which exist where an authority has several certificates, one that reaches a known certificate is
-    preferred, then the longest.
+    preferred, then one on which everything is valid now (authorities are renewed with the same key), then the longest.
 
     Arguments:
-        presented: what the device shows, its own certificate first, the others in any order.
+        presented: what the device shows, its own certificate first, the others in any order; at least one.
         known: certificates that the service has and trusts.
+        now: the time, if it is to count.
     """
     trusted = list(dict.fromkeys(known))
     pool = [*trusted, *(each for each in dict.fromkeys(presented[1:]) if each not in trusted)]
     best: tuple[Certificate, ...] = ()
-    rank = (False, 0)
+    rank = (False, False, 0)
     for certificates in _ways((presented[0],), pool):
-        own = (any(each in trusted for each in certificates), len(certificates))
+        valid = now is None or all(_validity(each, now) is None for each in certificates)
+        own = (any(each in trusted for each in certificates), valid, len(certificates))
         if own > rank:
             best, rank = certificates, own
     top = best[-1]
@@ -109,6 +111,9 @@ def build_path(presented: Sequence[Certificate], known: Iterable[Certificate]) -
     if _is_end(top) or len(best) == MAX_PATH:
         return Path(best, out_of_order)
     if any(each.parsed.subject == top.parsed.issuer for each in pool if each not in best):
+        weakness = _weak_signature(top)
+        if weakness:  # such signatures are not even looked at
+            return Path(best, out_of_order, problem=_weak(top, weakness))
         text = (
             f"the certificate of {top.subject_name!r:.200} names {top.issuer_name!r:.200} as its issuer, and the "
             "certificate of that name did not sign it (an authority that was made anew has a new key)"
@@ -136,14 +141,16 @@ def _is_end(certificate: Certificate) -> bool:
     return certificate.is_self_issued and is_signed_by(certificate, certificate)
 
 
-@lru_cache(maxsize=4096)
 def is_signed_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Whether the issuer has the right name and its key made the signature."""
-    if certificate.parsed.issuer != issuer.parsed.subject:
-        return False
+    return certificate.parsed.issuer == issuer.parsed.subject and _is_signature_of(certificate, issuer)
+
+
+@lru_cache(maxsize=4096)
+def _is_signature_of(certificate: Certificate, issuer: Certificate) -> bool:
     try:
         certificate.parsed.verify_directly_issued_by(issuer.parsed)
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
 
@@ -164,6 +171,7 @@ def judge_path(path: Sequence[Certificate], now: datetime) -> Problem | None:
         problem = _validity(certificate, now)
         if problem is not None:
             return problem
+    # stricter than RFC 5280 (6.1.4 l): authorities that only change their own key count, as the library counts them
     for below, issuer in enumerate(path[1:]):
         problem = _authority(issuer, below, path[below])
         if problem is not None:
@@ -175,9 +183,10 @@ def judge_path(path: Sequence[Certificate], now: datetime) -> Problem | None:
             f"the device uses the certificate of an authority ({leaf.subject_name!r:.200}) as its own; give every "
             "device a certificate of its own, which the authority signs",
         )
-    problem = _purpose(leaf)
-    for certificate in path:
-        problem = problem or _strength(certificate)
+    problem = None
+    for check in (_purpose, _strength):
+        for certificate in path:
+            problem = problem or check(certificate)
     return problem or _verified(path, now)
 
 
@@ -215,16 +224,17 @@ def _authority(issuer: Certificate, authorities_below: int, child: Certificate) 
     return None
 
 
-def _purpose(leaf: Certificate) -> Problem | None:
-    usage = _extension(leaf, x509.ExtendedKeyUsage)
+def _purpose(certificate: Certificate) -> Problem | None:
+    """Whether it is for clients; in an authority, whether those that it signs can be."""
+    usage = _extension(certificate, x509.ExtendedKeyUsage)
     wanted = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
     if usage is None or wanted & set(usage):
         return None
     names = ", ".join(getattr(each, "_name", each.dotted_string) for each in usage)
     return Problem(
         Finding.WRONG_EXTENDED_KEY_USAGE,
-        f"the extended key usage of the device's certificate is {names}; a device needs clientAuth, or no such "
-        "extension at all",
+        f"the extended key usage of the certificate of {certificate.subject_name!r:.200} is {names:.200}; a device, "
+        "and every authority above it, needs clientAuth, or no such extension at all",
     )
 
 
@@ -238,16 +248,28 @@ def _strength(certificate: Certificate) -> Problem | None:
     elif isinstance(key, dsa.DSAPublicKey):
         weakness = "has a DSA key; RSA or an elliptic curve is needed"
     else:
-        algorithm = _signature_hash(certificate)
-        if algorithm in _WEAK_HASHES and not certificate.is_self_issued:
-            weakness = f"is signed with {algorithm.upper()}; SHA-256 or a stronger hash is needed"
-    if not weakness:
-        return None
+        weakness = _weak_signature(certificate)
+    return _weak(certificate, weakness) if weakness else None
+
+
+def _weak(certificate: Certificate, weakness: str) -> Problem:
     return Problem(Finding.WEAK_KEY, f"the certificate of {certificate.subject_name!r:.200} {weakness}")
 
 
+def _weak_signature(certificate: Certificate) -> str:
+    """What is weak in the signature, or nothing. Nobody relies on the signature of a root."""
+    algorithm = _signature_hash(certificate)
+    if certificate.is_self_issued or not (algorithm in _WEAK_HASHES or "." in algorithm):
+        return ""
+    return f"is signed with {algorithm.upper()}; SHA-256 or a stronger hash is needed"
+
+
 def _signature_hash(certificate: Certificate) -> str:
-    algorithm = certificate.parsed.signature_hash_algorithm
+    """The name of the hash, empty where there is none; of an algorithm that is not known here, its number."""
+    try:
+        algorithm = certificate.parsed.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return certificate.parsed.signature_algorithm_oid.dotted_string
     return "" if algorithm is None else algorithm.name
 
 
@@ -256,6 +278,12 @@ _DEVICE_POLICY = ExtensionPolicy.permit_all()
 
 
 def _verified(path: Sequence[Certificate], now: datetime) -> Problem | None:
+    # the library takes no certificate of version 1, such as "openssl x509 -req" makes without extensions; it has no
+    # alternative names either, which authorities could constrain, so what is above it is all that is left to verify
+    if path[0].parsed.version is x509.Version.v1:
+        path = path[1:]
+    if len(path) == 1:
+        return None
     builder = PolicyBuilder().store(Store([path[-1].parsed])).time(now).max_chain_depth(MAX_PATH)
     builder = builder.extension_policies(ca_policy=_AUTHORITY_POLICY, ee_policy=_DEVICE_POLICY)
     try:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from email.utils import format_datetime
+from http import HTTPStatus
 from typing import Any
 
 from ..clock import Clock
@@ -28,19 +29,9 @@ _TYPE = "Microsoft.Devices/provisioningServices/certificates"
 _SERVICE = (
     "/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Devices/provisioningServices/{service}"
 )
-_API_VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(?:-preview)?")
-#: Names of the HTTP statuses, as the API's error object gives them.
-_STATUS_NAMES = {
-    400: "BadRequest",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "NotFound",
-    405: "MethodNotAllowed",
-    412: "PreconditionFailed",
-    415: "UnsupportedMediaType",
-    428: "PreconditionRequired",
-    500: "InternalServerError",
-}
+#: Versions whose certificates have ``properties``; in older ones, their members stand in the body itself.
+#: Source: Microsoft documentation, change log of provisioningServices/certificates.
+API_VERSIONS = ("2022-02-05", "2022-12-12", "2023-03-01-preview", "2025-02-01-preview", "2026-11-01")
 
 
 class ResourceManagerEndpoint(HttpEndpoint):
@@ -94,7 +85,7 @@ class ResourceManagerEndpoint(HttpEndpoint):
             trace=trace,
             transaction=transaction,
             authenticate=self._check_token,
-            api_version=_API_VERSION,
+            api_version=re.compile("|".join(map(re.escape, API_VERSIONS))),
         )
 
     def _check_token(self, request: Request, right: str) -> None:
@@ -111,11 +102,12 @@ class ResourceManagerEndpoint(HttpEndpoint):
         return Response(200, {"value": [_shown(authority, call) for authority in self._authorities.all()]})
 
     def _get(self, call: Call) -> Response:
-        return Response(200, _shown(self._authorities.get(self._name(call)), call))
+        return Response(200, _shown(self._authorities.get(self._name(call), call.header("if-match")), call))
 
     def _put(self, call: Call) -> Response:
-        name = self._name(call)
-        return Response(200, _shown(self._authorities.put(name, call.body, call.header("if-match")), call))
+        must_be_new = (call.header("if-none-match") or "").strip() == "*"
+        authority = self._authorities.put(self._name(call), call.body, call.header("if-match"), must_be_new=must_be_new)
+        return Response(200, _shown(authority, call))
 
     def _delete(self, call: Call) -> Response:
         self._authorities.delete(self._name(call), call.header("if-match"))
@@ -178,7 +170,7 @@ def _error_body(error: ServiceError, now: datetime) -> Mapping[str, Any]:
     """``ErrorDetails`` of the API description."""
     return {
         "code": error.kind.code,
-        "httpStatusCode": _STATUS_NAMES[error.kind.status],
+        "httpStatusCode": HTTPStatus(error.kind.status).phrase.replace(" ", ""),
         "message": error.message,
         "details": f"Tracking ID: {error.tracking_id}",
     }

@@ -28,6 +28,8 @@ AUTHORITY_KINDS = {
     "signed with another key": {"ca": True, "signer": "thief"},
     "allows none below": {"ca": True, "path_length": 0},
     "RSA": {"ca": True, "kind": "rsa"},
+    "for clients": {"ca": True, "extended": [CLIENT]},
+    "for servers": {"ca": True, "extended": [SERVER]},
 }
 DEVICE_KINDS = {
     "good": {},
@@ -103,7 +105,7 @@ def openssl_accepts(folder, presented, anchor):
 
 
 def we_accept(presented, anchor):
-    path = build_path([each.parsed for each in presented], [anchor.parsed])
+    path = build_path([each.parsed for each in presented], [anchor.parsed], NOW)
     if anchor.parsed not in path.certificates:
         return False, path.problem or path.missing_issuer or "does not reach the anchor"
     upwards = path.certificates[: path.certificates.index(anchor.parsed) + 1]
@@ -133,3 +135,40 @@ def test_both_agree(tmp_path):
     assert compared > 250
     # a test in which everything is refused would prove nothing
     assert agreed_on_good > 60
+
+
+def variants():
+    """A root, and what another one may show for itself: made anew, or signed by the first."""
+    first, second = make_root("First"), make_root("Second")
+    return first, {
+        "own": second,
+        "expired": make_root("Second", end=-DAY),
+        "another key": make_root("Second", key_name="Second, anew"),
+        "of another root": make("Second", first, ca=True),
+        "of another root, expired": make("Second", first, ca=True, end=-DAY),
+    }
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="the openssl program is not installed")
+def test_both_agree_about_authorities_with_several_certificates(tmp_path):
+    first, second = variants()
+    line = make("Line", second["own"], ca=True)
+    old_line = make("Line", second["own"], ca=True, end=-DAY)
+    device = make("pump-101", line)
+    lines = ([line], [old_line, line], [line, old_line], [old_line])
+    every = [first, *second.values()]
+    cases = list(itertools.product(every, itertools.permutations(every, 2), lines))
+    accepted, disagreements = 0, []
+    for anchor, shown, between in cases[::3]:
+        presented = [device, *between, *shown]
+        ours, why = we_accept(presented, anchor)
+        theirs, said = openssl_accepts(tmp_path, presented, anchor)
+        accepted += ours
+        # OpenSSL follows the first certificate with the right name, whatever its key, and never turns back when that
+        # is a root which nobody trusts; the order does not matter to us
+        no_way_back = "self-signed certificate in certificate chain" in said and shown[0].parsed.is_self_issued
+        if ours != theirs and not (ours and no_way_back):
+            names = [name for each in shown for name, one in second.items() if one is each]
+            disagreements.append((anchor is first, names, len(between), f"we: {why}", f"openssl: {said}"))
+    assert disagreements == []
+    assert 50 < accepted < 200
