@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -17,7 +18,7 @@ from typing import Any
 
 from azure.iot.device import X509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -97,9 +98,9 @@ def check(
     place, moment = Path(certificate_file), now or datetime.now(timezone.utc)
     chain, key = read_chain(place), read_key(Path(key_file), pass_phrase)
     public_key = key.public_key()
-    if chain[0].public_key() != public_key:
+    if not _belongs(chain[0], public_key):
         for position, other in enumerate(chain[1:], 2):
-            if other.public_key() == public_key:
+            if _belongs(other, public_key):
                 raise CertificateError(
                     f"{place.name} begins with the certificate of {name_of(chain[0])!r}, and the key in "
                     f"{Path(key_file).name} belongs to number {position} in it, {name_of(other)!r}. "
@@ -119,13 +120,27 @@ def check(
     for position, (below, above) in enumerate(itertools.pairwise(chain), 2):
         if not is_signed_by(below, above):
             _complain_about_order(chain, position, place)
+    remarks = []
+    if pass_phrase is not None and not _is_encrypted(_read(Path(key_file), "key")):
+        remarks.append(f"The key in {Path(key_file).name} is not encrypted, so that its pass phrase is not needed.")
     if len(chain) == 1 and chain[0].issuer != chain[0].subject:
-        remark = (
+        remarks.append(
             f"{place.name} holds the device's certificate alone, which {issuer_of(chain[0])!r} signed. A member of an "
             "enrollment group has to show the certificates above its own, too."
         )
-        return [remark]
-    return []
+    return remarks
+
+
+def _belongs(certificate: x509.Certificate, public_key: Any) -> bool:
+    try:
+        return bool(certificate.public_key() == public_key)
+    except (ValueError, UnsupportedAlgorithm):
+        # a kind of key that is not known here is not the key that was read
+        return False
+
+
+def _is_encrypted(data: bytes) -> bool:
+    return b"ENCRYPTED" in data
 
 
 def _check_validity(certificate: x509.Certificate, place: Path, now: datetime) -> None:
@@ -144,6 +159,11 @@ def _check_validity(certificate: x509.Certificate, place: Path, now: datetime) -
 
 def _complain_about_order(chain: Sequence[x509.Certificate], position: int, place: Path) -> None:
     below, above = chain[position - 2], chain[position - 1]
+    if below.issuer == below.subject:
+        raise CertificateError(
+            f"In {place.name}, {name_of(above)!r} comes after {name_of(below)!r}, which signs itself and so ends the "
+            "chain. Begin with the device's certificate, and leave out what does not belong to it."
+        )
     if any(is_signed_by(below, other) for other in chain):
         raise CertificateError(
             f"The certificates in {place.name} are in the wrong order: {name_of(below)!r} is signed by "
@@ -186,16 +206,19 @@ def read_key(place: Path, pass_phrase: Secret | None = None) -> Any:
     if b"PRIVATE KEY-----" not in data:
         what = "a certificate" if b"BEGIN CERTIFICATE" in data else "no private key in PEM"
         raise CertificateError(f"{place.name} holds {what}; name the file with the private key here.")
-    is_encrypted = b"ENCRYPTED" in data
+    is_encrypted = _is_encrypted(data)
     if is_encrypted and pass_phrase is None:
         raise CertificateError(f"The key in {place.name} is encrypted; give its pass phrase.")
     try:
         phrase = pass_phrase.reveal().encode() if is_encrypted and pass_phrase is not None else None
         return serialization.load_pem_private_key(data, phrase)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         # the cause is not shown: it could quote the file
-        problem = "The pass phrase does not open the key" if is_encrypted else "There is a damaged private key"
-        raise CertificateError(f"{problem} in {place.name}.") from None
+        if is_encrypted:
+            problem, remedy = "The pass phrase does not open the key", "Give the one that it was saved with."
+        else:
+            problem, remedy = "There is a damaged private key", "Copy it again, with the lines BEGIN and END."
+        raise CertificateError(f"{problem} in {place.name}. {remedy}") from None
 
 
 def save(
@@ -205,7 +228,25 @@ def save(
     key: Any,
     pass_phrase: Secret | None = None,
 ) -> CertificateFiles:
-    """Write a certificate, its key and its chain; see ``save`` of the certificates."""
+    """Write a certificate, its key and its chain; see ``save`` of the certificates.
+
+    Raises:
+        CertificateError: the files belong to a certificate of another name, the pass phrase is empty, or the folder
+            cannot be written.
+    """
+    if pass_phrase is not None and not pass_phrase.reveal():
+        raise CertificateError("The pass phrase is empty; give one, or none at all.")
+    try:
+        return _save(folder, name, chain, key, pass_phrase)
+    except OSError as problem:
+        raise CertificateError(
+            f"The certificate of {name!r} cannot be written to {folder.name}: {problem.strerror}."
+        ) from None
+
+
+def _save(
+    folder: Path, name: str, chain: Sequence[x509.Certificate], key: Any, pass_phrase: Secret | None
+) -> CertificateFiles:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = files_in(folder, name, pass_phrase)
     contents = {
@@ -214,27 +255,62 @@ def save(
         files.chain_file: "".join(map(pem, chain)).encode("ascii"),
         files.cer_file: chain[0].public_bytes(serialization.Encoding.DER),
     }
-    _set_aside(files, contents)
+    for place in (files.certificate_file, files.chain_file):
+        _refuse_other_name(place, chain[0])
+    if not _holds(files, chain[0], key):
+        _set_aside(files)
     for place, content in contents.items():
-        place.unlink(missing_ok=True)
-        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+        # complete before it takes its name, so that nobody meets half a file
+        temporary = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+            temporary.replace(place)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     return files
 
 
-def _set_aside(files: CertificateFiles, contents: dict[Path, bytes]) -> None:
-    """Rename the files of an earlier certificate of that name: a key that is lost cannot be made again."""
-    certificate = files.certificate_file
-    if not certificate.exists() or certificate.read_bytes() == contents[certificate]:
-        return
+def _refuse_other_name(place: Path, certificate: x509.Certificate) -> None:
+    """Two names can lead to one file name: ``a:b`` and ``a-b``, or ``a``'s chain and ``a-chain``."""
     try:
-        mark = read_chain(certificate)[0].fingerprint(hashes.SHA256()).hex()[:8]
+        there = read_chain(place)[0]
+    except CertificateError:
+        return
+    if there.subject != certificate.subject:
+        raise CertificateError(
+            f"{place.name} in {place.parent.name} belongs to {name_of(there)!r}, not to {name_of(certificate)!r}. "
+            "Save this one in another folder."
+        )
+
+
+def _holds(files: CertificateFiles, certificate: x509.Certificate, key: Any) -> bool:
+    """Whether the files are those of this certificate and this key, so that writing them again loses nothing."""
+    try:
+        there, its_key = files.read()
+    except CertificateError:
+        return False
+    return there[0] == certificate and bool(its_key.public_key() == key.public_key())
+
+
+def _set_aside(files: CertificateFiles) -> None:
+    """Rename the files of an earlier certificate of that name: a key that is lost cannot be made again."""
+    present = [
+        place for place in (files.certificate_file, files.key_file, files.chain_file, files.cer_file) if place.exists()
+    ]
+    try:
+        mark = read_chain(files.certificate_file)[0].fingerprint(hashes.SHA256()).hex()[:8]
     except CertificateError:
         mark = "damaged"
-    for place in contents:
-        if place.exists():
-            place.rename(place.with_name(f"{place.stem}.{mark}{place.suffix}"))
+    for number in itertools.count(1):
+        ending = mark if number == 1 else f"{mark}-{number}"
+        targets = [place.with_name(f"{place.stem}.{ending}{place.suffix}") for place in present]
+        if not any(target.exists() for target in targets):
+            break
+    for place, target in zip(present, targets, strict=True):
+        place.rename(target)
 
 
 def files_in(folder: Path, name: str, pass_phrase: Secret | None = None) -> CertificateFiles:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import re
+import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -176,7 +177,8 @@ class _Holder:
     def openssl_commands(self) -> str:
         """Commands of the OpenSSL program that make such a certificate, for comparison."""
         name = certificate_files.stem(self.common_name)
-        subject = f'-subj "/CN={self.common_name}"'
+        escaped = self.common_name.replace("\\", "\\\\").replace("/", "\\/")
+        subject = f"-subj {shlex.quote(f'/CN={escaped}')}"
         key = f"openssl ecparam -name prime256v1 -genkey -noout -out {name}.key"
         if isinstance(self._private_key, rsa.RSAPrivateKey):
             key = f"openssl genrsa -out {name}.key {self._private_key.key_size}"
@@ -185,7 +187,11 @@ class _Holder:
         if is_authority:
             extensions = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"]
         else:
-            extensions = ["basicConstraints=critical,CA:FALSE", "extendedKeyUsage=clientAuth"]
+            extensions = [
+                "basicConstraints=critical,CA:FALSE",
+                "keyUsage=critical,digitalSignature",
+                "extendedKeyUsage=clientAuth",
+            ]
         if not self._above:
             added = " ".join(f'-addext "{each}"' for each in extensions)
             return f"{key}\nopenssl req -x509 -new -key {name}.key {subject} -days {days} {added} -out {name}.pem"
@@ -223,7 +229,7 @@ class DeviceCertificate(_Holder):
         Raises:
             CertificateError: the authority's key is not at hand.
         """
-        if not self._above:
+        if self.parsed.issuer == self.parsed.subject:
             return create_self_signed(self.common_name, key=_kind(self._private_key), days=days)
         if self._issuer is None:
             raise CertificateError(
@@ -271,7 +277,7 @@ class Authority(_Holder):
             raise CertificateError("The request is not signed with the key that stands in it.")
         certificate = build(
             checked_device_name(request.common_name),
-            request._key.public_key(),
+            request._request.public_key(),
             self,
             days=days,
             extensions=device_extensions(),
@@ -285,7 +291,7 @@ class Authority(_Holder):
             code: the verification code, as the service gave it out.
         """
         key = new_key("ec")
-        certificate = build(code, key.public_key(), self, days=PROOF_DAYS, extensions=device_extensions())
+        certificate = build(code.strip(), key.public_key(), self, days=PROOF_DAYS, extensions=device_extensions())
         return certificate_files.pem(certificate)
 
 
@@ -349,15 +355,23 @@ def load(folder: Path | str, name: str, *, pass_phrase: Secret | None = None) ->
     """
     files = certificate_files.files_in(Path(folder), name, pass_phrase)
     chain, private_key = files.read()
-    issuer = None
-    if len(chain) > 1:
-        above = _common_name(chain[1].subject)
-        if certificate_files.files_in(Path(folder), above).key_file.exists():
-            issuer = load(folder, above)
+    issuer = _load_issuer(Path(folder), chain)
     kind = Authority if _is_authority(chain[0]) else DeviceCertificate
     loaded = kind(chain[0], private_key, chain[1:], issuer)
     loaded._files = files
     return loaded
+
+
+def _load_issuer(folder: Path, chain: Sequence[x509.Certificate]) -> Authority | None:
+    """Who signed the first certificate of a chain, when its key lies in the same folder and can be opened."""
+    if len(chain) < 2 or chain[1].subject == chain[0].subject:
+        return None
+    try:
+        issuer = load(folder, _common_name(chain[1].subject))
+    except CertificateError:
+        # without it (or without its pass phrase) the certificate serves as well; only renew() needs the issuer
+        return None
+    return issuer if isinstance(issuer, Authority) and issuer.parsed == chain[1] else None
 
 
 # --- how certificates are made ------------------------------------------------------------------------------------

@@ -51,6 +51,7 @@ _RULES: Mapping[str, _Rule] = {
     ),
     "group_id": _Rule(_ID, _ID_TEXT),
     "member_id": _Rule(_ID, _ID_TEXT),
+    "authority_name": _Rule(re.compile(r"[A-Za-z0-9._-]{1,64}"), "up to 64 letters, digits and . _ -"),
 }
 
 
@@ -221,6 +222,7 @@ _PARTS = (
     _Part("Python 3.10 to 3.13", _python, "install one of these versions, then " + _INSTALL),
     _Part("SDK for devices (azure-iot-device)", _imports("azure.iot.device"), _INSTALL),
     _Part("SDK for enrollments (azure-iot-deviceprovisioning)", _imports("azure.iot.deviceprovisioning"), _INSTALL),
+    _Part("SDK for CA certificates (azure-mgmt)", _imports("azure.mgmt.iothubprovisioningservices"), _INSTALL),
     _Part("access to the hub's registry", _imports("helpers.registry"), _INSTALL),
     _Part("widgets (ipywidgets)", _imports("ipywidgets"), _INSTALL),
     _Part("simulator", _imports("helpers.simulator", "aiohttp", "OpenSSL"), _INSTALL),

@@ -17,7 +17,7 @@ from helpers import workspace
 from helpers.credentials import Secret, derive_device_key
 from helpers.workspace import Document
 
-ENROLLMENT, GROUP = "individual enrollment", "enrollment group"
+ENROLLMENT, GROUP, AUTHORITY = "individual enrollment", "enrollment group", "CA certificate"
 
 #: The desired temperature that an enrollment gives to the twin of a new device.
 INITIAL_TEMPERATURE = 21
@@ -115,7 +115,7 @@ def remove_enrollment(dps: Any, service: Any, registration_id: str) -> None:
     except ResourceNotFoundError:
         workspace.release(dps, ENROLLMENT, registration_id)
         return
-    _check_ours(dps, ENROLLMENT, registration_id)
+    check_ours(dps, ENROLLMENT, registration_id)
     forget_registration(dps, service, registration_id)
     service.enrollment.delete(registration_id)
     workspace.release(dps, ENROLLMENT, registration_id)
@@ -128,7 +128,7 @@ def remove_group(dps: Any, service: Any, group_id: str) -> None:
     except ResourceNotFoundError:
         workspace.release(dps, GROUP, group_id)
         return
-    _check_ours(dps, GROUP, group_id)
+    check_ours(dps, GROUP, group_id)
     for record in service.device_registration_state.query(group_id):
         forget_registration(dps, service, str(record["registrationId"]))
     service.enrollment_group.delete(group_id)
@@ -155,13 +155,14 @@ def records_of(service: Any, enrollments: Iterable[str], groups: Iterable[str]) 
     return [record for record in records if record is not None]
 
 
-def _check_ours(dps: Any, kind: str, identifier: str) -> None:
+def check_ours(dps: Any, kind: str, identifier: str) -> None:
     """On Azure, refuse to remove what somebody else made."""
     if dps.is_simulator or (kind, identifier) in workspace.claimed(dps):
         return
+    article = "a" if kind == AUTHORITY else "an"
     raise LessonError(
-        f"On {dps.provisioning_host} there is already an {kind} {identifier!r}, which this workspace did not make. "
-        "Choose another name in the parameters of this notebook, or delete it yourself if it is not needed."
+        f"On {dps.provisioning_host} there is already {article} {kind} {identifier!r}, which this workspace did not "
+        "make. Choose another name in the parameters of this notebook, or delete it yourself if it is not needed."
     )
 
 
@@ -301,7 +302,7 @@ class SymmetricKeyRegistrations:
         service = dps.service_client()
         for registration_id in _registration_ids(names):
             if registration(service, registration_id) is not None:
-                _check_ours(dps, *_owner(names, registration_id))
+                check_ours(dps, *_owner(names, registration_id))
                 forget_registration(dps, service, registration_id)
 
     def ready(self, names: Mapping[str, str]) -> list[str]:

@@ -170,9 +170,31 @@ def documents(dps: Place) -> list[str]:
     return sorted(path.stem for path in (root() / _folder(dps)).glob("*.json"))
 
 
+def folder(name: str, dps: Place) -> Path:
+    """A folder for files of the target, such as certificates; made when missing, readable by you alone.
+
+    :func:`clear` deletes it with everything else.
+    """
+    return _private(_private(root() / _folder(dps)) / _checked(name))
+
+
+def empty_folder(name: str, dps: Place) -> None:
+    """Delete a folder of the target with all its files; nothing there is fine."""
+    place = root() / _folder(dps) / _checked(name)
+    if place.exists():
+        shutil.rmtree(place)
+
+
+def files(dps: Place) -> list[str]:
+    """Every file that is kept for the target, by its path within the target's folder: documents, certificates, keys."""
+    top = root() / _folder(dps)
+    return sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
+
+
 def _recipe(name: str) -> Recipe:
     # the recipes register themselves; they import this module, so it cannot import them at its top
-    importlib.import_module("helpers.lessons")
+    for module in ("helpers.lessons", "helpers.x509_lessons"):
+        importlib.import_module(module)
     try:
         return _RECIPES[name]
     except KeyError:

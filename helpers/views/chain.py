@@ -10,7 +10,11 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
+from helpers.certificate_files import is_signed_by
+
 _WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _GAP, _MARGIN = 640, 400, 64, 56, 20
+#: Letters of a name that fit into a box, and the width of a letter beside it.
+_BOX_LETTERS, _LETTER = 46, 8
 
 
 class ChainOfTrust:
@@ -31,9 +35,9 @@ class ChainOfTrust:
 
     def __str__(self) -> str:
         lines = [self.title]
-        for depth, certificate in enumerate(reversed(self._certificates)):
+        for depth, sentence in enumerate(self._sentences()):
             indent = "" if depth == 0 else "   " * (depth - 1) + "└─ "
-            lines.append(f"{indent}{self._sentence(certificate)}")
+            lines.append(f"{indent}{sentence}")
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -52,11 +56,13 @@ class ChainOfTrust:
         """The picture alone; it takes its colour from the page around it."""
         shown = list(reversed(self._certificates))
         height = 2 * _MARGIN + len(shown) * _BOX_HEIGHT + max(len(shown) - 1, 0) * _GAP
-        described = " ".join(f"{self._sentence(each)}." for each in shown)
+        described = " ".join(f"{each}." for each in self._sentences())
+        longest = max((len(self._marks.get(_name(each), "")) for each in shown), default=0)
+        width = max(_WIDTH, _MARGIN + _BOX_WIDTH + 16 + longest * _LETTER + _MARGIN)
         mark = hashlib.sha256((self.title + described).encode()).hexdigest()[:8]
         picture = (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title-{mark} text-{mark}" '
-            f'viewBox="0 0 {_WIDTH} {height}" style="width:100%; max-width:{_WIDTH}px; color:inherit" '
+            f'viewBox="0 0 {width} {height}" style="width:100%; max-width:{width}px; color:inherit" '
             'font-family="sans-serif" font-size="13" fill="currentColor" stroke="none">'
         )
         parts = [
@@ -68,7 +74,7 @@ class ChainOfTrust:
             top = _MARGIN + place * (_BOX_HEIGHT + _GAP)
             parts.append(self._box(certificate, top))
             if place:
-                parts.append(_arrow(top - _GAP, top))
+                parts.append(_arrow(top - _GAP, top, is_signed_by(certificate, shown[place - 1])))
         return "".join([*parts, "</svg>"])
 
     def _box(self, certificate: x509.Certificate, top: int) -> str:
@@ -82,22 +88,39 @@ class ChainOfTrust:
         return (
             f'<rect x="{_MARGIN}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6" fill="none" '
             'stroke="currentColor" stroke-width="1.5"/>'
-            f'<text x="{_MARGIN + 16}" y="{top + 26}" font-weight="bold">{escape(_name(certificate))}</text>'
-            f'<text x="{_MARGIN + 16}" y="{top + 47}">{escape(_role(certificate))}</text>{beside}'
+            f'<text x="{_MARGIN + 16}" y="{top + 26}" font-weight="bold">{escape(_short(_name(certificate)))}</text>'
+            f'<text x="{_MARGIN + 16}" y="{top + 47}">{escape(_short(_role(certificate)))}</text>{beside}'
         )
 
-    def _sentence(self, certificate: x509.Certificate) -> str:
-        mark = self._marks.get(_name(certificate), "")
-        return f"{_name(certificate)} ({_role(certificate)}){f' - {mark}' if mark else ''}"
+    def _sentences(self) -> list[str]:
+        """What the picture says, the root first; a signature that is not there is never claimed."""
+        shown = list(reversed(self._certificates))
+        sentences = []
+        for place, certificate in enumerate(shown):
+            mark = self._marks.get(_name(certificate), "")
+            sentence = f"{_name(certificate)} ({_role(certificate)})"
+            if place and not is_signed_by(certificate, shown[place - 1]):
+                sentence += f" - not signed by {_name(shown[place - 1])}"
+            sentences.append(f"{sentence}{f' - {mark}' if mark else ''}")
+        return sentences
 
 
-def _arrow(start: int, end: int) -> str:
+def _arrow(start: int, end: int, signed: bool) -> str:
     x = _MARGIN + _BOX_WIDTH // 2
+    if not signed:
+        return (
+            f'<line x1="{x}" y1="{start}" x2="{x}" y2="{end}" stroke="currentColor" stroke-dasharray="3 6"/>'
+            f'<text x="{x + 12}" y="{(start + end) // 2 + 4}">did not sign</text>'
+        )
     return (
         f'<line x1="{x}" y1="{start}" x2="{x}" y2="{end - 9}" stroke="currentColor" stroke-width="1.5"/>'
         f'<polygon points="{x},{end} {x - 5},{end - 9} {x + 5},{end - 9}"/>'
         f'<text x="{x + 12}" y="{(start + end) // 2 + 4}">signs</text>'
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _BOX_LETTERS else text[: _BOX_LETTERS - 1] + "…"
 
 
 def _name(certificate: x509.Certificate) -> str:
@@ -119,8 +142,9 @@ def chain_of_trust(device: Any, *, marks: Mapping[str, str] | None = None, title
     """Draw the chain of a certificate.
 
     Arguments:
-        device: a certificate from :mod:`helpers.certificates`.
+        device: a certificate from :mod:`helpers.certificates`, or certificates in the order in which a device shows
+            them, its own first.
         marks: words beside a certificate, by its common name.
         title: what the picture shows.
     """
-    return ChainOfTrust(device.chain_certificates, marks, title)
+    return ChainOfTrust(getattr(device, "chain_certificates", device), marks, title)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from helpers.views.explorer import Entry, Explorer
@@ -13,17 +13,20 @@ _COLUMNS = ("kind", "name", "proof of identity", "status", "device ID in the hub
 _HIDDEN = {"attestation", "etag"}
 
 
-def enrollment_list(service: Any) -> Explorer:
+def enrollment_list(service: Any, *, only: Iterable[str] = ()) -> Explorer:
     """All individual enrollments and enrollment groups, groups last.
 
     Arguments:
         service: the official ``DeviceProvisioningClient``.
+        only: names of enrollments to show; empty for all.
     """
+    wanted = set(only)
 
     def read() -> list[Entry]:
         individual = [_individual(each) for each in service.enrollment.query(_EVERYTHING)]
         groups = [_group(each) for each in service.enrollment_group.query(_EVERYTHING)]
-        return [*sorted(individual, key=_name), *sorted(groups, key=_name)]
+        found = [*sorted(individual, key=_name), *sorted(groups, key=_name)]
+        return [entry for entry in found if not wanted or entry.name in wanted]
 
     return Explorer("Enrollment list", _COLUMNS, read, empty="(no enrollments)")
 

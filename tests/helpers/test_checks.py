@@ -144,3 +144,11 @@ def test_what_is_missing_gets_a_remedy(monkeypatch, capsys):
     out = capsys.readouterr().out
     for expected in ("✗ missing: a (No module", "Remedy: install it", "✗ missing: b\n", "✗ missing: c (no room)"):
         assert expected in out
+
+
+def test_a_name_for_a_ca_certificate(capsys):
+    checks.check_parameters(authority_name="contoso-pumps_root.1")
+    with pytest.raises(ParameterError, match="authority_name is 'a b'; it must be up to 64 letters"):
+        checks.check_parameters(authority_name="a b")
+    with pytest.raises(ParameterError, match="authority_name"):
+        checks.check_parameters(authority_name="")

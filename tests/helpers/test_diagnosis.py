@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 import time
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import requests
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, ProxyOptions
 from azure.iot.device.exceptions import ClientError
 
-from helpers import diagnosis, lessons, registry, workspace
+from helpers import causes, lessons, registry, workspace, x509_lessons
 from helpers.credentials import ConnectionString, CredentialsError, new_key, sas_token
 from helpers.diagnosis import SYMPTOMS, explain
 from helpers.registry import RegistryError
+from helpers.simulator.domain.chains import Finding
 from helpers.simulator.launcher import LaunchError
 
 pytestmark = pytest.mark.sdk
@@ -66,7 +68,7 @@ def connect(dps, device, *, key=None, device_id=None, **options):
 def test_a_wrong_key(dps, made, failing):
     found = failing(register, dps, "thermostat-001", new_key())
     assert found.symptom.name == "registration refused"
-    assert [each.cause for each in found.causes] == [diagnosis._WRONG_KEY.cause]
+    assert [each.cause for each in found.causes] == [causes.WRONG_KEY.cause]
     assert "neither of its keys" in found.reason
     assert found.chain[-1] == "ServiceError: register request returned a service error status code 401"
 
@@ -75,13 +77,13 @@ def test_a_group_key_used_as_device_key(dps, made, failing, names):
     group = dps.service_client().enrollment_group.get_attestation_mechanism("thermostats")
     key = lessons._primary(group)
     found = failing(register, dps, names["member_id"], key)
-    assert found.causes == (diagnosis._GROUP_KEY,)
+    assert found.causes == (causes.GROUP_KEY,)
     assert "derive the device key" in found.reason
     assert key.reveal() not in str(found) + found.html()
 
 
 def test_an_unknown_registration_id(dps, made, failing):
-    assert failing(register, dps, "nobody", new_key()).causes == (diagnosis._UNKNOWN_DEVICE,)
+    assert failing(register, dps, "nobody", new_key()).causes == (causes.UNKNOWN_DEVICE,)
 
 
 def test_an_unknown_id_scope(dps, made, failing):
@@ -174,9 +176,9 @@ def test_a_simulator_that_has_gone(simulator, dps, made, failing):
     service = dps.service_client()
     simulator.stop()
     found = failing(register, dps, "thermostat-001", new_key())
-    assert found.causes[0] == diagnosis._SIMULATOR_GONE
+    assert found.causes[0] == causes.SIMULATOR_GONE
     found = failing(service.enrollment.get, "thermostat-001")
-    assert found.causes[0] == diagnosis._SIMULATOR_GONE
+    assert found.causes[0] == causes.SIMULATOR_GONE
 
 
 def test_a_wrong_service_key(dps, made, failing):
@@ -247,12 +249,106 @@ def test_the_result_of_a_registration_can_be_explained_too():
 
 
 def test_on_azure_all_causes_are_listed():
-    error = ClientError("Unexpected failure")
-    error.__cause__ = Exception("register request returned a service error status code 401")
-    found = explain(error)
-    assert found.causes == diagnosis._DEVICE_401
+    found = explain(refusal())
+    assert found.causes == (*causes.TOKENS_REFUSED, *causes.CERTIFICATES_REFUSED)
     assert "Why (one of these)" in str(found)
     assert "What only the simulator tells you" not in str(found) + found.html()
+
+
+class Watching:
+    """As much of a target as the explanation of a refusal needs."""
+
+    is_simulator = True
+
+    def __init__(self, *events):
+        self.seen = [{"service": "provisioning", "operation": "register", **event} for event in events]
+
+    def last_event(self):
+        return len(self.seen)
+
+    def events(self, after=0):
+        return self.seen[after:]
+
+
+def refusal():
+    error = ClientError("Unexpected failure")
+    error.__cause__ = Exception("register request returned a service error status code 401")
+    return error
+
+
+def test_on_azure_the_proof_of_identity_shortens_the_list():
+    assert explain(refusal(), attestation="x509").causes == causes.CERTIFICATES_REFUSED
+    assert explain(refusal(), attestation="symmetricKey").causes == causes.TOKENS_REFUSED
+    with pytest.raises(ValueError, match="'certificate'; it must be 'symmetricKey' or 'x509'"):
+        explain(refusal(), attestation="certificate")
+    # a list that does not tell proofs apart stays whole
+    assert explain(RegistryError(429, "slow down"), attestation="x509").causes
+
+
+@pytest.mark.parametrize("finding", list(Finding))
+def test_every_finding_about_certificates_has_its_cause(finding):
+    detail = {"finding": finding.value, "reason": "some sentence"}
+    found = explain(refusal(), Watching({"status": 401, "detail": detail}))
+    (cause,) = found.causes
+    assert finding.value in cause.findings
+    assert found.reason == "some sentence"
+
+
+def test_a_reason_tells_causes_with_the_same_finding_apart():
+    def cause(finding, reason):
+        detail = {"finding": finding.value, "reason": reason}
+        return explain(refusal(), Watching({"status": 401, "detail": detail})).causes
+
+    alone = "there is no individual enrollment 'a', and the device shows only its own certificate: the chain ends"
+    assert cause(Finding.INTERMEDIATE_MISSING, alone) == (causes.ONLY_THE_LEAF,)
+    assert cause(Finding.INTERMEDIATE_MISSING, "the device shows 2 certificates") == (causes.GAP_IN_CHAIN,)
+    decided = "individual enrollment 'a' decides alone, and the device's certificate is another one"
+    assert cause(Finding.UNKNOWN_CERTIFICATE, decided) == (causes.OTHER_CERTIFICATE,)
+    assert cause(Finding.UNKNOWN_CERTIFICATE, "there is no individual enrollment") == (causes.NOT_ENROLLED,)
+
+
+@pytest.mark.parametrize(
+    "reason", ["the primary certificate of individual enrollment 'a'", "... of enrollment group 'g'"]
+)
+def test_a_disabled_enrollment_is_told_from_a_disabled_group(reason):
+    class Result:
+        status = "disabled"
+
+    answer = {"status": 200, "detail": {"body": {"status": "disabled"}, "reason": reason}}
+    found = explain(Result(), Watching({"status": 401, "detail": {"reason": "older"}}, answer))
+    (cause,) = found.causes
+    assert ("its individual enrollment is disabled" in cause.cause) is ("individual" in reason)
+    assert len(explain(Result()).causes) == 2
+
+
+@pytest.mark.parametrize(
+    ("problem", "name"),
+    [
+        (
+            ssl.SSLError(116, "[X509: KEY_VALUES_MISMATCH] key values mismatch (_ssl.c:3926)"),
+            "key of another certificate",
+        ),
+        (ssl.SSLError(9, "[SSL] PEM lib (_ssl.c:3926)"), "certificate or key not readable"),
+        (FileNotFoundError(2, "No such file or directory"), "file not there"),
+    ],
+)
+def test_certificate_files_that_the_device_sdk_cannot_use(problem, name):
+    assert explain(problem).symptom.name == name
+
+
+@pytest.mark.parametrize(
+    ("pasted", "name"),
+    [
+        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "private key sent as certificate"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n" * 2, "chain sent as certificate"),
+        ("pump-001.pem", "something else sent as certificate"),
+    ],
+)
+def test_what_is_no_certificate_in_an_enrollment(dps, failing, pasted, name):
+    body = x509_lessons.individual_enrollment("pump-001", "", pasted)
+    found = failing(dps.service_client().enrollment.create_or_update, "pump-001", body)
+    assert found.symptom.name == name
+    assert "AAAA" not in str(found)
 
 
 def test_secrets_and_what_changes_every_time_are_left_out():

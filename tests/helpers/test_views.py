@@ -105,6 +105,7 @@ def test_the_enrollment_list_and_the_device_table(dps, names):
     assert str(device_table(dps)) == "Devices in the registry\n(no devices)"
     made = workspace.need("symmetric_key.registrations", dps, **names)
     listed = enrollment_list(service)
+    assert [entry.name for entry in enrollment_list(service, only=["thermostats"]).entries] == ["thermostats"]
     assert [row[:4] for row in listed.rows] == [
         ("individual", "thermostat-001", "symmetricKey", "enabled"),
         ("group", "thermostats", "symmetricKey", "enabled"),

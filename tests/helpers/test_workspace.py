@@ -206,3 +206,21 @@ def test_starting_over_forgets(place, recipe, capsys):
 def test_an_unknown_need_lists_the_known_ones(place):
     with pytest.raises(WorkspaceError, match=r"symmetric_key\.enrollments"):
         workspace.need("nothing", place)
+
+
+def test_folders_for_files_go_with_everything_else(place):
+    folder = workspace.folder("x509", place)
+    assert workspace.folder("x509", place) == folder
+    if os.name == "posix":
+        assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "pump.key").write_text("secret")
+    workspace.save("a.document", place, {})
+    assert workspace.files(place) == ["a.document.json", "x509/pump.key"]
+    assert workspace.documents(place) == ["a.document"]
+    workspace.empty_folder("x509", place)
+    workspace.empty_folder("x509", place)
+    assert workspace.files(place) == ["a.document.json"]
+    workspace.clear(place)
+    assert workspace.files(place) == []
+    with pytest.raises(WorkspaceError, match="no name"):
+        workspace.folder("../elsewhere", place)

@@ -33,6 +33,41 @@ SPOILT = {
         "service.enrollment.delete(registration_id)\nfrom helpers",
         ["the device is enrolled"],
     ),
+    "certificate of another device": (
+        "22_x509_start",
+        "boot-member",
+        "certificates.load(folder, member_id)",
+        "certificates.load(folder, registration_id)",
+        ["ClientError"],
+    ),
+    "only the device's own certificate": (
+        "22_x509_start",
+        "boot-member",
+        "member_files.chain_file",
+        "member_files.certificate_file",
+        ["ClientError"],
+    ),
+    "possession of the root not proven": (
+        "21_x509_enroll",
+        "prove",
+        "certificate=proof",
+        "certificate=root.certificate",
+        ["HttpResponseError"],
+    ),
+    "device with a certificate not connected": (
+        "23_x509_verify",
+        "check-connect",
+        "    clients[name].connect()\n",
+        "",
+        ["is connected"],
+    ),
+    "new certificate not enrolled": (
+        "23_x509_verify",
+        "enroll-both",
+        "secondary=renewed",
+        "secondary=device",
+        ["ClientError"],
+    ),
     "twin not changed": ("13_symmetric_key_verify", "change-twin", '"targetTemperature": 23', '"other": 23', []),
 }
 

@@ -171,7 +171,7 @@ def _judge_group(
     authorities: UploadedAuthorities,
 ) -> Verdict:
     verified = authorities.verified()
-    path = build_path(evidence.chain, verified)
+    path = build_path(evidence.chain, verified, now)
     found = _first_group(path.certificates[1:], groups, authorities)
     if found is None:
         return _nobody_knows(registration_id, evidence, path, individuals, groups, authorities)

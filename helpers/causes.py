@@ -1,0 +1,245 @@
+"""What may be wrong when something fails: cause, remedy, and where it is taught."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FIRST = "00_start_here"
+ENROLL = "11_symmetric_key_enroll"
+START = "12_symmetric_key_start"
+VERIFY = "13_symmetric_key_verify"
+X509_ENROLL = "21_x509_enroll"
+X509_START = "22_x509_start"
+X509_VERIFY = "23_x509_verify"
+
+SYMMETRIC_KEY, X509 = "symmetricKey", "x509"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One thing that may be wrong.
+
+    Attributes:
+        cause: what is wrong.
+        remedy: what to do about it.
+        taught: notebook that shows it.
+        reason: regular expression over the simulator's reason that proves this cause.
+        findings: words of the simulator, such as ``certificateExpired``, one of which must stand beside the reason.
+        attestation: ``symmetricKey`` or ``x509`` where only such devices can run into it; empty: any.
+    """
+
+    cause: str
+    remedy: str
+    taught: str
+    reason: str = ""
+    findings: frozenset[str] = frozenset()
+    attestation: str = ""
+
+
+GROUP_KEY = Cause(
+    "The key of the enrollment group was used as if it were the device's key.",
+    "Derive the device's key: HMAC-SHA256 over the registration ID, keyed with the group key.",
+    f"{ENROLL}, step 3",
+    r"key of enrollment group .* itself",
+    attestation=SYMMETRIC_KEY,
+)
+WRONG_KEY = Cause(
+    "The device's key is not one of the two keys of its enrollment.",
+    "Take the primary or the secondary key of the individual enrollment, every character of it.",
+    f"{ENROLL}, step 2",
+    r"decides alone, and neither|signature|signed with another key|key does not match|not signed",
+    attestation=SYMMETRIC_KEY,
+)
+UNKNOWN_DEVICE = Cause(
+    "DPS has no enrollment for this registration ID: none of its own, and no group whose derived key fits.",
+    "Look for the ID in the enrollment list; mind spelling. Enroll it, or derive its key from the right group.",
+    f"{ENROLL}, step 4",
+    r"no individual enrollment",
+    attestation=SYMMETRIC_KEY,
+)
+EXPIRED_TOKEN = Cause(
+    "The token of the device has expired, or the clock of the device is wrong.",
+    "Set the clock (NTP). Let the SDK make the tokens: it renews them in time.",
+    f"{START}, In practice",
+    r"expired",
+    attestation=SYMMETRIC_KEY,
+)
+OTHER_RESOURCE = Cause(
+    "The token was made for another host, ID scope, registration ID or device ID than the one it is shown to.",
+    "Give the SDK the host, the ID scope and the ID of this very device; it puts them into the token.",
+    f"{START}, step 2",
+    r"token is for|for another|does not (match|belong)|resource|other device",
+    attestation=SYMMETRIC_KEY,
+)
+MALFORMED_TOKEN = Cause(
+    "The token cannot be read: a part is missing, or a key was put where a token belongs.",
+    "A token begins with 'SharedAccessSignature'. Better: hand the key to the SDK and let it make the token.",
+    f"{START}, In practice",
+    r"malformed|not a (SAS|token)|SharedAccessSignature|lacks|base64",
+    attestation=SYMMETRIC_KEY,
+)
+SIMULATOR_GONE = Cause(
+    "The simulator of this workspace does not run any more (it stops after an idle hour).",
+    "Run the cell with connect(target) again: it starts the simulator. Enrollments and devices were kept.",
+    f"{FIRST}, step 2",
+)
+TRUST = Cause(
+    "This program does not trust the authority that made the server's certificate, or the name is not in it.",
+    "Pass **dps.device_options to the client. Behind a company's proxy: add its root certificate to your machine's.",
+    f"{FIRST}, In practice",
+)
+POLICY = Cause(
+    "The shared access policy's name or key is wrong, or the policy may not do this.",
+    "Copy the connection string of the policy again; for enrollments it needs the rights to read and write them.",
+    f"{FIRST}, In practice",
+    r"policy|signature|key",
+)
+
+# --- certificates: the words are those of the simulator's verdicts --------------------------------------------------
+
+
+def _certificate(cause: str, remedy: str, taught: str, findings: str, reason: str = "") -> Cause:
+    return Cause(cause, remedy, taught, reason, frozenset(findings.split()), X509)
+
+
+ONLY_THE_LEAF = _certificate(
+    "The device shows only its own certificate, without the authorities between it and the one that DPS knows.",
+    "Give the SDK the file with the whole chain: the device's certificate first, then each issuer in turn.",
+    f"{X509_START}, step 5",
+    "intermediateMissing",
+    r"shows only its own certificate",
+)
+GAP_IN_CHAIN = _certificate(
+    "A certificate in the middle of the chain is missing: the chain that the device shows ends too early.",
+    "Put the missing authority's certificate into the chain file, between the one that it signed and its own issuer.",
+    f"{X509_START}, step 5",
+    "intermediateMissing",
+)
+UNKNOWN_AUTHORITY = _certificate(
+    "No enrollment group knows any of the authorities in the chain that the device shows.",
+    "Enroll one of them, root or intermediate, as the signing certificate of an enrollment group.",
+    f"{X509_ENROLL}, step 6",
+    "unknownAuthority",
+)
+NOT_VERIFIED = _certificate(
+    "The group's authority is enrolled, but neither it nor one above it was ever proven to be yours.",
+    "Upload it or its root, and prove possession: sign a certificate whose common name is the verification code.",
+    f"{X509_ENROLL}, step 5",
+    "authorityNotVerified",
+)
+OTHER_CERTIFICATE = _certificate(
+    "The individual enrollment of this registration ID knows another certificate than the device shows.",
+    "Compare the thumbprints. After a renewal, enroll the new certificate as the secondary one.",
+    f"{X509_VERIFY}, step 7",
+    "unknownCertificate",
+    r"decides alone",
+)
+NOT_ENROLLED = _certificate(
+    "Nothing is enrolled for this registration ID, and a self-signed certificate belongs to no group.",
+    "Enroll the certificate individually, under the common name that stands in it.",
+    f"{X509_ENROLL}, step 3",
+    "unknownCertificate",
+)
+ENROLLED_ELSEWHERE = _certificate(
+    "The certificate is enrolled, but under another registration ID.",
+    "Register with the ID that the enrollment has, which must also be the certificate's common name.",
+    f"{X509_ENROLL}, step 3",
+    "enrolledElsewhere",
+)
+OTHER_NAME = _certificate(
+    "The common name (CN) in the device's certificate is not its registration ID.",
+    "Make a certificate with the right name, or register under the name that stands in it; case does not matter.",
+    f"{X509_ENROLL}, step 2",
+    "commonNameMismatch commonNameMissing",
+)
+EXPIRED_CERTIFICATE = _certificate(
+    "A certificate of the chain has expired: the device's own, or one of the authorities above it.",
+    "Renew it (same name, same issuer, new dates) before it expires, and let old and new overlap.",
+    f"{X509_START}, step 6",
+    "certificateExpired",
+)
+NOT_YET_VALID = _certificate(
+    "A certificate is not valid yet. Most often a clock is wrong, where it was made or where it is used.",
+    "Set the clocks (NTP), and let certificates begin a little before the moment when they are made.",
+    f"{X509_START}, In practice",
+    "certificateNotYetValid",
+)
+SIGNED_BY_NO_AUTHORITY = _certificate(
+    "A certificate in the chain is signed by one that may not sign others, such as that of another device.",
+    "Sign with the certificate of an authority: basic constraints CA:TRUE, and keyCertSign if it has a key usage.",
+    f"{X509_ENROLL}, step 4",
+    "issuerNotAuthority",
+)
+AUTHORITY_AS_DEVICE = _certificate(
+    "The certificate of an authority is used as if it were the device's.",
+    "Issue a certificate to the device; it gets that one and its key, never those of the authority.",
+    f"{X509_ENROLL}, step 4",
+    "authorityUsedAsDevice",
+)
+OTHER_SIGNER = _certificate(
+    "A certificate names the right issuer, but another key signed it, as after an authority was made anew.",
+    "Show the authority's certificate that really signed it, or issue everything below the new authority again.",
+    f"{X509_ENROLL}, step 4",
+    "signatureInvalid",
+)
+TOO_LONG = _certificate(
+    "There are more authorities in the chain than one of them allows below itself (its path length).",
+    "Let an authority higher up sign the device's certificate, or make the authority with a longer path length.",
+    f"{X509_ENROLL}, step 4",
+    "pathTooLong",
+)
+WRONG_USAGE = _certificate(
+    "The extended key usage of the device's certificate does not contain clientAuth: it was made for a server.",
+    "Make it again with clientAuth, or without that extension.",
+    f"{X509_ENROLL}, In practice",
+    "wrongExtendedKeyUsage",
+)
+WEAK_KEY = _certificate(
+    "A key or a signature in the chain is too weak: RSA below 2048 bits, a small curve, SHA-1 or MD5.",
+    "Make the certificate again with a key on the curve P-256 (or RSA from 2048 bits) and SHA-256.",
+    f"{X509_ENROLL}, In practice",
+    "weakKey",
+)
+OTHER_PROOF = _certificate(
+    "The enrollment of this registration ID expects another proof than a certificate.",
+    "Enroll the device's certificate, or register with the proof that the enrollment names.",
+    f"{X509_ENROLL}, step 3",
+    "attestationMismatch",
+)
+CHAIN_INVALID = _certificate(
+    "The chain cannot be read or does not hold together.",
+    "Look at every certificate of the chain file: the device's own first, then each issuer, PEM and nothing else.",
+    f"{X509_START}, step 5",
+    "chainInvalid",
+)
+AT_THE_HUB = _certificate(
+    "The device connects with another certificate than the one it registered with: the hub keeps its thumbprint.",
+    "Connect with the certificate that the device registered with; after a renewal, register again first.",
+    f"{X509_VERIFY}, step 7",
+    "",
+    r"(?i)certificate|thumbprint",
+)
+
+#: Why a device that shows certificates is refused by DPS, most frequent first.
+CERTIFICATES_REFUSED = (
+    ONLY_THE_LEAF,
+    NOT_VERIFIED,
+    OTHER_NAME,
+    UNKNOWN_AUTHORITY,
+    GAP_IN_CHAIN,
+    OTHER_CERTIFICATE,
+    NOT_ENROLLED,
+    EXPIRED_CERTIFICATE,
+    NOT_YET_VALID,
+    AUTHORITY_AS_DEVICE,
+    ENROLLED_ELSEWHERE,
+    OTHER_PROOF,
+    OTHER_SIGNER,
+    SIGNED_BY_NO_AUTHORITY,
+    WRONG_USAGE,
+    WEAK_KEY,
+    TOO_LONG,
+    CHAIN_INVALID,
+)
+#: Why a device that shows a token is refused by DPS, most frequent first.
+TOKENS_REFUSED = (GROUP_KEY, WRONG_KEY, UNKNOWN_DEVICE, OTHER_RESOURCE, EXPIRED_TOKEN, MALFORMED_TOKEN)
