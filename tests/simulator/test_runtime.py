@@ -346,7 +346,7 @@ def test_requests_that_no_service_is_there_for():
     with Simulator() as simulator:
         running = simulator.running
         for host, status, words in (
-            (running.provisioning_host, 501, "use MQTT or WebSocket"),
+            (running.provisioning_host, 404, "GET /x is not supported by this simulator"),
             ("stranger.test", 404, "'stranger.test' is not simulated here; simulated are global.azure"),
         ):
             # the name that TLS asks for is not checked here: a client that does not care gets an answer that helps

@@ -212,8 +212,9 @@ def test_a_token_that_does_not_fit(device, action, token, reason):
     response = do.get(action, device.look_up)(token=text)
     said = device.refused(response, Dps.UNAUTHORIZED_DEVICE)
     assert reason.lower() in said.lower()
-    traced = json.dumps([event.detail for event in device.trace.events()], default=str)
-    assert text.partition("sig=")[2].partition("&")[0] not in traced or "sig=" not in text
+    if "sig=" in text:
+        signature = text.partition("sig=")[2].partition("&")[0]
+        assert signature not in str([event.detail for event in device.trace.events()])
 
 
 def test_a_token_runs_out_while_the_device_waits(device):
