@@ -257,12 +257,16 @@ def _nobody_knows(
     if path.missing_issuer:
         enrolled = any(path.missing_issuer in _subjects(group, authorities) for group in groups.all() if not group.keys)
         shown = "only its own certificate" if len(evidence.chain) == 1 else f"{len(evidence.chain)} certificates"
-        known = "an enrollment group has one of that name, but it must be shown" if enrolled else "it is not among them"
+        known = (
+            "an enrollment group has a certificate of that name, but the device has to show it, too"
+            if enrolled
+            else "the device has to show the certificate of that name, too"
+        )
         return _refused(
             registration_id,
             Finding.INTERMEDIATE_MISSING,
             f"{none}, and the device shows {shown}: the chain ends at {top.subject_name!r:.200}, whose issuer is "
-            f"{path.missing_issuer!r:.200}; {known}, or the certificate of another verified authority is missing",
+            f"{path.missing_issuer!r:.200}; {known}",
         )
     return _refused(
         registration_id,

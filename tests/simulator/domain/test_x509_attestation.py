@@ -228,7 +228,7 @@ def test_the_order_of_the_chain_does_not_matter_but_is_noted(world):
 def test_only_the_leaf(line_group):
     reason = line_group.refused("intermediateMissing", line_group.device, text="shows only its own certificate")
     assert "whose issuer is 'CN=Line'" in reason
-    assert "an enrollment group has one of that name, but it must be shown" in reason
+    assert "an enrollment group has a certificate of that name, but the device has to show it, too" in reason
 
 
 def test_a_missing_intermediate(world):
@@ -236,13 +236,16 @@ def test_a_missing_intermediate(world):
     world.upload(world.root)
     world.group(world.root)
     reason = world.refused("intermediateMissing", deep.issue(DEVICE), deep, text="shows 2 certificates")
-    assert "the chain ends at 'CN=Shift', whose issuer is 'CN=Line'; it is not among them" in reason
+    assert (
+        "the chain ends at 'CN=Shift', whose issuer is 'CN=Line'; the device has to show the certificate of that name"
+        in reason
+    )
 
 
 def test_a_reference_whose_certificate_must_be_shown(world):
     world.upload(world.line, "line", verified=False)
     world.parts.enroll_group("pumps", attestation=signing("line", part="caReferences"))
-    world.refused("intermediateMissing", world.device, text="an enrollment group has one of that name")
+    world.refused("intermediateMissing", world.device, text="an enrollment group has a certificate of that name")
 
 
 def test_an_unknown_authority(line_group):
