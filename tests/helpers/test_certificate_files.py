@@ -1,0 +1,266 @@
+"""Files with certificates and keys: private, checked before any connection, in agreement with OpenSSL."""
+
+import ssl
+from datetime import timedelta
+
+import pytest
+from azure.iot.device import X509
+
+from helpers import certificate_files, certificates
+from helpers.certificate_files import CertificateError, check
+from helpers.certificates import mistakes
+from helpers.credentials import Secret
+
+PHRASE = Secret("open sesame")
+
+
+@pytest.fixture(scope="module")
+def root():
+    return certificates.create_root("Contoso Pumps Root")
+
+
+@pytest.fixture(scope="module")
+def line(root):
+    return root.issue_intermediate("Contoso Pumps Line 1")
+
+
+@pytest.fixture(scope="module")
+def device(line):
+    return line.issue_device("pump-101")
+
+
+def opens(files):
+    """Whether OpenSSL takes chain and key; a pass phrase it would ask the terminal for is given as empty."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    phrase = files.pass_phrase.reveal() if files.pass_phrase else ""
+    try:
+        context.load_cert_chain(str(files.chain_file), str(files.key_file), phrase)
+    except (ssl.SSLError, OSError):
+        return False
+    return True
+
+
+def test_files_that_only_you_can_read(tmp_path, device):
+    files = device.save(tmp_path / "new")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    paths = [files.certificate_file, files.key_file, files.chain_file, files.cer_file]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == sorted(path.name for path in paths)
+    assert {path.stat().st_mode & 0o777 for path in paths} == {0o600}
+    assert files.certificate_file.read_text() == device.certificate
+    assert files.chain_file.read_text() == device.chain
+    assert b"BEGIN" not in files.cer_file.read_bytes()
+
+
+def test_right_files_serve_the_sdk(tmp_path, device):
+    files = device.save(tmp_path)
+    assert files.check() == []
+    assert opens(files)
+    made = files.x509()
+    assert isinstance(made, X509)
+    assert (made.certificate_file, made.key_file, made.pass_phrase) == (
+        str(files.chain_file),
+        str(files.key_file),
+        None,
+    )
+
+
+def test_an_encrypted_key(tmp_path, device):
+    files = device.save(tmp_path, pass_phrase=PHRASE)
+    assert b"ENCRYPTED" in files.key_file.read_bytes()
+    assert PHRASE.reveal() not in repr(files)
+    assert files.check() == []
+    assert opens(files)
+    assert files.x509().pass_phrase == PHRASE.reveal()
+    assert certificates.load(tmp_path, "pump-101", pass_phrase=PHRASE).key == device.key
+
+
+@pytest.mark.parametrize("phrase", [None, Secret("wrong one")])
+def test_pass_phrases_that_do_not_open(tmp_path, device, phrase):
+    device.save(tmp_path, pass_phrase=PHRASE)
+    files = certificate_files.files_in(tmp_path, "pump-101", phrase)
+    with pytest.raises(CertificateError, match=r"pump-101\.key") as caught:
+        files.check()
+    assert "pass phrase" in str(caught.value)
+    assert "wrong one" not in str(caught.value)
+    assert not opens(files)
+
+
+def test_a_pass_phrase_too_many_is_worth_a_remark(tmp_path, device):
+    device.save(tmp_path)
+    files = certificate_files.files_in(tmp_path, "pump-101", PHRASE)
+    assert [remark for remark in files.check() if "not encrypted" in remark]
+    assert opens(files)
+
+
+def test_an_empty_pass_phrase(tmp_path, device):
+    with pytest.raises(CertificateError, match="empty"):
+        device.save(tmp_path, pass_phrase=Secret(""))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", ["chain_file", "key_file"])
+def test_missing_files(tmp_path, device, which):
+    files = device.save(tmp_path)
+    getattr(files, which).unlink()
+    with pytest.raises(CertificateError, match=f"There is no .* {getattr(files, which).name}"):
+        files.x509()
+    assert not opens(files)
+
+
+def test_a_folder_instead_of_a_file(tmp_path, device):
+    files = device.save(tmp_path)
+    files.key_file.unlink()
+    files.key_file.mkdir()
+    with pytest.raises(CertificateError, match="cannot be read"):
+        files.check()
+
+
+@pytest.mark.parametrize("which", ["chain_file", "key_file"])
+@pytest.mark.parametrize("content", ["", "hello", "-----BEGIN CERTIFICATE-----\nx\n", "x" * 300_000])
+def test_files_with_something_else(tmp_path, device, which, content):
+    files = device.save(tmp_path)
+    getattr(files, which).write_text(content)
+    with pytest.raises(CertificateError, match=getattr(files, which).name):
+        files.check()
+    assert not opens(files)
+
+
+def test_a_damaged_key_is_not_repeated(tmp_path, device):
+    files = device.save(tmp_path)
+    lines = files.key_file.read_text().splitlines()
+    files.key_file.write_text("\n".join([lines[0], "AAAA" + lines[1][4:], *lines[2:]]))
+    with pytest.raises(CertificateError, match="damaged") as caught:
+        files.check()
+    assert lines[2] not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert not opens(files)
+
+
+def test_exchanged_files(tmp_path, device):
+    files = device.save(tmp_path)
+    with pytest.raises(CertificateError, match="holds a private key"):
+        check(files.key_file, files.key_file)
+    with pytest.raises(CertificateError, match="holds a certificate"):
+        check(files.chain_file, files.chain_file)
+    with pytest.raises(CertificateError, match="DER"):
+        check(files.cer_file, files.key_file)
+
+
+def test_a_key_that_belongs_to_another_certificate(tmp_path, device):
+    files = mistakes.forged(device).save(tmp_path)
+    with pytest.raises(CertificateError, match="does not belong"):
+        files.check()
+    assert not opens(files)
+
+
+def test_the_authority_first(tmp_path, device):
+    files = device.save(tmp_path)
+    chain = [certificate_files.pem(each) for each in device.chain_certificates]
+    files.chain_file.write_text("".join([chain[1], chain[0], chain[2]]))
+    with pytest.raises(CertificateError, match=r"number 2 .*own certificate first"):
+        files.check()
+    assert not opens(files)
+
+
+def test_chains_that_are_out_of_order_or_have_a_gap(tmp_path, device):
+    # OpenSSL takes both, and leaves the complaint to the server
+    for mistake, text in ((mistakes.wrong_order, "wrong order"), (mistakes.without_intermediate, "is missing")):
+        files = mistake(device).save(tmp_path / mistake.__name__)
+        with pytest.raises(CertificateError, match=text):
+            files.check()
+        assert opens(files)
+
+
+def test_a_certificate_after_the_end_of_the_chain(tmp_path, device, line):
+    files = device.save(tmp_path)
+    files.chain_file.write_text(device.chain + line.certificate)
+    with pytest.raises(CertificateError, match="signs itself and so ends"):
+        files.check()
+
+
+def test_the_device_alone_is_worth_a_remark(tmp_path, device):
+    files = mistakes.leaf_only(device).save(tmp_path)
+    (remark,) = files.check()
+    assert "Contoso Pumps Line 1" in remark
+    assert certificates.create_self_signed("pump-001").save(tmp_path).check() == []
+
+
+def test_validity_here_and_now(tmp_path, line, device):
+    with pytest.raises(CertificateError, match=r"pump-101.*expired on"):
+        mistakes.expired(line, "pump-101").save(tmp_path / "expired").check()
+    with pytest.raises(CertificateError, match="not valid before"):
+        mistakes.not_yet_valid(line, "pump-101").save(tmp_path / "early").check()
+    files = device.save(tmp_path)
+    start, end = device.parsed.not_valid_before_utc, device.parsed.not_valid_after_utc
+    second = timedelta(seconds=1)
+    assert files.check(now=start) == files.check(now=end) == []
+    for moment in (start - second, end + second):
+        with pytest.raises(CertificateError):
+            files.check(now=moment)
+
+
+def test_a_weak_key(tmp_path, line):
+    files = mistakes.weak_key(line, "pump-101").save(tmp_path)
+    with pytest.raises(CertificateError, match="1024 bits"):
+        files.check()
+    assert not opens(files)
+
+
+def test_saving_again_changes_nothing(tmp_path, device):
+    device.save(tmp_path)
+    device.save(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_renewed_certificate_keeps_the_earlier_one_beside_it(tmp_path, device):
+    device.save(tmp_path)
+    renewed = device.renew()
+    files = renewed.save(tmp_path)
+    assert files.check() == []
+    mark = device.thumbprint[:8].lower()
+    kept = certificate_files.read_key(tmp_path / f"pump-101.{mark}.key")
+    assert kept.public_key() == device.parsed.public_key()
+    assert len(list(tmp_path.iterdir())) == 8
+
+
+def test_no_key_is_ever_overwritten(tmp_path, device):
+    device.save(tmp_path)
+    for _ in range(2):
+        mistakes.forged(device).save(tmp_path)
+    keys = list(tmp_path.glob("*.key"))
+    assert len(keys) == 3
+    assert device.parsed.public_key() in [certificate_files.read_key(key).public_key() for key in keys]
+
+
+def test_a_key_without_its_certificate_is_kept_too(tmp_path, device):
+    files = device.save(tmp_path)
+    files.certificate_file.unlink()
+    files.chain_file.unlink()
+    device.renew().save(tmp_path)
+    kept = certificate_files.read_key(tmp_path / "pump-101.damaged.key")
+    assert kept.public_key() == device.parsed.public_key()
+
+
+def test_two_names_for_one_file(tmp_path, root):
+    root.issue_device("pump:1").save(tmp_path)
+    with pytest.raises(CertificateError, match=r"belongs to 'CN=pump:1'.*another folder"):
+        root.issue_device("pump-1").save(tmp_path)
+    root.issue_device("a").save(tmp_path)
+    with pytest.raises(CertificateError, match=r"a-chain\.pem"):
+        root.issue_device("a-chain").save(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made(tmp_path, device):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CertificateError, match="cannot be written"):
+        device.save(tmp_path / "file")
+
+
+def test_half_a_file_is_never_left(tmp_path, device, monkeypatch):
+    def full(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.replace", full)
+    with pytest.raises(CertificateError, match="No space left"):
+        device.save(tmp_path)
+    assert list(tmp_path.iterdir()) == []
