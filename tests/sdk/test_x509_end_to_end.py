@@ -219,4 +219,6 @@ def test_https_refuses_with_a_reason(sdk, tmp_path):
     client.connection.close()
     assert (response.status, body["errorCode"], body["message"]) == (401, 401002, "Invalid certificate")
     assert body["info"]["simulatorFinding"] == "unknownCertificate"
+    asked = next(event["detail"] for event in sdk.trace() if event["operation"] == "register")
+    assert [each["subject"] for each in asked["certificates"]] == [f"CN={DEVICE}"]
     assert response.headers["x-ms-request-id"] == body["trackingId"]

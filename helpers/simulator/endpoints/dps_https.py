@@ -21,6 +21,7 @@ from ..errors import Dps, ServiceError, dps_body
 from ..trace import Trace
 from .dps_registration import API_VERSION, MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Refusals
 from .http import Call, Failures, HttpEndpoint, Request, Response, Route, Transaction
+from .presented import presented_certificates
 
 _FAILURES = Failures(
     route_not_found=Dps.ROUTE_NOT_FOUND,
@@ -68,6 +69,7 @@ class DpsHttpsEndpoint:
             trace=trace,
             transaction=transaction,
             api_version=API_VERSION,
+            describe=_shown_certificates,
         )
 
     async def handle(self, request: Request) -> Response:
@@ -101,6 +103,13 @@ class DpsHttpsEndpoint:
             response.headers["Location"] = f"https://{host}/{quote(device.id_scope)}/registrations/{name}/register"
             response.headers["Retry-After"] = str(status.retry_after or 0)
         return response
+
+
+def _shown_certificates(request: Request) -> dict[str, Any]:
+    """The certificates of a device that shows no token; with one, they mean nothing."""
+    if request.headers.get("authorization") or not request.peer.certificates:
+        return {}
+    return {"certificates": presented_certificates(request.peer.certificates)}
 
 
 def _device(call: Call) -> DeviceIdentity:

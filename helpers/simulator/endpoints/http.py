@@ -161,6 +161,7 @@ class HttpEndpoint:
         authenticate: raises :class:`ServiceError` unless the request carries the right; ``None`` for open endpoints.
         api_version: pattern of the versions that are understood; ``None`` asks for none.
         transaction: a context manager factory around every operation that is not a coroutine.
+        describe: what the trace keeps of an arriving request besides its body.
     """
 
     def __init__(
@@ -176,6 +177,7 @@ class HttpEndpoint:
         authenticate: Callable[[Request, str], None] | None = None,
         api_version: re.Pattern[str] | None = None,
         traced: bool = True,
+        describe: Callable[[Request], Mapping[str, Any]] | None = None,
     ) -> None:
         self._service = service
         self._routes = routes
@@ -187,6 +189,7 @@ class HttpEndpoint:
         self._authenticate = authenticate
         self._api_version = api_version
         self._traced = traced
+        self._describe = describe
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Never raises: what goes wrong becomes an answer."""
@@ -293,6 +296,8 @@ class HttpEndpoint:
         if not self._traced:
             return
         detail: dict[str, Any] = {**({} if body is None else {"body": body}), **(why or {})}
+        if direction == "in" and self._describe is not None:
+            detail.update(self._describe(request))
         self._trace.record(
             service=self._service,
             host=request.peer.host,
