@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -11,6 +10,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from helpers.certificate_files import is_signed_by
+from helpers.views.picture import picture, with_text
 
 _WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _GAP, _MARGIN = 640, 400, 64, 56, 20
 #: Letters of a name that fit into a box, and the width of a letter beside it.
@@ -47,10 +47,7 @@ class ChainOfTrust:
 
     def html(self) -> str:
         """The picture, and below it the same as text, folded away."""
-        return (
-            f"{self.svg()}<details><summary>The same as text</summary>"
-            f'<pre style="color:inherit; background:none">{escape(str(self))}</pre></details>'
-        )
+        return with_text(self.svg(), str(self))
 
     def svg(self) -> str:
         """The picture alone; it takes its colour from the page around it."""
@@ -59,23 +56,13 @@ class ChainOfTrust:
         described = " ".join(f"{each}." for each in self._sentences())
         longest = max((len(self._marks.get(_name(each), "")) for each in shown), default=0)
         width = max(_WIDTH, _MARGIN + _BOX_WIDTH + 16 + longest * _LETTER + _MARGIN)
-        mark = hashlib.sha256((self.title + described).encode()).hexdigest()[:8]
-        picture = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title-{mark} text-{mark}" '
-            f'viewBox="0 0 {width} {height}" style="width:100%; max-width:{width}px; color:inherit" '
-            'font-family="sans-serif" font-size="13" fill="currentColor" stroke="none">'
-        )
-        parts = [
-            picture,
-            f'<title id="title-{mark}">{escape(self.title)}</title>',
-            f'<desc id="text-{mark}">{escape(described)}</desc>',
-        ]
+        parts: list[str] = []
         for place, certificate in enumerate(shown):
             top = _MARGIN + place * (_BOX_HEIGHT + _GAP)
             parts.append(self._box(certificate, top))
             if place:
                 parts.append(_arrow(top - _GAP, top, is_signed_by(certificate, shown[place - 1])))
-        return "".join([*parts, "</svg>"])
+        return picture(self.title, described, width, height, parts)
 
     def _box(self, certificate: x509.Certificate, top: int) -> str:
         mark = self._marks.get(_name(certificate), "")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+
+from helpers.views.picture import picture, with_text
 
 YOU, DEVICE, DPS, HUB = "You", "Device", "DPS", "Hub"
 _LANES = (YOU, DEVICE, DPS, HUB)
@@ -116,11 +117,7 @@ class SequenceDiagram:
 
     def html(self) -> str:
         """The picture, and below it the same as text, folded away."""
-        note = f"<p>{escape(self.note)}</p>" if self.note else ""
-        return (
-            f"{self.svg()}{note}<details><summary>The same as text</summary>"
-            f'<pre style="color:inherit; background:none">{escape(str(self))}</pre></details>'
-        )
+        return with_text(self.svg(), str(self), self.note)
 
     def svg(self) -> str:
         """The picture alone; it takes its colour from the page around it."""
@@ -129,22 +126,12 @@ class SequenceDiagram:
         width = 2 * _MARGIN + max(len(lanes) - 1, 1) * _LANE_WIDTH
         height = _HEAD + (len(self.steps) + 1) * _STEP
         described = " ".join(f"{number}. {self._sentence(step)}." for number, step in enumerate(self.steps, 1))
-        mark = hashlib.sha256((self.title + described).encode()).hexdigest()[:8]
-        picture = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title-{mark} text-{mark}" '
-            f'viewBox="0 0 {width} {height}" style="width:100%; max-width:{width}px; color:inherit" '
-            'font-family="sans-serif" font-size="13" fill="currentColor" stroke="none">'
-        )
-        parts = [
-            picture,
-            f'<title id="title-{mark}">{escape(self.title)}</title>',
-            f'<desc id="text-{mark}">{escape(described)}</desc>',
-        ]
+        parts: list[str] = []
         for lane in lanes:
             parts.append(self._lane(lane, place[lane], height))
         for number, step in enumerate(self.steps, 1):
             parts.append(_arrow(number, step, place[step.sender], place[step.receiver]))
-        return "".join([*parts, "</svg>"])
+        return picture(self.title, described, width, height, parts)
 
     def _lane(self, lane: str, x: int, height: int) -> str:
         name = self._name(lane)

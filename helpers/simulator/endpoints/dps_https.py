@@ -19,19 +19,11 @@ from ..domain.provisioning import ProvisioningService
 from ..domain.registration import OperationStatus, Status
 from ..errors import Dps, ServiceError, dps_body
 from ..trace import Trace
+from .dps_failures import DPS_FAILURES
 from .dps_registration import API_VERSION, MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Refusals
-from .http import Call, Failures, HttpEndpoint, Request, Response, Route, Transaction
+from .http import Call, HttpEndpoint, Request, Response, Route, Transaction
 from .presented import presented_certificates
 
-_FAILURES = Failures(
-    route_not_found=Dps.ROUTE_NOT_FOUND,
-    method_not_allowed=Dps.METHOD_NOT_ALLOWED,
-    invalid_body=Dps.INVALID_BODY,
-    missing_api_version=Dps.INVALID_API_VERSION,
-    api_version_not_supported=Dps.API_VERSION_NOT_SUPPORTED,
-    unsupported_media_type=Dps.UNSUPPORTED_MEDIA_TYPE,
-    internal=Dps.INTERNAL,
-)
 #: Source: the documented answers of the service.
 _TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
 
@@ -63,7 +55,7 @@ class DpsHttpsEndpoint:
                 Route("GET", f"{path}/operations/{{operation}}", "poll", self._poll),
                 Route("POST", path, "look up", self._look_up, takes_body=True),
             ],
-            failures=_FAILURES,
+            failures=DPS_FAILURES,
             render_error=dps_body,
             clock=clock,
             trace=trace,

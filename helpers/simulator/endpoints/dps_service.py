@@ -20,20 +20,12 @@ from ..domain.provisioning import ProvisioningService
 from ..errors import Dps, ServiceError, dps_body
 from ..protocols.sas import SasError, SharedAccessSignature, decode_key
 from ..trace import Trace
-from .http import Call, Failures, HttpEndpoint, Request, Response, Route, Transaction
+from .dps_failures import DPS_FAILURES
+from .http import Call, HttpEndpoint, Request, Response, Route, Transaction
 
 #: Older versions lack fields, none contradicts a newer one.
 API_VERSIONS = ("2018-04-01", "2018-09-01-preview", "2019-03-31", "2021-10-01")
 
-_FAILURES = Failures(
-    route_not_found=Dps.ROUTE_NOT_FOUND,
-    method_not_allowed=Dps.METHOD_NOT_ALLOWED,
-    invalid_body=Dps.INVALID_BODY,
-    missing_api_version=Dps.INVALID_API_VERSION,
-    api_version_not_supported=Dps.API_VERSION_NOT_SUPPORTED,
-    unsupported_media_type=Dps.UNSUPPORTED_MEDIA_TYPE,
-    internal=Dps.INTERNAL,
-)
 _REGISTRATION_ITEM = "DeviceRegistration"
 
 #: Rights of a policy. Source: Microsoft documentation, iot-dps how-to-control-access. That the route of the keys needs
@@ -76,7 +68,7 @@ class DpsServiceEndpoint:
         self._endpoint = HttpEndpoint(
             service="enrollments",
             routes=self._routes(),
-            failures=_FAILURES,
+            failures=DPS_FAILURES,
             render_error=dps_body,
             clock=clock,
             trace=trace,

@@ -1,0 +1,16 @@
+"""What the provisioning service's endpoints over HTTPS answer to requests that reach no operation."""
+
+from __future__ import annotations
+
+from ..errors import Dps
+from .http import Failures
+
+DPS_FAILURES = Failures(
+    route_not_found=Dps.ROUTE_NOT_FOUND,
+    method_not_allowed=Dps.METHOD_NOT_ALLOWED,
+    invalid_body=Dps.INVALID_BODY,
+    missing_api_version=Dps.INVALID_API_VERSION,
+    api_version_not_supported=Dps.API_VERSION_NOT_SUPPORTED,
+    unsupported_media_type=Dps.UNSUPPORTED_MEDIA_TYPE,
+    internal=Dps.INTERNAL,
+)
