@@ -22,6 +22,17 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item):
+    result = yield
+    if "dps" in item.fixturenames:
+        # only now that the frames of the test are gone, which may hold clients; nobody else's test shall find them
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+    return result
+
+
 @pytest.fixture
 def names():
     return dict(NAMES)
@@ -46,9 +57,6 @@ def dps(simulator, own_workspace):
     """A target with a simulator and a workspace of its own."""
     with of_simulator(simulator.running) as target:
         yield target
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 class FakePlace:
