@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from ..errors import Dps, ServiceError
 from .attestation_fields import SYMMETRIC_KEY, X509
+from .chains import Finding
 from .enrollment_kinds import INDIVIDUAL
 from .enrollments import Enrollment
 from .identifiers import lookup_key
@@ -132,7 +133,7 @@ def _judge_individual(
     name = f"individual enrollment {individual.identifier!r}"
     if individual.attestation_type != SYMMETRIC_KEY:
         reason = f"{name} decides alone; it is for {individual.attestation_type}, and the device shows a token"
-        return Verdict(None, registration_id, reason, "attestationMismatch")
+        return Verdict(None, registration_id, reason, Finding.ATTESTATION_MISMATCH.value)
     if _matches(individual, registration_id, evidence):
         return Verdict(individual, individual.identifier, f"a key of {name}")
     hint = _group_key_hint(groups, registration_id, evidence)

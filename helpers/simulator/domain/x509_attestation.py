@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from .attestation import Verdict
 from .attestation_fields import X509
+from .certificate_authorities import CertificateAuthorities
 from .certificates import Certificate
 from .chains import Finding, Path, build_path, judge_leaf, judge_path
 from .enrollments import Enrollment, EnrollmentBook
@@ -29,35 +29,6 @@ from .identifiers import lookup_key
 
 #: A device that shows more certificates than this is refused. Simulator-only; chains in the field have three or four.
 MAX_CERTIFICATES = 16
-
-
-class UploadedAuthority(Protocol):
-    """An uploaded CA certificate, as far as attestation needs it."""
-
-    @property
-    def name(self) -> str:
-        """The name under which it was uploaded."""
-
-    @property
-    def certificate(self) -> Certificate:
-        """The certificate."""
-
-    @property
-    def is_verified(self) -> bool:
-        """Whether somebody proved to hold its private key."""
-
-
-class UploadedAuthorities(Protocol):
-    """The uploaded CA certificates."""
-
-    def find(self, name: str) -> UploadedAuthority | None:
-        """The one with this name, or ``None``."""
-
-    def all(self) -> Sequence[UploadedAuthority]:
-        """All of them."""
-
-    def verified(self) -> Sequence[Certificate]:
-        """The certificates of those that are verified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +68,7 @@ def attest_x509(
     individual: Enrollment | None,
     individuals: EnrollmentBook,
     groups: EnrollmentBook,
-    authorities: UploadedAuthorities,
+    authorities: CertificateAuthorities,
 ) -> Verdict:
     """Judge a device that shows certificates.
 
@@ -168,7 +139,7 @@ def _judge_group(
     now: datetime,
     individuals: EnrollmentBook,
     groups: EnrollmentBook,
-    authorities: UploadedAuthorities,
+    authorities: CertificateAuthorities,
 ) -> Verdict:
     verified = authorities.verified()
     path = build_path(evidence.chain, verified, now)
@@ -206,7 +177,7 @@ def _judge_group(
 
 
 def _first_group(
-    above: Iterable[Certificate], groups: EnrollmentBook, authorities: UploadedAuthorities
+    above: Iterable[Certificate], groups: EnrollmentBook, authorities: CertificateAuthorities
 ) -> tuple[int, Enrollment] | None:
     """The first of the certificates that a group knows, and that group; the oldest one where several do."""
     for place, certificate in enumerate(above):
@@ -225,7 +196,7 @@ def _nobody_knows(
     path: Path,
     individuals: EnrollmentBook,
     groups: EnrollmentBook,
-    authorities: UploadedAuthorities,
+    authorities: CertificateAuthorities,
 ) -> Verdict:
     """Say why no enrollment fits, as precisely as can be."""
     leaf = evidence.leaf
@@ -275,7 +246,7 @@ def _nobody_knows(
     )
 
 
-def _subjects(group: Enrollment, authorities: UploadedAuthorities) -> set[str]:
+def _subjects(group: Enrollment, authorities: CertificateAuthorities) -> set[str]:
     """Names in the certificates of a group."""
     found = (authorities.find(name) for name in group.authority_names)
     return {each.certificate.subject_name for each in found if each is not None} | set(group.certificate_names)
