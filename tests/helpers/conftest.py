@@ -3,7 +3,7 @@ import warnings
 
 import pytest
 
-from helpers import workspace
+from helpers import certificates, workspace
 from helpers.simulator import Simulator
 from helpers.target import of_simulator
 
@@ -57,6 +57,21 @@ def dps(simulator, own_workspace):
     """A target with a simulator and a workspace of its own."""
     with of_simulator(simulator.running) as target:
         yield target
+
+
+@pytest.fixture(scope="module")
+def root():
+    return certificates.create_root("Contoso Pumps Root")
+
+
+@pytest.fixture(scope="module")
+def line(root):
+    return root.issue_intermediate("Contoso Pumps Line 1")
+
+
+@pytest.fixture(scope="module")
+def device(line):
+    return line.issue_device("pump-101")
 
 
 class FakePlace:

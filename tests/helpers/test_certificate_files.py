@@ -14,21 +14,6 @@ from helpers.credentials import Secret
 PHRASE = Secret("open sesame")
 
 
-@pytest.fixture(scope="module")
-def root():
-    return certificates.create_root("Contoso Pumps Root")
-
-
-@pytest.fixture(scope="module")
-def line(root):
-    return root.issue_intermediate("Contoso Pumps Line 1")
-
-
-@pytest.fixture(scope="module")
-def device(line):
-    return line.issue_device("pump-101")
-
-
 def opens(files):
     """Whether OpenSSL takes chain and key; a pass phrase it would ask the terminal for is given as empty."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -20,21 +20,6 @@ from helpers.credentials import Secret
 CODE = "106A5SD242AF512B3498BD6098C4941E66R34H268DDB3288"
 
 
-@pytest.fixture(scope="module")
-def root():
-    return certificates.create_root("Contoso Pumps Root")
-
-
-@pytest.fixture(scope="module")
-def line(root):
-    return root.issue_intermediate("Contoso Pumps Line 1")
-
-
-@pytest.fixture(scope="module")
-def device(line):
-    return line.issue_device("pump-101")
-
-
 def extension(certificate, kind):
     return certificate.extensions.get_extension_for_class(kind)
 
