@@ -11,8 +11,11 @@ VERIFY = "13_symmetric_key_verify"
 X509_ENROLL = "21_x509_enroll"
 X509_START = "22_x509_start"
 X509_VERIFY = "23_x509_verify"
+TPM_ENROLL = "31_tpm_enroll"
+TPM_START = "32_tpm_start"
+TPM_VERIFY = "33_tpm_verify"
 
-SYMMETRIC_KEY, X509 = "symmetricKey", "x509"
+SYMMETRIC_KEY, X509, TPM = "symmetricKey", "x509", "tpm"
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Cause:
         taught: notebook that shows it.
         reason: regular expression over the simulator's reason that proves this cause.
         findings: words of the simulator, such as ``certificateExpired``, one of which must stand beside the reason.
-        attestation: ``symmetricKey`` or ``x509`` where only such devices can run into it; empty: any.
+        attestation: ``symmetricKey``, ``x509`` or ``tpm`` where only such devices can run into it; empty: any.
     """
 
     cause: str
@@ -200,11 +203,11 @@ WEAK_KEY = _certificate(
     f"{X509_ENROLL}, In practice",
     "weakKey",
 )
-OTHER_PROOF = _certificate(
-    "The enrollment of this registration ID expects another proof than a certificate.",
-    "Enroll the device's certificate, or register with the proof that the enrollment names.",
+OTHER_PROOF = Cause(
+    "The enrollment of this registration ID expects another proof than the device shows: key, certificate or TPM.",
+    "Register with the proof that the enrollment names as its attestation, or enroll the device with the one it has.",
     f"{X509_ENROLL}, step 3",
-    "attestationMismatch",
+    findings=frozenset({"attestationMismatch"}),
 )
 CHAIN_INVALID = _certificate(
     "The chain cannot be read or does not hold together.",
@@ -220,6 +223,87 @@ AT_THE_HUB = _certificate(
     r"(?i)certificate|thumbprint",
 )
 
+# --- TPMs: the words are those of the simulator's verdicts ----------------------------------------------------------
+
+
+def _tpm(cause: str, remedy: str, taught: str, findings: str = "") -> Cause:
+    return Cause(cause, remedy, taught, findings=frozenset(findings.split()), attestation=TPM)
+
+
+OTHER_ENDORSEMENT_KEY = _tpm(
+    "The endorsement key of the enrollment belongs to another TPM: the chip was replaced, or the text mixed up.",
+    "Read the endorsement key from the TPM of this very device, and write it into the enrollment.",
+    f"{TPM_START}, step 5",
+    "endorsementKeyMismatch",
+)
+CHALLENGE_LATE = _tpm(
+    "The device answered the challenge too late: the key in it is good for a limited time only.",
+    "Register again; the device gets a new challenge.",
+    f"{TPM_START}, step 4",
+    "challengeExpired",
+)
+NO_CHALLENGE = _tpm(
+    "The device sent a token, but no challenge was given to it before (or a newer one replaced it).",
+    "Register from the beginning: first the keys of the TPM without a token, then the token.",
+    f"{TPM_START}, step 2",
+    "challengeMissing",
+)
+OTHER_TPM_KEY = _tpm(
+    "The token was not signed with the key of the newest challenge.",
+    "Activate the newest challenge in the TPM, then sign. Two programs that register at once disturb each other.",
+    f"{TPM_START}, step 4",
+    "signatureInvalid",
+)
+TPM_TOKEN_EXPIRED = _tpm(
+    "The token that the TPM signed has expired, or the clock of the device is wrong.",
+    "Set the clock (NTP), and sign a new token.",
+    f"{TPM_START}, step 4",
+    "tokenExpired",
+)
+OTHER_TPM_RESOURCE = _tpm(
+    "The token that the TPM signed is for another ID scope or registration ID.",
+    "Sign the text that belongs to this device: ID scope, 'registrations', registration ID.",
+    f"{TPM_START}, step 4",
+    "resourceMismatch",
+)
+OTHER_STORAGE_ROOT_KEY = _tpm(
+    "The storage root key is not the one that the challenge was made for: the TPM was cleared in between.",
+    "Register from the beginning: the device then sends the key that it has now.",
+    f"{TPM_START}, step 2",
+    "storageRootKeyMismatch",
+)
+NO_STORAGE_ROOT_KEY = _tpm(
+    "The request names the endorsement key without the storage root key, and a challenge needs both.",
+    "Send both public keys of the TPM.",
+    f"{TPM_START}, step 2",
+    "storageRootKeyMissing",
+)
+CHALLENGE_FOR_ANOTHER_TPM = _tpm(
+    "The challenge was made for another TPM, or it was changed on the way; the message names the part.",
+    "Compare the endorsement key of the enrollment with that of the TPM, then register again.",
+    f"{TPM_START}, step 5",
+)
+TPM_NOT_OPENED = _tpm(
+    "The TPM is not installed, does not exist, may not be opened, or is in use; the message says which.",
+    "Follow the message. The embedded TPM needs nothing: tpm_kind = 'embedded'.",
+    f"{TPM_ENROLL}, In practice",
+)
+TPM_SILENT = _tpm(
+    "The TPM stopped answering: its program ended, or another one is talking to it.",
+    "Close the TPM in other notebooks, open it again and register again. Its keys were kept.",
+    f"{TPM_VERIFY}, In practice",
+)
+
+#: Why a device with a TPM is refused by DPS, most frequent first.
+TPMS_REFUSED = (
+    OTHER_ENDORSEMENT_KEY,
+    CHALLENGE_LATE,
+    NO_CHALLENGE,
+    OTHER_TPM_KEY,
+    TPM_TOKEN_EXPIRED,
+    OTHER_TPM_RESOURCE,
+    OTHER_STORAGE_ROOT_KEY,
+)
 #: Why a device that shows certificates is refused by DPS, most frequent first.
 CERTIFICATES_REFUSED = (
     ONLY_THE_LEAF,

@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from helpers.causes import SYMMETRIC_KEY, X509, Cause
+from helpers.causes import SYMMETRIC_KEY, TPM, X509, Cause
 from helpers.checks import causes
 from helpers.lessons import status_of
 from helpers.registry import refusal_text
@@ -106,14 +106,14 @@ def explain(problem: Any, dps: Any = None, *, attestation: str = "") -> Explanat
     Arguments:
         problem: the exception, or a ``RegistrationResult``.
         dps: the target; against the simulator its trace is asked for the reason.
-        attestation: ``symmetricKey`` or ``x509``, how the device proves itself. Azure says no more than 401, so this
-            shortens the list of what may be behind it.
+        attestation: ``symmetricKey``, ``x509`` or ``tpm``, how the device proves itself. Azure says no more than 401,
+            so this shortens the list of what may be behind it.
 
     Raises:
         ValueError: ``attestation`` is something else.
     """
-    if attestation not in ("", SYMMETRIC_KEY, X509):
-        raise ValueError(f"attestation is {attestation!r}; it must be {SYMMETRIC_KEY!r} or {X509!r}.")
+    if attestation not in ("", SYMMETRIC_KEY, X509, TPM):
+        raise ValueError(f"attestation is {attestation!r}; it must be {SYMMETRIC_KEY!r}, {X509!r} or {TPM!r}.")
     if not isinstance(problem, BaseException):
         line = f"status {getattr(problem, 'status', problem)}"
         symptom = _find([line], frozenset(), frozenset())

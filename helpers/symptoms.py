@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from helpers import causes
-from helpers.causes import ENROLL, FIRST, START, VERIFY, X509_ENROLL, X509_START, Cause
+from helpers.causes import ENROLL, FIRST, START, TPM_ENROLL, VERIFY, X509_ENROLL, X509_START, Cause
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom(
         "registration refused",
         "register() fails, and 'status code 401' stands in the chain of causes",
-        [*causes.TOKENS_REFUSED, *causes.CERTIFICATES_REFUSED],
+        [*causes.TOKENS_REFUSED, *causes.CERTIFICATES_REFUSED, *causes.TPMS_REFUSED],
         statuses=[401],
         text=_REGISTERING,
         asks="provisioning",
@@ -70,6 +70,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[404],
         text=_REGISTERING,
+        asks="provisioning",
+    ),
+    _symptom(
+        "storage root key missing",
+        "register() fails, and 'storageRootKey is missing' stands in the chain of causes",
+        [causes.NO_STORAGE_ROOT_KEY],
+        statuses=[400],
+        text=r"storageRootKey",
         asks="provisioning",
     ),
     _symptom(
@@ -141,6 +149,24 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         classes="CredentialError UnauthorizedError",
         asks="provisioning hub",
+    ),
+    _symptom(
+        "challenge not opened",
+        "ActivationError: The TPM cannot open part ... of the challenge",
+        [causes.CHALLENGE_FOR_ANOTHER_TPM],
+        classes="ActivationError",
+    ),
+    _symptom(
+        "TPM not available",
+        "TpmUnavailableError, before anything is sent",
+        [causes.TPM_NOT_OPENED],
+        classes="TpmUnavailableError",
+    ),
+    _symptom(
+        "TPM silent",
+        "TpmConnectionError or TpmProtocolError",
+        [causes.TPM_SILENT],
+        classes="TpmConnectionError TpmProtocolError",
     ),
     _symptom(
         "certificate files not usable",
@@ -354,6 +380,34 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[404],
         asks="enrollments registry",
+    ),
+    _symptom(
+        "endorsement key not usable",
+        "HTTP status 400, 'attestation.tpm.endorsementKey ...'",
+        [
+            Cause(
+                "What stands in the enrollment is not the endorsement key as a TPM writes it (TPM2B_PUBLIC in base64).",
+                "Take tpm.endorsement_key. It begins with AToAAQ; a PEM file, a hash or an ID are something else.",
+                f"{TPM_ENROLL}, step 4",
+            )
+        ],
+        statuses=[400],
+        text=r"endorsementKey",
+        asks="enrollments",
+    ),
+    _symptom(
+        "TPM in an enrollment group",
+        "HTTP status 400, 'enrollment groups know no TPM attestation'",
+        [
+            Cause(
+                "Groups admit many devices by one key or authority; every TPM has its own endorsement key.",
+                "Enroll each TPM individually, or use a group with certificates whose keys lie in the TPMs.",
+                f"{TPM_ENROLL}, step 6",
+            )
+        ],
+        statuses=[400],
+        text=r"(?i)groups?\b.*\bTPM|TPM.*\bgroups?",
+        asks="enrollments",
     ),
     _symptom(
         "private key sent as certificate",
