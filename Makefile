@@ -8,6 +8,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 READY = $(VENV)/ready
 OUTPUT = build
+NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
@@ -52,7 +53,15 @@ lint: $(READY)
 	@echo 'Notebooks ...'
 	@$(RUN) -m helpers.runner lint
 
-test: lint
+# the official packages for Node that the tests run; without Node those tests are skipped, except in CI
+$(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
+	@if command -v node >/dev/null && command -v npm >/dev/null ; then \
+	  echo 'Packages for Node ...' ; \
+	  cd $(NODE) && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null && touch node_modules/ready ; \
+	elif test -n "$$CI" ; then echo 'CI needs Node.js and npm: apt-get install nodejs npm' >&2 ; exit 1 ; \
+	else echo 'Node.js and npm are not installed: the tests of its packages are skipped.' ; fi
+
+test: lint $(NODE)/node_modules/ready
 	@echo 'Tests ...'
 	@$(RUN) -m pytest -n 2 --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
 	@$(RUN) -m coverage report --skip-covered --fail-under=100 \

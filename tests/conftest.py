@@ -79,11 +79,11 @@ def _workspace_of_the_tests(tmp_path_factory):
 
 
 def left_behind() -> list[psutil.Process]:
-    """Simulators and kernels that this test session started and that still run."""
+    """Simulators, kernels and TPMs that this test session started and that still run."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = " ".join(process.info["cmdline"] or [])
-        if not ("helpers.simulator" in words or "ipykernel_launcher" in words):
+        if not any(name in words for name in ("helpers.simulator", "ipykernel_launcher", "swtpm", "register_tpm.js")):
             continue
         try:
             ours = process.environ().get(SESSION) == os.environ[SESSION]
@@ -96,7 +96,7 @@ def left_behind() -> list[psutil.Process]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session):
-    """After everything: a simulator or kernel that a test forgot makes the run fail."""
+    """After everything: a simulator, kernel or TPM that a test forgot makes the run fail."""
     result = yield
     if "PYTEST_XDIST_WORKER" in os.environ:
         return result

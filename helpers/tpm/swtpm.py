@@ -56,7 +56,7 @@ exit "$status"
 """
 
 
-class _PortTakenError(Exception):
+class _PortTakenError(TpmUnavailableError):
     """Somebody was faster with the ports that were free a moment ago."""
 
 
@@ -78,7 +78,11 @@ class _Transport:
             try:
                 return self._connection.exchange(command)
             except TpmConnectionError as error:
-                if isinstance(error.__cause__, TimeoutError) or not (ending := self._program.ending()):
+                if isinstance(error.__cause__, TimeoutError):
+                    # a late answer would be taken for that to the next command
+                    self._closed = True
+                    raise
+                if not (ending := self._program.ending()):
                     raise
                 raise TpmConnectionError(ending) from error
 
@@ -255,16 +259,15 @@ class Swtpm:
             time.sleep(_POLL_PAUSE)
         raise TpmUnavailableError(f"swtpm did not start within {self._timeout:g} seconds ({self._log_text()}).")
 
-    def _failed_start(self, code: int) -> Exception:
+    def _failed_start(self, code: int) -> TpmUnavailableError:
         log = self._log_text()
-        if "in use" in log:
-            return _PortTakenError()
         if "lockfile" in log and "lock access" in log:
             return TpmUnavailableError(
                 f"The TPM in {self._folder} is in use already. Close it in the other notebook (or restart its kernel), "
                 "or in the earlier cell that opened it; or choose another folder, which is another TPM."
             )
-        return TpmUnavailableError(
+        kind = _PortTakenError if "Address already in use" in log else TpmUnavailableError
+        return kind(
             f"swtpm ended at its start ({self._reason(code)}). Its state is in {self._folder}; "
             "in another folder it begins as a new TPM."
         )

@@ -1,0 +1,229 @@
+"""The official packages for Node, unmodified, register a device by its TPM; the official Python SDK uses the token that
+they had signed in the TPM.
+
+Both languages work on one and the same TPM, Node through the protocol of Microsoft's simulator.
+"""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+
+import pytest
+from azure.iot.device import IoTHubDeviceClient
+from azure.iot.device.exceptions import ClientError
+
+from helpers.tpm.commands import Tpm
+from helpers.tpm.device import TpmDevice
+from helpers.tpm.simulator_front import MicrosoftSimulatorFront
+from helpers.tpm.soft_tpm import SoftTpm
+from helpers.tpm.swtpm import Swtpm
+
+pytestmark = pytest.mark.sdk
+
+PACKAGES = {
+    "azure-iot-provisioning-device",
+    "azure-iot-provisioning-device-http",
+    "azure-iot-security-tpm",
+    "tss.js",
+}
+KINDS = pytest.mark.parametrize("kind", ["embedded", "swtpm"])
+
+
+def skip(reason):
+    """Leave a test out, but not where everything must be tested."""
+    if "CI" in os.environ:
+        pytest.fail(f"not to be skipped in CI: {reason}")
+    pytest.skip(reason)
+
+
+class Node:
+    """Runs the script with the packages, which gets the TPM, the simulator and nothing else of this project."""
+
+    def __init__(self, folder, sdk, workspace):
+        self.folder = folder
+        self.sdk = sdk
+        self.token_file = workspace / "token"
+
+    def run(self, port, **settings):
+        environment = {name: value for name, value in os.environ.items() if not name.upper().endswith("PROXY")}
+        environment["NODE_EXTRA_CA_CERTS"] = str(self.sdk.running.certificate_authority_file)
+        done = subprocess.run(
+            ["node", "register_tpm.js"],
+            cwd=self.folder,
+            env=environment,
+            input=json.dumps({"tpmPort": port, **settings}),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == ""
+        answer = json.loads(done.stdout)
+        assert ("error" in answer) == (done.returncode != 0)
+        return answer
+
+    def register(self, port, **settings):
+        self.token_file.unlink(missing_ok=True)
+        running = self.sdk.running
+        return self.run(
+            port,
+            provisioningHost=running.provisioning_host,
+            idScope=running.id_scope,
+            proxyPort=running.proxy_port,
+            tokenFile=str(self.token_file),
+            **settings,
+        )
+
+    @property
+    def token(self):
+        return self.token_file.read_text(encoding="ascii")
+
+
+@pytest.fixture
+def node(repository, sdk, tmp_path):
+    folder = repository / "tests" / "node"
+    if shutil.which("node") is None:
+        skip("Node.js is not installed")
+    if not (folder / "node_modules" / "tss.js").exists():
+        skip("the packages for Node are not installed: run make test")
+    return Node(folder, sdk, tmp_path)
+
+
+@pytest.fixture
+def tpms(tmp_path):
+    """Opens TPMs: gives the port that Node uses, and the same TPM for Python."""
+    opened = []
+
+    def open_both(kind, name="tpm"):
+        if kind == "embedded":
+            transport = SoftTpm(tmp_path / f"{name}.json")
+        elif shutil.which("swtpm") is None:
+            skip("swtpm is not installed")
+        else:
+            transport = Swtpm(tmp_path / name).transport()
+        front = MicrosoftSimulatorFront(transport)
+        opened.append(front)
+        return front, TpmDevice(Tpm(transport), kind)
+
+    yield open_both
+    for front in opened:
+        front.close()
+        assert front.failures == []
+
+
+def attestation(endorsement_key):
+    return {"type": "tpm", "tpm": {"endorsementKey": endorsement_key}}
+
+
+def send(sdk, token, text):
+    """Connect to the hub with a token and send a message."""
+    client = IoTHubDeviceClient.create_from_sastoken(token, **sdk.device_options(), connection_retry=False)
+    try:
+        client.connect()
+        client.send_message(text)
+    finally:
+        client.shutdown()
+
+
+def answers(sdk, operation="register"):
+    """The status of every answer to a device, and the finding where there is one."""
+    events = [event for event in sdk.trace() if (event["operation"], event["direction"]) == (operation, "out")]
+    return [(event["status"], event["detail"].get("finding")) for event in events]
+
+
+# --- the same TPM in two languages ----------------------------------------------------------------------------------
+
+
+@KINDS
+@pytest.mark.parametrize("first", ["Node", "Python"])
+def test_both_see_the_same_keys_whoever_makes_them(node, tpms, kind, first):
+    front, device = tpms(kind)
+    if first == "Python":
+        assert device.endorsement_key
+        assert device.storage_root_key
+    seen = node.run(front.port)
+    assert seen == {
+        "registrationId": device.registration_id,
+        "endorsementKey": device.endorsement_key,
+        "storageRootKey": device.storage_root_key,
+    }
+
+
+# --- registration ---------------------------------------------------------------------------------------------------
+
+
+@KINDS
+def test_node_registers_and_its_token_opens_the_hub(sdk, node, tpms, kind):
+    front, device = tpms(kind)
+    sdk.enroll(device.registration_id, attestation=attestation(device.endorsement_key), deviceId="greenhouse-gateway")
+
+    answer = node.register(front.port, payload={"floor": 3})
+
+    assert answer["registrationId"] == device.registration_id
+    assert (answer["status"], answer["assignedHub"], answer["deviceId"]) == ("assigned", sdk.hub, "greenhouse-gateway")
+    assert re.search(r"&sig=\*{4}[^&]{4}&se=\d+$", answer["token"])
+    assert stat.S_IMODE(node.token_file.stat().st_mode) == 0o600
+    known = sdk.registry().get_device("greenhouse-gateway")
+    assert known.authentication.type == "sas"
+
+    send(sdk, node.token, "opened by Node")
+    trace = sdk.trace()
+    assert [event["detail"]["body"] for event in trace if event["operation"] == "telemetry"] == ["opened by Node"]
+    assert answers(sdk) == [(401, None), (202, None)]
+    asked = [event for event in trace if (event["operation"], event["direction"]) == ("register", "in")]
+    assert [event["detail"]["body"]["payload"] for event in asked] == [{"floor": 3}] * 2
+    signature = re.search("sig=([^&]+)", node.token)[1]
+    assert signature not in json.dumps(trace)
+
+    # the key is in the TPM, so Python signs with the one that Node has put there
+    resource, expiry = (re.search(rf"{name}=([^&]+)", node.token)[1] for name in ("sr", "se"))
+    assert len(device.sign(f"{resource}\n{expiry}".encode())) == 32
+
+
+@KINDS
+def test_a_new_registration_makes_the_old_token_worthless(sdk, node, tpms, kind):
+    front, device = tpms(kind)
+    sdk.enroll(device.registration_id, attestation=attestation(device.endorsement_key))
+    assert node.register(front.port)["status"] == "assigned"
+    old = node.token
+    assert node.register(front.port)["status"] == "assigned"
+    send(sdk, node.token, "new")
+    with pytest.raises(ClientError):
+        send(sdk, old, "old")
+
+
+def test_a_tpm_with_another_key_gets_no_challenge(sdk, node, tpms):
+    front, device = tpms("embedded")
+    _, other = tpms("embedded", "other")
+    sdk.enroll(device.registration_id, attestation=attestation(other.endorsement_key))
+    answer = node.register(front.port)
+    assert (answer["error"], "appropriately formatted" in answer["message"]) == ("FormatError", True)
+    assert not node.token_file.exists()
+    assert answers(sdk) == [(401, "endorsementKeyMismatch")]
+
+
+def test_a_tpm_that_nobody_enrolled_gets_no_challenge(sdk, node, tpms):
+    front, _ = tpms("embedded")
+    answer = node.register(front.port)
+    assert (answer["error"], "unauthorized" in answer["message"]) == ("InvalidOperationError", True)
+    assert [status for status, _ in answers(sdk)] == [404]
+    assert not node.token_file.exists()
+
+
+# --- what is installed ----------------------------------------------------------------------------------------------
+
+
+def test_the_packages_are_pinned_and_come_from_anywhere_with_the_right_hash(repository):
+    folder = repository / "tests" / "node"
+    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))
+    assert set(wanted["dependencies"]) == PACKAGES
+    lock = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))
+    assert lock["packages"].pop("")["dependencies"] == wanted["dependencies"]
+    for place, package in lock["packages"].items():
+        assert package["integrity"].startswith("sha512-"), place
+        assert "resolved" not in package, place
+    for name, version in wanted["dependencies"].items():
+        assert lock["packages"][f"node_modules/{name}"]["version"] == version
