@@ -96,7 +96,8 @@ def dps_body(error: ServiceError, now: datetime) -> dict[str, object]:
     """The JSON object of the provisioning service (device and service API).
 
     ``code`` repeats ``errorCode``: azure-core prints the former, every other client reads the latter. Where a
-    certificate was found wrong, ``info`` says what the service would keep to itself; its names begin with "simulator".
+    certificate or a TPM was found wrong, ``info`` says what the service would keep to itself; its names begin with
+    "simulator".
     Source: ``ProvisioningServiceErrorDetails`` of the published API description 2021-10-01.
     """
     info = {"simulatorFinding": error.finding, "simulatorReason": error.reason}
@@ -205,6 +206,15 @@ class Dps:
         "-",
         _SDK_OBSERVED,
         "the code: azure-iot-sdk-csharp, end-to-end tests; the text is that of 409201 turned round",
+    )
+    TPM_NOT_OVER_MQTT = ErrorKind(
+        "TpmNotOverMqtt",
+        400,
+        400004,
+        "MQTT carries no TPM attestation; register over HTTPS.",
+        "answer",
+        _INFERRED,
+        "Microsoft documentation, iot-dps iot-dps-mqtt-support (that it does not); the code and the text are ours",
     )
     GROUP_NOT_FOUND = ErrorKind(
         "EnrollmentGroupNotFound",

@@ -142,7 +142,9 @@ def play(name, device=None):
     parts.store.close()
 
 
-@pytest.mark.parametrize("name", ["individual_symmetric_key", "group_symmetric_key", "individual_x509", "group_x509"])
+@pytest.mark.parametrize(
+    "name", ["individual_symmetric_key", "group_symmetric_key", "individual_tpm", "individual_x509", "group_x509"]
+)
 def test_enrollments(name):
     play(name)
 

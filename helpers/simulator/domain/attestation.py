@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,9 @@ from .enrollment_kinds import INDIVIDUAL
 from .enrollments import Enrollment
 from .identifiers import lookup_key
 from .ports import DeviceCredentials
+
+#: Bytes of a key that the service makes for a TPM, as in Microsoft's sample server (TSS.MSR).
+TPM_KEY_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,8 +54,9 @@ class Verdict:
         enrollment: the enrollment that the device belongs to, ``None`` when it was refused.
         registration_id: the ID in the spelling that the key was derived for.
         reason: why the device was refused, or which key fitted. For the trace; the device is not told.
-        finding: the reason as a word that programs can rely on, for certificates.
+        finding: the reason as a word that programs can rely on, for certificates and TPMs.
         leaf_thumbprint: SHA-256 of the certificate with which the device proved itself, empty without one.
+        tpm_keys: endorsement key and storage root key of the TPM with which it did, base64; ``None`` without one.
     """
 
     enrollment: Enrollment | None
@@ -59,6 +64,7 @@ class Verdict:
     reason: str
     finding: str = ""
     leaf_thumbprint: str = ""
+    tpm_keys: tuple[str, str] | None = None
 
 
 def derive_device_key(group_key: str, registration_id: str) -> str:
@@ -67,7 +73,9 @@ def derive_device_key(group_key: str, registration_id: str) -> str:
     return base64.b64encode(derived).decode("ascii")
 
 
-def device_credentials(enrollment: Enrollment, registration_id: str, leaf_thumbprint: str = "") -> DeviceCredentials:
+def device_credentials(
+    enrollment: Enrollment, registration_id: str, leaf_thumbprint: str = "", endorsement_key: str = ""
+) -> DeviceCredentials:
     """With what the device then authenticates to its hub: the same with which it registers.
 
     With certificates these are ``selfSigned`` devices, for individual enrollments and for groups alike (source: the
@@ -75,14 +83,26 @@ def device_credentials(enrollment: Enrollment, registration_id: str, leaf_thumbp
     replaced while the other works; of a group's device there is only the one that it showed. That they are SHA-256
     thumbprints is inferred.
 
+    A device with a TPM gets a new key, which the service then sends to that TPM alone (source: Microsoft documentation,
+    iot-dps about-iot-dps, "rolling the keys", and the SDKs, which want a key in every answer). The hub has two keys for
+    every device; that nobody knows the second one is inferred.
+
     Arguments:
         enrollment: where the device belongs.
         registration_id: in the spelling that its key was derived for.
         leaf_thumbprint: SHA-256 of the certificate that it showed.
+        endorsement_key: that of the TPM with which it proved itself, base64.
 
     Raises:
-        ServiceError: the enrollment meanwhile asks for certificates, and the device showed none.
+        ServiceError: the enrollment meanwhile asks for certificates or for a TPM, and the device showed none of that.
     """
+    if enrollment.is_for_tpm:
+        if endorsement_key != enrollment.endorsement_key:
+            raise ServiceError(
+                Dps.UNAUTHORIZED_DEVICE,
+                reason=f"{enrollment.kind.label} {enrollment.identifier!r} asks for another TPM by now",
+            )
+        return DeviceCredentials(type="sas", primary_key=_new_key(), secondary_key=_new_key())
     if enrollment.attestation_type == X509:
         thumbprints = enrollment.thumbprints if enrollment.kind is INDIVIDUAL else (leaf_thumbprint,)
         if not thumbprints[0]:
@@ -163,6 +183,10 @@ def _spellings(registration_id: str) -> Iterator[str]:
     yield registration_id
     if registration_id != lookup_key(registration_id):
         yield lookup_key(registration_id)
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(TPM_KEY_SIZE)).decode("ascii")
 
 
 def _device_keys(enrollment: Enrollment, registration_id: str) -> tuple[str, str]:

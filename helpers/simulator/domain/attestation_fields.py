@@ -20,12 +20,14 @@ from .enrollment_kinds import GROUP, INDIVIDUAL, EnrollmentKind, Situation
 from .field_checks import checked_choice, checked_object, checked_text, invalid
 from .identifiers import lookup_key
 from .ports import Document
+from .tpm_keys import ENDORSEMENT, STORAGE_ROOT, read_tpm_key
 
 #: Bytes of a key that the service makes. The recordings hide theirs; inferred from keys shown in the documentation.
 GENERATED_KEY_SIZE = 64
 
 SYMMETRIC_KEY, X509, TPM, NONE = "symmetricKey", "x509", "tpm", "none"
 PRIMARY, SECONDARY = "primary", "secondary"
+ENDORSEMENT_KEY, STORAGE_ROOT_KEY = "endorsementKey", "storageRootKey"
 CLIENT_CERTIFICATES, SIGNING_CERTIFICATES, CA_REFERENCES = "clientCertificates", "signingCertificates", "caReferences"
 
 #: Which parts of an X.509 attestation each kind of enrollment takes. Source: the documentation of the service SDKs.
@@ -44,11 +46,16 @@ def checked_attestation(field: str, value: Any, situation: Situation) -> Documen
     mechanism = checked_object(field, value)
     kind = checked_choice(f"{field}.type", mechanism.get("type"), (SYMMETRIC_KEY, X509, TPM, NONE))
     if kind == TPM and situation.kind is GROUP:
-        raise invalid(f"{field}.type", kind, "symmetricKey or x509: enrollment groups know no TPM attestation")
-    if kind not in (SYMMETRIC_KEY, X509):
+        # Source: Microsoft documentation, iot-dps concepts-service ("Attestation mechanism")
+        raise invalid(
+            f"{field}.type",
+            kind,
+            "symmetricKey or x509: enrollment groups know no TPM attestation; enroll every TPM individually",
+        )
+    if kind == NONE:
         raise ServiceError(
             Dps.NOT_SUPPORTED,
-            f"{field}.type {kind!r} is not supported by this simulator; use {SYMMETRIC_KEY!r} or {X509!r}.",
+            f"{field}.type {kind!r} is not supported by this simulator; use {SYMMETRIC_KEY!r}, {X509!r} or {TPM!r}.",
         )
     for other in {SYMMETRIC_KEY, X509, TPM} - {kind}:
         if mechanism.get(other) is not None:
@@ -57,6 +64,8 @@ def checked_attestation(field: str, value: Any, situation: Situation) -> Documen
     given = mechanism.get(kind)
     if kind == SYMMETRIC_KEY:
         return {"type": kind, kind: _keys(f"{field}.{kind}", given, stored)}
+    if kind == TPM:
+        return {"type": kind, kind: _tpm(f"{field}.{kind}", given)}
     return {"type": kind, kind: _certificates(f"{field}.{kind}", given, stored, situation)}
 
 
@@ -65,9 +74,12 @@ def shown_attestation(attestation: Mapping[str, Any], *, with_keys: bool) -> Doc
 
     Arguments:
         attestation: as :func:`checked_attestation` made it.
-        with_keys: whether symmetric keys are shown; certificates show their ``info`` in either case.
+        with_keys: whether symmetric keys are shown; certificates show their ``info`` and TPMs their public keys
+            (recorded) in either case.
     """
     kind = attestation["type"]
+    if kind == TPM:
+        return dict(attestation)
     if kind == SYMMETRIC_KEY:
         return dict(attestation) if with_keys else {"type": kind}
     shown: Document = {}
@@ -96,6 +108,20 @@ def _key(field: str, given: Any, stored: str | None) -> str:
     if problem:
         raise ServiceError(Dps.INVALID_BODY, f"{field} {problem}")
     return str(given)
+
+
+# --- TPMs ---------------------------------------------------------------------------------------------------------
+
+
+def _tpm(field: str, given: Any) -> Document:
+    """The public keys of a TPM; the storage root key comes back as well when it was given (inferred)."""
+    keys = {} if given is None else checked_object(field, given)
+    name = f"{field}.{ENDORSEMENT_KEY}"
+    checked = {ENDORSEMENT_KEY: read_tpm_key(name, keys.get(ENDORSEMENT_KEY), ENDORSEMENT).text}
+    if keys.get(STORAGE_ROOT_KEY) is not None:
+        name = f"{field}.{STORAGE_ROOT_KEY}"
+        checked[STORAGE_ROOT_KEY] = read_tpm_key(name, keys[STORAGE_ROOT_KEY], STORAGE_ROOT).text
+    return checked
 
 
 # --- certificates -------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Source: recorded answers of the service (2023-05-19) for shapes and statuses; wh
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from . import etags, identifiers
 from .attestation_fields import (
     CA_REFERENCES,
     CLIENT_CERTIFICATES,
+    ENDORSEMENT_KEY,
     PRIMARY,
     SECONDARY,
     SIGNING_CERTIFICATES,
     SYMMETRIC_KEY,
+    TPM,
     X509,
     shown_attestation,
 )
@@ -69,7 +72,7 @@ class Enrollment:
 
     @property
     def attestation_type(self) -> str:
-        """``symmetricKey`` or ``x509``."""
+        """``symmetricKey``, ``x509`` or ``tpm``."""
         return str(self.document["attestation"]["type"])
 
     @property
@@ -93,6 +96,16 @@ class Enrollment:
         """Names of the uploaded CA certificates that a group refers to, the primary one first."""
         slots = self.document["attestation"].get(X509, {}).get(CA_REFERENCES, {})
         return tuple(slots[name] for name in (PRIMARY, SECONDARY) if name in slots)
+
+    @property
+    def is_for_tpm(self) -> bool:
+        """Whether devices prove themselves with a TPM."""
+        return self.attestation_type == TPM
+
+    @property
+    def endorsement_key(self) -> str:
+        """The endorsement key of the enrolled TPM, base64; empty for another attestation."""
+        return str(self.document["attestation"].get(TPM, {}).get(ENDORSEMENT_KEY, ""))
 
     @property
     def is_disabled(self) -> bool:
@@ -184,16 +197,21 @@ class EnrollmentBook:
         self.kind = kind
         self._storage = storage
         self._documents = storage.collection(kind.collection)
-        # which enrollments have a certificate or refer to an authority: one document for each
-        self._by_certificate = storage.collection(f"{kind.collection} by certificate")
+        # which enrollments have a certificate or a TPM, or refer to an authority: one document for each
+        self._by_evidence = storage.collection(f"{kind.collection} by certificate")
         self._authority_names = authority_names
         self._clock = clock
         self._linked_hub_hosts = linked_hub_hosts
         self._deletion_listeners: list[Callable[[Enrollment], None]] = []
+        self._replacement_listeners: list[Callable[[Enrollment, Enrollment], None]] = []
 
     def when_deleted(self, listener: Callable[[Enrollment], None]) -> None:
         """Call the listener, in the same transaction, for every enrollment that is deleted."""
         self._deletion_listeners.append(listener)
+
+    def when_replaced(self, listener: Callable[[Enrollment, Enrollment], None]) -> None:
+        """Call the listener, in the same transaction, with every enrollment that is replaced and its replacement."""
+        self._replacement_listeners.append(listener)
 
     def find(self, identifier: str) -> Enrollment | None:
         """The enrollment, or ``None``."""
@@ -223,8 +241,16 @@ class EnrollmentBook:
         """A group (the oldest, if there are several) that refers to the uploaded CA certificate, or ``None``."""
         return self._indexed(f"authority {lookup_key(name)}")
 
+    def with_endorsement_key(self, key: str) -> Enrollment | None:
+        """An enrollment (the oldest, if there are several) of the TPM with this endorsement key, or ``None``.
+
+        Arguments:
+            key: base64, as in :attr:`Enrollment.endorsement_key`.
+        """
+        return self._indexed(_endorsement_key_entry(key))
+
     def _indexed(self, parent: str) -> Enrollment | None:
-        for entry in self._by_certificate.page(limit=1, parent=parent):
+        for entry in self._by_evidence.page(limit=1, parent=parent):
             return self.find(entry.body["enrollment"])
         return None
 
@@ -265,7 +291,10 @@ class EnrollmentBook:
             document["lastUpdatedDateTimeUtc"] = azure_timestamp(now)
             enrollment = Enrollment(self.kind, document)
             self._documents.put(enrollment.key, document)
-            self._index(enrollment.key, before=_certificates_of(stored), now=_certificates_of(enrollment))
+            self._index(enrollment.key, before=_evidence_of(stored), now=_evidence_of(enrollment))
+            if stored is not None:
+                for listener in self._replacement_listeners:
+                    listener(stored, enrollment)
         return enrollment
 
     def delete(self, identifier: str, if_match: str | None = None) -> None:
@@ -282,7 +311,7 @@ class EnrollmentBook:
             enrollment = self.get(identifier)
             etags.check(if_match, enrollment.document["etag"])
             self._documents.delete(enrollment.key)
-            self._index(enrollment.key, before=_certificates_of(enrollment), now=frozenset())
+            self._index(enrollment.key, before=_evidence_of(enrollment), now=frozenset())
             for listener in self._deletion_listeners:
                 listener(enrollment)
 
@@ -321,14 +350,14 @@ class EnrollmentBook:
     def clear(self) -> None:
         """Forget all of them."""
         self._documents.clear()
-        self._by_certificate.clear()
+        self._by_evidence.clear()
 
     def _index(self, key: str, *, before: frozenset[str], now: frozenset[str]) -> None:
-        """Bring the look-up by certificate up to date."""
+        """Bring the look-up by evidence up to date."""
         for parent in before - now:
-            self._by_certificate.delete(f"{parent} {key}")
+            self._by_evidence.delete(f"{parent} {key}")
         for parent in now - before:
-            self._by_certificate.put(f"{parent} {key}", {"enrollment": key}, parent=parent)
+            self._by_evidence.put(f"{parent} {key}", {"enrollment": key}, parent=parent)
 
     def _check_query(self, query: object) -> None:
         if not isinstance(query, str):
@@ -345,12 +374,17 @@ class EnrollmentBook:
             )
 
 
-def _certificates_of(enrollment: Enrollment | None) -> frozenset[str]:
-    """Under what an enrollment is found by a certificate."""
+def _evidence_of(enrollment: Enrollment | None) -> frozenset[str]:
+    """Under what an enrollment is found by a certificate or a TPM."""
     if enrollment is None:
         return frozenset()
     names = (f"authority {lookup_key(name)}" for name in enrollment.authority_names)
-    return frozenset((*enrollment.thumbprints, *names))
+    keys = [_endorsement_key_entry(enrollment.endorsement_key)] if enrollment.is_for_tpm else []
+    return frozenset((*enrollment.thumbprints, *names, *keys))
+
+
+def _endorsement_key_entry(key: str) -> str:
+    return f"endorsement key {hashlib.sha256(key.encode()).hexdigest()}"
 
 
 class Enrollments:

@@ -12,6 +12,9 @@ from .enrollment_kinds import INDIVIDUAL, EnrollmentKind
 from .enrollments import Enrollments
 from .ports import Document, LinkedHub, Storage
 from .registration import Pace, Registrations
+from .tpm_attestation import TpmEvidence, attest_tpm, identify_tpm
+from .tpm_challenges import TpmChallenges
+from .tpm_keys import TpmKeys
 from .x509_attestation import X509Evidence, attest_x509
 
 
@@ -45,6 +48,7 @@ class ProvisioningService:
             linked_hub_hosts=lambda: [hub.host for hub in hubs()],
             authority_names=lambda: [authority.name for authority in self.authorities.all()],
         )
+        self.challenges = TpmChallenges(storage, clock, self.enrollments.individuals, id_scope)
         self.registrations = Registrations(storage, clock, self.enrollments, hubs, pace or Pace(), id_scope)
 
     @property
@@ -60,15 +64,36 @@ class ProvisioningService:
         """Whether the ID scope is that of this service; case does not count (one SDK writes it in lower case)."""
         return identifiers.lookup_key(id_scope) == identifiers.lookup_key(self.id_scope)
 
+    def asks_for_tpm(self, registration_id: str) -> bool:
+        """Whether the individual enrollment for the registration ID is for a TPM."""
+        individual = self.enrollments.individuals.find(registration_id)
+        return individual is not None and individual.is_for_tpm
+
+    def identify_tpm(self, registration_id: str, keys: TpmKeys) -> Verdict:
+        """Judge whether the TPM that a device shows is the enrolled one; that it has it, a challenge must prove.
+
+        Raises:
+            ServiceError: there is no individual enrollment for the registration ID.
+        """
+        individuals = self.enrollments.individuals
+        return identify_tpm(registration_id, keys, individuals.find(registration_id), individuals)
+
     def attest(
-        self, registration_id: str, evidence: SymmetricKeyEvidence | X509Evidence, *, check_expiry: bool = True
+        self,
+        registration_id: str,
+        evidence: SymmetricKeyEvidence | X509Evidence | TpmEvidence,
+        *,
+        check_expiry: bool = True,
     ) -> Verdict:
-        """Judge a device by its evidence.
+        """Judge a device by its evidence. A token alone may be signed by a TPM, too: its enrollment tells.
 
         Arguments:
             registration_id: as the device presents it.
             evidence: what the device shows.
             check_expiry: false for a token with which the device already registered over the same connection.
+
+        Raises:
+            ServiceError: a device shows a TPM, and there is no individual enrollment for it.
         """
         now = self._clock.now()
         individual = self.enrollments.individuals.find(registration_id)
@@ -81,6 +106,18 @@ class ProvisioningService:
                 individuals=self.enrollments.individuals,
                 groups=self.enrollments.groups,
                 authorities=self.authorities,
+            )
+        if isinstance(evidence, SymmetricKeyEvidence) and individual is not None and individual.is_for_tpm:
+            evidence = TpmEvidence(evidence)
+        if isinstance(evidence, TpmEvidence):
+            return attest_tpm(
+                registration_id,
+                evidence,
+                id_scope=self.id_scope,
+                now=now.timestamp(),
+                individual=individual,
+                individuals=self.enrollments.individuals,
+                challenges=self.challenges,
             )
         return attest_symmetric_key(
             registration_id,
@@ -102,8 +139,9 @@ class ProvisioningService:
         return enrollment.to_json(registration_state=state)
 
     def clear(self) -> None:
-        """Forget all enrollments, registrations and CA certificates."""
+        """Forget all enrollments, challenges, registrations and CA certificates."""
         with self._storage.transaction():
             self.authorities.clear()
             self.enrollments.clear()
+            self.challenges.clear()
             self.registrations.clear()

@@ -6,11 +6,12 @@ looks at a registration first brings it up to date, so a restart loses nothing a
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
@@ -25,6 +26,7 @@ from .enrollments import Enrollment, Enrollments
 from .identifiers import lookup_key
 from .paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
 from .ports import Document, LinkedHub, Storage, StoredDocument
+from .tpm_keys import SecretForTpm, TpmPublicKey
 
 #: Recorded: an assignment took 0.29 s.
 ASSIGNMENT_SECONDS = 0.3
@@ -157,12 +159,14 @@ class OperationStatus:
         status: where the registration is.
         state: the registration, absent in the first answer while it is being assigned.
         retry_after: whole seconds until the next poll, while it is being assigned.
+        secret: the key for the hub, for a device with a TPM; to be sent so that only this TPM can read it.
     """
 
     operation_id: str
     status: Status
     state: Mapping[str, Any] | None = None
     retry_after: int | None = None
+    secret: SecretForTpm | None = field(default=None, repr=False)
 
     @property
     def http_status(self) -> int:
@@ -213,13 +217,20 @@ class Registrations:
 
     # --- for devices ------------------------------------------------------------------------------------------
 
-    def register(self, registration_id: str, enrollment: Enrollment, leaf_thumbprint: str = "") -> OperationStatus:
+    def register(
+        self,
+        registration_id: str,
+        enrollment: Enrollment,
+        leaf_thumbprint: str = "",
+        tpm_keys: tuple[str, str] | None = None,
+    ) -> OperationStatus:
         """Start a registration of a device whose attestation succeeded.
 
         Arguments:
             registration_id: in the spelling for which its key was derived.
             enrollment: where it belongs.
             leaf_thumbprint: SHA-256 of the certificate that it showed, empty without one.
+            tpm_keys: endorsement key and storage root key of its TPM, base64; ``None`` without one.
         """
         now = self._clock.now()
         key = lookup_key(registration_id)
@@ -235,6 +246,7 @@ class Registrations:
                 # the key that the device holds belongs to this spelling
                 "keySpelling": registration_id,
                 "leafThumbprint": leaf_thumbprint,
+                "tpm": None if tpm_keys is None else _tpm_record(*tpm_keys, earlier),
                 "assignment": earlier["assignment"] if earlier else None,
                 "polls": self.pace.polls,
                 "due": now.timestamp() + ASSIGNMENT_SECONDS if self.pace.name == "azure" else None,
@@ -450,9 +462,13 @@ class Registrations:
                 if twin is None:
                     # what cannot be moved, because the hub or the device is gone, begins anew
                     twin, substatus = initial, DATA_RESET
+        tpm = record.get("tpm") or {}
+        credentials = device_credentials(
+            enrollment, record["keySpelling"], record.get("leafThumbprint", ""), tpm.get("endorsementKey", "")
+        )
         hub.provision_device(
             device,
-            device_credentials(enrollment, record["keySpelling"], record.get("leafThumbprint", "")),
+            credentials,
             iot_edge=enrollment.is_iot_edge,
             initial_twin=twin,
         )
@@ -460,6 +476,9 @@ class Registrations:
             # only now: a new hub that refuses the device must not cost it its old one
             old_hub.remove_device(earlier["deviceId"])
         record["assignment"] = target
+        if tpm:
+            # not before the hub has it, so that a device never gets a key with which the hub would refuse it
+            tpm["hubKey"] = credentials.primary_key if enrollment.is_for_tpm else ""
         return {"assignedHub": hub.host, "deviceId": device, "substatus": substatus}
 
     # --- forgetting -----------------------------------------------------------------------------------------------
@@ -497,7 +516,9 @@ class Registrations:
     def _status(self, operation_id: str, record: Document, operation: Document, *, first: bool) -> OperationStatus:
         if operation["state"] is not None:
             decided = {**self._proof(record), **operation["state"]}
-            return OperationStatus(operation_id, Status(operation["state"]["status"]), decided)
+            status = Status(operation["state"]["status"])
+            secret = _hub_secret(record, decided) if status is Status.ASSIGNED else None
+            return OperationStatus(operation_id, status, decided, secret=secret)
         state = {"registrationId": record["state"]["registrationId"], "status": Status.ASSIGNING.value}
         # whoever counts polls does not want to wait for them
         retry_after = RETRY_AFTER if record["due"] is not None else 0
@@ -505,6 +526,8 @@ class Registrations:
 
     def _proof(self, record: Document) -> Document:
         """What an answer to a device tells about its attestation: nothing for a symmetric key.
+
+        For a TPM it tells the hub key, which is no text to be shown: see :attr:`OperationStatus.secret`.
 
         Source: the documented answers of iot-dps-https-x509-support (an empty object) and of
         iot-dps-https-sym-key-support (none); the group's name is a field of the published API description.
@@ -515,6 +538,26 @@ class Registrations:
             return {"x509": {}}
         group = self._enrollments.groups.find(record["enrollmentKey"])
         return {"x509": {} if group is None else {"enrollmentGroupId": group.identifier}}
+
+
+def _tpm_record(endorsement_key: str, storage_root_key: str, earlier: Document | None) -> Document:
+    """What a registration keeps of a TPM: its keys and, until the hub gets a new one, the hub key that it has."""
+    kept = (earlier or {}).get("tpm") or {}
+    same = (kept.get("endorsementKey"), kept.get("storageRootKey")) == (endorsement_key, storage_root_key)
+    hub_key = kept["hubKey"] if same else ""
+    return {"endorsementKey": endorsement_key, "storageRootKey": storage_root_key, "hubKey": hub_key}
+
+
+def _hub_secret(record: Mapping[str, Any], state: Mapping[str, Any]) -> SecretForTpm | None:
+    """The hub key of a device with a TPM; ``None`` for other devices."""
+    tpm = record.get("tpm") or {}
+    if not tpm.get("hubKey"):
+        return None
+    endorsement, storage_root = (
+        TpmPublicKey.parse(base64.b64decode(tpm[name])) for name in ("endorsementKey", "storageRootKey")
+    )
+    address = f"{state['assignedHub']}/devices/{state['deviceId']}"
+    return SecretForTpm(endorsement, storage_root, base64.b64decode(tpm["hubKey"]), address)
 
 
 def _belongs(record: Mapping[str, Any], enrollment: Enrollment) -> bool:

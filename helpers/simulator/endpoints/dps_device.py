@@ -67,7 +67,12 @@ class DpsDeviceEndpoint:
 
     def __init__(self, *, service: ProvisioningService, clock: Clock, trace: Trace, host: str) -> None:
         self._operations = DeviceOperations(
-            service, Refusals(token=Dps.UNAUTHORIZED_DEVICE_MQTT, certificate=Dps.INVALID_CERTIFICATE_MQTT)
+            service,
+            Refusals(
+                token=Dps.UNAUTHORIZED_DEVICE_MQTT,
+                certificate=Dps.INVALID_CERTIFICATE_MQTT,
+                tpm=Dps.TPM_NOT_OVER_MQTT,
+            ),
         )
         self._clock = clock
         self._trace = trace

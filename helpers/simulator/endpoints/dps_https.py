@@ -1,7 +1,7 @@
 """The device endpoint of the provisioning service over HTTPS: register, poll and look up.
 
-The same operations as over MQTT. Every request stands for itself: it brings its token, which must still be valid, or
-comes over a connection with a certificate.
+The same operations as over MQTT, and TPM attestation, which MQTT does not carry. Every request stands for itself: it
+brings its token, which must still be valid, or comes over a connection with a certificate.
 
 Source: the published API description (device operations) and Microsoft documentation, iot-dps-https-sym-key-support and
 iot-dps-https-x509-support, for routes, statuses and headers; the official SDKs for what has to be tolerated. One of
@@ -20,12 +20,15 @@ from ..domain.registration import OperationStatus, Status
 from ..errors import Dps, ServiceError, dps_body
 from ..trace import Trace
 from .dps_failures import DPS_FAILURES
-from .dps_registration import API_VERSION, MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Refusals
+from .dps_registration import API_VERSION, MAX_BODY_SIZE, Challenge, DeviceIdentity, DeviceOperations, Refusals, sealed
 from .http import Call, HttpEndpoint, Request, Response, Route, Transaction
 from .presented import presented_certificates
 
 #: Source: the documented answers of the service.
 _TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
+
+#: Name of the key with which a TPM signs its first token. Source: the SDK for Node, which knows no other.
+CHALLENGE_KEY_NAME = "registration"
 
 
 class DpsHttpsEndpoint:
@@ -74,7 +77,11 @@ class DpsHttpsEndpoint:
 
     def _register(self, call: Call) -> Response:
         device = _device(call)
-        status = self._operations.register(device, _body(call)).status
+        request = _body(call)
+        challenge = self._operations.challenge(device, request)
+        if challenge is not None:
+            return _challenged(challenge)
+        status = self._operations.register(device, request).status
         pending = OperationStatus(status.operation_id, Status.ASSIGNING, retry_after=status.retry_after or 0)
         return self._answer(call, device, pending)
 
@@ -87,7 +94,13 @@ class DpsHttpsEndpoint:
         return Response(200, self._operations.look_up(_device(call), _body(call)))
 
     def _answer(self, call: Call, device: DeviceIdentity, status: OperationStatus) -> Response:
-        response = Response(status.http_status, status.to_json())
+        body = status.to_json()
+        if status.secret is not None:
+            body["registrationState"] = {
+                "tpm": {"authenticationKey": sealed(status.secret)},
+                **body["registrationState"],
+            }
+        response = Response(status.http_status, body)
         if status.status is Status.ASSIGNING:
             name = quote(device.registration_id, safe="")
             host = call.request.headers.get("host") or self._host
@@ -95,6 +108,20 @@ class DpsHttpsEndpoint:
             response.headers["Location"] = f"https://{host}/{quote(device.id_scope)}/registrations/{name}/register"
             response.headers["Retry-After"] = str(status.retry_after or 0)
         return response
+
+
+def _challenged(challenge: Challenge) -> Response:
+    """The challenge of a TPM: no error, in spite of its status, and not in the shape of one.
+
+    Source: ``TpmChallenge`` of the published API description, and the SDKs, one of which must find the name of the
+    key. The text is ours; nobody published that of the service.
+    """
+    body = {
+        "message": "Let the TPM open the authentication key, and repeat the request with a token that it signed.",
+        "authenticationKey": challenge.authentication_key,
+        "keyName": CHALLENGE_KEY_NAME,
+    }
+    return Response(401, body, facts={"challenge": True, "reason": challenge.reason})
 
 
 def _shown_certificates(request: Request) -> dict[str, Any]:

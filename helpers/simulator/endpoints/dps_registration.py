@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +10,17 @@ from typing import Any
 from ..domain.attestation import SymmetricKeyEvidence, Verdict
 from ..domain.chains import Finding
 from ..domain.enrollments import Enrollment
+from ..domain.field_checks import checked_object
 from ..domain.identifiers import lookup_key, registration_id
 from ..domain.ports import Document
 from ..domain.provisioning import ProvisioningService
 from ..domain.registration import OperationStatus
+from ..domain.tpm_attestation import TpmEvidence, TpmFinding
+from ..domain.tpm_keys import ENDORSEMENT, STORAGE_ROOT, SecretForTpm, TpmKeys, read_tpm_key
 from ..domain.x509_attestation import X509Evidence
 from ..errors import Dps, ErrorKind, ServiceError
 from ..protocols.sas import SasError, SharedAccessSignature
+from ..protocols.tpm_blob import make_blob
 from .json_body import load_json
 
 #: Source: Microsoft documentation, iot-dps limits ("Maximum message size: 96 KB").
@@ -51,10 +56,12 @@ class Refusals:
     Attributes:
         token: no evidence, or a token that does not fit.
         certificate: a certificate that does not fit.
+        tpm: the keys of a TPM, where the protocol carries no TPM attestation; ``None`` where it does.
     """
 
     token: ErrorKind
     certificate: ErrorKind
+    tpm: ErrorKind | None = None
 
 
 #: Findings about the authorities above a device's certificate, which the service answers with a text of its own.
@@ -76,6 +83,25 @@ class Outcome:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """What a device with a TPM is asked to prove first.
+
+    Attributes:
+        authentication_key: what it must let its TPM open, base64.
+        reason: whose key it showed, for the trace.
+    """
+
+    authentication_key: str = field(repr=False)
+    reason: str
+
+
+def sealed(secret: SecretForTpm) -> str:
+    """A secret so that only the TPM can read it, base64. No two times the same."""
+    blob = make_blob(secret.endorsement, secret.storage_root, secret.key, secret.address.encode())
+    return base64.b64encode(blob).decode("ascii")
+
+
 class DeviceOperations:
     """Register and poll.
 
@@ -88,6 +114,28 @@ class DeviceOperations:
         self._service = service
         self._refusals = refusals
 
+    def challenge(self, device: DeviceIdentity, request: dict[str, Any]) -> Challenge | None:
+        """Challenge a device that shows the keys of its TPM and no token yet.
+
+        Returns:
+            The challenge, or ``None`` when the device proves itself in another way.
+
+        Raises:
+            ServiceError: the TPM is not the enrolled one, or the request is wrong.
+        """
+        if request.get("tpm") is None or device.token or self._refusals.tpm is not None:
+            return None
+        keys = self._check_request(device, request)
+        self._check_address(device)
+        if keys is None or keys.storage_root is None:
+            text = f"tpm.storageRootKey is missing; a challenge needs it. {STORAGE_ROOT.advice}"
+            finding = TpmFinding.STORAGE_ROOT_KEY_MISSING.value
+            raise ServiceError(Dps.INVALID_BODY, text, reason=text, finding=finding)
+        verdict = self._service.identify_tpm(device.registration_id, keys)
+        enrollment = self._accepted(verdict, self._refusals.token)
+        secret = self._service.challenges.issue(enrollment, keys.endorsement, keys.storage_root)
+        return Challenge(sealed(secret), verdict.reason)
+
     def register(self, device: DeviceIdentity, request: dict[str, Any]) -> Outcome:
         """Start a registration.
 
@@ -98,9 +146,11 @@ class DeviceOperations:
         Raises:
             ServiceError: the device is refused, or the request is wrong.
         """
-        self._check_request(device, request)
-        enrollment, verdict = self._attest(device, check_expiry=True)
-        status = self._service.registrations.register(verdict.registration_id, enrollment, verdict.leaf_thumbprint)
+        keys = self._check_request(device, request)
+        enrollment, verdict = self._attest(device, check_expiry=True, keys=keys)
+        status = self._service.registrations.register(
+            verdict.registration_id, enrollment, verdict.leaf_thumbprint, verdict.tpm_keys
+        )
         return Outcome(status, verdict.reason)
 
     def poll(self, device: DeviceIdentity, operation_id: str, *, check_expiry: bool = False) -> Outcome:
@@ -121,8 +171,8 @@ class DeviceOperations:
         Raises:
             ServiceError: the device is refused, never registered, or the request is wrong.
         """
-        self._check_request(device, request)
-        self._attest(device, check_expiry=True)
+        keys = self._check_request(device, request)
+        self._attest(device, check_expiry=True, keys=keys)
         return self._service.registrations.look_up(device.registration_id)
 
     @staticmethod
@@ -144,7 +194,8 @@ class DeviceOperations:
             raise ServiceError(Dps.INVALID_BODY, "The body must be a JSON object.")
         return request
 
-    def _check_request(self, device: DeviceIdentity, request: dict[str, Any]) -> None:
+    def _check_request(self, device: DeviceIdentity, request: dict[str, Any]) -> TpmKeys | None:
+        """Check the body; gives the keys of the TPM that are in it."""
         given = request.get("registrationId")
         if given is not None and lookup_key(registration_id(given)) != lookup_key(device.registration_id):
             raise ServiceError(
@@ -152,16 +203,46 @@ class DeviceOperations:
                 f"registrationId in the body is {given!r}, that of the connection is {device.registration_id!r:.160}; "
                 "they must agree.",
             )
-        for name, what in (("tpm", "TPM attestation"), ("csr", "A certificate signing request")):
-            if request.get(name) is not None:
-                raise ServiceError(Dps.DEVICE_REQUEST_NOT_SUPPORTED, f"{what} is not supported by this simulator.")
+        if request.get("csr") is not None:
+            raise ServiceError(
+                Dps.DEVICE_REQUEST_NOT_SUPPORTED, "A certificate signing request is not supported by this simulator."
+            )
+        return self._tpm_keys(request.get("tpm"))
 
-    def _attest(self, device: DeviceIdentity, *, check_expiry: bool) -> tuple[Enrollment, Verdict]:
+    def _tpm_keys(self, given: object) -> TpmKeys | None:
+        if given is None:
+            return None
+        if self._refusals.tpm is not None:
+            raise ServiceError(self._refusals.tpm)
+        tpm = checked_object("tpm", given)
+        endorsement = read_tpm_key("tpm.endorsementKey", tpm.get("endorsementKey"), ENDORSEMENT)
+        storage_root = tpm.get("storageRootKey")
+        if storage_root is None:
+            return TpmKeys(endorsement)
+        return TpmKeys(endorsement, read_tpm_key("tpm.storageRootKey", storage_root, STORAGE_ROOT))
+
+    def _attest(
+        self, device: DeviceIdentity, *, check_expiry: bool, keys: TpmKeys | None = None
+    ) -> tuple[Enrollment, Verdict]:
         """Find the enrollment of a device whose evidence fits.
 
         Raises:
             ServiceError: it does not, or the request is not one that can be judged.
         """
+        self._check_address(device)
+        no_tpm = self._refusals.tpm
+        if no_tpm is not None and self._service.asks_for_tpm(device.registration_id):
+            raise ServiceError(
+                self._refusals.token,
+                reason=f"The individual enrollment {device.registration_id!r} is for a TPM. {no_tpm.message}",
+                finding=TpmFinding.ATTESTATION_MISMATCH.value,
+            )
+        refusal, evidence = self._evidence(device, keys)
+        verdict = self._service.attest(device.registration_id, evidence, check_expiry=check_expiry)
+        return self._accepted(verdict, refusal), verdict
+
+    def _check_address(self, device: DeviceIdentity) -> None:
+        """Check to which service the device talks, and as whom."""
         if not device.api_version:
             raise ServiceError(Dps.INVALID_API_VERSION)
         if not API_VERSION.fullmatch(device.api_version):
@@ -175,22 +256,38 @@ class DeviceOperations:
                 reason=f"the ID scope is {device.id_scope!r:.80}, this service has {self._service.id_scope!r}",
             )
         registration_id(device.registration_id)
-        refusal, evidence = self._evidence(device)
-        verdict = self._service.attest(device.registration_id, evidence, check_expiry=check_expiry)
+
+    @staticmethod
+    def _accepted(verdict: Verdict, refusal: ErrorKind) -> Enrollment:
+        """The enrollment that was found.
+
+        Raises:
+            ServiceError: the device was refused.
+        """
         if verdict.enrollment is None:
             if verdict.finding in _ABOUT_AUTHORITIES:
                 refusal = Dps.CA_CERTIFICATE_NOT_FOUND
             raise ServiceError(refusal, reason=verdict.reason, finding=verdict.finding)
-        return verdict.enrollment, verdict
+        return verdict.enrollment
 
-    def _evidence(self, device: DeviceIdentity) -> tuple[ErrorKind, SymmetricKeyEvidence | X509Evidence]:
+    def _evidence(
+        self, device: DeviceIdentity, keys: TpmKeys | None
+    ) -> tuple[ErrorKind, SymmetricKeyEvidence | X509Evidence | TpmEvidence]:
         """What the device shows, and how it is answered when that does not fit. A token goes before a certificate."""
         if device.token:
             try:
                 token = SharedAccessSignature.parse(device.token)
             except SasError as error:
                 raise ServiceError(self._refusals.token, reason=str(error)) from error
-            return self._refusals.token, SymmetricKeyEvidence(token.resource_parts(), token.expiry, token.is_signed_by)
+            shown = SymmetricKeyEvidence(token.resource_parts(), token.expiry, token.is_signed_by)
+            return self._refusals.token, shown if keys is None else TpmEvidence(shown, keys)
+        if keys is not None:
+            raise ServiceError(
+                self._refusals.token,
+                reason="The device shows the keys of its TPM without a token; register first, which gives it a "
+                "challenge, and let the TPM sign a token.",
+                finding=TpmFinding.CHALLENGE_MISSING.value,
+            )
         if device.certificates:
             try:
                 return self._refusals.certificate, X509Evidence.read(device.certificates)

@@ -62,11 +62,19 @@ class Request:
 
 @dataclass(slots=True)
 class Response:
-    """One HTTP answer. ``body`` ``None`` means no body and no content type."""
+    """One HTTP answer.
+
+    Attributes:
+        status: the status.
+        body: what is to become JSON; ``None`` means no body and no content type.
+        headers: further headers.
+        facts: what the trace keeps of it beside the body, and the client is not told.
+    """
 
     status: int = 200
     body: Any | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def encoded(self) -> bytes:
         """The body as ASCII JSON, empty without one."""
@@ -217,7 +225,7 @@ class HttpEndpoint:
             response = self._refuse(request, ServiceError(self._failures.internal))
             self._record(request, "out", name, device, response.status, response.body)
             return response
-        self._record(request, "out", name, device, response.status, response.body)
+        self._record(request, "out", name, device, response.status, response.body, response.facts)
         return response
 
     async def _run(self, route: Route, call: Call) -> Response:
@@ -291,11 +299,11 @@ class HttpEndpoint:
         device: str,
         status: int | None,
         body: Any,
-        why: Mapping[str, str] | None = None,
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
         if not self._traced:
             return
-        detail: dict[str, Any] = {**({} if body is None else {"body": body}), **(why or {})}
+        detail: dict[str, Any] = {**({} if body is None else {"body": body}), **(facts or {})}
         if direction == "in" and self._describe is not None:
             detail.update(self._describe(request))
         self._trace.record(

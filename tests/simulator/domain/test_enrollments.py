@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from provisioning_parts import PRIMARY_KEY, SECONDARY_KEY, Provisioning, group_body, individual_body, symmetric_key
+from tpm_parts import PaperTpm
 
 from helpers.simulator.domain.enrollment_fields import FIELDS
 from helpers.simulator.domain.enrollment_kinds import GROUP, INDIVIDUAL
@@ -244,14 +245,70 @@ def test_an_address_that_is_no_identifier(provisioning):
     fails(lambda: provisioning.enroll_group("a/b"), Dps.INVALID_BODY, "enrollmentGroupId is 'a/b'")
 
 
-@pytest.mark.parametrize("kind", ["tpm", "none"])
-def test_other_attestation_types_are_said_to_be_unsupported(provisioning, kind):
+def test_other_attestation_types_are_said_to_be_unsupported(provisioning):
     text = "not supported by this simulator"
-    fails(lambda: provisioning.enroll(attestation={"type": kind, kind: {}}), Dps.NOT_SUPPORTED, text)
+    fails(lambda: provisioning.enroll(attestation={"type": "none", "none": {}}), Dps.NOT_SUPPORTED, text)
 
 
 def test_groups_know_no_tpm_attestation(provisioning):
     fails(lambda: provisioning.enroll_group(attestation={"type": "tpm"}), Dps.INVALID_BODY, "no TPM attestation")
+    body = PaperTpm().attestation()
+    fails(lambda: provisioning.enroll_group(attestation=body), Dps.INVALID_BODY, "no TPM attestation")
+
+
+def test_every_answer_shows_the_public_keys_of_a_tpm(provisioning):
+    body = PaperTpm().attestation()
+    enrollment = provisioning.enroll(attestation=body)
+    assert (enrollment.attestation_type, enrollment.is_for_tpm) == ("tpm", True)
+    assert enrollment.endorsement_key == body["tpm"]["endorsementKey"]
+    for shown in (enrollment.to_json(with_keys=True), enrollment.to_json()):
+        assert shown["attestation"] == body
+    assert enrollment.attestation_mechanism() == body
+    (listed,) = provisioning.individuals.query("SELECT *").documents
+    assert provisioning.individuals.shown(listed)["attestation"] == body
+    # what was read can be written back, and some clients write every field
+    again = {**body, "symmetricKey": None, "x509": None, "tpm": {**body["tpm"], "storageRootKey": None}}
+    assert provisioning.enroll(if_match="*", attestation=again).to_json()["attestation"] == body
+
+
+def test_a_storage_root_key_is_checked_and_comes_back(provisioning):
+    tpm = PaperTpm()
+    body = {"type": "tpm", "tpm": tpm.keys()}
+    assert provisioning.enroll(attestation=body).to_json()["attestation"] == body
+    wrong = {"type": "tpm", "tpm": tpm.keys(storageRootKey=tpm.keys()["endorsementKey"])}
+    text = "attestation.tpm.storageRootKey is an endorsement key"
+    fails(lambda: provisioning.enroll("other", attestation=wrong), Dps.INVALID_BODY, text)
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "text"),
+    [
+        ({}, "attestation.tpm.endorsementKey is missing"),
+        ({"tpm": None}, "attestation.tpm.endorsementKey is missing"),
+        ({"tpm": {}}, "attestation.tpm.endorsementKey is missing"),
+        ({"tpm": "AToA"}, "attestation.tpm is a text; it must be a JSON object"),
+        ({"tpm": {"endorsementKey": "AToA"}}, "attestation.tpm.endorsementKey has 3 bytes"),
+        ({"tpm": PaperTpm().keys(), "symmetricKey": {}}, "must not contain 'symmetricKey'"),
+    ],
+)
+def test_wrong_tpm_attestations(provisioning, mechanism, text):
+    fails(lambda: provisioning.enroll(attestation={"type": "tpm", **mechanism}), Dps.INVALID_BODY, text)
+
+
+def test_an_enrollment_is_found_by_its_tpm(provisioning):
+    first, second = PaperTpm(), PaperTpm(endorsement_number=1)
+    provisioning.enroll("a", attestation=first.attestation())
+    provisioning.enroll("b", attestation=first.attestation())
+    individuals = provisioning.individuals
+    key, other = (tpm.keys()["endorsementKey"] for tpm in (first, second))
+    assert individuals.with_endorsement_key(key).identifier == "a"
+    assert individuals.with_endorsement_key(other) is None
+    provisioning.enroll("a", if_match="*", attestation=second.attestation())
+    assert individuals.with_endorsement_key(key).identifier == "b"
+    assert individuals.with_endorsement_key(other).identifier == "a"
+    individuals.delete("b")
+    assert individuals.with_endorsement_key(key) is None
+    assert provisioning.enroll("c").endorsement_key == ""
 
 
 def test_queries(provisioning):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from provisioning_parts import ID_SCOPE, OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, Provisioning
+from tpm_parts import PaperTpm
 from x509_family import make, make_root
 
 from helpers.simulator.domain.attestation import derive_device_key
@@ -310,12 +311,24 @@ def test_a_request_on_a_connection_that_was_refused(device):
         (b'{"registrationId":"device-2"}', Dps.INVALID_BODY, "'device-2'"),
         (b'{"registrationId":5}', Dps.INVALID_BODY, "registrationId is 5"),
         (b'{"a":' * 100 + b"1" + b"}" * 100, Dps.INVALID_BODY, "nested"),
-        (b'{"tpm":{"endorsementKey":"AToA"}}', Dps.DEVICE_REQUEST_NOT_SUPPORTED, "TPM attestation"),
+        (b'{"tpm":{"endorsementKey":"AToA"}}', Dps.TPM_NOT_OVER_MQTT, "MQTT carries no TPM attestation"),
         (b'{"csr":"MIIB"}', Dps.DEVICE_REQUEST_NOT_SUPPORTED, "certificate signing request"),
     ],
 )
 def test_wrong_bodies(device, body, kind, text):
     assert text in device.refused(400, kind, device.connect().register(body))
+
+
+@pytest.mark.parametrize("certificates", [(), (b"certificate",)])
+def test_a_device_that_is_enrolled_with_a_tpm(provisioning, certificates):
+    provisioning.enroll(attestation=PaperTpm().attestation())
+    device = Device(provisioning, peer=Peer(HOST, "mqtt", certificates))
+    device.connect(token="" if certificates else None)
+    topic, body = device.register()
+    assert topic == "$dps/registrations/res/401/?$rid=1"
+    assert body["errorCode"] == Dps.UNAUTHORIZED_DEVICE_MQTT.code
+    assert body["info"]["simulatorFinding"] == "attestationMismatch"
+    assert "register over HTTPS" in body["info"]["simulatorReason"]
 
 
 def test_wrong_operations(device):

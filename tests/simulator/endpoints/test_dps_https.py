@@ -244,7 +244,9 @@ def test_body_and_address_must_agree(device):
         (b'"text"', Dps.INVALID_BODY),
         (b'{"registrationId": 1}', Dps.INVALID_BODY),
         (b'{"payload": "' + b"x" * MAX_BODY_SIZE + b'"}', Dps.TOO_LARGE),
-        (b'{"tpm": {"endorsementKey": "AAAA"}}', Dps.DEVICE_REQUEST_NOT_SUPPORTED),
+        (b'{"tpm": {"endorsementKey": "AAAA"}}', Dps.INVALID_BODY),
+        (b'{"tpm": "AAAA"}', Dps.INVALID_BODY),
+        (b'{"tpm": {}}', Dps.INVALID_BODY),
         (b'{"csr": "AAAA"}', Dps.DEVICE_REQUEST_NOT_SUPPORTED),
     ],
 )
