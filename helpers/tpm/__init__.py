@@ -10,6 +10,8 @@ from .errors import (
     TpmResponseError,
     TpmUnavailableError,
 )
+from .provisioning import TpmProvisioningDeviceClient
+from .tokens import hub_token, renew_tokens, tpm_sas_token
 
 __all__ = [
     "ActivationBlob",
@@ -18,7 +20,11 @@ __all__ = [
     "TpmDevice",
     "TpmError",
     "TpmProtocolError",
+    "TpmProvisioningDeviceClient",
     "TpmResponseError",
     "TpmUnavailableError",
+    "hub_token",
     "open_tpm",
+    "renew_tokens",
+    "tpm_sas_token",
 ]

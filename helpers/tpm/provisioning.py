@@ -1,0 +1,297 @@
+"""Registering a device by its TPM: the client that the device SDK for Python does not have, in its shape.
+
+::
+
+    client = TpmProvisioningDeviceClient.create_from_tpm(provisioning_host, id_scope, tpm)
+    result = client.register()
+    result.registration_state.assigned_hub, result.registration_state.device_id
+
+The asynchronous one is in :mod:`helpers.tpm.aio`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import requests
+from azure.iot.device import RegistrationResult
+from azure.iot.device.exceptions import ClientError, ConnectionFailedError, OperationTimeout, ServiceError
+from requests.adapters import HTTPAdapter
+
+from helpers.credentials import Secret
+
+from .activation import ActivationBlob
+from .client_options import CONNECT_TIMEOUT, TIMEOUT, USER_AGENT, ClientOptions
+from .device import TpmDevice
+from .errors import ActivationError, TpmError
+from .registration_exchange import MAX_ANSWER_SIZE, Activate, Answer, Finished, RegistrationExchange, Send, Step
+from .tokens import tpm_sas_token
+
+_CHUNK = 16 * 1024
+_Client = TypeVar("_Client", bound="TpmRegistration")
+
+#: What a failed registration says when it had already begun to change the TPM.
+KEY_IS_GONE = (
+    "The challenge took the place of the hub key that the TPM had before, so the device cannot sign for its hub now: "
+    "register again."
+)
+
+
+class TpmRegistration:
+    """What both clients have in common; made by :meth:`create_from_tpm`."""
+
+    def __init__(self, options: ClientOptions, id_scope: str, tpm: TpmDevice, registration_id: str) -> None:
+        self._options = options
+        self._id_scope = id_scope
+        self._tpm = tpm
+        self._registration_id = registration_id
+        self._payload: Any = None
+
+    @classmethod
+    def create_from_tpm(
+        cls: type[_Client],
+        provisioning_host: str,
+        id_scope: str,
+        tpm: TpmDevice,
+        registration_id: str = "",
+        **options: Any,
+    ) -> _Client:
+        """Create a client that registers a device by its TPM, over HTTPS (MQTT carries no TPM attestation).
+
+        Arguments:
+            provisioning_host: host of the provisioning service.
+            id_scope: the ID scope of the provisioning service.
+            tpm: the device's TPM, which stays yours to close.
+            registration_id: the device's name; empty: the one that is derived from the endorsement key.
+            options: those of the SDK's clients: ``server_verification_cert`` (PEM text), ``proxy_options``, ``cipher``
+                and ``sastoken_ttl``. ``websockets`` and ``keep_alive`` are taken, too, and mean nothing over HTTPS.
+                Without ``proxy_options``, the proxy of the environment counts (HTTPS_PROXY, NO_PROXY).
+
+        Raises:
+            TypeError: an option that is not known.
+            ValueError: a value that cannot be used.
+        """
+        if registration_id and not registration_id.strip():
+            raise ValueError("Registration Id can not be blank. Leave it out to take the one of the endorsement key.")
+        return cls(ClientOptions.read(provisioning_host, id_scope, options), id_scope, tpm, registration_id)
+
+    @property
+    def registration_id(self) -> str:
+        """The name under which the device registers."""
+        return self._registration_id or self._tpm.registration_id
+
+    @property
+    def provisioning_payload(self) -> Any:
+        """What the device tells the service about itself with the registration; anything that JSON can express."""
+        return self._payload
+
+    @provisioning_payload.setter
+    def provisioning_payload(self, payload: Any) -> None:
+        self._payload = payload
+
+    def _begin(self) -> RegistrationExchange:
+        """Ask the TPM who the device is."""
+        with explained():
+            return RegistrationExchange(
+                id_scope=self._id_scope,
+                registration_id=self.registration_id,
+                endorsement_key=self._tpm.endorsement_key,
+                storage_root_key=self._tpm.storage_root_key,
+                payload=self._payload,
+                user_agent=USER_AGENT,
+            )
+
+    def _activate(self, step: Activate) -> Secret | None:
+        """Take a key in, and sign with it what is asked for."""
+        self._tpm.activate(step.blob)
+        if not step.resource:
+            return None
+        return tpm_sas_token(self._tpm, step.resource, key_name=step.key_name, seconds=self._options.token_seconds)
+
+
+class TpmProvisioningDeviceClient(TpmRegistration):
+    """Registers a device by its TPM."""
+
+    def register(self) -> RegistrationResult:
+        """Register the device: answer the service's challenge in the TPM, and take the key for the hub in.
+
+        May be called again: every registration gives the device a new hub key.
+
+        Returns:
+            The result, of the SDK's own class. Its status is always ``assigned``.
+
+        Raises:
+            ConnectionFailedError: the service cannot be reached.
+            OperationTimeout: the service stays busy.
+            ClientError: everything else; its cause says what, as it does in the SDK. A ``ServiceError`` comes from
+                the service, a :class:`~helpers.tpm.errors.TpmError` from the TPM.
+        """
+        exchange = self._begin()
+        with explained(exchange), _Connection(self._options) as connection:
+            while not isinstance(step := exchange.step, Finished):
+                if isinstance(step, Activate):
+                    exchange.activated(self._activate(step))
+                else:
+                    exchange.answered(connection.send(step))
+        return step.result
+
+    def request_challenge(self) -> ActivationBlob:
+        """Ask for a challenge and leave it unanswered: the first of the two requests that register a device.
+
+        The TPM is not changed.
+
+        Raises:
+            ClientError: as :meth:`register`.
+        """
+        exchange = self._begin()
+        with explained(exchange), _Connection(self._options) as connection:
+            while isinstance(step := exchange.step, Send):
+                exchange.answered(connection.send(step))
+            return challenge_of(step)
+
+
+def challenge_of(step: Step) -> ActivationBlob:
+    """The challenge that a registration waits for the TPM to open."""
+    return ActivationBlob.parse(step.blob if isinstance(step, Activate) else b"")
+
+
+@contextmanager
+def explained(exchange: RegistrationExchange | None = None) -> Iterator[None]:
+    """Give every failure of a registration the SDK's class for it, and say what became of the TPM.
+
+    Arguments:
+        exchange: the registration, once it has begun.
+    """
+    try:
+        yield
+    except (ServiceError, TpmError) as error:
+        raise ClientError(_headline(error) + _lost(exchange)) from error
+    except (ClientError, OperationTimeout) as error:
+        if lost := _lost(exchange):
+            raise type(error)(f"{error}{lost}") from error.__cause__
+        raise
+
+
+def _lost(exchange: RegistrationExchange | None) -> str:
+    return f" {KEY_IS_GONE}" if exchange is not None and exchange.replaced_key else ""
+
+
+def _headline(error: Exception) -> str:
+    if isinstance(error, ServiceError):
+        return "The provisioning service did not register the device."
+    if isinstance(error, ActivationError):
+        return "The TPM cannot open what the provisioning service sent."
+    return "The TPM of the device failed."
+
+
+class _TrustAdapter(HTTPAdapter):
+    """Trusts what the context trusts, and nothing that requests or the environment would add.
+
+    Arguments:
+        trust: the context.
+    """
+
+    def __init__(self, trust: Any) -> None:
+        self._trust = trust
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, ssl_context=self._trust, **options)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        return super().proxy_manager_for(proxy, ssl_context=self._trust, **options)
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        # the original loads the certificates of certifi into the context
+        conn.cert_reqs = "CERT_REQUIRED"
+
+
+class _Connection:
+    """The connection of one registration.
+
+    Arguments:
+        options: where and how.
+    """
+
+    def __init__(self, options: ClientOptions) -> None:
+        self._host = options.host
+        self._session = requests.Session()
+        # the environment's proxy is among the options already; certificates and passwords have no business here
+        self._session.trust_env = False
+        self._session.headers.clear()
+        self._session.mount("https://", _TrustAdapter(options.trust))
+        if proxy := options.proxy():
+            self._session.proxies = {"https": proxy}
+
+    def __enter__(self) -> _Connection:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._session.close()
+
+    def send(self, step: Send) -> Answer:
+        """Wait as asked for, send the request, and read the answer.
+
+        Raises:
+            ConnectionFailedError, ClientError, OperationTimeout: there is none.
+        """
+        if step.pause:
+            time.sleep(step.pause)
+        deadline = time.monotonic() + TIMEOUT
+        try:
+            with self._session.request(
+                step.method,
+                f"https://{self._host}{step.target}",
+                headers=dict(step.headers),
+                data=step.body or None,
+                allow_redirects=False,
+                stream=True,
+                timeout=(CONNECT_TIMEOUT, TIMEOUT),
+            ) as response:
+                body = b""
+                for chunk in response.iter_content(_CHUNK):
+                    body += chunk
+                    if len(body) > MAX_ANSWER_SIZE:
+                        break
+                    if time.monotonic() > deadline:
+                        raise requests.ReadTimeout("the answer comes too slowly")
+                return Answer(response.status_code, body, response.headers.get("Retry-After", ""))
+        except requests.exceptions.ConnectTimeout as error:
+            raise OperationTimeout(timed_out_connecting(self._host)) from error
+        except requests.Timeout as error:
+            raise unanswered(step) from error
+        except requests.exceptions.SSLError as error:
+            raise ClientError(untrusted(self._host)) from error
+        except requests.exceptions.ProxyError as error:
+            raise ConnectionFailedError(no_way(self._host, proxy=True)) from error
+        except requests.RequestException as error:
+            raise ConnectionFailedError(no_way(self._host)) from error
+
+
+def timed_out_connecting(host: str) -> str:
+    """What people read when nobody accepts the connection."""
+    return f"Could not connect to {host}, port 443, within {CONNECT_TIMEOUT:.0f} seconds."
+
+
+def unanswered(step: Send) -> ServiceError:
+    """What the SDK says when the service is silent."""
+    return ServiceError(
+        f"Operation timed out before provisioning service could respond for {step.name} operation ({TIMEOUT:.0f} s)"
+    )
+
+
+def untrusted(host: str) -> str:
+    """What people read when the certificate of the service is not trusted."""
+    return (
+        f"The TLS exchange with {host} failed. Give the certificate of its authority as server_verification_cert "
+        "(dps.device_options has it)."
+    )
+
+
+def no_way(host: str, *, proxy: bool = False) -> str:
+    """What people read when there is no connection."""
+    by = " through the proxy" if proxy else ""
+    return f"Could not connect to the provisioning server {host}{by}. Check its name, and the options of the client."
