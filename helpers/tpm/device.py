@@ -23,7 +23,7 @@ from types import TracebackType
 from .activation import FIELDS, ActivationBlob
 from .commands import Exchange, Tpm
 from .errors import ActivationError, TpmError, TpmResponseError, TpmUnavailableError
-from .response_codes import FORMAT_ONE, PARAMETER, TPM_RC_FAILURE
+from .response_codes import FORMAT_ONE, PARAMETER, TPM_RC_FAILURE, TPM_RC_NV_DEFINED
 from .soft_tpm import SoftTpm
 from .structures import (
     EK_HANDLE,
@@ -172,6 +172,11 @@ class TpmDevice:
                 loaded, public = self._tpm.create_primary(hierarchy, template)
                 try:
                     self._tpm.evict_control(TPM_RH_OWNER, loaded, handle)
+                except TpmResponseError as error:
+                    if error.code != TPM_RC_NV_DEFINED:
+                        raise
+                    # another process was faster, and its key is the one that counts
+                    public = self._tpm.read_public(handle) or public
                 finally:
                     self._tpm.flush_context(loaded)
         return public

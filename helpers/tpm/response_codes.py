@@ -15,6 +15,7 @@ TPM_RC_FAILURE = 0x101
 TPM_RC_SEQUENCE = 0x103
 TPM_RC_COMMAND_SIZE = 0x142
 TPM_RC_COMMAND_CODE = 0x143
+TPM_RC_AUTH_TYPE = 0x124
 TPM_RC_AUTH_MISSING = 0x125
 TPM_RC_AUTH_UNAVAILABLE = 0x12F
 TPM_RC_AUTH_CONTEXT = 0x145
@@ -60,6 +61,7 @@ _MEANINGS: Mapping[int, tuple[str, str]] = {
     TPM_RC_FAILURE: ("TPM_RC_FAILURE", "a calculation failed, as when something was encrypted for another key"),
     TPM_RC_COMMAND_SIZE: ("TPM_RC_COMMAND_SIZE", "the command has another size than it says"),
     TPM_RC_COMMAND_CODE: ("TPM_RC_COMMAND_CODE", "it does not know this command"),
+    TPM_RC_AUTH_TYPE: ("TPM_RC_AUTH_TYPE", "a password is not enough for this"),
     TPM_RC_AUTH_MISSING: ("TPM_RC_AUTH_MISSING", "the authorization is missing"),
     TPM_RC_AUTH_UNAVAILABLE: ("TPM_RC_AUTH_UNAVAILABLE", "the key may not be used this way, as it asks for a policy"),
     TPM_RC_BAD_TAG: ("TPM_RC_BAD_TAG", "it is no command of a TPM 2.0"),

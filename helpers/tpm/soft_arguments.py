@@ -103,7 +103,7 @@ class Bytes:
         if algorithm != TPM_ALG_AES:
             raise RefusedError(TPM_RC_SYMMETRIC)
         bits = self.number(2)
-        if bits not in (128, 192, 256):
+        if bits not in (128, 256):
             raise RefusedError(TPM_RC_VALUE)
         if self.number(2) != TPM_ALG_CFB:
             raise RefusedError(TPM_RC_MODE)

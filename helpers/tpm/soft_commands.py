@@ -52,6 +52,7 @@ from .soft_objects import (
     SoftObject,
     check_binding,
     check_imported,
+    check_policy,
     check_primary,
     check_private_half,
     check_scheme,
@@ -63,9 +64,11 @@ from .soft_objects import (
 )
 from .soft_sessions import NONCE_SIZE, POLICY_HANDLES, PolicySession
 from .structures import (
+    ENCRYPTED_DUPLICATION,
     MAX_MESSAGE_SIZE,
     RESTRICTED,
     SIGN,
+    ST_CLEAR,
     TPM_ALG_KEYEDHASH,
     TPM_ALG_NULL,
     TPM_ALG_RSA,
@@ -255,7 +258,7 @@ class SoftCommands:
             raise handle_error(TPM_RC_HIERARCHY, 1)
         with blamed_on_parameter(2):
             check_primary(template)
-        if len(auth) > DIGEST_SIZE:
+        if len(auth.rstrip(b"\0")) > DIGEST_SIZE:
             raise parameter_error(TPM_RC_SIZE, 1)
         if data:
             # the TPM makes the key; nobody brings one
@@ -304,6 +307,9 @@ class SoftCommands:
         key = self._key(handle, 2, TPM_RC_ATTRIBUTES)
         if authority != TPM_RH_OWNER:
             raise handle_error(TPM_RC_HIERARCHY, 1)
+        if key.public.has(ST_CLEAR):
+            # such a key is to be forgotten with the next start
+            raise handle_error(TPM_RC_ATTRIBUTES, 2)
         if where not in _OWNER_HANDLES:
             raise parameter_error(TPM_RC_RANGE, 1)
         if handle in PERSISTENT_HANDLES and handle != where:
@@ -395,6 +401,9 @@ class SoftCommands:
             raise parameter_error(TPM_RC_SIZE, 1)
         with blamed_on_parameter(2):
             check_imported(public)
+        if public.has(ENCRYPTED_DUPLICATION) and not (inner_bits and secret):
+            # such a key has to be wrapped twice
+            raise parameter_error(TPM_RC_ATTRIBUTES, 4 if inner_bits else 1)
         if secret:
             with blamed_on_parameter(4):
                 seed = parent.decrypt_seed(secret, b"DUPLICATE")
@@ -411,6 +420,8 @@ class SoftCommands:
         """TPM2_Load."""
         private, public = arguments.sized(MAX_PRIVATE), arguments.structure(parse_public)
         arguments.finish()
+        if not private:
+            raise parameter_error(TPM_RC_SIZE, 1)
         parent = self._storage_key(handles[0], 1)
         with blamed_on_parameter(1):
             sensitive = parent.unwrap_child(public, private)
@@ -470,11 +481,11 @@ class SoftCommands:
 def _check_halves(public: Public, sensitive: Sensitive, *, public_number: int, private_number: int) -> None:
     """Make sure that the halves of an HMAC key are good and belong together; blames the parameter they came in."""
     with blamed_on_parameter(public_number):
+        check_policy(public)
         check_scheme(public)
     with blamed_on_parameter(private_number):
         check_private_half(sensitive)
-    with blamed_on_parameter(public_number):
-        check_binding(public, sensitive)
+    check_binding(public, sensitive)
 
 
 def _password_and_data(reader: Bytes) -> tuple[bytes, bytes]:

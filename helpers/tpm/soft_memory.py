@@ -24,7 +24,7 @@ from .errors import TpmUnavailableError
 from .response_codes import TPM_RC_NV_SPACE
 from .soft_arguments import RefusedError
 from .soft_objects import RSA_BITS, Sensitive, SoftObject, load_rsa_key, whole_public
-from .structures import TPM_ALG_KEYEDHASH, TPM_ALG_RSA
+from .structures import TPM_ALG_RSA
 
 #: How long to wait for another process that changes the file, in seconds.
 LOCK_TIMEOUT = 10.0
@@ -264,8 +264,6 @@ def _persistent(entry: dict[str, Any]) -> SoftObject:
     sensitive = Sensitive(public.algorithm, _bytes(entry["auth"]), _bytes(entry["seed"]), _bytes(entry["key"]))
     if public.algorithm == TPM_ALG_RSA:
         load_rsa_key(sensitive.key)
-    if public.algorithm == TPM_ALG_KEYEDHASH and not sensitive.key:
-        raise ValueError
     return SoftObject(public, sensitive, _bytes(entry["parent"]))
 
 

@@ -43,6 +43,7 @@ from .structures import (
     RESTRICTED,
     SENSITIVE_DATA_ORIGIN,
     SIGN,
+    ST_CLEAR,
     TPM_ALG_HMAC,
     TPM_ALG_KEYEDHASH,
     TPM_ALG_NULL,
@@ -65,10 +66,11 @@ MAX_DIGEST = 64
 MAX_HMAC_KEY = 64
 
 _EXPONENT = 65_537
+_RSA_SCHEMES = range(0x14, 0x18)
 _IV_SIZE = 16
 _KNOWN_ATTRIBUTES = (
     FIXED_TPM
-    | 0x00000004  # stClear
+    | ST_CLEAR
     | FIXED_PARENT
     | SENSITIVE_DATA_ORIGIN
     | USER_WITH_AUTH
@@ -178,7 +180,7 @@ def _rsa_parameters(reader: Bytes) -> tuple[int, int]:
     scheme = reader.number(2)
     if scheme != TPM_ALG_NULL:
         # the others are for signing and for plain encryption, which this TPM does not do
-        raise RefusedError(TPM_RC_VALUE)
+        raise RefusedError(TPM_RC_SCHEME if scheme in _RSA_SCHEMES else TPM_RC_VALUE)
     if reader.number(2) != RSA_BITS:
         raise RefusedError(TPM_RC_VALUE)
     if reader.number(4) not in (0, _EXPONENT):
@@ -203,8 +205,10 @@ def check_primary(public: Public) -> None:
     """
     check_policy(public)
     fixed = public.attributes & (FIXED_TPM | FIXED_PARENT)
-    if not public.is_storage_key:
+    if public.algorithm != TPM_ALG_RSA:
         raise RefusedError(TPM_RC_TYPE)
+    if not public.is_storage_key:
+        raise RefusedError(TPM_RC_ATTRIBUTES)
     if fixed not in (0, FIXED_TPM | FIXED_PARENT) or not public.has(SENSITIVE_DATA_ORIGIN):
         raise RefusedError(TPM_RC_ATTRIBUTES)
     if fixed and public.has(ENCRYPTED_DUPLICATION):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from .response_codes import (
     TPM_RC_ATTRIBUTES,
-    TPM_RC_AUTH_FAIL,
+    TPM_RC_BAD_AUTH,
     TPM_RC_NONCE,
     TPM_RC_RESERVED_BITS,
     TPM_RC_SIZE,
@@ -68,7 +68,7 @@ def parse_authorizations(reader: Bytes) -> list[Authorization]:
     authorizations: list[Authorization] = []
     while area.remaining:
         if len(authorizations) == _MOST_AUTHORIZATIONS:
-            raise RefusedError(TPM_RC_SIZE)
+            raise session_error(TPM_RC_SIZE, _MOST_AUTHORIZATIONS + 1)
         authorizations.append(_authorization(area, len(authorizations) + 1))
     return authorizations
 
@@ -121,7 +121,7 @@ class PolicySession:
             return
         message = command_hash + authorization.nonce + self.nonce + bytes([authorization.attributes])
         if not hmac.compare_digest(authorization.proof, hmac.digest(b"", message, "sha256")):
-            raise session_error(TPM_RC_AUTH_FAIL, number)
+            raise session_error(TPM_RC_BAD_AUTH, number)
 
     def answer(self, authorization: Authorization, response_hash: bytes) -> bytes:
         """What follows the parameters of a response: a new nonce, and an HMAC when the command had one.

@@ -11,6 +11,7 @@ Source: TPM 2.0 Library, Part 1 "Architecture", sections 18 and 19 (commands and
 from __future__ import annotations
 
 import hashlib
+import hmac
 import struct
 import threading
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from .response_codes import (
     TPM_RC_AUTH_CONTEXT,
     TPM_RC_AUTH_FAIL,
     TPM_RC_AUTH_MISSING,
+    TPM_RC_AUTH_TYPE,
     TPM_RC_AUTH_UNAVAILABLE,
     TPM_RC_BAD_AUTH,
     TPM_RC_BAD_TAG,
@@ -73,16 +75,16 @@ _HEADER_SIZE = 10
 _RESPONSE_TAG_OF_TPM_1 = 0x00C4
 
 
+_AUTHORITIES = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_LOCKOUT, TPM_RH_PLATFORM)
+
+
 class Kind(Enum):
     """What a handle of a command must lead to: ranges of handles, and single ones."""
 
     OBJECT = (TRANSIENT_HANDLES, PERSISTENT_HANDLES)
     OBJECT_OR_NONE = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, (TPM_RH_NULL,))
-    ENTITY = (
-        TRANSIENT_HANDLES,
-        PERSISTENT_HANDLES,
-        (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_LOCKOUT, TPM_RH_PLATFORM),
-    )
+    ENTITY = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, _AUTHORITIES)
+    ENTITY_OR_NONE = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, _AUTHORITIES, (TPM_RH_NULL,))
     HIERARCHY = ((TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_PLATFORM),)
     PROVISION = ((TPM_RH_OWNER, TPM_RH_PLATFORM),)
     POLICY = (POLICY_HANDLES,)
@@ -128,7 +130,7 @@ SHAPES = {
     CommandCode.SequenceUpdate: Shape(SoftCommands.sequence_update, (Kind.OBJECT,), (Role.USER,)),
     CommandCode.FlushContext: Shape(SoftCommands.flush_context, takes_sessions=False),
     CommandCode.ReadPublic: Shape(SoftCommands.read_public, (Kind.OBJECT,)),
-    CommandCode.StartAuthSession: Shape(SoftCommands.start_auth_session, (Kind.OBJECT_OR_NONE, Kind.ENTITY)),
+    CommandCode.StartAuthSession: Shape(SoftCommands.start_auth_session, (Kind.OBJECT_OR_NONE, Kind.ENTITY_OR_NONE)),
     CommandCode.GetCapability: Shape(SoftCommands.get_capability),
     CommandCode.GetRandom: Shape(SoftCommands.get_random),
 }
@@ -216,8 +218,12 @@ class SoftTpm:
     ) -> None:
         sessions = self._commands.working.sessions
         for number, authorization in enumerate(authorizations, 1):
-            if not authorization.is_password and authorization.session not in sessions:
+            if authorization.is_password:
+                continue
+            if authorization.session not in sessions:
                 raise RefusedError(TPM_RC_REFERENCE_S0 + number - 1)
+            if any(other.session == authorization.session for other in authorizations[: number - 1]):
+                raise session_error(TPM_RC_HANDLE, number)
         if len(authorizations) < len(shape.roles):
             raise RefusedError(TPM_RC_AUTH_MISSING)
         for number, authorization in enumerate(authorizations, 1):
@@ -241,11 +247,12 @@ class SoftTpm:
         number: int,
     ) -> None:
         """Compare what a policy session was shown with what the key asks for."""
-        if not isinstance(found, SoftObject) or not found.public.policy:
+        if not isinstance(found, SoftObject):
+            # a hierarchy or sequence
             raise RefusedError(TPM_RC_AUTH_UNAVAILABLE)
         session = self._commands.working.sessions[authorization.session]
         # to vouch for a key, the session would have to be bound to the command, by TPM2_PolicyCommandCode
-        if role is Role.ADMIN or session.digest != found.public.policy:
+        if role is Role.ADMIN or not hmac.compare_digest(session.digest, found.public.policy):
             raise session_error(TPM_RC_POLICY_FAIL, number)
         if session.command and session.command != command_hash:
             raise session_error(TPM_RC_POLICY_FAIL, number)
@@ -293,8 +300,9 @@ def _check_password(found: SoftObject | Sequence | None, authorization: Authoriz
     if isinstance(found, Sequence):
         password = found.password
     elif found is not None:
-        needs_policy = ADMIN_WITH_POLICY if role is Role.ADMIN else 0
-        if found.public.attributes & needs_policy or (role is Role.USER and not found.public.has(USER_WITH_AUTH)):
+        if role is Role.ADMIN and found.public.has(ADMIN_WITH_POLICY):
+            raise RefusedError(TPM_RC_AUTH_TYPE)
+        if role is Role.USER and not found.public.has(USER_WITH_AUTH):
             raise RefusedError(TPM_RC_AUTH_UNAVAILABLE)
         password, guarded = found.sensitive.password, not found.public.has(NO_DA)
     if not _equal(authorization.proof.rstrip(b"\0"), password):
