@@ -226,10 +226,17 @@ AT_THE_HUB = _certificate(
 # --- TPMs: the words are those of the simulator's verdicts ----------------------------------------------------------
 
 
-def _tpm(cause: str, remedy: str, taught: str, findings: str = "") -> Cause:
-    return Cause(cause, remedy, taught, findings=frozenset(findings.split()), attestation=TPM)
+def _tpm(cause: str, remedy: str, taught: str, findings: str = "", reason: str = "") -> Cause:
+    return Cause(cause, remedy, taught, reason, frozenset(findings.split()), TPM)
 
 
+UNKNOWN_TPM = Cause(
+    "Nothing is enrolled under this registration ID. A TPM needs an individual enrollment; groups admit none.",
+    "Enroll the TPM by its endorsement key. A registration ID that is made of it changes when the TPM is replaced.",
+    f"{TPM_ENROLL}, step 4",
+    r"by the endorsement key of its TPM",
+    attestation=TPM,
+)
 OTHER_ENDORSEMENT_KEY = _tpm(
     "The endorsement key of the enrollment belongs to another TPM: the chip was replaced, or the text mixed up.",
     "Read the endorsement key from the TPM of this very device, and write it into the enrollment.",
@@ -253,6 +260,7 @@ OTHER_TPM_KEY = _tpm(
     "Activate the newest challenge in the TPM, then sign. Two programs that register at once disturb each other.",
     f"{TPM_START}, step 4",
     "signatureInvalid",
+    r"challenge",
 )
 TPM_TOKEN_EXPIRED = _tpm(
     "The token that the TPM signed has expired, or the clock of the device is wrong.",
@@ -277,6 +285,12 @@ NO_STORAGE_ROOT_KEY = _tpm(
     "Send both public keys of the TPM.",
     f"{TPM_START}, step 2",
     "storageRootKeyMissing",
+)
+OLDER_HUB_KEY = _tpm(
+    "The token was signed with another key than the hub has: every registration gives the device a new one.",
+    "Sign a new token with the TPM after register(), and use none from before.",
+    f"{TPM_VERIFY}, step 8",
+    reason=r"signature|signed|key",
 )
 CHALLENGE_FOR_ANOTHER_TPM = _tpm(
     "The challenge was made for another TPM, or it was changed on the way; the message names the part.",

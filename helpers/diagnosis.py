@@ -46,7 +46,11 @@ class Explanation:
         possible = [
             each for each in symptom.causes if not attestation or each.attestation in ("", attestation)
         ] or symptom.causes
-        proven = [each for each in possible if known and _proves(known, each)]
+        # what only such devices can run into says more than what all can
+        proven = sorted(
+            (each for each in possible if known and _proves(known, each)),
+            key=lambda each: each.attestation != attestation,
+        )
         self.causes = tuple(proven[:1] or possible)
 
     def __str__(self) -> str:

@@ -53,7 +53,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     _symptom(
         "registration refused",
         "register() fails, and 'status code 401' stands in the chain of causes",
-        [*causes.TOKENS_REFUSED, *causes.CERTIFICATES_REFUSED, *causes.TPMS_REFUSED],
+        [*causes.TOKENS_REFUSED, *causes.TPMS_REFUSED, *causes.CERTIFICATES_REFUSED],
         statuses=[401],
         text=_REGISTERING,
         asks="provisioning",
@@ -62,11 +62,12 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "registration not found",
         "register() fails, and 'status code 404' stands in the chain of causes",
         [
+            causes.UNKNOWN_TPM,
             Cause(
                 "There is no service with this ID scope, or nothing is enrolled under this registration ID.",
                 "Compare the ID scope with the one that your service shows ('0ne…'), then look at the enrollments.",
                 f"{FIRST}, step 3",
-            )
+            ),
         ],
         statuses=[404],
         text=_REGISTERING,
@@ -146,6 +147,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
                 f"{VERIFY}, step 3",
                 r"signature|signed|key",
             ),
+            causes.OLDER_HUB_KEY,
         ],
         classes="CredentialError UnauthorizedError",
         asks="provisioning hub",

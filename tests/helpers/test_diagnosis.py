@@ -250,7 +250,7 @@ def test_the_result_of_a_registration_can_be_explained_too():
 
 def test_on_azure_all_causes_are_listed():
     found = explain(refusal())
-    assert found.causes == (*causes.TOKENS_REFUSED, *causes.CERTIFICATES_REFUSED)
+    assert found.causes == (*causes.TOKENS_REFUSED, *causes.TPMS_REFUSED, *causes.CERTIFICATES_REFUSED)
     assert "Why (one of these)" in str(found)
     assert "What only the simulator tells you" not in str(found) + found.html()
 
@@ -278,8 +278,9 @@ def refusal():
 
 def test_on_azure_the_proof_of_identity_shortens_the_list():
     assert explain(refusal(), attestation="x509").causes == causes.CERTIFICATES_REFUSED
-    assert explain(refusal(), attestation="symmetricKey").causes == causes.TOKENS_REFUSED
-    with pytest.raises(ValueError, match="'certificate'; it must be 'symmetricKey' or 'x509'"):
+    assert explain(refusal(), attestation="symmetricKey").causes == (*causes.TOKENS_REFUSED, causes.OTHER_PROOF)
+    assert explain(refusal(), attestation="tpm").causes == (*causes.TPMS_REFUSED, causes.OTHER_PROOF)
+    with pytest.raises(ValueError, match="'certificate'; it must be 'symmetricKey', 'x509' or 'tpm'"):
         explain(refusal(), attestation="certificate")
     # a list that does not tell proofs apart stays whole
     assert explain(RegistryError(429, "slow down"), attestation="x509").causes
