@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -52,7 +52,13 @@ _RULES: Mapping[str, _Rule] = {
     "group_id": _Rule(_ID, _ID_TEXT),
     "member_id": _Rule(_ID, _ID_TEXT),
     "authority_name": _Rule(re.compile(r"[A-Za-z0-9._-]{1,64}"), "up to 64 letters, digits and . _ -"),
+    "tpm_kind": _Rule(
+        re.compile(r"embedded|swtpm|/[^\0\n]{1,200}"),
+        "'embedded', 'swtpm' or the path of a device, such as '/dev/tpmrm0'",
+    ),
 }
+#: Where the notebook has a TPM, the registration ID can be derived from it.
+_DERIVED_ID = replace(_RULES["registration_id"], may_be_empty=True)
 
 
 def check_parameters(**values: object) -> None:
@@ -72,7 +78,7 @@ def check_parameters(**values: object) -> None:
         if name not in values
     ]
     for name, value in values.items():
-        problem = _problem(name, value)
+        problem = _problem(name, value, with_tpm="tpm_kind" in values)
         if problem:
             problems.append(problem)
     ids = [values[name] for name in ("registration_id", "member_id") if name in values]
@@ -83,8 +89,8 @@ def check_parameters(**values: object) -> None:
     _say("Parameters: ok")
 
 
-def _problem(name: str, value: object) -> str:
-    rule = _RULES.get(name)
+def _problem(name: str, value: object, *, with_tpm: bool) -> str:
+    rule = _DERIVED_ID if with_tpm and name == "registration_id" else _RULES.get(name)
     if rule is None:
         return f"{name}: no rule is known for this parameter."
     if not isinstance(value, str):

@@ -56,6 +56,9 @@ _SUBSCRIPTIONS: Mapping[str, str] = {
     "/messages/devicebound": "subscribe to messages",
 }
 
+#: What DPS says to a TPM, and what the device answers.
+_CHALLENGE, _ANSWERED = "prove it: open this (401)", "register me, the TPM has signed"
+
 #: Requests of yours that change nothing; a diagram of a device's day is clearer without them.
 _READS = ("get ", "list ", "query ", "read ")
 
@@ -211,7 +214,10 @@ def steps_of(events: Iterable[Mapping[str, Any]]) -> list[Step]:
         if parties is None or _left_out(event):
             continue
         sender, receiver = parties if event["direction"] == "in" else parties[::-1]
-        step = Step(sender, receiver, _label(event), refused(event))
+        label = _label(event)
+        if event["operation"] == "register" and steps and steps[-1].label == _CHALLENGE:
+            label = _ANSWERED
+        step = Step(sender, receiver, label, refused(event))
         if event["operation"] == "poll" and steps[-2:-1] == [step]:
             # the same question, answered with "not yet": keep only the last question and the last answer
             del steps[-2:]
@@ -220,11 +226,19 @@ def steps_of(events: Iterable[Mapping[str, Any]]) -> list[Step]:
 
 
 def refused(event: Mapping[str, Any]) -> bool:
-    """Whether an event is a refusal: an HTTP or MQTT status from 300 on, or a connection that was not accepted."""
+    """Whether an event is a refusal: an HTTP or MQTT status from 300 on, or a connection that was not accepted.
+
+    The challenge to a TPM is none, although it comes with 401.
+    """
     status = event.get("status")
-    if not isinstance(status, int):
+    if not isinstance(status, int) or _is_challenge(event):
         return False
     return status >= 300 or (event["operation"] == "connect" and status != 0)
+
+
+def _is_challenge(event: Mapping[str, Any]) -> bool:
+    """Whether DPS asks a TPM to prove itself."""
+    return event.get("status") == 401 and bool((event.get("detail") or {}).get("challenge"))
 
 
 def _left_out(event: Mapping[str, Any]) -> bool:
@@ -240,6 +254,8 @@ def _label(event: Mapping[str, Any]) -> str:
     status, detail = event.get("status"), event.get("detail") or {}
     if refused(event):
         return f"refused, {'code' if operation == 'connect' else 'status'} {status}"
+    if _is_challenge(event):
+        return _CHALLENGE
     if operation == "subscribe":
         return _subscription(detail)
     shown = detail.get("certificates")

@@ -68,6 +68,41 @@ SPOILT = {
         "secondary=device",
         ["ClientError"],
     ),
+    "endorsement key not complete": (
+        "31_tpm_enroll",
+        "enroll",
+        "individual(endorsement_key))",
+        "individual(endorsement_key[:-1]))",
+        ["HttpResponseError"],
+    ),
+    "challenge for another TPM": (
+        "32_tpm_start",
+        "activate",
+        "tpm.activate(challenge)",
+        'open_tpm("embedded", workspace.folder("tpm_tries", dps)).activate(challenge)',
+        ["ActivationError"],
+    ),
+    "device with a TPM not connected": (
+        "33_tpm_verify",
+        "connect-hub",
+        "client.connect()\n",
+        "",
+        ["is connected"],
+    ),
+    "token for another device": (
+        "33_tpm_verify",
+        "connect-hub",
+        "/devices/{told.device_id}",
+        "/devices/somebody-else",
+        ["Error"],
+    ),
+    "token signed with an older key": (
+        "33_tpm_verify",
+        "go-on",
+        "client.update_sastoken(tpm_sas_token(tpm, resource, seconds=3600).reveal())",
+        "client.update_sastoken(token.reveal())",
+        ["Error"],
+    ),
     "twin not changed": ("13_symmetric_key_verify", "change-twin", '"targetTemperature": 23', '"other": 23', []),
 }
 

@@ -1,0 +1,310 @@
+"""Pictures of a TPM: what is inside, what a challenge is made of, and which commands a TPM got."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any, Protocol
+
+from helpers.tpm.activation import ActivationBlob
+from helpers.tpm.structures import (
+    DECRYPT,
+    FIXED_TPM,
+    RESTRICTED,
+    SENSITIVE_DATA_ORIGIN,
+    SIGN,
+    TPM_ALG_RSA,
+    PublicArea,
+)
+from helpers.views.picture import picture, with_text
+from helpers.views.text import Row, html_table, text_table
+
+
+class Shown:
+    """Something to look at, with a text form.
+
+    Arguments:
+        title: what it is.
+        text: the text form, without the title.
+        html: the form for browsers.
+    """
+
+    def __init__(self, title: str, text: str, html: str) -> None:
+        self.title = title
+        self._text = text
+        self._html = html
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{self._text}"
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self.html()}
+
+    def html(self) -> str:
+        """The form for browsers."""
+        return self._html
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Shown:
+    return Shown(title, text_table(columns, rows), html_table(title, columns, rows))
+
+
+# --- what is inside -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Key:
+    """A key in the picture of a TPM.
+
+    Attributes:
+        name: what it is called.
+        what: where it comes from and what it is good for.
+        out: what others get to see of it.
+        kept: what nobody does.
+        below: whether it hangs from the key before it.
+    """
+
+    name: str
+    what: str
+    out: str
+    kept: str
+    below: bool = False
+
+
+_HIERARCHIES: Mapping[str, tuple[_Key, ...]] = {
+    "Endorsement hierarchy: the maker's": (
+        _Key(
+            "Endorsement key (EK)",
+            "as old as the chip, the same for life",
+            "its public half, by which one knows the TPM",
+            "its private half",
+        ),
+    ),
+    "Owner hierarchy: yours": (
+        _Key(
+            "Storage root key (SRK)",
+            "made for its owner, guards the owner's keys",
+            "its public half",
+            "its private half",
+        ),
+        _Key(
+            "Key from DPS",
+            "arrives encrypted, is opened inside",
+            "signatures",
+            "the key itself",
+            below=True,
+        ),
+    ),
+}
+
+_KEY_WIDTH, _KEY_HEIGHT, _KEY_GAP, _HEAD, _MARGIN = 380, 76, 22, 34, 20
+_INDENT, _OUTSIDE, _PICTURE_WIDTH = 36, 520, 840
+
+
+def inside_the_tpm() -> Shown:
+    """The keys of a TPM: who they belong to, what comes out of it, and what never does."""
+    title = "What is inside a TPM"
+    lines: list[str] = []
+    for hierarchy, keys in _HIERARCHIES.items():
+        lines.append(hierarchy)
+        for key in keys:
+            branch, indent = ("  └─ ", "     ") if key.below else ("  ", "  ")
+            lines.append(f"{branch}{key.name}: {key.what}")
+            lines.append(f"{indent}  comes out: {key.out}; never comes out: {key.kept}")
+    svg = picture(title, " ".join(f"{line.strip(' └─')}." for line in lines), _PICTURE_WIDTH, *_inside())
+    text = "\n".join(lines)
+    return Shown(title, text, with_text(svg, f"{title}\n{text}"))
+
+
+def _inside() -> tuple[int, list[str]]:
+    """Height and elements of the picture."""
+    parts: list[str] = []
+    top = _MARGIN + _HEAD
+    for hierarchy, keys in _HIERARCHIES.items():
+        height = _HEAD + len(keys) * (_KEY_HEIGHT + _KEY_GAP)
+        parts.append(_frame(2 * _MARGIN, top, _KEY_WIDTH + 2 * _MARGIN, height, dashed=True))
+        parts.append(_words(3 * _MARGIN, top + 22, hierarchy))
+        place = top + _HEAD
+        for key in keys:
+            parts += _key(key, place)
+            place += _KEY_HEIGHT + _KEY_GAP
+        top += height + _MARGIN
+    chip = _frame(_MARGIN, _MARGIN, _KEY_WIDTH + 4 * _MARGIN, top - _MARGIN)
+    heads = [
+        _words(2 * _MARGIN, _MARGIN + 24, "TPM", bold=True),
+        _words(_OUTSIDE, _MARGIN + 24, "What comes out of it", bold=True),
+    ]
+    return top + _MARGIN, [chip, *heads, *parts]
+
+
+def _key(key: _Key, top: int) -> list[str]:
+    left = 3 * _MARGIN + (_INDENT if key.below else 0)
+    right = 3 * _MARGIN + _KEY_WIDTH
+    middle = top + _KEY_HEIGHT // 2
+    parts = [
+        _frame(left, top, right - left, _KEY_HEIGHT),
+        _words(left + 14, top + 22, key.name, bold=True),
+        _words(left + 14, top + 42, key.what),
+        _words(left + 14, top + 62, f"never comes out: {key.kept}"),
+        _line(right, middle, _OUTSIDE - 14, middle),
+        f'<polygon points="{_OUTSIDE - 6},{middle} {_OUTSIDE - 15},{middle - 5} {_OUTSIDE - 15},{middle + 5}"/>',
+        _words(_OUTSIDE, middle + 4, key.out),
+    ]
+    if key.below:
+        bend = left - _INDENT // 2
+        parts += [_line(bend, top - _KEY_GAP, bend, middle), _line(bend, middle, left, middle)]
+    return parts
+
+
+# --- a challenge ----------------------------------------------------------------------------------------------------
+
+#: For each part of a challenge: what is inside, and who can open it.
+PARTS: Mapping[str, tuple[str, str]] = {
+    "credential_blob": ("a key of 16 bytes", "the TPM with this EK and this SRK, after part 2"),
+    "secret": ("what opens part 1", "the private half of the EK"),
+    "duplicate": ("the new key, in two wrappings", "the key from part 1, and what is in part 4"),
+    "encrypted_seed": ("what opens the outer wrapping", "the private half of the SRK"),
+    "id_key_public": ("what kind of key it is", "everybody"),
+    "encrypted_uri": ("what the key is for", "the key from part 1; nobody reads it"),
+}
+_COLUMNS = ("part", "bytes", "what is inside", "who can open it")
+_PART_HEIGHT, _PART_GAP, _PART_WIDTH, _PARTS_WIDTH = 48, 14, 330, 800
+
+
+def challenge_parts(challenge: ActivationBlob) -> Shown:
+    """The six parts of a challenge, their sizes, and who can open them.
+
+    Arguments:
+        challenge: taken apart already; what is in it is not shown.
+    """
+    title = "The six parts of the challenge"
+    sizes = challenge.sizes()
+    rows = [
+        (f"{number}. {name}", str(sizes[name]), *PARTS[name])  # no part is without words, a test sees to it
+        for number, name in enumerate(sizes, 1)
+    ]
+    described = " ".join(f"{part}: {size} bytes, {inside}; opened by {who}." for part, size, inside, who in rows)
+    height = 2 * _MARGIN + len(rows) * (_PART_HEIGHT + _PART_GAP) - _PART_GAP
+    boxes: list[str] = []
+    for place, (part, size, inside, who) in enumerate(rows):
+        top = _MARGIN + place * (_PART_HEIGHT + _PART_GAP)
+        middle = top + _PART_HEIGHT // 2
+        beside = _MARGIN + _PART_WIDTH
+        boxes += [
+            _frame(_MARGIN, top, _PART_WIDTH, _PART_HEIGHT),
+            _words(_MARGIN + 14, top + 20, f"{part} ({size} bytes)", bold=True),
+            _words(_MARGIN + 14, top + 39, inside),
+            _line(beside, middle, beside + 24, middle),
+            _words(beside + 32, middle + 4, f"opened by {who}"),
+        ]
+    svg = picture(title, described, _PARTS_WIDTH, height, boxes)
+    text = text_table(_COLUMNS, rows)
+    return Shown(title, text, with_text(svg, f"{title}\n{text}"))
+
+
+# --- keys and commands ----------------------------------------------------------------------------------------------
+
+
+class HasKeys(Protocol):
+    """As much of a TPM as a table of its keys needs."""
+
+    @property
+    def endorsement_key(self) -> str:
+        """Base64 of a TPM2B_PUBLIC."""
+
+    @property
+    def storage_root_key(self) -> str:
+        """Base64 of a TPM2B_PUBLIC."""
+
+
+class HasOutcome(Protocol):
+    """As much of a command as a table of commands needs."""
+
+    @property
+    def command(self) -> str:
+        """Its name in the specification."""
+
+    @property
+    def outcome(self) -> str:
+        """How it ended."""
+
+
+def key_table(tpm: HasKeys) -> Shown:
+    """What the public halves of both keys say about the private ones."""
+    keys = {"endorsement key (EK)": tpm.endorsement_key, "storage root key (SRK)": tpm.storage_root_key}
+    rows = [_key_row(name, PublicArea.parse(base64.b64decode(text))) for name, text in keys.items()]
+    return _table("Keys of this TPM", ("key", "algorithm", "made inside", "can leave", "decrypts", "signs"), rows)
+
+
+def _key_row(name: str, key: PublicArea) -> Row:
+    decrypts = "no" if not key.attributes & DECRYPT else "TPM structures only" if key.attributes & RESTRICTED else "yes"
+    return (
+        name,
+        "RSA" if key.algorithm == TPM_ALG_RSA else f"0x{key.algorithm:04X}",
+        _yes(key.attributes & SENSITIVE_DATA_ORIGIN),
+        _yes(not key.attributes & FIXED_TPM),
+        decrypts,
+        _yes(key.attributes & SIGN),
+    )
+
+
+def _yes(condition: object) -> str:
+    return "yes" if condition else "no"
+
+
+#: What the commands of a TPM do, in words; what is not listed shows its name alone.
+COMMANDS: Mapping[str, str] = {
+    "TPM2_ReadPublic": "show the public half of a key",
+    "TPM2_CreatePrimary": "make a primary key",
+    "TPM2_EvictControl": "keep a key for good, or forget it",
+    "TPM2_FlushContext": "unload a key, or end a session",
+    "TPM2_StartAuthSession": "begin a session",
+    "TPM2_PolicySecret": "allow this session to use the EK",
+    "TPM2_ActivateCredential": "open parts 1 and 2, with the EK",
+    "TPM2_Import": "open parts 3 and 4, with the SRK",
+    "TPM2_Load": "load the new key",
+    "TPM2_HMAC": "sign",
+    "TPM2_HMAC_Start": "begin to sign something long",
+    "TPM2_SequenceUpdate": "take in a piece of it",
+    "TPM2_SequenceComplete": "take in the last piece, and sign",
+    "TPM2_GetRandom": "give random bytes",
+    "TPM2_GetCapability": "tell what this TPM can do",
+}
+
+
+def command_table(exchanges: Iterable[HasOutcome], *, title: str = "What the TPM was asked to do") -> Shown:
+    """Commands as a table, in the order in which the TPM got them.
+
+    Arguments:
+        exchanges: from the history of a TPM.
+        title: what the table shows.
+    """
+    rows = [
+        (str(number), each.command, COMMANDS.get(each.command, ""), each.outcome)
+        for number, each in enumerate(exchanges, 1)
+    ]
+    return _table(title, ("", "command", "what it does", "outcome"), rows)
+
+
+# --- elements -------------------------------------------------------------------------------------------------------
+
+
+def _frame(left: int, top: int, width: int, height: int, *, dashed: bool = False) -> str:
+    dashes = ' stroke-dasharray="6 4"' if dashed else ""
+    return (
+        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="6" fill="none" '
+        f'stroke="currentColor" stroke-width="1.5"{dashes}/>'
+    )
+
+
+def _words(left: int, base: int, text: str, *, bold: bool = False) -> str:
+    weight = ' font-weight="bold"' if bold else ""
+    return f'<text x="{left}" y="{base}"{weight}>{escape(text)}</text>'
+
+
+def _line(x1: int, y1: int, x2: int, y2: int) -> str:
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="currentColor" stroke-width="1.5"/>'
