@@ -184,7 +184,14 @@ class TpmDevice:
     def _keep(self, loaded: int) -> None:
         if self._tpm.read_public(ID_KEY_HANDLE) is not None:
             self._tpm.evict_control(TPM_RH_OWNER, ID_KEY_HANDLE, ID_KEY_HANDLE)
-        self._tpm.evict_control(TPM_RH_OWNER, loaded, ID_KEY_HANDLE)
+        try:
+            self._tpm.evict_control(TPM_RH_OWNER, loaded, ID_KEY_HANDLE)
+        except TpmResponseError as error:
+            raise ActivationError(
+                f"The TPM opened the challenge and did not keep the key in it ({error.name}), and the key before is "
+                "gone. Close the TPM in other programs, then register again.",
+                "id_key_public",
+            ) from error
 
     def _open_credential(self, parts: ActivationBlob) -> bytes:
         """The inner key, which only this TPM gets out of the credential."""

@@ -301,9 +301,13 @@ def _stamp_of(path: Path) -> tuple[int, int, int] | None:
 
 
 def _make_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter; an empty one that is there already is closed to others."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         mode = path.stat().st_mode
+        if os.name == "posix" and mode & 0o077 and not any(path.iterdir()):
+            path.chmod(0o700)
+            mode = path.stat().st_mode
     except OSError as error:
         raise TpmUnavailableError(
             f"The folder {path} for the embedded TPM cannot be made ({error.strerror or error}). Choose another one."

@@ -56,8 +56,11 @@ class Parent:
         seed = secrets.token_bytes(32)
         encrypted = cfb(derived(seed, b"STORAGE", name, 16), content)
         integrity = hmac.digest(derived(seed, b"INTEGRITY", b"", 32), encrypted + name, "sha256")
+        return two_bytes(integrity) + encrypted, self.encrypt(label, seed)
+
+    def encrypt(self, label, seed):
         oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), label + b"\0")
-        return two_bytes(integrity) + encrypted, self.key.encrypt(seed, oaep)
+        return self.key.encrypt(seed, oaep)
 
 
 def name_of(area):

@@ -278,10 +278,18 @@ def test_a_file_in_place_of_the_folder(state):
 
 def test_a_folder_that_others_may_write_to(state):
     state.parent.mkdir()
+    (state.parent / "something").touch()
     state.parent.chmod(0o777)
     with pytest.raises(TpmUnavailableError, match=r"Other users may put files into the folder"):
         SoftTpm(state)
-    assert not list(state.parent.iterdir())
+    assert [path.name for path in state.parent.iterdir()] == ["something"]
+
+
+def test_an_empty_folder_is_closed_to_others(state):
+    state.parent.mkdir()
+    state.parent.chmod(0o777)
+    SoftTpm(state)
+    assert stat.S_IMODE(state.parent.stat().st_mode) == 0o700
 
 
 def test_a_state_that_cannot_be_written(kept, grown, monkeypatch):
@@ -374,6 +382,22 @@ def test_many_make_the_same_keys_at_the_same_time(state):
         thread.join()
     assert len(keys) == 6
     assert len(set(keys)) == 1
+
+
+def test_another_one_makes_the_key_while_this_one_waits(state, monkeypatch):
+    one, two = SoftTpm(state), SoftTpm(state)
+    changing = one._commands.permanent.changing
+    theirs = []
+
+    def late():
+        theirs.append(answer(two, create_primary()))
+        return changing()
+
+    monkeypatch.setattr(one._commands.permanent, "changing", late)
+    ours = answer(one, create_primary())
+    size = 14 + 4 + 284
+    assert theirs[0][:size] == ours[:size]
+    assert ours[18:20] == b"\1\x1a"
 
 
 OTHER_PROCESS = """

@@ -16,9 +16,13 @@ from helpers.tpm.structures import (
     EK_HANDLE,
     EK_POLICY,
     EK_TEMPLATE,
+    NO_DA,
+    SIGN,
     SRK_HANDLE,
+    ST_CLEAR,
     TPM_RH_ENDORSEMENT,
     TPM_RH_OWNER,
+    USER_WITH_AUTH,
     CommandCode,
     sized,
 )
@@ -213,3 +217,14 @@ def test_another_process_was_faster_with_the_key(tmp_path):
 def test_folders_may_be_given_as_paths(tmp_path):
     with open_tpm("embedded", Path(tmp_path) / "a" / "b") as device:
         assert device.registration_id
+
+
+def test_a_key_that_the_tpm_does_not_keep_is_told_apart_from_one_it_cannot_open(device):
+    device.activate(made_for(device, b"the key before"))
+    lost_at_power_off = SIGN | NO_DA | USER_WITH_AUTH | ST_CLEAR
+    with pytest.raises(ActivationError, match=r"did not keep the key in it .* the key before is gone") as caught:
+        device.activate(made_for(device, b"another key", attributes=lost_at_power_off))
+    assert caught.value.field == "id_key_public"
+    assert not device.has_key
+    device.activate(made_for(device, b"and a third one"))
+    assert device.has_key

@@ -3,7 +3,7 @@
 import hmac
 
 import pytest
-from blob_maker import ID_KEY_ATTRIBUTES, NULL_SCHEME, made_for
+from blob_maker import ID_KEY_ATTRIBUTES, NULL_SCHEME, Parent, made_for, make_blob
 
 from helpers.tpm import ActivationError, TpmResponseError
 
@@ -34,6 +34,17 @@ REFUSED = {
     "signs and decrypts with a scheme": ({"attributes": ID_KEY_ATTRIBUTES | 0x20000}, 0x2D2, "id_key_public"),
     "decrypts with the scheme of signing": ({"attributes": 0x00020440}, 0x2D2, "id_key_public"),
     "neither signs nor decrypts, with a scheme": ({"attributes": 0x00000440}, 0x2D2, "id_key_public"),
+    "restricted, signs and decrypts": (
+        {"attributes": ID_KEY_ATTRIBUTES | 0x30000, "scheme": NULL_SCHEME},
+        0x2C2,
+        "id_key_public",
+    ),
+    "restricted, neither signs nor decrypts": (
+        {"attributes": 0x00010440, "scheme": NULL_SCHEME},
+        0x2C2,
+        "id_key_public",
+    ),
+    "decrypts without a scheme": ({"attributes": 0x00020440, "scheme": NULL_SCHEME}, 0x2D2, "id_key_public"),
     "unknown hash": ({"scheme": bytes.fromhex("0005 00aa")}, 0x2C3, "id_key_public"),
     "unknown scheme": ({"scheme": bytes.fromhex("0077")}, 0x2C4, "id_key_public"),
     "unknown kind of key": ({"kind": bytes.fromhex("7777")}, 0x2CA, "id_key_public"),
@@ -117,3 +128,30 @@ def test_a_key_that_only_decrypts_does_not_sign(lasting_device):
     with pytest.raises(TpmResponseError) as caught:
         lasting_device.sign(b"text")
     assert (caught.value.name, caught.value.code) == ("TPM_RC_KEY", 0x19C)
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "label", "code"),
+    [
+        ("secret", "endorsement_key", b"IDENTITY", 0x2C4),
+        ("encrypted_seed", "storage_root_key", b"DUPLICATE", 0x4C4),
+    ],
+)
+def test_a_seed_is_not_larger_than_a_digest(lasting_device, field, key, label, code):
+    blob = make_blob(lasting_device, KEY)
+    setattr(blob, field, Parent(getattr(lasting_device, key)).encrypt(label, bytes(33)))
+    with pytest.raises(ActivationError) as caught:
+        lasting_device.activate(bytes(blob))
+    assert (hex(caught.value.__cause__.code), caught.value.field) == (hex(code), field)
+
+
+@pytest.mark.parametrize(
+    ("field", "key", "label"),
+    [("secret", "endorsement_key", b"DUPLICATE"), ("encrypted_seed", "storage_root_key", b"IDENTITY")],
+)
+def test_a_seed_for_another_purpose(lasting_device, field, key, label):
+    blob = make_blob(lasting_device, KEY)
+    setattr(blob, field, Parent(getattr(lasting_device, key)).encrypt(label, bytes(32)))
+    with pytest.raises(ActivationError) as caught:
+        lasting_device.activate(bytes(blob))
+    assert (hex(caught.value.__cause__.code), caught.value.field) == ("0x101", field)
