@@ -7,7 +7,9 @@ which knows nothing of asyncio, is used on a thread, for some milliseconds.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import aiohttp
@@ -21,6 +23,7 @@ from .provisioning import (
     challenge_of,
     explained,
     no_way,
+    registered,
     timed_out_connecting,
     unanswered,
     untrusted,
@@ -28,6 +31,8 @@ from .provisioning import (
 from .registration_exchange import MAX_ANSWER_SIZE, Activate, Answer, Finished, Send
 
 _T = TypeVar("_T")
+#: After how many turns of its loop asyncio has closed a socket whose connection is gone; it takes some four.
+_TURNS = 100
 
 
 class TpmProvisioningDeviceClient(TpmRegistration):
@@ -47,10 +52,10 @@ class TpmProvisioningDeviceClient(TpmRegistration):
             async with _Connection(self._options) as connection:
                 while not isinstance(step := exchange.step, Finished):
                     if isinstance(step, Activate):
-                        exchange.activated(await _on_a_thread(self._activate, step))
+                        await _on_a_thread(self._activate, exchange, step)
                     else:
                         exchange.answered(await connection.send(step))
-        return step.result
+        return registered(step)
 
     async def request_challenge(self) -> ActivationBlob:
         """Ask for a challenge and leave it unanswered; the TPM is not changed."""
@@ -86,6 +91,7 @@ class _Connection:
         self._host = options.host
         self._trust = options.trust
         self._proxy = options.proxy()
+        self._sockets: list[socket.socket] = []
         if self._proxy.startswith("socks"):
             raise ClientError(
                 "The asynchronous client knows no SOCKS proxies; use the synchronous one, or an HTTP proxy."
@@ -94,6 +100,7 @@ class _Connection:
     async def __aenter__(self) -> _Connection:
         # trust_env stays off: the environment's proxy is among the options already
         self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(socket_factory=self._new_socket),
             timeout=aiohttp.ClientTimeout(total=TIMEOUT, sock_connect=CONNECT_TIMEOUT),
             auto_decompress=False,
             skip_auto_headers=["User-Agent", "Content-Type"],
@@ -102,6 +109,19 @@ class _Connection:
 
     async def __aexit__(self, *problem: object) -> None:
         await self._session.close()
+        # of a request that was broken off, aiohttp leaves the socket open until the other side says good-bye as well
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for _ in range(_TURNS):
+            if all(one.fileno() == -1 for one in self._sockets):
+                return
+            await asyncio.sleep(0)
+
+    def _new_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        self._sockets.append(socket.socket(family, kind, protocol))
+        return self._sockets[-1]
 
     async def send(self, step: Send) -> Answer:
         """Wait as asked for, send the request, and read the answer.
@@ -125,13 +145,16 @@ class _Connection:
                 while len(body) <= MAX_ANSWER_SIZE and (chunk := await response.content.readany()):
                     body += chunk
                 return Answer(response.status, body, response.headers.get("Retry-After", ""))
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ServerTimeoutError) as error:
+        except aiohttp.ConnectionTimeoutError as error:
             raise OperationTimeout(timed_out_connecting(self._host)) from error
         except asyncio.TimeoutError as error:
             raise unanswered(step) from error
         except aiohttp.ClientSSLError as error:
             raise ClientError(untrusted(self._host)) from error
-        except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
+        except aiohttp.ClientHttpProxyError as error:
+            says = f"{error.status} {error.message}"
+            raise ConnectionFailedError(no_way(self._host, proxy=True, says=says)) from error
+        except aiohttp.ClientProxyConnectionError as error:
             raise ConnectionFailedError(no_way(self._host, proxy=True)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise ConnectionFailedError(no_way(self._host)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
@@ -39,7 +39,7 @@ class ClientOptions:
 
     host: str
     trust: ssl.SSLContext
-    proxy_url: str
+    proxy_url: str = field(repr=False)
     token_seconds: int
 
     @classmethod

@@ -11,6 +11,7 @@ The asynchronous one is in :mod:`helpers.tpm.aio`.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,8 @@ from azure.iot.device import RegistrationResult
 from azure.iot.device.exceptions import ClientError, ConnectionFailedError, OperationTimeout, ServiceError
 from requests.adapters import HTTPAdapter
 
-from helpers.credentials import Secret
+# what urllib3 raises while an answer is read; requests has a name for it, and its type stubs do not
+from requests.exceptions import BaseHTTPError  # type: ignore[attr-defined]
 
 from .activation import ActivationBlob
 from .client_options import CONNECT_TIMEOUT, TIMEOUT, USER_AGENT, ClientOptions
@@ -30,9 +32,13 @@ from .errors import ActivationError, TpmError
 from .registration_exchange import MAX_ANSWER_SIZE, Activate, Answer, Finished, RegistrationExchange, Send, Step
 from .tokens import tpm_sas_token
 
+#: Where both clients say what they do, at level INFO, in the words of the SDK where it has any.
+logger = logging.getLogger("helpers.tpm")
+
 _CHUNK = 16 * 1024
 _Client = TypeVar("_Client", bound="TpmRegistration")
 
+_FAILED = "Failed registering with Provisioning Service"
 #: What a failed registration says when it had already begun to change the TPM.
 KEY_IS_GONE = (
     "The challenge took the place of the hub key that the TPM had before, so the device cannot sign for its hub now: "
@@ -94,6 +100,7 @@ class TpmRegistration:
 
     def _begin(self) -> RegistrationExchange:
         """Ask the TPM who the device is."""
+        logger.info("Registering with Provisioning Service...")
         with explained():
             return RegistrationExchange(
                 id_scope=self._id_scope,
@@ -104,12 +111,17 @@ class TpmRegistration:
                 user_agent=USER_AGENT,
             )
 
-    def _activate(self, step: Activate) -> Secret | None:
+    def _activate(self, exchange: RegistrationExchange, step: Activate) -> None:
         """Take a key in, and sign with it what is asked for."""
+        logger.info("Opening the challenge in the TPM..." if step.resource else "Taking the hub key into the TPM...")
         self._tpm.activate(step.blob)
-        if not step.resource:
-            return None
-        return tpm_sas_token(self._tpm, step.resource, key_name=step.key_name, seconds=self._options.token_seconds)
+        # signing may fail as well, and the key before is gone by then
+        exchange.replaced_key = True
+        token = None
+        if step.resource:
+            seconds = self._options.token_seconds
+            token = tpm_sas_token(self._tpm, step.resource, key_name=step.key_name, seconds=seconds)
+        exchange.activated(token)
 
 
 class TpmProvisioningDeviceClient(TpmRegistration):
@@ -133,15 +145,15 @@ class TpmProvisioningDeviceClient(TpmRegistration):
         with explained(exchange), _Connection(self._options) as connection:
             while not isinstance(step := exchange.step, Finished):
                 if isinstance(step, Activate):
-                    exchange.activated(self._activate(step))
+                    self._activate(exchange, step)
                 else:
                     exchange.answered(connection.send(step))
-        return step.result
+        return registered(step)
 
     def request_challenge(self) -> ActivationBlob:
         """Ask for a challenge and leave it unanswered: the first of the two requests that register a device.
 
-        The TPM is not changed.
+        The TPM is not changed. A challenge that another program is just about to answer is worthless from now on.
 
         Raises:
             ClientError: as :meth:`register`.
@@ -151,6 +163,12 @@ class TpmProvisioningDeviceClient(TpmRegistration):
             while isinstance(step := exchange.step, Send):
                 exchange.answered(connection.send(step))
             return challenge_of(step)
+
+
+def registered(step: Finished) -> RegistrationResult:
+    """The result of a registration."""
+    logger.info("Successfully registered with Provisioning Service")
+    return step.result
 
 
 def challenge_of(step: Step) -> ActivationBlob:
@@ -168,8 +186,10 @@ def explained(exchange: RegistrationExchange | None = None) -> Iterator[None]:
     try:
         yield
     except (ServiceError, TpmError) as error:
+        logger.info(_FAILED)
         raise ClientError(_headline(error) + _lost(exchange)) from error
     except (ClientError, OperationTimeout) as error:
+        logger.info(_FAILED)
         if lost := _lost(exchange):
             raise type(error)(f"{error}{lost}") from error.__cause__
         raise
@@ -251,13 +271,7 @@ class _Connection:
                 stream=True,
                 timeout=(CONNECT_TIMEOUT, TIMEOUT),
             ) as response:
-                body = b""
-                for chunk in response.iter_content(_CHUNK):
-                    body += chunk
-                    if len(body) > MAX_ANSWER_SIZE:
-                        break
-                    if time.monotonic() > deadline:
-                        raise requests.ReadTimeout("the answer comes too slowly")
+                body = self._body(step, response, deadline)
                 return Answer(response.status_code, body, response.headers.get("Retry-After", ""))
         except requests.exceptions.ConnectTimeout as error:
             raise OperationTimeout(timed_out_connecting(self._host)) from error
@@ -269,6 +283,26 @@ class _Connection:
             raise ConnectionFailedError(no_way(self._host, proxy=True)) from error
         except requests.RequestException as error:
             raise ConnectionFailedError(no_way(self._host)) from error
+
+    def _body(self, step: Send, response: requests.Response, deadline: float) -> bytes:
+        """Read the body as it arrives, up to one byte more than is allowed.
+
+        Raises:
+            ServiceError: it comes too slowly.
+            ConnectionFailedError: it breaks off.
+        """
+        body = b""
+        try:
+            # read(), as opposed to read1(), would wait for as many bytes as it was asked for
+            while len(body) <= MAX_ANSWER_SIZE and (chunk := response.raw.read1(_CHUNK)):
+                body += chunk
+                if time.monotonic() > deadline:
+                    raise unanswered(step)
+        except BaseHTTPError as error:
+            if time.monotonic() > deadline:
+                raise unanswered(step) from error
+            raise ConnectionFailedError(no_way(self._host)) from error
+        return body
 
 
 def timed_out_connecting(host: str) -> str:
@@ -291,7 +325,11 @@ def untrusted(host: str) -> str:
     )
 
 
-def no_way(host: str, *, proxy: bool = False) -> str:
-    """What people read when there is no connection."""
+def no_way(host: str, *, proxy: bool = False, says: str = "") -> str:
+    """What people read when there is no connection; ``says`` is what a proxy answered."""
     by = " through the proxy" if proxy else ""
-    return f"Could not connect to the provisioning server {host}{by}. Check its name, and the options of the client."
+    answer = f", which says {says}" if says else ""
+    return (
+        f"Could not connect to the provisioning server {host}{by}{answer}. "
+        "Check its name, and the options of the client."
+    )

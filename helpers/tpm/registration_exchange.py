@@ -176,6 +176,10 @@ class RegistrationExchange:
         payload: what the device tells about itself, anything that JSON can express; ``None`` for nothing.
         user_agent: how the client introduces itself.
 
+    Attributes:
+        replaced_key: whether the TPM holds another key than before the registration; who lets the TPM take one in says
+            so here.
+
     Raises:
         ValueError: the payload cannot be written as JSON.
     """
@@ -200,6 +204,7 @@ class RegistrationExchange:
         if payload is not None:
             document["payload"] = payload
         self._body = _json_bytes(document)
+        self.replaced_key = False
         self._state = State.PRESENTING
         self._token: Secret | None = None
         self._operation = ""
@@ -213,11 +218,6 @@ class RegistrationExchange:
     def state(self) -> State:
         """Where the registration is."""
         return self._state
-
-    @property
-    def replaced_key(self) -> bool:
-        """Whether the TPM holds another key than before the registration."""
-        return self._state not in (State.PRESENTING, State.CHALLENGED)
 
     @property
     def step(self) -> Step:

@@ -92,6 +92,12 @@ class ScriptedService:
             "server_verification_cert": self.certificate,
         }
 
+    def wait_for_requests(self, count):
+        deadline = time.monotonic() + 5
+        while len(self.requests) < count:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def close(self):
         self._server.shutdown()
         self._server.server_close()
@@ -145,7 +151,11 @@ def _handler(service, context):
             except OSError:
                 self.close_connection = True
 
-        do_PUT = do_GET = answer
+        def do_PUT(self):
+            self.answer()
+
+        def do_GET(self):
+            self.answer()
 
         def finish(self):
             super().finish()
@@ -170,6 +180,13 @@ def be_silent(handler):
     with contextlib.suppress(OSError):
         while handler.connection.recv(1):
             pass
+
+
+def stop_in_the_middle(handler):
+    """Send the beginning of an answer."""
+    with contextlib.suppress(OSError):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    be_silent(handler)
 
 
 def trickle(handler):

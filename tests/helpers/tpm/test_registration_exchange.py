@@ -70,13 +70,10 @@ def test_the_whole_registration():
     }
     assert "Authorization" not in first.headers
     assert first.headers["User-Agent"] == "test"
-    assert not exchange.replaced_key
 
     exchange.answered(answer(challenge(b"first")))
     assert exchange.step == Activate(b"first", "0ne00000A01/registrations/gateway:1", "registration")
-    assert not exchange.replaced_key
     exchange.activated(TOKEN)
-    assert exchange.replaced_key
 
     second = exchange.step
     assert (second.method, second.target, second.body, second.pause) == ("PUT", first.target, first.body, 0)
@@ -102,7 +99,6 @@ def test_the_whole_registration():
     assert (state.created_date_time, state.last_update_date_time) == ("2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z")
     assert (state.assigned_hub, state.etag) == ("contoso-hub.azure-devices.test", "IjEi")
     assert json.loads(state.response_payload) == {"a": 1}
-    assert exchange.replaced_key
 
 
 def test_assigned_at_once():
@@ -158,11 +154,7 @@ REFUSED = {
         r"^register request returned a service error status code 404 \(404201; Enrollment not found\.\)$",
     ),
     "another TPM": (
-        [
-            refused(
-                401, errorCode=401002, message="Unauthorized", info={"simulatorReason": "It is for another TPM."}
-            )
-        ],
+        [refused(401, errorCode=401002, message="Unauthorized", info={"simulatorReason": "It is for another TPM."})],
         r"status code 401 \(401002; Unauthorized; The simulator says: It is for another TPM\.\)$",
     ),
     "a refusal without JSON": ([Answer(403, b"<html>go away")], r"status code 403$"),
@@ -199,8 +191,7 @@ REFUSED = {
             assigning(),
             refused(200, status="failed", registrationState={"errorCode": 400208, "errorMessage": "No hub."}),
         ],
-        r"^Query Status operation returned a failed registration status with a status code of 200 "
-        r"\(400208; No hub\.\)$",
+        r"^Query Status operation returned a failed registration status .* of 200 \(400208; No hub\.\)$",
     ),
     "failed without state": ([challenge(), refused(200, status="failed")], "failed registration status .* of 200$"),
     "disabled": (
@@ -244,8 +235,10 @@ def test_texts_of_the_service_are_cleaned():
 
 @pytest.mark.parametrize(
     ("header", "pause"),
-    [("", 2), ("0", 0), ("3", 3), (" 7 ", 7), ("300", 300), ("301", 300), ("9" * 5_000, 2), ("999999999", 300)]
-    + [("-1", 2), ("1.5", 2), ("soon", 2), ("Wed, 21 Oct 2026 07:28:00 GMT", 2), ("٣", 2), ("²", 2)],
+    [
+        *[("", 2), ("0", 0), ("3", 3), (" 7 ", 7), ("300", 300), ("301", 300), ("9" * 5_000, 2), ("999999999", 300)],
+        *[("-1", 2), ("1.5", 2), ("soon", 2), ("Wed, 21 Oct 2026 07:28:00 GMT", 2), ("٣", 2), ("²", 2)],
+    ],
 )
 def test_pauses(header, pause):
     assert pause_of(header) == pause

@@ -16,6 +16,7 @@ import pytest
 from azure.iot.device import ProvisioningDeviceClient, ProxyOptions
 from azure.iot.device.exceptions import ClientError, ConnectionFailedError, OperationTimeout, ServiceError
 from azure.iot.device.provisioning import abstract_provisioning_device_client as sdk
+from azure.iot.device.provisioning import provisioning_device_client as sdk_client
 from scripted_service import (
     HOST,
     HUB,
@@ -27,6 +28,7 @@ from scripted_service import (
     be_silent,
     challenge,
     hang_up,
+    stop_in_the_middle,
     trickle,
 )
 
@@ -140,6 +142,26 @@ def check_token(token, key):
     assert 3_590 < int(values["se"]) - time.time() <= 3_600
     expected = hmac.digest(key, f"{values['sr']}\n{values['se']}".encode(), "sha256")
     assert values["sig"] == base64.b64encode(expected).decode().translate({43: "%2B", 47: "%2F", 61: "%3D"})
+
+
+def test_it_says_what_it_does_in_the_words_of_the_sdk(flavour, service, tpm, caplog):
+    caplog.set_level("INFO", "helpers.tpm")
+    service.answers = [challenge(), assigned(), (404, {}, {})]
+    flavour.register(tpm, **service.options)
+    with pytest.raises(ClientError):
+        flavour.register(tpm, **service.options)
+    assert [record.getMessage() for record in caplog.records if record.name == "helpers.tpm"] == [
+        "Registering with Provisioning Service...",
+        "Opening the challenge in the TPM...",
+        "Taking the hub key into the TPM...",
+        "Successfully registered with Provisioning Service",
+        "Registering with Provisioning Service...",
+        "Failed registering with Provisioning Service",
+    ]
+    # so that who knows the one log can read the other
+    words = inspect.getsource(sdk) + inspect.getsource(sdk_client)
+    for record in caplog.records:
+        assert "TPM" in record.getMessage() or record.name != "helpers.tpm" or record.getMessage() in words
 
 
 def test_registering_again(flavour, service, tpm):
@@ -318,6 +340,16 @@ def test_the_tpm_fails(flavour, service, after, error, text):
     assert (GONE in str(caught.value)) == bool(after)
 
 
+def test_the_tpm_fails_to_sign(flavour, service):
+    class Speechless(PaperTpm):
+        def sign(self, data):
+            raise TpmConnectionError("swtpm ended")
+
+    service.answers = [challenge()]
+    with refused(ClientError, GONE, TpmConnectionError):
+        flavour.register(Speechless(), **service.options)
+
+
 def test_the_tpm_fails_before_anything_is_sent(flavour, service):
     class Silent(PaperTpm):
         @property
@@ -340,6 +372,12 @@ def test_the_service_hangs_up(flavour, service, tpm):
     assert caught.value.__cause__ is not None
 
 
+def test_the_answer_breaks_off(flavour, service, tpm):
+    service.answers = [challenge(), (200, {"Content-Length": "5000", "Connection": "close"}, b"{")]
+    with refused(ConnectionFailedError, GONE):
+        flavour.register(tpm, **service.options)
+
+
 def test_the_service_is_silent(flavour, service, tpm, monkeypatch):
     monkeypatch.setattr(flavour.module, "TIMEOUT", 0.3)
     service.answers = [be_silent]
@@ -347,6 +385,14 @@ def test_the_service_is_silent(flavour, service, tpm, monkeypatch):
         flavour.register(tpm, **service.options)
     assert "before provisioning service could respond for register operation" in str(caught.value.__cause__)
     assert caught.value.__cause__.__cause__ is not None
+
+
+def test_the_answer_stops_in_the_middle(flavour, service, tpm, monkeypatch):
+    monkeypatch.setattr(flavour.module, "TIMEOUT", 0.3)
+    service.answers = [stop_in_the_middle]
+    with refused(ClientError, "did not register the device", ServiceError) as caught:
+        flavour.register(tpm, **service.options)
+    assert "before provisioning service could respond for register operation" in str(caught.value.__cause__)
 
 
 def test_the_answer_never_ends(flavour, service, tpm, monkeypatch):
@@ -384,8 +430,7 @@ def test_the_proxy_refuses_the_host(flavour, service, tpm):
     client = flavour.client_class.create_from_tpm("elsewhere.test", SCOPE, tpm, **service.options)
     with refused(ConnectionFailedError, "elsewhere.test through the proxy") as caught:
         flavour.call(client.register)
-    assert "403" in str(caught.value.__cause__)
-    assert "Forbidden" in str(caught.value.__cause__)
+    assert "403 Forbidden" in f"{caught.value} {caught.value.__cause__}"
 
 
 def test_no_proxy_there(flavour, service, tpm):
@@ -445,8 +490,7 @@ def test_cancelled_while_waiting(service, tpm, answers):
 
     async def scenario():
         task = asyncio.create_task(client.register())
-        while len(service.requests) < len(answers):
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(service.wait_for_requests, len(answers))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

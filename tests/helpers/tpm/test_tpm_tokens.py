@@ -96,7 +96,7 @@ def test_a_failure_of_the_tpm_reaches_the_sdk(tpm):
 
 
 def test_tokens_that_would_be_renewed_all_the_time(tpm):
-    with pytest.raises(ValueError, match="seconds is 120.*120 seconds before"):
+    with pytest.raises(ValueError, match=r"seconds is 120.*120 seconds before"):
         renew_tokens(Client(), tpm, HUB, DEVICE, 120)
 
 
