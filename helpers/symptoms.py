@@ -276,7 +276,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
                 f"{FIRST}, In practice",
             ),
         ],
-        classes="ProtocolProxyError ProxyError ProxyConnectionError HTTPError",
+        classes="ProtocolProxyError ProxyError ProxyConnectionError ClientProxyConnectionError HTTPError",
         text=r"(?i)prox",
     ),
     _symptom(

@@ -13,11 +13,15 @@ from collections.abc import Mapping
 from typing import Any
 
 SDK_LOGGER = "azure.iot.device"
+#: The client for TPMs, which the SDK lacks, speaks in the SDK's words where the SDK has any.
+TPM_LOGGER = "helpers.tpm"
 CAPACITY = 1_000
 
-#: The SDK's words → service, direction, operation. Source: azure-iot-device 2.14.
+_CHALLENGE = "challenge"
+#: The words → service, direction, operation. Source: azure-iot-device 2.14, and helpers.tpm for those about a TPM.
 _MEANING: Mapping[str, tuple[str, str, str]] = {
     "Registering with Provisioning Service...": ("provisioning", "in", "register"),
+    "Opening the challenge in the TPM...": ("provisioning", "out", _CHALLENGE),
     "Successfully registered with Provisioning Service": ("provisioning", "out", "assigned"),
     "Failed registering with Provisioning Service": ("provisioning", "out", "not assigned"),
     "Connecting to Hub...": ("hub", "in", "connect"),
@@ -40,11 +44,13 @@ class SdkObserver(logging.Handler):
         self._events: deque[dict[str, Any]] = deque(maxlen=CAPACITY)
         self._guard = threading.Lock()
         self._next = 1
-        logger = logging.getLogger(SDK_LOGGER)
-        self._level_before = logger.level
-        if not logger.isEnabledFor(logging.INFO):
-            logger.setLevel(logging.INFO)
-        logger.addHandler(self)
+        self._levels_before: dict[logging.Logger, int] = {}
+        for name in (SDK_LOGGER, TPM_LOGGER):
+            logger = logging.getLogger(name)
+            self._levels_before[logger] = logger.level
+            if not logger.isEnabledFor(logging.INFO):
+                logger.setLevel(logging.INFO)
+            logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep what the SDK says when it means something for a learner."""
@@ -52,6 +58,7 @@ class SdkObserver(logging.Handler):
         if meaning is None:
             return
         service, direction, operation = meaning
+        is_challenge = operation == _CHALLENGE
         with self._guard:
             self._events.append(
                 {
@@ -60,9 +67,10 @@ class SdkObserver(logging.Handler):
                     "device": "",
                     "direction": direction,
                     "protocol": "sdk",
-                    "operation": operation,
-                    "status": None,
-                    "detail": {},
+                    "operation": "register" if is_challenge else operation,
+                    # a challenge always comes with this status, so here it may be said
+                    "status": 401 if is_challenge else None,
+                    "detail": {"challenge": True} if is_challenge else {},
                 }
             )
             self._next += 1
@@ -80,8 +88,8 @@ class SdkObserver(logging.Handler):
 
     def close(self) -> None:
         """Stop listening; what was heard stays readable."""
-        logger = logging.getLogger(SDK_LOGGER)
-        if self in logger.handlers:
-            logger.removeHandler(self)
-            logger.setLevel(self._level_before)
+        for logger, level in self._levels_before.items():
+            if self in logger.handlers:
+                logger.removeHandler(self)
+                logger.setLevel(level)
         super().close()

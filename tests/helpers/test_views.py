@@ -6,7 +6,7 @@ import pytest
 from helpers import workspace
 from helpers.views import device_table, enrollment_list, overview, sequence
 from helpers.views.explorer import Entry, Explorer
-from helpers.views.observation import SDK_LOGGER, SdkObserver
+from helpers.views.observation import SDK_LOGGER, TPM_LOGGER, SdkObserver
 from helpers.views.sequence import SequenceDiagram, Step, steps_of
 from helpers.views.text import html_table, text_table
 
@@ -260,8 +260,30 @@ def test_on_azure_the_sdks_own_words_are_what_is_drawn(observer):
     assert "Azure does not show its side" in str(diagram)
 
 
-def test_the_observer_leaves_the_log_as_it_was():
-    log = logging.getLogger(SDK_LOGGER)
+def test_on_azure_a_boot_with_a_tpm_is_drawn_from_the_words_of_its_client(observer):
+    class AzureLike:
+        is_simulator = False
+
+        def events(self, after=0, device=()):
+            return observer.events(after)
+
+    log = logging.getLogger(TPM_LOGGER)
+    for words in (
+        "Registering with Provisioning Service...",
+        "Opening the challenge in the TPM...",
+        "Successfully registered with Provisioning Service",
+    ):
+        log.info(words)
+    assert [str(step) for step in sequence(AzureLike(), title="T").steps] == [
+        "Device → DPS: register me",
+        "DPS → Device: prove it: open this (401)",
+        "DPS → Device: assigned",
+    ]
+
+
+@pytest.mark.parametrize("name", [SDK_LOGGER, TPM_LOGGER])
+def test_the_observer_leaves_the_log_as_it_was(name):
+    log = logging.getLogger(name)
     before = log.level, list(log.handlers)
     observer = SdkObserver()
     assert log.isEnabledFor(logging.INFO)
