@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.provisioning import ProvisioningService
-from helpers.simulator.domain.registration import Pace
+from helpers.simulator.domain.registration_states import Pace
 from helpers.simulator.errors import Hub, ServiceError
 from helpers.simulator.protocols import sas
 from helpers.simulator.store import Store
@@ -14,6 +14,14 @@ ID_SCOPE = "0ne00000A01"
 PRIMARY_KEY = base64.b64encode(b"primary key of the enrollment...").decode()
 SECONDARY_KEY = base64.b64encode(b"secondary key of the enrollment.").decode()
 OTHER_KEY = base64.b64encode(b"a key that nobody has enrolled..").decode()
+HUB_1, HUB_2 = "hub-1.azure-devices.test", "hub-2.azure-devices.test"
+#: An enrollment's initial twin, and what became of it in the hub.
+INITIAL = {"tags": {"room": 5}, "properties": {"desired": {"interval": 3}}}
+GROWN = {"tags": {"room": 6}, "properties": {"desired": {"interval": 4}}, "reported": {"temperature": 20}}
+#: The three policies of reprovisioning.
+MIGRATE = {"updateHubAssignment": True, "migrateDeviceData": True}
+RESET = {"updateHubAssignment": True, "migrateDeviceData": False}
+NEVER = {"updateHubAssignment": False, "migrateDeviceData": False}
 
 
 @dataclass
@@ -35,6 +43,10 @@ class FakeHub:
             "iot_edge": iot_edge,
             "twin": kept if initial_twin is None else initial_twin,
         }
+
+    def twin_content(self, device_id):
+        device = self.devices.get(device_id)
+        return None if device is None else device["twin"]
 
     def remove_device(self, device_id):
         device = self.devices.pop(device_id, None)
@@ -73,9 +85,9 @@ class Provisioning:
     def enroll_group(self, name="group-1", if_match=None, **fields):
         return self.groups.put(name, group_body(name, **fields), if_match)
 
-    def register(self, registration_id="device-1", enrollment=None):
+    def register(self, registration_id="device-1", enrollment=None, **more):
         enrollment = enrollment or self.individuals.get(registration_id)
-        return self.registrations.register(registration_id, enrollment)
+        return self.registrations.register(registration_id, enrollment, **more)
 
     def token(self, registration_id="device-1", key=PRIMARY_KEY, scope=ID_SCOPE, seconds=3600):
         resource = f"{scope}%2Fregistrations%2F{registration_id}"

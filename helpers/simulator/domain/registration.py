@@ -8,177 +8,44 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from enum import Enum
 from typing import Any
 
 from ..clock import Clock, azure_timestamp
 from ..errors import Dps, ServiceError
 from . import etags
-from .allocation import allocate
+from .allocation import allowed
+from .assignment import Assignments, asks_webhook
 from .attestation import device_credentials
+from .custom_allocation import (
+    AllocationAnswer,
+    AllocationCall,
+    PendingAllocation,
+    read_answer,
+    request_document,
+    webhook_url,
+)
 from .enrollment_kinds import INDIVIDUAL, KINDS
 from .enrollments import Enrollment, Enrollments
 from .identifiers import lookup_key
+from .linked_hubs import LinkedHubs
 from .paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
 from .ports import Document, LinkedHub, Storage, StoredDocument
+from .registration_states import STATE_FIELDS, TRANSITIONS, Event, OperationStatus, Pace, Status
 from .tpm_keys import SecretForTpm, TpmPublicKey
 
 #: Recorded: an assignment took 0.29 s.
 ASSIGNMENT_SECONDS = 0.3
 #: Recorded (``&retry-after=3``). Always a whole number: one SDK never returns from a fraction.
 RETRY_AFTER = 3
+#: While a webhook is asked and nobody wants to wait: not 0, or one SDK would poll without a pause.
+_RETRY_SOON = 1
 #: Operations are remembered this long, and at most so many of them (simulator-only limits).
 OPERATION_SECONDS = 24 * 3600
 MAX_OPERATIONS = 10_000
 _PRUNED_AT_ONCE = 500
-MAX_POLLS = 1_000
-
-
-class Status(str, Enum):
-    """The states of a registration, in the words of the API."""
-
-    UNASSIGNED = "unassigned"
-    ASSIGNING = "assigning"
-    ASSIGNED = "assigned"
-    FAILED = "failed"
-    DISABLED = "disabled"
-
-
-class Event(Enum):
-    """What moves a registration from one state to the next."""
-
-    REGISTER = "register"
-    """The device registers, for the first time or again."""
-    ASSIGN = "assign"
-    """The device is in a hub."""
-    FAIL = "fail"
-    """No hub could be found, or it did not take the device."""
-    REFUSE = "refuse"
-    """The enrollment is disabled."""
-
-
-#: The whole machine. Deleting a registration leads back to ``unassigned`` from everywhere.
-TRANSITIONS: Mapping[tuple[Status, Event], Status] = {
-    **{(status, Event.REGISTER): Status.ASSIGNING for status in Status},
-    (Status.ASSIGNING, Event.ASSIGN): Status.ASSIGNED,
-    (Status.ASSIGNING, Event.FAIL): Status.FAILED,
-    (Status.ASSIGNING, Event.REFUSE): Status.DISABLED,
-}
-
-
-class TwinAction(Enum):
-    """What becomes of the twin of a device that registers again."""
-
-    KEEP = "keep"
-    MOVE = "move"
-    RESET = "reset"
-
-
-@dataclass(frozen=True, slots=True)
-class Reprovisioning:
-    """One row of the table of reprovisioning rules."""
-
-    twin: TwinAction
-    substatus: str
-
-
-INITIAL_ASSIGNMENT = "initialAssignment"
-DATA_MIGRATED = "deviceDataMigrated"
-DATA_RESET = "deviceDataReset"
-
-#: (the policy lets the hub change, the policy migrates data, the hub does change) → what happens.
-#: Source: Microsoft documentation, iot-dps concepts-device-reprovision ("factory reset without changing IoT hubs" for
-#: the third row). The substatus of a device that stays where it is, is inferred.
-REPROVISIONING: Mapping[tuple[bool, bool, bool], Reprovisioning] = {
-    (True, True, False): Reprovisioning(TwinAction.KEEP, INITIAL_ASSIGNMENT),
-    (True, True, True): Reprovisioning(TwinAction.MOVE, DATA_MIGRATED),
-    (True, False, False): Reprovisioning(TwinAction.RESET, DATA_RESET),
-    (True, False, True): Reprovisioning(TwinAction.RESET, DATA_RESET),
-    (False, True, False): Reprovisioning(TwinAction.KEEP, INITIAL_ASSIGNMENT),
-    (False, False, False): Reprovisioning(TwinAction.KEEP, INITIAL_ASSIGNMENT),
-}
-
-_STATE_FIELDS = (
-    "registrationId",
-    "createdDateTimeUtc",
-    "assignedHub",
-    "deviceId",
-    "status",
-    "substatus",
-    "errorCode",
-    "errorMessage",
-    "lastUpdatedDateTimeUtc",
-    "etag",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How long a registration takes.
-
-    Attributes:
-        name: ``azure`` (answers "assigning" first, done after 0.3 s), ``instant`` (done in the first answer) or
-            ``polls`` (done after a number of polls).
-        polls: how many polls are answered with "assigning", for ``polls``.
-    """
-
-    name: str = "azure"
-    polls: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> Pace:
-        """Read ``azure``, ``instant`` or ``polls=3``.
-
-        Raises:
-            ValueError: it is none of these.
-        """
-        if text in ("azure", "instant"):
-            return cls(text)
-        match = re.fullmatch(r"polls=([0-9]{1,4})", text)
-        if match is None or int(match[1]) > MAX_POLLS:
-            raise ValueError(
-                f"The pace is {text!r:.60}; it must be azure, instant or polls=n with n up to {MAX_POLLS}."
-            )
-        return cls("polls", int(match[1]))
-
-    def __str__(self) -> str:
-        return f"polls={self.polls}" if self.name == "polls" else self.name
-
-
-@dataclass(frozen=True, slots=True)
-class OperationStatus:
-    """The answer to a register or poll request.
-
-    Attributes:
-        operation_id: what to poll.
-        status: where the registration is.
-        state: the registration, absent in the first answer while it is being assigned.
-        retry_after: whole seconds until the next poll, while it is being assigned.
-        secret: the key for the hub, for a device with a TPM; to be sent so that only this TPM can read it.
-    """
-
-    operation_id: str
-    status: Status
-    state: Mapping[str, Any] | None = None
-    retry_after: int | None = None
-    secret: SecretForTpm | None = field(default=None, repr=False)
-
-    @property
-    def http_status(self) -> int:
-        """202 while the device is being assigned, else 200 - also when assigning failed."""
-        return 202 if self.status is Status.ASSIGNING else 200
-
-    def to_json(self) -> Document:
-        """The body of the answer."""
-        body: Document = {"operationId": self.operation_id, "status": self.status.value}
-        if self.state is not None:
-            body["registrationState"] = dict(self.state)
-        return body
 
 
 class Registrations:
@@ -191,6 +58,7 @@ class Registrations:
         hubs: tells the hubs that are linked now.
         pace: how long registering takes; may be changed at any time.
         id_scope: gives operation IDs the part that all of one service have in common.
+        links: how the hubs are linked; ``None`` for links about which nothing is said.
     """
 
     def __init__(
@@ -201,16 +69,19 @@ class Registrations:
         hubs: Callable[[], Sequence[LinkedHub]],
         pace: Pace,
         id_scope: str = "",
+        links: LinkedHubs | None = None,
     ) -> None:
         self.pace = pace
         self._storage = storage
         self._clock = clock
         self._enrollments = enrollments
-        self._hubs = hubs
+        self._assignments = Assignments(hubs, links or LinkedHubs(storage))
         self._tenant = hashlib.sha256(id_scope.encode()).hexdigest()[:16]
         self._registrations = storage.collection("registration")
         self._operations = storage.collection("operation")
         self._due = storage.collection("dueRegistration")
+        self._pending = storage.collection("pendingAllocation")
+        self._tell_of_pending: Callable[[], object] = lambda: None
         self._operation_count = self._operations.count()
         enrollments.individuals.when_deleted(self._enrollment_deleted)
         enrollments.groups.when_deleted(self._enrollment_deleted)
@@ -223,6 +94,9 @@ class Registrations:
         enrollment: Enrollment,
         leaf_thumbprint: str = "",
         tpm_keys: tuple[str, str] | None = None,
+        *,
+        api_version: str = "",
+        payload: object = None,
     ) -> OperationStatus:
         """Start a registration of a device whose attestation succeeded.
 
@@ -231,6 +105,8 @@ class Registrations:
             enrollment: where it belongs.
             leaf_thumbprint: SHA-256 of the certificate that it showed, empty without one.
             tpm_keys: endorsement key and storage root key of its TPM, base64; ``None`` without one.
+            api_version: the version with which it registers.
+            payload: what it sends along for the webhook of a custom allocation, JSON.
         """
         now = self._clock.now()
         key = lookup_key(registration_id)
@@ -248,6 +124,12 @@ class Registrations:
                 "leafThumbprint": leaf_thumbprint,
                 "tpm": None if tpm_keys is None else _tpm_record(*tpm_keys, earlier),
                 "assignment": earlier["assignment"] if earlier else None,
+                "apiVersion": api_version,
+                "payload": payload,
+                "operation": operation_id,
+                # what a webhook decided, and whether it is being asked
+                "allocation": None,
+                "waiting": False,
                 "polls": self.pace.polls,
                 "due": now.timestamp() + ASSIGNMENT_SECONDS if self.pace.name == "azure" else None,
                 "state": {
@@ -259,9 +141,11 @@ class Registrations:
                 },
             }
             operation: Document = {"registration": key, "created": now.timestamp(), "state": None}
-            if self.pace.name == "instant":
-                self._settle(record, now)
-                operation["state"] = record["state"]
+            if earlier is not None and earlier.get("waiting"):
+                self._pending.delete(key)
+            if self.pace.name == "instant" or asks_webhook(enrollment):
+                self._settle(key, record, now)
+                operation["state"] = None if record["waiting"] else record["state"]
             self._keep(key, record)
             self._operations.put(operation_id, operation, parent=key)
             self._prune(now)
@@ -293,6 +177,10 @@ class Registrations:
         return self._status(operation_id, record, operation, first=False)
 
     # --- for the service API ------------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        """How many there are."""
+        return self._registrations.count()
 
     def find(self, registration_id: str) -> Document | None:
         """The state of a registration as answers show it, or ``None``."""
@@ -373,9 +261,10 @@ class Registrations:
 
     def clear(self) -> None:
         """Forget everything."""
-        for documents in (self._registrations, self._operations, self._due):
+        for documents in (self._registrations, self._operations, self._due, self._pending):
             documents.clear()
         self._operation_count = 0
+        self._storage.when_committed(self._tell_of_pending)
 
     # --- the machine ------------------------------------------------------------------------------------------
 
@@ -385,7 +274,7 @@ class Registrations:
             if waiting.body["due"] <= now:
                 record = self._registrations.get(waiting.key)
                 if record is not None:
-                    self._settle(record, datetime.fromtimestamp(waiting.body["due"], timezone.utc))
+                    self._settle(waiting.key, record, datetime.fromtimestamp(waiting.body["due"], timezone.utc))
                     self._keep(waiting.key, record)
 
     def _count_poll(self, key: str, record: Document) -> None:
@@ -393,8 +282,10 @@ class Registrations:
             return
         if record["polls"] > 0:
             record["polls"] -= 1
+        elif record.get("waiting"):
+            return
         else:
-            self._settle(record, self._clock.now())
+            self._settle(key, record, self._clock.now())
         self._keep(key, record)
 
     def _keep(self, key: str, record: Document) -> None:
@@ -405,19 +296,26 @@ class Registrations:
         else:
             self._due.delete(key)
 
-    def _settle(self, record: Document, moment: datetime) -> None:
-        """Decide a registration that is being assigned."""
+    def _settle(self, key: str, record: Document, moment: datetime) -> None:
+        """Decide a registration that is being assigned, or ask the webhook that has to."""
         facts: dict[str, Any] = {}
+        record["reason"] = ""
         try:
-            enrollment = self._enrollments.of(KINDS[record["enrollmentKind"]]).get(record["enrollmentKey"])
+            enrollment = self._enrollment_of(record)
             event = Event.REFUSE if enrollment.is_disabled else Event.ASSIGN
+            if event is Event.ASSIGN and asks_webhook(enrollment) and record.get("allocation") is None:
+                self._ask_webhook(key, record)
+                return
             if event is Event.ASSIGN:
                 # a transaction of its own: an assignment that fails half way must leave the hubs as they were
                 with self._storage.transaction():
                     facts = self._assign(record, enrollment)
         except ServiceError as error:
             event = Event.FAIL
-            facts = {"errorCode": error.kind.code, "errorMessage": error.message}
+            facts = _failure(error)
+            record["reason"] = error.reason
+        if "errorCode" in facts:
+            event = Event.FAIL
         state = {
             **{name: record["state"][name] for name in ("registrationId", "createdDateTimeUtc")},
             **facts,
@@ -425,67 +323,137 @@ class Registrations:
             "lastUpdatedDateTimeUtc": azure_timestamp(moment),
             "etag": etags.new_etag(moment),
         }
-        record["state"] = {name: state[name] for name in _STATE_FIELDS if name in state}
-        record["due"], record["polls"] = None, 0
+        record["state"] = {name: state[name] for name in STATE_FIELDS if name in state}
+        record.update(due=None, polls=0, payload=None, allocation=None)
 
-    def _assign(self, record: Document, enrollment: Enrollment) -> dict[str, str]:
+    def _assign(self, record: Document, enrollment: Enrollment) -> dict[str, Any]:
         """Put the device into its hub; what the registration then says of it."""
-        hubs = {lookup_key(hub.host): hub for hub in self._hubs()}
-        policy = enrollment.reprovision_policy
-        earlier: dict[str, str] | None = record["assignment"]
-        if earlier is not None and not policy.update_hub_assignment:
-            target = earlier
-            if lookup_key(target["host"]) not in hubs:
-                raise ServiceError(Dps.HUB_NOT_FOUND)
-        else:
-            host = allocate(
-                enrollment.allocation_policy,
-                record["state"]["registrationId"],
-                enrollment.hub_hosts,
-                [hub.host for hub in hubs.values()],
-            )
-            target = {"host": host, "deviceId": enrollment.device_id or record["state"]["registrationId"]}
-        hub, device = hubs[lookup_key(target["host"])], target["deviceId"]
-        initial = _initial_twin(enrollment)
-        substatus = INITIAL_ASSIGNMENT
-        # a device that is already there, made by hand or by an earlier registration, keeps its twin
-        twin: Mapping[str, Any] | None = None if hub.has_device(device) else initial
-        moves = earlier is not None and earlier != target
-        old_hub = hubs.get(lookup_key(earlier["host"])) if earlier is not None and moves else None
-        if earlier is not None:
-            rule = REPROVISIONING[policy.update_hub_assignment, policy.migrate_device_data, moves]
-            substatus = rule.substatus
-            if rule.twin is TwinAction.RESET:
-                twin = initial
-            elif rule.twin is TwinAction.MOVE:
-                twin = None if old_hub is None else old_hub.remove_device(earlier["deviceId"])
-                if twin is None:
-                    # what cannot be moved, because the hub or the device is gone, begins anew
-                    twin, substatus = initial, DATA_RESET
+        answer: AllocationAnswer | None = None
+        if asks_webhook(enrollment):
+            if "errorCode" in record["allocation"]:
+                failed: dict[str, Any] = record["allocation"]
+                return failed
+            answer = AllocationAnswer.from_json(record["allocation"])
         tpm = record.get("tpm") or {}
         credentials = device_credentials(
             enrollment, record["keySpelling"], record.get("leafThumbprint", ""), tpm.get("endorsementKey", "")
         )
-        hub.provision_device(
-            device,
+        assigned = self._assignments.assign(
+            enrollment,
             credentials,
-            iot_edge=enrollment.is_iot_edge,
-            initial_twin=twin,
+            registration_id=record["state"]["registrationId"],
+            api_version=record.get("apiVersion", ""),
+            earlier=record["assignment"],
+            answer=answer,
         )
-        if earlier is not None and old_hub is not None:
-            # only now: a new hub that refuses the device must not cost it its old one
-            old_hub.remove_device(earlier["deviceId"])
-        record["assignment"] = target
+        record["assignment"] = assigned.target
         if tpm:
             # not before the hub has it, so that a device never gets a key with which the hub would refuse it
             tpm["hubKey"] = credentials.primary_key if enrollment.is_for_tpm else ""
-        return {"assignedHub": hub.host, "deviceId": device, "substatus": substatus}
+        facts = {
+            "assignedHub": assigned.target["host"],
+            "deviceId": assigned.target["deviceId"],
+            "substatus": assigned.substatus,
+        }
+        return facts if answer is None or answer.payload is None else {**facts, "payload": answer.payload}
+
+    def _enrollment_of(self, record: Mapping[str, Any]) -> Enrollment:
+        return self._enrollments.of(KINDS[record["enrollmentKind"]]).get(record["enrollmentKey"])
+
+    # --- webhooks of custom allocations -----------------------------------------------------------------------
+
+    def when_allocation_pending(self, listener: Callable[[], object]) -> None:
+        """Call the listener whenever a registration has begun to wait for a webhook, or waits no more.
+
+        There is one listener; another one takes its place.
+        """
+        self._tell_of_pending = listener
+
+    def pending_allocations(self, limit: int) -> list[PendingAllocation]:
+        """The registrations that wait for a webhook, those that have waited longest first."""
+        return [
+            PendingAllocation(waiting.key, waiting.body["operation"]) for waiting in self._pending.page(limit=limit)
+        ]
+
+    def allocation_call(self, pending: PendingAllocation) -> AllocationCall | None:
+        """What to ask a webhook; ``None`` when nothing is to be asked any more, which is then settled as well."""
+        with self._storage.transaction():
+            record = self._waiting(pending)
+            if record is None:
+                return None
+            try:
+                enrollment = self._enrollment_of(record)
+                if not asks_webhook(enrollment):
+                    self._decided(pending, record, None)
+                    return None
+                registration_id = record["state"]["registrationId"]
+                document = request_document(
+                    enrollment,
+                    registration_id=registration_id,
+                    current=record["assignment"],
+                    evidence=_evidence(record),
+                    payload=record["payload"],
+                    hosts=self._hosts_for(enrollment),
+                )
+                return AllocationCall(webhook_url(enrollment), registration_id, document)
+            except ServiceError as error:
+                self._decided(pending, record, _failure(error))
+                return None
+
+    def decide(self, pending: PendingAllocation, answer: object) -> str:
+        """Take what a webhook answered, and assign the device. Nothing happens when nobody waits for it any more.
+
+        Arguments:
+            pending: the registration.
+            answer: parsed JSON, or the error for a webhook that could not be asked or did not answer.
+
+        Returns:
+            What was wrong with the answer, empty when nothing was.
+        """
+        with self._storage.transaction():
+            record = self._waiting(pending)
+            if record is None:
+                return ""
+            problem = ""
+            try:
+                if isinstance(answer, ServiceError):
+                    raise answer
+                hosts = self._hosts_for(self._enrollment_of(record))
+                allocation = read_answer(answer, hosts).to_json()
+            except ServiceError as error:
+                allocation, problem = _failure(error), error.message
+            self._decided(pending, record, allocation)
+        return problem
+
+    def _waiting(self, pending: PendingAllocation) -> Document | None:
+        """The registration, unless it does not wait any more or a newer operation has overtaken this one."""
+        record = self._registrations.get(pending.registration)
+        if record is None or not record.get("waiting") or record["operation"] != pending.operation_id:
+            return None
+        return record
+
+    def _ask_webhook(self, key: str, record: Document) -> None:
+        record.update(waiting=True, due=None)
+        self._pending.put(key, {"operation": record["operation"]})
+        self._storage.when_committed(self._tell_of_pending)
+
+    def _decided(self, pending: PendingAllocation, record: Document, allocation: Document | None) -> None:
+        record.update(waiting=False, allocation=allocation)
+        self._pending.delete(pending.registration)
+        if record["polls"] == 0:
+            self._settle(pending.registration, record, self._clock.now())
+        self._keep(pending.registration, record)
+
+    def _hosts_for(self, enrollment: Enrollment) -> list[str]:
+        return [link.host for link in allowed(enrollment.hub_hosts, self._assignments.links())]
 
     # --- forgetting -----------------------------------------------------------------------------------------------
 
     def _forget(self, key: str) -> None:
         self._registrations.delete(key)
         self._due.delete(key)
+        if self._pending.delete(key):
+            self._storage.when_committed(self._tell_of_pending)
         while operations := self._operations.page(limit=MAX_PAGE_SIZE, parent=key):
             for operation in operations:
                 self._operations.delete(operation.key)
@@ -518,10 +486,15 @@ class Registrations:
             decided = {**self._proof(record), **operation["state"]}
             status = Status(operation["state"]["status"])
             secret = _hub_secret(record, decided) if status is Status.ASSIGNED else None
-            return OperationStatus(operation_id, status, decided, secret=secret)
+            # of an operation that was overtaken, only what it shows is remembered
+            reason = record.get("reason", "") if operation["state"] == record["state"] else ""
+            return OperationStatus(operation_id, status, decided, secret=secret, reason=reason)
         state = {"registrationId": record["state"]["registrationId"], "status": Status.ASSIGNING.value}
-        # whoever counts polls does not want to wait for them
-        retry_after = RETRY_AFTER if record["due"] is not None else 0
+        if record.get("waiting"):
+            retry_after = RETRY_AFTER if self.pace.name == "azure" else _RETRY_SOON
+        else:
+            # whoever counts polls does not want to wait for them
+            retry_after = RETRY_AFTER if record["due"] is not None else 0
         return OperationStatus(operation_id, Status.ASSIGNING, None if first else state, retry_after)
 
     def _proof(self, record: Document) -> Document:
@@ -564,8 +537,12 @@ def _belongs(record: Mapping[str, Any], enrollment: Enrollment) -> bool:
     return (record["enrollmentKind"], record["enrollmentKey"]) == (enrollment.kind.name, enrollment.key)
 
 
-def _initial_twin(enrollment: Enrollment) -> Document:
-    """The initial twin with all its parts, so that hubs need not know how it was written."""
-    twin = enrollment.initial_twin or {}
-    desired = (twin.get("properties") or {}).get("desired")
-    return {"tags": twin.get("tags") or {}, "properties": {"desired": desired or {}}}
+def _failure(error: ServiceError) -> Document:
+    return {"errorCode": error.kind.code, "errorMessage": error.message}
+
+
+def _evidence(record: Mapping[str, Any]) -> str:
+    """With what a device proved itself, as a webhook is told."""
+    if record.get("tpm"):
+        return "tpm"
+    return "x509" if record.get("leafThumbprint") else "symmetricKey"

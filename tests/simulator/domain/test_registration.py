@@ -5,29 +5,28 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from provisioning_parts import PRIMARY_KEY, Provisioning, symmetric_key
+from provisioning_parts import (
+    GROWN,
+    HUB_1,
+    HUB_2,
+    INITIAL,
+    MIGRATE,
+    NEVER,
+    PRIMARY_KEY,
+    RESET,
+    FakeHub,
+    Provisioning,
+    symmetric_key,
+)
 
 from helpers.simulator.domain import registration
 from helpers.simulator.domain.attestation import derive_device_key
 from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
-from helpers.simulator.domain.registration import (
-    REPROVISIONING,
-    TRANSITIONS,
-    Event,
-    OperationStatus,
-    Pace,
-    Status,
-    TwinAction,
-)
+from helpers.simulator.domain.linked_hubs import HubLink
+from helpers.simulator.domain.registration_states import TRANSITIONS, Event, OperationStatus, Pace, Status
+from helpers.simulator.domain.reprovisioning import REPROVISIONING, TwinAction
 from helpers.simulator.errors import Dps, Hub, ServiceError
 from helpers.simulator.store import Store
-
-HUB_1, HUB_2 = "hub-1.azure-devices.test", "hub-2.azure-devices.test"
-INITIAL = {"tags": {"room": 5}, "properties": {"desired": {"interval": 3}}}
-GROWN = {"tags": {"room": 6}, "properties": {"desired": {"interval": 4}}, "reported": {"temperature": 20}}
-MIGRATE = {"updateHubAssignment": True, "migrateDeviceData": True}
-RESET = {"updateHubAssignment": True, "migrateDeviceData": False}
-NEVER = {"updateHubAssignment": False, "migrateDeviceData": False}
 
 
 @pytest.fixture
@@ -244,14 +243,6 @@ def test_disabling_while_a_device_is_being_assigned(make):
     ("hubs", "fields", "kind"),
     [
         ([], {}, Dps.NO_HUB),
-        (
-            [HUB_1],
-            {
-                "allocationPolicy": "custom",
-                "customAllocationDefinition": {"webhookUrl": "https://example.test", "apiVersion": "1"},
-            },
-            Dps.NOT_SUPPORTED,
-        ),
         ([HUB_1], {"deviceId": "refused-1"}, Hub.ARGUMENT_INVALID),
     ],
 )
@@ -294,15 +285,21 @@ def registered(make, policy, **fields):
 @pytest.mark.parametrize(
     ("policy", "hub", "substatus", "where", "twin"),
     [
-        (None, HUB_1, "initialAssignment", 0, GROWN),
-        (MIGRATE, HUB_1, "initialAssignment", 0, GROWN),
+        (None, HUB_1, "reprovisionedToInitialAssignment", 0, GROWN),
+        (MIGRATE, HUB_1, "reprovisionedToInitialAssignment", 0, GROWN),
         (None, HUB_2, "deviceDataMigrated", 1, GROWN),
         (MIGRATE, HUB_2, "deviceDataMigrated", 1, GROWN),
         (RESET, HUB_1, "deviceDataReset", 0, INITIAL),
         (RESET, HUB_2, "deviceDataReset", 1, INITIAL),
-        (NEVER, HUB_1, "initialAssignment", 0, GROWN),
-        (NEVER, HUB_2, "initialAssignment", 0, GROWN),
-        ({"updateHubAssignment": False, "migrateDeviceData": True}, HUB_2, "initialAssignment", 0, GROWN),
+        (NEVER, HUB_1, "reprovisionedToInitialAssignment", 0, GROWN),
+        (NEVER, HUB_2, "reprovisionedToInitialAssignment", 0, GROWN),
+        (
+            {"updateHubAssignment": False, "migrateDeviceData": True},
+            HUB_2,
+            "reprovisionedToInitialAssignment",
+            0,
+            GROWN,
+        ),
     ],
 )
 def test_reprovisioning(make, policy, hub, substatus, where, twin):
@@ -341,7 +338,7 @@ def test_a_device_that_never_moves_and_whose_hub_is_gone(make):
 def test_a_device_that_was_removed_from_its_hub_comes_back(make):
     parts, again = registered(make, MIGRATE)
     parts.hubs[0].devices.clear()
-    assert again(HUB_1)["substatus"] == "initialAssignment"
+    assert again(HUB_1)["substatus"] == "reprovisionedToInitialAssignment"
     assert parts.hubs[0].devices["device-1"]["twin"] == INITIAL
 
 
@@ -364,6 +361,116 @@ def test_a_new_device_id_replaces_the_old_device(make):
     assert parts.register().state["substatus"] == "deviceDataMigrated"
     assert list(parts.hub.devices) == ["new"]
     assert parts.hub.devices["new"]["twin"] == GROWN
+
+
+class StrictHub(FakeHub):
+    """Remembers in which order it was asked, and may refuse."""
+
+    def __init__(self, host, log):
+        super().__init__(host)
+        self.log = log
+        self.refuses = False
+
+    def provision_device(self, device_id, *arguments, **fields):
+        self.log.append(("provision", self.host))
+        if self.refuses:
+            raise ServiceError(Hub.ARGUMENT_INVALID, "the hub did not like it")
+        super().provision_device(device_id, *arguments, **fields)
+
+    def remove_device(self, device_id):
+        self.log.append(("remove", self.host))
+        return super().remove_device(device_id)
+
+
+@pytest.mark.parametrize("policy", [MIGRATE, RESET])
+def test_the_old_device_goes_last_and_only_when_the_new_hub_took_it(make, policy):
+    parts, again = registered(make, policy)
+    log = []
+    old, new = StrictHub(HUB_1, log), StrictHub(HUB_2, log)
+    old.devices = parts.hubs[0].devices
+    parts.hubs[:] = [old, new]
+    new.refuses = True
+    assert again(HUB_2)["errorMessage"] == "the hub did not like it"
+    assert log == [("provision", HUB_2)]
+    assert old.devices["device-1"]["twin"] == GROWN
+    new.refuses = False
+    assert again(HUB_2)["status"] == "assigned"
+    assert log[1:] == [("provision", HUB_2), ("remove", HUB_1)]
+    assert (bool(old.devices), bool(new.devices)) == (False, True)
+
+
+def test_a_device_in_a_hub_that_was_unlinked_stays_there(make):
+    parts, again = registered(make, MIGRATE)
+    unlinked = parts.hubs.pop(0)
+    assert again(HUB_2)["assignedHub"] == HUB_2
+    assert unlinked.devices["device-1"]["twin"] == GROWN
+    # linked again, it is not touched either: the device is elsewhere by now
+    parts.hubs.insert(0, unlinked)
+    assert parts.register().state["substatus"] == "reprovisionedToInitialAssignment"
+    assert "device-1" in unlinked.devices
+
+
+@pytest.mark.parametrize("policy", [NEVER, {"updateHubAssignment": False, "migrateDeviceData": True}])
+def test_a_device_that_may_not_move_and_whose_hub_is_gone(make, policy):
+    parts, again = registered(make, policy)
+    del parts.hubs[0]
+    state = again(HUB_2)
+    assert (state["errorCode"], state["errorMessage"]) == (401001, "iothub not found")
+    assert not parts.hubs[0].devices
+
+
+@pytest.mark.parametrize(
+    ("version", "policy", "stays"),
+    [
+        ("2018-04-01", None, True),
+        ("2017-11-15", None, True),
+        ("2017-08-31-preview", None, True),
+        ("2018-09-01-preview", None, False),
+        ("2019-03-31", None, False),
+        ("", None, False),
+        # whatever the enrollment says goes before the age of the client
+        ("2018-04-01", MIGRATE, False),
+        ("2021-10-01", NEVER, True),
+    ],
+)
+def test_devices_from_before_reprovisioning_stay_where_they_are(make, version, policy, stays):
+    parts = make(hubs=[HUB_1, HUB_2])
+    fields = {"allocationPolicy": "static", "reprovisionPolicy": policy}
+    parts.enroll(iotHubs=[HUB_1], **fields)
+    parts.register(api_version=version)
+    parts.enroll(if_match="*", iotHubs=[HUB_2], **fields)
+    state = parts.register(api_version=version).state
+    assert state["assignedHub"] == (HUB_1 if stays else HUB_2)
+    assert state["substatus"] == ("reprovisionedToInitialAssignment" if stays else "deviceDataMigrated")
+
+
+def test_the_policy_of_the_service_holds_where_the_enrollment_has_none(make):
+    parts = make(hubs=[HUB_1, HUB_2])
+    parts.service.links.put(HubLink(HUB_1, latency=50))
+    parts.service.links.put(HubLink(HUB_2, latency=5))
+    group = parts.enroll_group()
+    nearest = parts.enroll_group("nearest", allocationPolicy="geoLatency")
+    names = [f"device-{number}" for number in range(40)]
+
+    def where(enrollment):
+        return {parts.register(name, enrollment).state["assignedHub"] for name in names}
+
+    assert where(group) == {HUB_1, HUB_2}
+    parts.service.links.allocation_policy = "geoLatency"
+    assert where(group) == {HUB_2}
+    parts.service.links.allocation_policy = "static"
+    assert where(group) == {HUB_1}
+    # an enrollment's own policy goes before it
+    assert where(nearest) == {HUB_2}
+
+
+def test_the_one_hub_of_the_old_field_is_named_as_a_static_one(make):
+    parts = make(hubs=[HUB_1, HUB_2])
+    parts.service.links.put(HubLink(HUB_2, apply_allocation_policy=False))
+    parts.enroll(iotHubHostName=HUB_2)
+    assert parts.register().state["assignedHub"] == HUB_2
+    parts.enroll("device-2")
+    assert parts.register("device-2").state["assignedHub"] == HUB_1
 
 
 def test_an_operation_that_was_overtaken_ends_as_the_newer_one(make):
