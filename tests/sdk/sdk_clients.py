@@ -43,13 +43,16 @@ class Sdk:
             **more,
         }
 
-    def service(self, connection_string=None):
+    def session(self):
         session = requests.Session()
         session.trust_env = False
         session.proxies = {"https": self.running.proxy_url}
         self._sessions.append(session)
+        return session
+
+    def service(self, connection_string=None):
         transport = RequestsTransport(
-            session=session,
+            session=self.session(),
             session_owner=False,
             connection_verify=str(self.running.certificate_authority_file),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..errors import Dps, ServiceError, described
@@ -193,5 +193,15 @@ def _reference(field: str, given: Any, situation: Situation) -> str:
     for known in situation.authority_names:
         if lookup_key(known) == lookup_key(name):
             return known
+    if name in _references(situation):
+        # its certificate is gone since; the group must still be disabled or changed otherwise, e.g. by this very write
+        return name
     uploaded = ", ".join(situation.authority_names) or "none"
     raise invalid(field, name, f"the name of an uploaded CA certificate (uploaded: {uploaded})")
+
+
+def _references(situation: Situation) -> Collection[str]:
+    """Names of CA certificates that the stored enrollment refers to, whether they are still uploaded or not."""
+    stored = situation.stored or {}
+    slots: Mapping[str, str] = stored.get("attestation", {}).get(X509, {}).get(CA_REFERENCES, {})
+    return slots.values()

@@ -195,7 +195,9 @@ class CertificateAuthorities:
             )
 
     def delete(self, name: str, if_match: str | None) -> None:
-        """Remove it. Groups that refer to it stay, and their devices are refused from then on.
+        """Remove it. Groups that refer to it stay, and their devices are refused until it comes back.
+
+        Inferred: the documentation says neither that such a certificate cannot be deleted nor what becomes of groups.
 
         Raises:
             ServiceError: there is none, or the tag is missing or stale.

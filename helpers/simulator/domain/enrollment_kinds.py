@@ -19,7 +19,7 @@ class EnrollmentKind:
         id_field: the field with the identifier.
         item_type: value of the header ``x-ms-item-type``.
         collection: where the store keeps them.
-        query_name: what may stand after ``FROM`` in a query.
+        plural: what may stand after ``FROM`` in a query, and the field with the items of a bulk operation.
         not_found: error when there is none with the identifier.
         exists: error when there already is one.
     """
@@ -29,7 +29,7 @@ class EnrollmentKind:
     id_field: str
     item_type: str
     collection: str
-    query_name: str
+    plural: str
     not_found: ErrorKind
     exists: ErrorKind
 

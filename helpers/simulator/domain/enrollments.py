@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ from .identifiers import lookup_key
 from .paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
 from .ports import Document, Storage, StoredDocument
 
-_QUERY = re.compile(r"\s*SELECT\s+\*(?:\s+FROM\s+(?P<source>\w+))?\s*;?\s*", re.IGNORECASE)
+_QUERY = re.compile(r"SELECT\s*\*(?:\s*FROM\s+(?P<source>\w+))?(?:\s*;)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +202,13 @@ class EnrollmentBook:
         self._authority_names = authority_names
         self._clock = clock
         self._linked_hub_hosts = linked_hub_hosts
+        self._creation_listeners: list[Callable[[Enrollment], None]] = []
         self._deletion_listeners: list[Callable[[Enrollment], None]] = []
         self._replacement_listeners: list[Callable[[Enrollment, Enrollment], None]] = []
+
+    def when_created(self, listener: Callable[[Enrollment], None]) -> None:
+        """Call the listener, in the same transaction, before an enrollment comes into being; it may refuse that."""
+        self._creation_listeners.append(listener)
 
     def when_deleted(self, listener: Callable[[Enrollment], None]) -> None:
         """Call the listener, in the same transaction, for every enrollment that is deleted."""
@@ -254,11 +259,19 @@ class EnrollmentBook:
             return self.find(entry.body["enrollment"])
         return None
 
-    def put(self, identifier: str, body: object, if_match: str | None = None) -> Enrollment:
+    def put(
+        self, identifier: str, body: object, if_match: str | None = None, *, unseen: Collection[str] = ()
+    ) -> Enrollment:
         """Create an enrollment (without a precondition) or replace one (with ``If-Match``).
 
         An update that gives no keys keeps them. Creating what exists is a conflict
         (source: azure-sdk-for-python issue 35187); replacing what does not exist is "not found" (inferred).
+
+        Arguments:
+            identifier: registration ID or group name in the address.
+            body: parsed JSON.
+            if_match: the tag that the enrollment must have, or ``*``.
+            unseen: fields that the client's version of the API does not know. They are not read, and stay as they are.
 
         Raises:
             ServiceError: conflict, not found, stale tag, or a wrong field.
@@ -282,7 +295,10 @@ class EnrollmentBook:
                 None if stored is None else stored.document,
                 tuple(self._authority_names()),
             )
-            document = read_fields(body, identifier, situation)
+            seen = {name: body[name] for name in body if name not in unseen} if isinstance(body, Mapping) else body
+            document = read_fields(seen, identifier, situation)
+            if stored is not None:
+                document.update({name: stored.document[name] for name in unseen if name in stored.document})
             now = self._clock.now()
             document["etag"] = etags.new_etag(now)
             document["createdDateTimeUtc"] = (
@@ -290,6 +306,9 @@ class EnrollmentBook:
             )
             document["lastUpdatedDateTimeUtc"] = azure_timestamp(now)
             enrollment = Enrollment(self.kind, document)
+            if stored is None:
+                for announce in self._creation_listeners:
+                    announce(enrollment)
             self._documents.put(enrollment.key, document)
             self._index(enrollment.key, before=_evidence_of(stored), now=_evidence_of(enrollment))
             if stored is not None:
@@ -362,15 +381,15 @@ class EnrollmentBook:
     def _check_query(self, query: object) -> None:
         if not isinstance(query, str):
             raise ServiceError(Dps.INVALID_BODY, f"query is {query!r:.160}; it must be a text such as 'SELECT *'.")
-        match = _QUERY.fullmatch(query)
+        match = _QUERY.fullmatch(query.strip())
         if match is None and query.split()[:1] and query.split()[0].upper() == "SELECT":
             raise ServiceError(
                 Dps.NOT_SUPPORTED, f"The query {query!r:.160} is not supported by this simulator; use 'SELECT *'."
             )
-        if match is None or (match["source"] or self.kind.query_name).lower() != self.kind.query_name.lower():
+        if match is None or (match["source"] or self.kind.plural).lower() != self.kind.plural.lower():
             raise ServiceError(
                 Dps.INVALID_BODY,
-                f"The query is {query!r:.160}; it must be 'SELECT *', or name {self.kind.query_name} after FROM.",
+                f"The query is {query!r:.160}; it must be 'SELECT *', or name {self.kind.plural} after FROM.",
             )
 
 

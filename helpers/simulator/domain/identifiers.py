@@ -10,6 +10,8 @@ import re
 
 from ..errors import Dps, ServiceError
 
+#: Characters of a registration ID or a group's name.
+MAX_ID_LENGTH = 128
 _REGISTRATION_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
 #: The documented characters plus ``:``, which provisioned device IDs may contain.
 DEVICE_ID = re.compile(r"[A-Za-z0-9._:%+#*?!(),=@$'-]{1,128}")

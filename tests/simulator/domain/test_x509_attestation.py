@@ -208,6 +208,24 @@ def test_a_group_by_reference(world):
     world.refused("unknownAuthority", world.device, world.line, world.root, text="no enrollment group has")
 
 
+def test_a_group_whose_certificate_is_deleted_can_be_changed_and_comes_back_with_it(world):
+    world.upload(world.root, "Contoso")
+    reference = signing("contoso", part="caReferences")
+    world.parts.enroll_group("pumps", attestation=reference)
+    world.parts.service.authorities.delete("contoso", "*")
+    shown = world.parts.groups.get("pumps").to_json()
+    written = world.parts.groups.put("pumps", {**shown, "provisioningStatus": "disabled"}, shown["etag"])
+    assert written.authority_names == ("Contoso",)
+    assert written.is_disabled
+    # what nobody refers to yet must exist
+    for name, if_match in (("pumps", "*"), ("others", None)):
+        body = {"enrollmentGroupId": name, "attestation": signing("fabrikam", part="caReferences")}
+        with pytest.raises(ServiceError, match="uploaded: none"):
+            world.parts.groups.put(name, body, if_match)
+    world.upload(world.root, "contoso")
+    assert world.accepted("pumps", world.device, world.line).enrollment.is_disabled
+
+
 def test_the_first_certificate_on_the_way_up_decides(world):
     world.upload(world.root)
     world.group(world.root, name="all")
