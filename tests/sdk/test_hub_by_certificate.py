@@ -1,4 +1,4 @@
-"""Devices that a hub knows by their certificate's thumbprint, through the unmodified device and registry clients."""
+"""Devices that a hub knows by their certificate's thumbprint or by its authority, through the unmodified clients."""
 
 import pytest
 from azure.iot.device import X509, IoTHubDeviceClient
@@ -108,8 +108,31 @@ def test_keys_and_certificates_do_not_replace_each_other(sdk, connect):
     connect(issued)
 
 
-def test_certificates_of_authorities_are_not_supported(sdk, connect):
+@TRANSPORTS
+def test_certificates_of_an_authority(sdk, connect, websockets):
+    root = certificates.create_root("Contoso")
+    issued = root.issue_intermediate("Plant 1").issue_device(DEVICE)
     sdk.registry().create_device_with_certificate_authority(DEVICE, "enabled")
     with pytest.raises(CredentialError):
-        connect(certificates.create_root("Contoso").issue_device(DEVICE))
-    assert "not supported by this simulator" in refusal(sdk)
+        connect(issued, websockets)
+    assert "no verified CA certificate is in its chain, which ends at 'CN=Contoso'" in refusal(sdk)
+    sdk.upload("contoso", root)
+    connect(issued, websockets)
+    with pytest.raises(CredentialError):
+        connect(root.issue_device("pump-002"), websockets)
+    assert f"'pump-002'; it must be {DEVICE!r}" in refusal(sdk)
+    with pytest.raises(CredentialError):
+        connect(certificates.create_self_signed(DEVICE), websockets)
+    assert "no verified CA certificate is in its chain" in refusal(sdk)
+    with pytest.raises(CredentialError):
+        connect(certificates.mistakes.expired(root, DEVICE), websockets)
+    assert "expired" in refusal(sdk)
+
+
+def test_an_authority_that_is_not_verified_admits_nobody(sdk, connect):
+    root = certificates.create_root("Contoso")
+    sdk.upload("contoso", root, verified=False)
+    sdk.registry().create_device_with_certificate_authority(DEVICE, "enabled")
+    with pytest.raises(CredentialError):
+        connect(root.issue_device(DEVICE))
+    assert f"the device {DEVICE!r}: " in refusal(sdk)

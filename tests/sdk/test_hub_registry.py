@@ -83,10 +83,6 @@ def test_queries(registry):
     )
 
 
-def test_what_is_not_supported_says_so(registry):
-    assert "not supported by this simulator" in refused(501, registry.get_modules, "d-1")
-
-
 @pytest.mark.parametrize("websockets", [False, True])
 def test_subscriptions_outlive_a_connection(sdk, registry, websockets):
     # the SDK asks for a persistent session and does not subscribe again when it reconnects

@@ -27,6 +27,8 @@ from .ports import DeviceCredentials, Document
 NEVER = "0001-01-01T00:00:00Z"
 MAX_STATUS_REASON = 128
 MAX_DEVICE_SCOPE = 256
+#: Source: Microsoft.Azure.Devices (C#), documentation of Device.ParentScopes.
+MAX_PARENTS = 1
 
 SAS = "sas"
 SELF_SIGNED = "selfSigned"
@@ -105,20 +107,20 @@ def new_identity(device_id: str, body: Mapping[str, Any], now: datetime, *, afte
     """
     check_device_id(device_id)
     _check_same_id(device_id, body)
-    # the real service counts 100-nanosecond ticks since the year 1
-    ticks = int((now - _EPOCH).total_seconds() * 1_000_000) * 10
-    generation = str(max(ticks, int(after or 0) + 1))
+    generation = new_generation(now, after)
     edge = _edge(body, False)
+    scope = _edge_scope(device_id, generation) if edge else _scope(body, "")
     return {
         "deviceId": device_id,
         "generationId": generation,
         "etag": new_etag(),
         "status": _status(body, "enabled"),
-        "statusReason": _status_reason(body, None),
+        "statusReason": checked_text(body, "statusReason", MAX_STATUS_REASON, None),
         "statusUpdatedTime": NEVER,
-        "authentication": _authentication(body.get("authentication"), None),
+        "authentication": checked_authentication(body.get("authentication"), None),
         "capabilities": {"iotEdge": edge},
-        "deviceScope": f"ms-azure-iot-edge://{device_id}-{generation}" if edge else _scope(body, ""),
+        "deviceScope": scope,
+        "parentScopes": _parents(body, []) if edge else [],
     }
 
 
@@ -132,19 +134,21 @@ def changed_identity(current: Mapping[str, Any], body: Mapping[str, Any], now: d
     _check_same_id(device_id, body)
     status = _status(body, current["status"])
     edge = _edge(body, current["capabilities"]["iotEdge"])
+    was_edge = current["capabilities"]["iotEdge"]
     if edge:
-        scope = f"ms-azure-iot-edge://{device_id}-{current['generationId']}"
+        scope = _edge_scope(device_id, current["generationId"])
     else:
-        scope = _scope(body, "" if current["capabilities"]["iotEdge"] else current["deviceScope"])
+        scope = _scope(body, "" if was_edge else current["deviceScope"])
     return {
         **current,
         "etag": new_etag(),
         "status": status,
-        "statusReason": _status_reason(body, current["statusReason"]),
+        "statusReason": checked_text(body, "statusReason", MAX_STATUS_REASON, current["statusReason"]),
         "statusUpdatedTime": azure_timestamp(now) if status != current["status"] else current["statusUpdatedTime"],
-        "authentication": _authentication(body.get("authentication"), current["authentication"]),
+        "authentication": checked_authentication(body.get("authentication"), current["authentication"]),
         "capabilities": {"iotEdge": edge},
         "deviceScope": scope,
+        "parentScopes": _parents(body, current.get("parentScopes", []) if was_edge else []) if edge else [],
     }
 
 
@@ -160,8 +164,14 @@ def authentication_body(credentials: DeviceCredentials) -> Document:
     }
 
 
-def render_identity(identity: Mapping[str, Any], liveliness: Liveliness) -> Document:
-    """The identity as the hub's API shows it."""
+def render_identity(identity: Mapping[str, Any], liveliness: Liveliness, waiting: int = 0) -> Document:
+    """The identity as the hub's API shows it.
+
+    Arguments:
+        identity: as it is kept.
+        liveliness: what is known of its connection.
+        waiting: how many messages wait for it.
+    """
     rendered = {
         "deviceId": identity["deviceId"],
         "generationId": identity["generationId"],
@@ -169,17 +179,18 @@ def render_identity(identity: Mapping[str, Any], liveliness: Liveliness) -> Docu
         "connectionState": liveliness.state,
         "status": identity["status"],
         "statusReason": identity["statusReason"],
-        "connectionStateUpdatedTime": _time(liveliness.changed),
+        "connectionStateUpdatedTime": rendered_time(liveliness.changed),
         "statusUpdatedTime": identity["statusUpdatedTime"],
-        "lastActivityTime": _time(liveliness.active),
-        "cloudToDeviceMessageCount": 0,
+        "lastActivityTime": rendered_time(liveliness.active),
+        "cloudToDeviceMessageCount": waiting,
         "authentication": identity["authentication"],
         "capabilities": identity["capabilities"],
     }
     if identity["deviceScope"]:
         rendered["deviceScope"] = identity["deviceScope"]
-    is_edge = identity["capabilities"]["iotEdge"]
-    rendered["parentScopes"] = [identity["deviceScope"]] if identity["deviceScope"] and not is_edge else []
+    # an Edge device names its parent; any other device lies in the scope of its own
+    above = identity.get("parentScopes", []) if identity["capabilities"]["iotEdge"] else [identity["deviceScope"]]
+    rendered["parentScopes"] = [scope for scope in above if scope]
     return rendered
 
 
@@ -193,11 +204,20 @@ def new_etag() -> str:
     return base64.b64encode(str(10**11 + secrets.randbelow(9 * 10**11)).encode()).decode("ascii")
 
 
-def _time(moment: datetime | None) -> str:
+def new_generation(now: datetime, after: str = "") -> str:
+    """What tells an identity from an earlier one with the same ID; greater than ``after``."""
+    # the real service counts 100-nanosecond ticks since the year 1
+    ticks = int((now - _EPOCH).total_seconds() * 1_000_000) * 10
+    return str(max(ticks, int(after or 0) + 1))
+
+
+def rendered_time(moment: datetime | None) -> str:
+    """A time as the API shows it, also one that never came."""
     return NEVER if moment is None else azure_timestamp(moment)
 
 
-def _wrong(field: str, value: object, expected: str) -> ServiceError:
+def wrong_value(field: str, value: object, expected: str) -> ServiceError:
+    """The error for a field. Not for keys: it repeats the value."""
     shown = f"{value!r:.100}" if isinstance(value, str) else described(value)
     return ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {shown}; it must be {expected}.")
 
@@ -214,7 +234,7 @@ def _object(value: object, field: str) -> Mapping[str, Any]:
 
 def _check_same_id(device_id: str, body: Mapping[str, Any]) -> None:
     if body.get("deviceId", device_id) != device_id:
-        raise _wrong("deviceId", body["deviceId"], f"the ID in the path, {device_id!r}")
+        raise wrong_value("deviceId", body["deviceId"], f"the ID in the path, {device_id!r}")
 
 
 def _status(body: Mapping[str, Any], default: str) -> str:
@@ -222,15 +242,20 @@ def _status(body: Mapping[str, Any], default: str) -> str:
     if status is None:
         return default
     if not isinstance(status, str) or status.lower() not in STATUSES:
-        raise _wrong("status", status, "'enabled' or 'disabled'")
+        raise wrong_value("status", status, "'enabled' or 'disabled'")
     return status.lower()
 
 
-def _status_reason(body: Mapping[str, Any], default: str | None) -> str | None:
-    reason = body.get("statusReason", default)
-    if reason is not None and (not isinstance(reason, str) or len(reason) > MAX_STATUS_REASON):
-        raise _wrong("statusReason", reason, f"a text of at most {MAX_STATUS_REASON} characters")
-    return reason
+def checked_text(body: Mapping[str, Any], name: str, longest: int, default: str | None) -> str | None:
+    """An optional text of the body; ``null`` removes it, and one that is left out stays as it was.
+
+    Raises:
+        ServiceError: it is no text, or too long.
+    """
+    text = body.get(name, default)
+    if text is not None and (not isinstance(text, str) or len(text) > longest):
+        raise wrong_value(name, text, f"a text of at most {longest} characters")
+    return text
 
 
 def _edge(body: Mapping[str, Any], default: bool) -> bool:
@@ -238,20 +263,45 @@ def _edge(body: Mapping[str, Any], default: bool) -> bool:
     if edge is None:
         return default
     if not isinstance(edge, bool):
-        raise _wrong("capabilities.iotEdge", edge, "true or false")
+        raise wrong_value("capabilities.iotEdge", edge, "true or false")
     return edge
 
 
 def _scope(body: Mapping[str, Any], default: str) -> str:
     scope = body.get("deviceScope")
     if scope is None:
-        return default
+        above = _parents(body, [])
+        return above[0] if above else default
     if not isinstance(scope, str) or len(scope) > MAX_DEVICE_SCOPE:
-        raise _wrong("deviceScope", scope, f"a text of at most {MAX_DEVICE_SCOPE} characters")
+        raise wrong_value("deviceScope", scope, f"a text of at most {MAX_DEVICE_SCOPE} characters")
     return scope
 
 
-def _authentication(given: object, current: Mapping[str, Any] | None) -> Document:
+def _edge_scope(device_id: str, generation: str) -> str:
+    return f"ms-azure-iot-edge://{device_id}-{generation}"
+
+
+def _parents(body: Mapping[str, Any], default: list[str]) -> list[str]:
+    """The scopes of the Edge devices above an Edge device."""
+    parents = body.get("parentScopes")
+    if parents is None:
+        return default
+    possible = isinstance(parents, list) and len(parents) <= MAX_PARENTS
+    if not possible or not all(isinstance(parent, str) and 0 < len(parent) <= MAX_DEVICE_SCOPE for parent in parents):
+        raise wrong_value("parentScopes", parents, f"an array of at most {MAX_PARENTS} deviceScope of an Edge device")
+    return list(parents)
+
+
+def checked_authentication(given: object, current: Mapping[str, Any] | None) -> Document:
+    """How a device or module authenticates, from the body of a request.
+
+    Arguments:
+        given: the object ``authentication``; without it what was stays, and at the beginning two keys are made.
+        current: what was before, ``None`` at the beginning.
+
+    Raises:
+        ServiceError: a field is wrong; the text names it.
+    """
     if given is None and current is not None:
         return dict(current)
     body = _object(given, "authentication")
@@ -262,7 +312,7 @@ def _authentication(given: object, current: Mapping[str, Any] | None) -> Documen
         kind = SELF_SIGNED if any(thumbprints.get(name) for name in _THUMBPRINT_NAMES) else SAS
     names = {name.lower(): name for name in AUTHENTICATION_TYPES}
     if not isinstance(kind, str) or kind.lower() not in names:
-        raise _wrong("authentication.type", kind, " or ".join(repr(name) for name in AUTHENTICATION_TYPES))
+        raise wrong_value("authentication.type", kind, " or ".join(repr(name) for name in AUTHENTICATION_TYPES))
     kind = names[kind.lower()]
     kept = current["symmetricKey"] if current is not None and current["type"] == SAS else {}
     return {
@@ -292,7 +342,7 @@ def _thumbprints(given: Mapping[str, Any]) -> Document:
         value = given.get(name) or None
         if value is not None:
             if not isinstance(value, str) or not _THUMBPRINT.fullmatch(value.upper()):
-                raise _wrong(
+                raise wrong_value(
                     f"authentication.x509Thumbprint.{name}", value, "40 (SHA-1) or 64 (SHA-256) hexadecimal digits"
                 )
             value = value.upper()

@@ -1,16 +1,15 @@
-"""One IoT hub: its registry of devices with their twins, its connections and its telemetry."""
+"""One IoT hub: its registry of devices and modules with their twins, its connections and its messages."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..clock import Clock
 from ..errors import Hub, ServiceError, described
+from .certificates import Certificate
+from .cloud_to_device import CloudToDeviceQueues
 from .connections import Connections
 from .devices import (
     authentication_body,
@@ -20,15 +19,28 @@ from .devices import (
     new_identity,
     render_identity,
 )
+from .hub_queries import MAX_PAGE, HubQueries, QueryPage
+from .hub_records import HubRecords
+from .modules import (
+    MAX_MODULES,
+    changed_module,
+    check_address,
+    check_module_id,
+    module_address,
+    new_module,
+    render_module,
+    split_address,
+)
 from .ports import DeviceCredentials, Document, Storage
-from .query import Query, parse
 from .telemetry import TelemetryBuffer
+from .throttling import Throttle
 from .twins import (
     TwinChange,
     device_view,
     new_twin,
     patch_twin,
     portable_twin,
+    render_module_twin,
     render_twin,
     replace_twin,
     report,
@@ -36,62 +48,75 @@ from .twins import (
     twin_etag,
 )
 
-#: Devices in one list, and rows in one page of a query.
-MAX_PAGE = 1_000
-#: Documents that are read from the store at a time.
-_BATCH = 200
-
-
-@dataclass(frozen=True, slots=True)
-class QueryPage:
-    """One page of a query's result.
-
-    Attributes:
-        items: twins, or rows when the query projects or aggregates.
-        item_type: ``Twin`` or ``Raw``.
-        continuation: the token of the next page, ``None`` on the last one.
-    """
-
-    items: list[Document]
-    item_type: str
-    continuation: str | None
+__all__ = ["MAX_PAGE", "IotHub", "QueryPage"]
 
 
 class IotHub:
     r"""A hub. Implements :class:`.ports.LinkedHub`.
 
     Every change is one transaction; connected devices are told, or dropped, after it - inside a larger one, after that.
+    Twins, connections and subscriptions go by an address: a device ID, or ``{device ID}/{module ID}``.
 
     Arguments:
         host: the hub's host name; kept in lower case.
-        storage: where devices are kept, each under ``{host}\n{device ID}``.
+        storage: where devices and modules are kept.
         clock: the time.
+        authorities: gives the CA certificates whose devices may connect. On Azure every hub has its own; here all hubs
+            share the verified ones of the provisioning service (simulator-only).
+        throttle: the limits of the hub; ``None`` for none.
     """
 
-    def __init__(self, *, host: str, storage: Storage, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        storage: Storage,
+        clock: Clock,
+        authorities: Callable[[], Sequence[Certificate]] = tuple,
+        throttle: Throttle | None = None,
+    ) -> None:
         self._host = host.lower()
         self._storage = storage
-        self._documents = storage.collection("device")
+        self._records = HubRecords(storage, self._host)
+        self._queries = HubQueries(self._host, self._records, self._rendered_twin)
         self._clock = clock
         self._last_generation = ""
+        self.authorities = authorities
+        self.throttle = throttle or Throttle(clock)
         self.connections = Connections(clock)
         self.telemetry = TelemetryBuffer()
+        self.cloud_to_device = CloudToDeviceQueues(
+            host=self._host,
+            storage=storage,
+            clock=clock,
+            has_device=self.has_device,
+            connections=self.connections,
+            admit=lambda: self.throttle.take("cloud_to_device_per_minute", self._host),
+        )
 
     @property
     def host(self) -> str:
         """The hub's host name, in lower case."""
         return self._host
 
+    def transaction(self) -> AbstractContextManager[None]:
+        """All changes inside are kept, or none. May be nested."""
+        return self._storage.transaction()
+
     # ---- devices
 
     def has_device(self, device_id: str) -> bool:
-        """Whether the device is in the registry."""
-        return self._documents.get(self._key(device_id)) is not None
+        """Whether the device is in the registry; the address of a module asks for that module."""
+        return self._records.find(device_id) is not None
 
-    def identity(self, device_id: str) -> Document | None:
-        """The identity as it is kept, with its keys; ``None`` when the device is unknown."""
-        stored = self._documents.get(self._key(device_id))
-        return None if stored is None else dict(stored["identity"])
+    def identity(self, address: str) -> Document | None:
+        """The identity as it is kept, with its keys; ``None`` when it is unknown. A module has its device's status."""
+        record = self._records.find(address)
+        device_id, module_id = split_address(address)
+        if record is None or not module_id:
+            return None if record is None else dict(record["identity"])
+        device = self._records.find(device_id)
+        return None if device is None else {**record["identity"], "status": device["identity"]["status"]}
 
     def device(self, device_id: str) -> Document:
         """The identity as the hub's API shows it.
@@ -99,70 +124,164 @@ class IotHub:
         Raises:
             ServiceError: there is no such device.
         """
-        return self._render(self._require(device_id)["identity"])
+        return self._rendered(self._require(check_device_id(device_id)))
 
     def devices(self, top: int = MAX_PAGE) -> list[Document]:
         """The first identities in order of creation, at most 1000."""
-        page = self._documents.page(limit=min(top, MAX_PAGE), parent=self._host)
-        return [self._render(stored.body["identity"]) for stored in page]
+        return [self._rendered(record) for record in self._records.first(min(top, MAX_PAGE))]
 
-    def put_device(self, device_id: str, body: object, if_match: str | None = None) -> Document:
+    def put_device(
+        self,
+        device_id: str,
+        body: object,
+        if_match: str | None = None,
+        initial_twin: Mapping[str, Any] | None = None,
+    ) -> Document:
         """Create a device, or with ``If-Match`` change one.
+
+        Arguments:
+            device_id: the device.
+            body: the fields of its identity.
+            if_match: the ETag of the identity to change; ``None`` creates one.
+            initial_twin: the twin of a new device, see :func:`.twins.new_twin`.
 
         Raises:
             ServiceError: a wrong field, a device that exists (without ``If-Match``) or does not (with it), or an ETag
                 that does not match.
         """
         check_device_id(device_id)
-        if not isinstance(body, Mapping):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(body)}.")
+        fields = _object(body)
         with self._storage.transaction():
-            stored = self._documents.get(self._key(device_id))
-            if stored is None:
+            record = self._records.find(device_id)
+            before = "enabled"
+            if record is None:
                 if if_match is not None:
                     raise _not_found(device_id)
-                stored = self._new(device_id, body, None)
+                record = self._new(device_id, fields, initial_twin)
             elif if_match is None:
                 raise ServiceError(Hub.DEVICE_EXISTS, reason=f"{device_id!r} exists and there is no If-Match header")
             else:
-                check_precondition(if_match, stored["identity"]["etag"])
-                stored["identity"] = changed_identity(stored["identity"], body, self._clock.now())
-            self._save(device_id, stored)
-        if stored["identity"]["status"] == "disabled":
+                check_precondition(if_match, record["identity"]["etag"])
+                before = record["identity"]["status"]
+                record["identity"] = changed_identity(record["identity"], fields, self._clock.now())
+            self._records.save(device_id, record)
+            status = record["identity"]["status"]
+            if status != before:
+                self._records.list_status(device_id, status)
+        if status == "disabled":
             disabled = ServiceError(Hub.UNAUTHORIZED_ACCESS, reason=f"the device {device_id!r} was disabled")
-            self._storage.when_committed(lambda: self.connections.drop(device_id, disabled))
-        return self._render(stored["identity"])
+            self._storage.when_committed(lambda: self._drop(device_id, record, disabled))
+        return self._rendered(record)
 
     def delete_device(self, device_id: str, if_match: str | None = None) -> None:
-        """Delete a device with its twin and drop its connection.
+        """Delete a device with its modules, twins and messages, and drop its connections.
 
         Raises:
             ServiceError: there is no such device, or the ETag does not match.
         """
         with self._storage.transaction():
-            check_precondition(if_match, self._require(device_id)["identity"]["etag"])
-            self._remove(device_id)
+            record = self._require(check_device_id(device_id))
+            check_precondition(if_match, record["identity"]["etag"])
+            self._remove(device_id, record)
 
     def statistics(self) -> Document:
         """How many devices there are, and how many of them may connect."""
-        total = enabled = 0
-        for stored in self._all():
-            total += 1
-            enabled += stored["identity"]["status"] == "enabled"
+        counts = self._records.counts()
         return {
-            "totalDeviceCount": total,
-            "enabledDeviceCount": enabled,
-            "disabledDeviceCount": total - enabled,
+            "totalDeviceCount": sum(counts.values()),
+            "enabledDeviceCount": counts["enabled"],
+            "disabledDeviceCount": counts["disabled"],
         }
 
     def clear(self) -> None:
-        """Drop every connection and forget every device and message."""
+        """Drop every connection and forget every device, module and message."""
         with self._storage.transaction():
-            while page := self._documents.page(limit=_BATCH, parent=self._host):
-                for stored in page:
-                    self._documents.delete(stored.key)
-        self._storage.when_committed(lambda: self.connections.drop_all(_device_gone("the hub was reset")))
+            self._records.clear()
+            self.cloud_to_device.clear()
+        self._storage.when_committed(lambda: self.connections.drop_all(_gone("the hub was reset")))
         self._storage.when_committed(self.telemetry.clear)
+
+    # ---- modules
+
+    def modules(self, device_id: str) -> list[Document]:
+        """The identities of a device's modules, in order of creation.
+
+        Raises:
+            ServiceError: there is no such device.
+        """
+        device = self._require(check_device_id(device_id))
+        return [self._rendered(record) for record in self._records.modules_of(device_id, device)]
+
+    def module(self, device_id: str, module_id: str) -> Document:
+        """The identity of a module as the hub's API shows it.
+
+        Raises:
+            ServiceError: there is no such device or module.
+        """
+        check_module_id(module_id)
+        return self._rendered(self._require(module_address(device_id, module_id)))
+
+    def put_module(
+        self,
+        device_id: str,
+        module_id: str,
+        body: object,
+        if_match: str | None = None,
+        initial_twin: Mapping[str, Any] | None = None,
+    ) -> tuple[Document, bool]:
+        """Create a module of a device, or with ``If-Match`` change one; see :meth:`put_device`.
+
+        Returns:
+            The identity, and whether it is new.
+
+        Raises:
+            ServiceError: as for a device; there is no such device; or it would have too many modules.
+        """
+        check_module_id(module_id)
+        fields = _object(body)
+        address = module_address(device_id, module_id)
+        with self._storage.transaction():
+            device = self._require(check_device_id(device_id))
+            record = self._records.find(address)
+            is_new = record is None
+            if record is None:
+                if if_match is not None:
+                    raise _not_found(address)
+                modules = device.setdefault("modules", [])
+                if len(modules) >= MAX_MODULES:
+                    raise ServiceError(
+                        Hub.TOO_MANY_MODULES, f"The device {device_id!r} has {MAX_MODULES} modules, which is the most."
+                    )
+                self._make_room()
+                now = self._clock.now()
+                identity = new_module(device_id, module_id, fields, now, after=self._last_generation)
+                self._last_generation = identity["generationId"]
+                record = {"identity": identity, "twin": new_twin(now, initial_twin)}
+                modules.append(module_id)
+                self._records.save(device_id, device)
+            elif if_match is None:
+                raise ServiceError(Hub.MODULE_EXISTS, reason=f"{address!r} exists and there is no If-Match header")
+            else:
+                check_precondition(if_match, record["identity"]["etag"])
+                record["identity"] = changed_module(record["identity"], fields)
+            self._records.save(address, record)
+        return self._rendered(record), is_new
+
+    def delete_module(self, device_id: str, module_id: str, if_match: str | None = None) -> None:
+        """Delete a module with its twin and drop its connection.
+
+        Raises:
+            ServiceError: there is no such device or module, or the ETag does not match.
+        """
+        check_module_id(module_id)
+        address = module_address(device_id, module_id)
+        with self._storage.transaction():
+            record = self._require(address)
+            check_precondition(if_match, record["identity"]["etag"])
+            device = self._require(device_id)
+            device["modules"].remove(module_id)
+            self._records.save(device_id, device)
+            self._remove(address, record)
 
     # ---- what the provisioning service does
 
@@ -174,235 +293,210 @@ class IotHub:
         iot_edge: bool,
         initial_twin: Mapping[str, Any] | None,
     ) -> None:
-        """Create the device, or renew its credentials when it exists; see :class:`.ports.LinkedHub`."""
+        """Create the device, or renew its credentials when it exists; see :class:`.ports.LinkedHub`.
+
+        Its modules, if it has any, stay as they are: the provisioning service knows nothing of modules.
+        """
         body = {"authentication": authentication_body(credentials), "capabilities": {"iotEdge": iot_edge}}
         change: TwinChange | None = None
         with self._storage.transaction():
-            stored = self._documents.get(self._key(device_id))
-            if stored is None:
-                self._save(device_id, self._new(device_id, body, initial_twin))
+            record = self._records.find(device_id)
+            if record is None:
+                self._records.save(device_id, self._new(device_id, body, initial_twin))
                 return
             now = self._clock.now()
-            changed = changed_identity(stored["identity"], body, now)
+            changed = changed_identity(record["identity"], body, now)
             compared = ("authentication", "capabilities")
-            unchanged = all(changed[name] == stored["identity"][name] for name in compared)
+            unchanged = all(changed[name] == record["identity"][name] for name in compared)
             if unchanged and initial_twin is None:
                 return
             if not unchanged:
-                stored["identity"] = changed
+                record["identity"] = changed
             if initial_twin is not None:
-                change = reset_twin(stored["twin"], initial_twin, now)
-                stored["twin"] = change.twin
-            self._save(device_id, stored)
+                change = reset_twin(record["twin"], initial_twin, now)
+                record["twin"] = change.twin
+            self._records.save(device_id, record)
         self._tell(device_id, change)
 
+    def twin_content(self, device_id: str) -> Document | None:
+        """The content of the device's twin without versions and metadata, ``None`` when the device is unknown."""
+        record = self._records.find(device_id)
+        return None if record is None else portable_twin(record["twin"])
+
     def remove_device(self, device_id: str) -> Document | None:
-        """Delete the device and return the content of its twin, ``None`` when it is unknown."""
+        """Delete the device and return the content of its twin, ``None`` when it is unknown.
+
+        Its modules are deleted with it, and nothing of them moves along to another hub (inferred: nowhere is it said
+        that provisioning carries them over).
+        """
         with self._storage.transaction():
-            stored = self._documents.get(self._key(device_id))
-            if stored is None:
+            record = self._records.find(device_id)
+            if record is None:
                 return None
-            self._remove(device_id)
-        return portable_twin(stored["twin"])
+            self._remove(device_id, record)
+        return portable_twin(record["twin"])
 
     # ---- twins
 
-    def twin(self, device_id: str) -> Document:
+    def twin(self, address: str) -> Document:
         """The twin as the service side sees it.
 
         Raises:
-            ServiceError: there is no such device.
+            ServiceError: there is no such device or module.
         """
-        stored = self._require(device_id)
-        return self._render_twin(stored)
+        return self._rendered_twin(self._require(address))
 
-    def patch_twin(self, device_id: str, body: object, if_match: str | None = None) -> Document:
-        """Merge into tags and desired properties; a connected device is told.
+    def patch_twin(self, address: str, body: object, if_match: str | None = None) -> Document:
+        """Merge into tags and desired properties; whoever is connected is told.
 
         Raises:
-            ServiceError: no such device, wrong ETag, or the twin would break a rule.
+            ServiceError: no such device or module, wrong ETag, or the twin would break a rule.
         """
-        return self._write_twin(device_id, body, if_match, patch_twin)
+        return self._write_twin(address, body, if_match, patch_twin)
 
-    def replace_twin(self, device_id: str, body: object, if_match: str | None = None) -> Document:
-        """Replace tags and desired properties; a connected device is told.
+    def replace_twin(self, address: str, body: object, if_match: str | None = None) -> Document:
+        """Replace tags and desired properties; whoever is connected is told.
 
         Raises:
-            ServiceError: no such device, wrong ETag, or the twin would break a rule.
+            ServiceError: no such device or module, wrong ETag, or the twin would break a rule.
         """
-        return self._write_twin(device_id, body, if_match, replace_twin)
+        return self._write_twin(address, body, if_match, replace_twin)
 
-    def device_twin(self, device_id: str) -> Document:
-        """The twin as the device sees it.
+    def device_twin(self, address: str) -> Document:
+        """The twin as the device or module itself sees it.
 
         Raises:
-            ServiceError: there is no such device.
+            ServiceError: there is no such device or module.
         """
-        return device_view(self._require(device_id)["twin"])
+        return device_view(self._require(address)["twin"])
 
-    def report(self, device_id: str, patch: object) -> int:
+    def report(self, address: str, patch: object) -> int:
         """Merge into the reported properties; returns their new version.
 
         Raises:
-            ServiceError: no such device, or the properties would break a rule.
+            ServiceError: no such device or module, or the properties would break a rule.
         """
         with self._storage.transaction():
-            stored = self._require(device_id)
-            stored["twin"] = report(stored["twin"], patch, self._clock.now())
-            self._save(device_id, stored)
-        return int(stored["twin"]["reported"]["version"])
+            record = self._require(address)
+            record["twin"] = report(record["twin"], patch, self._clock.now())
+            self._records.save(address, record)
+        return int(record["twin"]["reported"]["version"])
+
+    def query(self, text: object, *, page_size: int = MAX_PAGE, continuation: str | None = None) -> QueryPage:
+        """One page of a query over the twins; see :meth:`.hub_queries.HubQueries.run`."""
+        return self._queries.run(text, page_size=page_size, continuation=continuation)
 
     # ---- subscriptions that outlive a connection
 
-    def subscriptions(self, device_id: str) -> dict[str, int]:
-        """Topic filters and granted QoS that the device's persistent session holds."""
-        stored = self._documents.get(self._key(device_id))
-        return {} if stored is None else dict(stored.get("subscriptions", {}))
+    def subscriptions(self, address: str) -> dict[str, int]:
+        """Topic filters and granted QoS that the persistent session of a device or module holds."""
+        record = self._records.find(address)
+        return {} if record is None else dict(record.get("subscriptions", {}))
 
-    def keep_subscriptions(self, device_id: str, subscriptions: Mapping[str, int]) -> None:
-        """Replace what the device's persistent session holds. An unknown device is ignored."""
+    def keep_subscriptions(self, address: str, subscriptions: Mapping[str, int]) -> None:
+        """Replace what a persistent session holds. An unknown device or module is ignored."""
         with self._storage.transaction():
-            stored = self._documents.get(self._key(device_id))
-            if stored is not None and stored.get("subscriptions", {}) != subscriptions:
-                stored["subscriptions"] = dict(subscriptions)
-                self._save(device_id, stored)
-
-    # ---- queries
-
-    def query(self, text: object, *, page_size: int = MAX_PAGE, continuation: str | None = None) -> QueryPage:
-        """One page of a query over the twins.
-
-        Raises:
-            ServiceError: the query is not valid or not supported, or the token is not one of this query.
-        """
-        if not isinstance(text, str):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"query must be a text in the query language, not {text!r:.60}.")
-        query = parse(text)
-        digest = hashlib.sha256(f"{self._host}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
-        start, given = _read_token(continuation, digest)
-        size = min(page_size, MAX_PAGE)
-        if query.aggregates:
-            rows = query.summarise(twin for _, twin in self._matching(query, 0))[: query.top]
-            items, following = rows[start : start + size], start + size
-            more = following < len(rows)
-        else:
-            if query.top is not None:
-                size = min(size, query.top - given)
-            items, following, more = [], start, False
-            for sequence, twin in self._matching(query, start):
-                if len(items) == size:
-                    more = True
-                    break
-                items.append(query.project(twin))
-                following = sequence
-            given += len(items)
-            more = more and given != query.top
-        return QueryPage(
-            items,
-            "Twin" if query.selects_twins else "Raw",
-            _make_token(following, given, digest) if more else None,
-        )
+            record = self._records.find(address)
+            if record is not None and record.get("subscriptions", {}) != subscriptions:
+                record["subscriptions"] = dict(subscriptions)
+                self._records.save(address, record)
 
     # ---- inside
 
-    def _key(self, device_id: str) -> str:
-        return f"{self._host}\n{device_id}"
+    def _require(self, address: str) -> Document:
+        device_id, module_id = check_address(address)
+        record = self._records.find(address)
+        if record is None:
+            raise _not_found(address if module_id and self.has_device(device_id) else device_id)
+        return record
 
-    def _require(self, device_id: str) -> Document:
-        stored = self._documents.get(self._key(check_device_id(device_id)))
-        if stored is None:
-            raise _not_found(device_id)
-        return stored
+    def _make_room(self) -> None:
+        self.throttle.claim("devices", self._records.total, self._host)
 
     def _new(self, device_id: str, body: Mapping[str, Any], initial_twin: Mapping[str, Any] | None) -> Document:
+        self._make_room()
         now = self._clock.now()
         identity = new_identity(device_id, body, now, after=self._last_generation)
         self._last_generation = identity["generationId"]
         return {"identity": identity, "twin": new_twin(now, initial_twin)}
 
-    def _save(self, device_id: str, stored: Mapping[str, Any]) -> None:
-        self._documents.put(self._key(device_id), stored, parent=self._host)
-
-    def _remove(self, device_id: str) -> None:
+    def _remove(self, address: str, record: Mapping[str, Any]) -> None:
         def forget() -> None:
-            self.connections.drop(device_id, _device_gone(f"the device {device_id!r} was deleted"))
-            self.connections.forget(device_id)
+            self._drop(address, record, _gone(f"{address!r} was deleted"))
+            for gone in _addresses(address, record):
+                self.connections.forget(gone)
 
-        self._documents.delete(self._key(device_id))
+        self._records.remove(address, record)
+        for gone in _addresses(address, record):
+            self.cloud_to_device.forget(gone)
         self._storage.when_committed(forget)
 
-    def _render(self, identity: Mapping[str, Any]) -> Document:
-        return render_identity(identity, self.connections.liveliness(identity["deviceId"]))
+    def _drop(self, address: str, record: Mapping[str, Any], error: ServiceError) -> None:
+        for dropped in _addresses(address, record):
+            self.connections.drop(dropped, error)
 
-    def _render_twin(self, stored: Mapping[str, Any]) -> Document:
-        identity = stored["identity"]
-        return render_twin(identity, stored["twin"], self.connections.liveliness(identity["deviceId"]))
+    def _rendered(self, record: Mapping[str, Any]) -> Document:
+        identity = record["identity"]
+        address = _address_of(identity)
+        render = render_module if "moduleId" in identity else render_identity
+        return render(identity, self.connections.liveliness(address), self.cloud_to_device.waiting(address))
+
+    def _rendered_twin(self, record: Mapping[str, Any]) -> Document:
+        identity = record["identity"]
+        address = _address_of(identity)
+        render = render_module_twin if "moduleId" in identity else render_twin
+        liveliness, waiting = self.connections.liveliness(address), self.cloud_to_device.waiting(address)
+        return render(identity, record["twin"], liveliness, waiting)
 
     def _write_twin(
-        self, device_id: str, body: object, if_match: str | None, write: Callable[..., TwinChange]
+        self, address: str, body: object, if_match: str | None, write: Callable[..., TwinChange]
     ) -> Document:
         with self._storage.transaction():
-            stored = self._require(device_id)
-            check_precondition(if_match, twin_etag(stored["twin"]))
-            change = write(stored["twin"], body, self._clock.now())
-            stored["twin"] = change.twin
-            self._save(device_id, stored)
-        self._tell(device_id, change)
-        return self._render_twin(stored)
+            record = self._require(address)
+            check_precondition(if_match, twin_etag(record["twin"]))
+            change = write(record["twin"], body, self._clock.now())
+            record["twin"] = change.twin
+            self._records.save(address, record)
+        self._tell(address, change)
+        return self._rendered_twin(record)
 
-    def _tell(self, device_id: str, change: TwinChange | None) -> None:
+    def _tell(self, address: str, change: TwinChange | None) -> None:
         if change is None or change.desired_patch is None:
             return
         patch = change.desired_patch
 
         def tell() -> None:
-            connection = self.connections.get(device_id)
+            connection = self.connections.get(address)
             if connection is not None:
                 connection.desired_changed(patch)
 
         self._storage.when_committed(tell)
 
-    def _all(self) -> Iterator[Document]:
-        for _, stored in self._from(0):
-            yield stored
 
-    def _from(self, after: int) -> Iterator[tuple[int, Document]]:
-        while page := self._documents.page(after=after, limit=_BATCH, parent=self._host):
-            for stored in page:
-                yield stored.sequence, stored.body
-            after = page[-1].sequence
-
-    def _matching(self, query: Query, after: int) -> Iterator[tuple[int, Document]]:
-        for sequence, stored in self._from(after):
-            twin = self._render_twin(stored)
-            if query.matches(twin):
-                yield sequence, twin
+def _object(body: object) -> Mapping[str, Any]:
+    if not isinstance(body, Mapping):
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(body)}.")
+    return body
 
 
-def _not_found(device_id: str) -> ServiceError:
+def _address_of(identity: Mapping[str, Any]) -> str:
+    device_id = str(identity["deviceId"])
+    return module_address(device_id, identity["moduleId"]) if "moduleId" in identity else device_id
+
+
+def _addresses(address: str, record: Mapping[str, Any]) -> Iterator[str]:
+    """The address itself and, of a device, those of its modules."""
+    yield address
+    for module_id in record.get("modules", ()):
+        yield module_address(address, module_id)
+
+
+def _not_found(address: str) -> ServiceError:
+    device_id, module_id = split_address(address)
+    if module_id:
+        return ServiceError(Hub.MODULE_NOT_FOUND, f"The device {device_id!r} has no module {module_id!r}.")
     return ServiceError(Hub.DEVICE_NOT_FOUND, f"The device {device_id!r} is not registered.")
 
 
-def _device_gone(reason: str) -> ServiceError:
+def _gone(reason: str) -> ServiceError:
     return ServiceError(Hub.DEVICE_NOT_FOUND, reason=reason)
-
-
-def _make_token(position: int, given: int, digest: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps([position, given, digest]).encode()).decode("ascii")
-
-
-def _read_token(token: str | None, digest: str) -> tuple[int, int]:
-    """Where the page starts and how many rows were given before it."""
-    if token is None:
-        return 0, 0
-    try:
-        position, given, of = json.loads(base64.urlsafe_b64decode(token.encode("ascii")))
-    except (ValueError, TypeError, RecursionError):
-        position, given, of = -1, -1, None
-    numbers = all(isinstance(number, int) and 0 <= number < 2**63 for number in (position, given))
-    if of != digest or not numbers:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            f"The continuation token {token!r:.60} does not belong to this query. Send the one of the previous page.",
-        )
-    return position, given

@@ -1,25 +1,41 @@
 """The query language over device twins: ``SELECT … FROM devices [WHERE …] [GROUP BY …]``.
 
 :func:`parse` turns a text into a :class:`Query`; :meth:`Query.matches` and :meth:`Query.rows` evaluate it over twins
-as :func:`.twins.render_twin` makes them. Conditions know a third truth value, *undefined*, for what a twin lacks and
-for comparisons of different types; only what is true is selected.
+as :func:`.twins.render_twin` makes them. What a WHERE clause means is in :mod:`.query_conditions`.
 
-Source: Microsoft documentation, iot-hub-devguide-query-language. Of what it describes, arithmetic, functions other
-than ``IS_DEFINED``, modules and jobs are not supported here; such a query is refused and the answer says so.
+Source: Microsoft documentation, iot-hub-devguide-query-language. Of what it describes, functions other than
+``IS_DEFINED`` (which it has for the routing of messages only), jobs and configurations are not supported here; such a
+query is refused and the answer says so. Inferred: that the names at the top of a twin (``DeviceID``) ignore case.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import operator
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from ..errors import Hub, ServiceError
 from .ports import Document
+from .query_conditions import (
+    COMPARISONS,
+    UNDEFINED,
+    Both,
+    Calculation,
+    Comparison,
+    Constant,
+    Defined,
+    Either,
+    Expression,
+    Membership,
+    Negation,
+    Path,
+    is_only_about,
+    kind_of,
+    possible_values,
+)
 
 MAX_LENGTH = 8_192
 #: Parentheses and NOTs inside each other.
@@ -27,22 +43,42 @@ MAX_NESTING = 50
 MAX_TOP = 1_000_000
 
 
-class _Undefined:
-    """What a path yields where the twin has nothing."""
-
-    def __repr__(self) -> str:
-        return "undefined"
-
-
-UNDEFINED: Any = _Undefined()
-
-Expression = Callable[[Mapping[str, Any]], Any]
-"""An evaluated part of a condition: a twin in, a JSON value or :data:`UNDEFINED` out."""
+DEVICES, MODULES = "devices", "devices.modules"
+#: Where the FROM clause may point, and what stands before a path when it is written in full.
+_SOURCES: Mapping[str, tuple[tuple[str, ...], ...]] = {
+    DEVICES: (("devices",),),
+    MODULES: (("devices", "modules"), ("devices",)),
+}
+_DEVICE_ID, _STATUS = Path(("deviceId",)), Path(("status",))
+#: The names at the top of a twin, which ignore case.
+_TOP_NAMES = {
+    name.lower(): name
+    for name in (
+        "deviceId",
+        "moduleId",
+        "etag",
+        "deviceEtag",
+        "status",
+        "statusReason",
+        "statusUpdateTime",
+        "connectionState",
+        "lastActivityTime",
+        "cloudToDeviceMessageCount",
+        "authenticationType",
+        "x509Thumbprint",
+        "version",
+        "tags",
+        "properties",
+        "capabilities",
+        "deviceScope",
+        "parentScopes",
+    )
+}
 
 _TOKENS = re.compile(
     r"""
       (?P<space>\s+)
-    | (?P<number>0[xX][0-9a-fA-F]+|-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)
+    | (?P<number>0[xX][0-9a-fA-F]+|[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)
     | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
     | (?P<name>[A-Za-z_$][A-Za-z0-9_$]*)
     | (?P<symbol><=|>=|!=|<>|[=<>(),.*\[\]+\-/%])
@@ -53,16 +89,6 @@ _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _RESERVED = {"select", "top", "from", "where", "group", "order", "by", "and", "or", "not", "in", "nin", "as"}
 _CONSTANTS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "undefined": UNDEFINED}
 _AGGREGATES = ("count", "avg", "sum", "min", "max")
-_COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<>": operator.ne,
-    "<": operator.lt,
-    ">": operator.gt,
-    "<=": operator.le,
-    ">=": operator.ge,
-}
-_ORDERED = ("number", "string")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +103,6 @@ class Token:
     def keyword(self) -> str:
         """The word in lower case when it is one."""
         return self.text.lower() if self.kind == "name" else ""
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A dotted path such as ``properties.reported.temperature``."""
-
-    names: tuple[str, ...]
-
-    def __call__(self, document: Mapping[str, Any]) -> Any:
-        """The value at the path."""
-        value: Any = document
-        for name in self.names:
-            if not isinstance(value, Mapping) or name not in value:
-                return UNDEFINED
-            value = value[name]
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +129,14 @@ class Query:
         top: how many rows at most, ``None`` for all.
         condition: the WHERE clause, ``None`` for none.
         groups: the GROUP BY paths.
+        source: ``devices`` or ``devices.modules``.
     """
 
     columns: tuple[Column, ...]
     top: int | None
     condition: Expression | None
     groups: tuple[Path, ...]
+    source: str = DEVICES
 
     @property
     def selects_twins(self) -> bool:
@@ -139,6 +151,33 @@ class Query:
     def matches(self, twin: Mapping[str, Any]) -> bool:
         """Whether the WHERE clause selects this twin."""
         return self.condition is None or self.condition(twin) is True
+
+    @property
+    def device_ids(self) -> frozenset[str] | None:
+        """The only devices that the WHERE clause can select; ``None`` when that takes reading them."""
+        values = possible_values(self.condition, _DEVICE_ID)
+        return None if values is None else frozenset(value for value in values if isinstance(value, str))
+
+    @property
+    def statuses(self) -> frozenset[Any] | None:
+        """The only values of ``status`` that the WHERE clause can select; ``None`` for any."""
+        return possible_values(self.condition, _STATUS)
+
+    def from_counts(self, counts: Mapping[str, int]) -> list[Document] | None:
+        """The rows of a query that only counts devices, by status at most; ``None`` for any other query.
+
+        Arguments:
+            counts: how many devices have which status.
+        """
+        counting = any(column.aggregate for column in self.columns) and all(
+            column.aggregate in ("", "count") for column in self.columns
+        )
+        by_status = self.groups in ((), (_STATUS,)) and is_only_about(self.condition, _STATUS)
+        if self.source != DEVICES or not (counting and by_status):
+            return None
+        selected = {status: n for status, n in counts.items() if n and self.matches({"status": status})}
+        groups = list(selected.items()) if self.groups else [("", sum(selected.values()))]
+        return [{column.name: n if column.aggregate else status for column in self.columns} for status, n in groups]
 
     def project(self, twin: Mapping[str, Any]) -> Document:
         """The row of one twin, for queries without aggregation."""
@@ -202,6 +241,7 @@ class _Parser:
         self._next = 0
         self._end = Token("end", "the end", end)
         self._nesting = 0
+        self._source = DEVICES
 
     # ---- tokens
 
@@ -234,12 +274,13 @@ class _Parser:
     # ---- clauses
 
     def query(self) -> Query:
+        self._source = self._named_source()
         self._expect("select")
         top = self._top() if self._accept("top") else None
         start = self._token
         columns = () if self._accept("*") else self._columns()
         self._expect("from")
-        self._source()
+        self._from()
         condition = self._any_of() if self._accept("where") else None
         groups: tuple[Path, ...] = ()
         if self._accept("group"):
@@ -250,7 +291,7 @@ class _Parser:
         if self._token.kind != "end":
             _refuse(self._token.position, f"{self._shown()} cannot stand here")
         self._check_columns(columns, groups, start)
-        return Query(columns, top, condition, groups)
+        return Query(columns, top, condition, groups, self._source)
 
     def _top(self) -> int:
         token = self._take()
@@ -287,15 +328,22 @@ class _Parser:
             name = alias.text
         return Column(name, path, aggregate)
 
-    def _source(self) -> None:
+    def _named_source(self) -> str:
+        """What FROM names, looked up ahead: the paths before it may be written in full, too."""
+        words = [token.keyword or token.text for token in self._tokens]
+        start = words.index("from") if "from" in words else len(words)
+        return MODULES if words[start + 1 : start + 4] == ["devices", ".", "modules"] else DEVICES
+
+    def _from(self) -> None:
         token = self._token
         if self._accept("devices") is None:
-            _refuse(token.position, f"only FROM devices is possible, not {self._shown()}")
+            _refuse(token.position, f"only FROM devices and FROM devices.modules are possible, not {self._shown()}")
         if self._accept("."):
             part = self._take()
-            if part.keyword in ("modules", "jobs"):
-                _unsupported(token, f"FROM devices.{part.keyword}")
-            _refuse(part.position, "only FROM devices is possible")
+            if part.keyword == "jobs":
+                _unsupported(token, "FROM devices.jobs")
+            if part.keyword != "modules":
+                _refuse(part.position, "only FROM devices and FROM devices.modules are possible")
 
     def _paths(self) -> tuple[Path, ...]:
         paths = [self._path()]
@@ -322,13 +370,13 @@ class _Parser:
         parts = [self._all_of()]
         while self._accept("or"):
             parts.append(self._all_of())
-        return parts[0] if len(parts) == 1 else _either(parts)
+        return parts[0] if len(parts) == 1 else Either(tuple(parts))
 
     def _all_of(self) -> Expression:
         parts = [self._negation()]
         while self._accept("and"):
             parts.append(self._negation())
-        return parts[0] if len(parts) == 1 else _both(parts)
+        return parts[0] if len(parts) == 1 else Both(tuple(parts))
 
     def _negation(self) -> Expression:
         token = self._accept("not")
@@ -337,28 +385,31 @@ class _Parser:
         with_depth = self._deeper(token)
         inner = self._negation()
         self._nesting = with_depth - 1
-        return _negated(inner)
+        return Negation(inner)
 
     def _comparison(self) -> Expression:
-        left = self._operand()
+        left = self._sum()
         token = self._token
-        if token.kind == "symbol" and token.text in _COMPARISONS:
+        if token.kind == "symbol" and token.text in COMPARISONS:
             self._take()
-            return _compared(token.text, left, self._operand())
+            return Comparison(token.text, left, self._sum())
         if self._accept("in"):
-            return _contained(left, self._array(), True)
+            return Membership(left, self._array(), True)
         if self._accept("nin"):
-            return _contained(left, self._array(), False)
+            return Membership(left, self._array(), False)
         return left
 
-    def _operand(self) -> Expression:
-        expression = self._primary()
-        token = self._token
-        if token.kind == "symbol" and token.text in ("+", "-", "*", "/", "%"):
-            _unsupported(token, f"the operator {token.text}")
-        if token.kind == "number" and token.text.startswith("-"):
-            _unsupported(token, "the operator -")
-        return expression
+    def _sum(self) -> Expression:
+        left = self._product()
+        while (token := self._accept("+", "-")) is not None:
+            left = Calculation(token.text, left, self._product())
+        return left
+
+    def _product(self) -> Expression:
+        left = self._primary()
+        while (token := self._accept("*", "/", "%")) is not None:
+            left = Calculation(token.text, left, self._primary())
+        return left
 
     def _primary(self) -> Expression:
         token = self._token
@@ -375,10 +426,10 @@ class _Parser:
             self._take()
             path = self._path()
             self._expect(")")
-            return lambda twin: path(twin) is not UNDEFINED
-        if token.kind in ("number", "text") or token.keyword in _CONSTANTS:
-            value = self._constant()
-            return lambda _: value
+            return Defined(path)
+        is_negative = token.kind == "symbol" and token.text == "-"
+        if token.kind in ("number", "text") or token.keyword in _CONSTANTS or is_negative:
+            return Constant(self._constant())
         return self._path()
 
     def _deeper(self, token: Token) -> int:
@@ -392,18 +443,21 @@ class _Parser:
         is_name = self._token.kind == "name" and self._token.keyword not in _RESERVED
         return is_name and bool(following) and following[0].text == "("
 
-    def _array(self) -> list[Any]:
+    def _array(self) -> tuple[Any, ...]:
         self._expect("[")
         values = [self._constant()]
         while self._accept(","):
             values.append(self._constant())
         self._expect("]")
-        return values
+        return tuple(values)
 
     def _constant(self) -> Any:
+        negative = self._accept("-") is not None
         token = self._take()
         if token.kind == "number":
-            return _number(token)
+            return -_number(token) if negative else _number(token)
+        if negative:
+            return _refuse(token.position, f"a number is expected after '-', not {token.text[:60]!r}")
         if token.kind == "text":
             return _text(token)
         if token.keyword in _CONSTANTS:
@@ -422,7 +476,16 @@ class _Parser:
             names.append(token.text)
         if self._token.kind == "symbol" and self._token.text == "[":
             _unsupported(self._token, "a property in brackets")
-        return Path(tuple(names))
+        return Path(self._within(tuple(names)))
+
+    def _within(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """A path from the top of a twin: without the collection's name, the first name spelt as twins do."""
+        lowered = tuple(name.lower() for name in names)
+        for prefix in _SOURCES[self._source]:
+            if len(names) > len(prefix) and lowered[: len(prefix)] == prefix:
+                names = names[len(prefix) :]
+                break
+        return (_TOP_NAMES.get(names[0].lower(), names[0]), *names[1:])
 
 
 def _number(token: Token) -> float | int:
@@ -430,7 +493,7 @@ def _number(token: Token) -> float | int:
     if text[:2] in ("0x", "0X"):
         return int(text, 16)
     try:
-        return int(text) if text.lstrip("-").isdigit() else float(text)
+        return int(text) if text.isdigit() else float(text)
     except ValueError:  # more digits than Python converts
         return _refuse(token.position, "the number has too many digits")
 
@@ -447,82 +510,13 @@ def _text(token: Token) -> str:
     return _ESCAPE.sub(replace, token.text[1:-1])
 
 
-def _kind(value: object) -> str:
-    if value is UNDEFINED:
-        return "undefined"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, (int, float)):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "null" if value is None else "composite"
-
-
-def _compare(symbol: str, left: object, right: object) -> Any:
-    """Only primitive values of the same type compare; equality is for all of them, order for numbers and texts."""
-    kind = _kind(left)
-    if kind != _kind(right) or kind in ("undefined", "composite"):
-        return UNDEFINED
-    if symbol not in ("=", "!=", "<>") and kind not in _ORDERED:
-        return UNDEFINED
-    return _COMPARISONS[symbol](left, right)
-
-
-def _compared(symbol: str, left: Expression, right: Expression) -> Expression:
-    return lambda twin: _compare(symbol, left(twin), right(twin))
-
-
-def _contained(left: Expression, values: list[Any], wanted: bool) -> Expression:
-    def evaluate(twin: Mapping[str, Any]) -> Any:
-        value = left(twin)
-        if _kind(value) in ("undefined", "composite"):
-            return UNDEFINED
-        return any(_compare("=", value, item) is True for item in values) is wanted
-
-    return evaluate
-
-
-def _truth(value: object) -> Any:
-    """True, false or undefined: whatever is neither true nor undefined counts as false."""
-    return value if value is UNDEFINED else value is True
-
-
-def _both(parts: list[Expression]) -> Expression:
-    def evaluate(twin: Mapping[str, Any]) -> Any:
-        values = [_truth(part(twin)) for part in parts]
-        if False in values:
-            return False
-        return UNDEFINED if UNDEFINED in values else True
-
-    return evaluate
-
-
-def _either(parts: list[Expression]) -> Expression:
-    def evaluate(twin: Mapping[str, Any]) -> Any:
-        values = [_truth(part(twin)) for part in parts]
-        if True in values:
-            return True
-        return UNDEFINED if UNDEFINED in values else False
-
-    return evaluate
-
-
-def _negated(part: Expression) -> Expression:
-    def evaluate(twin: Mapping[str, Any]) -> Any:
-        value = _truth(part(twin))
-        return value if value is UNDEFINED else not value
-
-    return evaluate
-
-
 def _defined(row: Document) -> Document:
     return {key: value for key, value in row.items() if value is not UNDEFINED}
 
 
 def _printable(value: object) -> object:
     """A value as part of a group's key; undefined is told from every JSON value."""
-    return [] if value is UNDEFINED else [_kind(value), value]
+    return [] if value is UNDEFINED else [kind_of(value), value]
 
 
 def _aggregate(column: Column, members: list[Mapping[str, Any]]) -> Any:
@@ -531,7 +525,7 @@ def _aggregate(column: Column, members: list[Mapping[str, Any]]) -> Any:
     if not column.aggregate:
         return column.path(members[0])
     # what is not a number does not count
-    numbers = [value for value in map(column.path, members) if _kind(value) == "number"]
+    numbers = [value for value in map(column.path, members) if kind_of(value) == "number"]
     if not numbers:
         return 0 if column.aggregate == "sum" else UNDEFINED
     if column.aggregate in ("min", "max"):

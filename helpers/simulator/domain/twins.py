@@ -23,7 +23,8 @@ from typing import Any
 
 from ..clock import azure_timestamp
 from ..errors import Hub, ServiceError
-from .devices import Liveliness, render_identity
+from .devices import NEVER, Liveliness, render_identity
+from .modules import render_module
 from .ports import Document
 
 MAX_TAGS_SIZE = 8 * 1024
@@ -31,12 +32,13 @@ MAX_PROPERTIES_SIZE = 32 * 1024
 MAX_DEPTH = 10
 MAX_KEY_SIZE = 1024
 MAX_STRING_SIZE = 4096
-MAX_INTEGER = 4_503_599_627_370_496
+MIN_INTEGER, MAX_INTEGER = -4_503_599_627_370_496, 4_503_599_627_370_495
 
 #: Sections of a twin and how many bytes each may take.
 SECTION_LIMITS = {"tags": MAX_TAGS_SIZE, "desired": MAX_PROPERTIES_SIZE, "reported": MAX_PROPERTIES_SIZE}
 
 _FORBIDDEN_IN_KEYS = re.compile(r"[\x00-\x1f\x7f-\x9f.$ ]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SERVICE_KEYS = ("$metadata", "$version")
 
 
@@ -64,8 +66,12 @@ def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Documen
         ServiceError: the initial content breaks a rule.
     """
     tags, desired = _parts(initial or {})
-    # only a twin that moves from another hub brings them (that it does is inferred)
+    # only a twin that moves from another hub, or is imported, brings them (that it does is inferred)
     reported = ((initial or {}).get("properties") or {}).get("reported") or {}
+    if not isinstance(reported, Mapping):
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties.reported must be a JSON object, not {reported!r:.100}.")
+    reported = _without_service_keys(reported)
+    check_structure("reported", reported)
     stamp = azure_timestamp(now)
     return {
         "version": 2,
@@ -147,9 +153,18 @@ def twin_etag(twin: Mapping[str, Any]) -> str:
     return base64.b64encode(int(twin["writes"]).to_bytes(8, "big")).decode("ascii")
 
 
-def render_twin(identity: Mapping[str, Any], twin: Mapping[str, Any], liveliness: Liveliness) -> Document:
-    """The twin as the service side sees it."""
-    device = render_identity(identity, liveliness)
+def render_twin(
+    identity: Mapping[str, Any], twin: Mapping[str, Any], liveliness: Liveliness, waiting: int = 0
+) -> Document:
+    """The twin of a device as the service side sees it.
+
+    Arguments:
+        identity: the device, as it is kept.
+        twin: its twin.
+        liveliness: what is known of its connection.
+        waiting: how many messages wait for it.
+    """
+    device = render_identity(identity, liveliness, waiting)
     rendered = {
         "deviceId": device["deviceId"],
         "etag": twin_etag(twin),
@@ -157,11 +172,42 @@ def render_twin(identity: Mapping[str, Any], twin: Mapping[str, Any], liveliness
         "status": device["status"],
         "statusReason": device["statusReason"],
         "statusUpdateTime": device["statusUpdatedTime"],
-        "connectionState": device["connectionState"],
-        "lastActivityTime": device["lastActivityTime"],
-        "cloudToDeviceMessageCount": device["cloudToDeviceMessageCount"],
-        "authenticationType": device["authentication"]["type"],
-        "x509Thumbprint": device["authentication"]["x509Thumbprint"],
+        **_rendered_content(device, twin),
+        "capabilities": device["capabilities"],
+    }
+    if "deviceScope" in device:
+        rendered["deviceScope"] = device["deviceScope"]
+    rendered["parentScopes"] = device["parentScopes"]
+    return rendered
+
+
+def render_module_twin(
+    identity: Mapping[str, Any], twin: Mapping[str, Any], liveliness: Liveliness, waiting: int = 0
+) -> Document:
+    """The twin of a module as the service side sees it.
+
+    Modules have no status of their own, and the documented example says ``enabled``; that it always does is inferred.
+    """
+    module = render_module(identity, liveliness, waiting)
+    return {
+        "deviceId": module["deviceId"],
+        "moduleId": module["moduleId"],
+        "etag": twin_etag(twin),
+        "deviceEtag": module["etag"],
+        "status": "enabled",
+        "statusUpdateTime": NEVER,
+        **_rendered_content(module, twin),
+    }
+
+
+def _rendered_content(identity: Mapping[str, Any], twin: Mapping[str, Any]) -> Document:
+    """What the twins of devices and of modules have in common."""
+    return {
+        "connectionState": identity["connectionState"],
+        "lastActivityTime": identity["lastActivityTime"],
+        "cloudToDeviceMessageCount": identity["cloudToDeviceMessageCount"],
+        "authenticationType": identity["authentication"]["type"],
+        "x509Thumbprint": identity["authentication"]["x509Thumbprint"],
         "version": twin["version"],
         "tags": twin["tags"],
         "properties": {
@@ -172,12 +218,7 @@ def render_twin(identity: Mapping[str, Any], twin: Mapping[str, Any], liveliness
             }
             for name in ("desired", "reported")
         },
-        "capabilities": device["capabilities"],
     }
-    if "deviceScope" in device:
-        rendered["deviceScope"] = device["deviceScope"]
-    rendered["parentScopes"] = device["parentScopes"]
-    return rendered
 
 
 def device_view(twin: Mapping[str, Any]) -> Document:
@@ -231,10 +272,14 @@ def _parts(body: object) -> tuple[Any, Any]:
         if part is not _MISSING and part is not None and not isinstance(part, Mapping):
             raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} must be a JSON object, not {part!r:.100}.")
     if isinstance(desired, Mapping):
-        desired = {key: value for key, value in desired.items() if key not in _SERVICE_KEYS}
+        desired = _without_service_keys(desired)
     for name, part in (("tags", tags), ("desired", desired)):
         check_structure(name, part)  # before anything recurses into it
     return tags, desired
+
+
+def _without_service_keys(section: Mapping[str, Any]) -> Document:
+    return {key: value for key, value in section.items() if key not in _SERVICE_KEYS}
 
 
 def _counted(twin: Mapping[str, Any]) -> Document:
@@ -321,8 +366,10 @@ def check_structure(section: str, value: object, depth: int = 0) -> None:
         size = len(value.encode("utf-8", "surrogatepass"))
         if size > MAX_STRING_SIZE:
             raise _broken(section, f"the text takes {size} bytes; at most {MAX_STRING_SIZE} are allowed")
-    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
-        raise _broken(section, f"the number {value!s:.40} is outside -{MAX_INTEGER} to {MAX_INTEGER}")
+    elif isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
+        # texts of more than some thousand digits are beyond Python
+        shown = str(value)[:40] if value.bit_length() < 1_024 else "with hundreds of digits"
+        raise _broken(section, f"the number {shown} is outside {MIN_INTEGER} to {MAX_INTEGER}")
     elif isinstance(value, float) and not math.isfinite(value):
         raise _broken(section, f"{value} is not a JSON number")
 
@@ -346,11 +393,16 @@ def _broken(place: str, rule: str) -> ServiceError:
 def _size(value: object) -> int:
     """Bytes as the documentation counts them: keys and texts in UTF-8, numbers 8, booleans 4, ``null`` 0."""
     if isinstance(value, Mapping):
-        return sum(len(key.encode("utf-8", "surrogatepass")) + _size(item) for key, item in value.items())
+        return sum(_text_size(key) + _size(item) for key, item in value.items())
     if isinstance(value, list):
         return sum(_size(item) for item in value)
     if isinstance(value, str):
-        return len(value.encode("utf-8", "surrogatepass"))
+        return _text_size(value)
     if isinstance(value, bool):
         return 4
     return 8 if isinstance(value, (int, float)) else 0
+
+
+def _text_size(text: str) -> int:
+    """Control characters do not count."""
+    return len(_CONTROL.sub("", text).encode("utf-8", "surrogatepass"))

@@ -6,12 +6,15 @@ Source: Microsoft documentation, iot-hub-dev-guide-sas and iot-hub-devguide-secu
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..clock import Clock
 from ..domain.certificates import Certificate
-from ..domain.devices import SAS, SELF_SIGNED
+from ..domain.chains import Finding, Problem, build_path, judge_path
+from ..domain.devices import CERTIFICATE_AUTHORITY, SELF_SIGNED
+from ..domain.modules import module_address
+from ..domain.x509_attestation import X509Evidence
 from ..errors import Hub, ServiceError
 from ..protocols.sas import SasError, SharedAccessSignature, decode_key
 from .http import Request
@@ -39,18 +42,28 @@ class HubAccess:
         host: the hub's host name.
         policy_name: the hub's shared access policy.
         policy_key: its base64 key.
-        clock: tells whether a token has expired.
+        clock: tells whether a token or a certificate has expired.
+        authorities: gives the verified CA certificates whose devices may connect.
 
     Raises:
         SasError: the policy's key is not base64.
     """
 
-    def __init__(self, *, host: str, policy_name: str, policy_key: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        policy_name: str,
+        policy_key: str,
+        clock: Clock,
+        authorities: Callable[[], Sequence[Certificate]] = tuple,
+    ) -> None:
         self._host = host.lower()
         self._policy_name = policy_name
         self._policy_key = decode_key(policy_key)
         self._rights = BUILT_IN_POLICIES.get(policy_name, ALL_RIGHTS)
         self._clock = clock
+        self._authorities = authorities
 
     def check_service(self, request: Request, right: str) -> None:
         """Check the ``Authorization`` header of a service request.
@@ -74,11 +87,11 @@ class HubAccess:
     def check_device(
         self, password: str | None, identity: Mapping[str, Any], certificates: Sequence[bytes] = ()
     ) -> int | None:
-        """Check with what a device connects: its token, or the certificate that it showed in the TLS handshake.
+        """Check with what a device or module connects: its token, or what it showed in the TLS handshake.
 
         Arguments:
             password: the MQTT password, which is where a token travels.
-            identity: the device in the hub's registry.
+            identity: the device or module in the hub's registry.
             certificates: DER, the device's own first.
 
         Returns:
@@ -88,21 +101,22 @@ class HubAccess:
             ServiceError: see :meth:`check_service`.
         """
         device_id, authentication = identity["deviceId"], identity["authentication"]
+        module_id = identity.get("moduleId", "")
+        name = module_address(device_id, module_id) if module_id else device_id
+        who = f"the {'module' if module_id else 'device'} {name!r}"
         token = _parse(password) if password else None
         if token is None or token.key_name is None:
             if authentication["type"] == SELF_SIGNED:
-                _check_thumbprint(device_id, authentication["x509Thumbprint"], certificates, token is not None)
+                _check_thumbprint(who, authentication["x509Thumbprint"], certificates, token is not None)
                 return None
-            if authentication["type"] != SAS:
-                raise _refused(
-                    f"the device {device_id!r} authenticates with a certificate of an authority "
-                    f"({authentication['type']}), which is not supported by this simulator"
-                )
+            if authentication["type"] == CERTIFICATE_AUTHORITY:
+                self._check_chain(who, name, certificates, token is not None)
+                return None
             if token is None:
                 shown = " but a certificate, and the hub knows its keys only" if certificates else ""
                 raise _refused(f"the device sent no token (the MQTT password is empty){shown}")
         parts = token.resource_parts()
-        wanted = (self._host, "devices", device_id)
+        wanted = (self._host, "devices", device_id, *(("modules", module_id) if module_id else ()))
         self._check_audience((_without_port(parts[0]), *parts[1:]), wanted)
         if token.key_name is not None:
             self._check_policy(token, DEVICE_CONNECT)
@@ -112,17 +126,61 @@ class HubAccess:
             keys = authentication["symmetricKey"]
             signed = [token.is_signed_by(decode_key(keys[name])) for name in ("primaryKey", "secondaryKey")]
             if not any(signed):
-                raise _refused(f"the token is signed with neither key of the device {device_id!r}")
+                raise _refused(f"the token is signed with neither key of {who}")
         self._check_expiry(token)
         return token.expiry
+
+    def _check_chain(self, who: str, name: str, certificates: Sequence[bytes], has_token: bool) -> None:
+        """Judge a device by the authority that signed its certificate.
+
+        Source: Microsoft documentation, iot-hub-x509ca-overview. That the common name is the device ID, and of a module
+        ``{device ID}/{module ID}``, are documented, too; that what is wrong refuses the connection with the same code
+        as a wrong token is inferred.
+        """
+        if not certificates:
+            what = "a token" if has_token else "neither a certificate nor a token"
+            raise _refused(f"{who} authenticates with a certificate of an authority, and it showed {what}")
+        try:
+            chain = X509Evidence.read(certificates).chain
+        except ValueError as error:
+            raise _refused(f"what {who} showed is unreadable: {error}") from error
+        problem = self._problem_of(chain, name)
+        if problem is not None:
+            raise ServiceError(Hub.UNAUTHORIZED_ACCESS, reason=f"{who}: {problem.text}", finding=problem.finding.value)
+
+    def _problem_of(self, chain: tuple[Certificate, ...], name: str) -> Problem | None:
+        common_name = chain[0].common_name
+        if common_name != name:
+            text = f"the common name of its certificate is {common_name!r:.200}; it must be {name!r}"
+            missing = common_name is None
+            return Problem(Finding.COMMON_NAME_MISSING if missing else Finding.COMMON_NAME_MISMATCH, text)
+        verified, now = self._authorities(), self._clock.now()
+        path = build_path(chain, verified, now)
+        anchor = next((place for place, each in enumerate(path.certificates) if place and each in verified), None)
+        if anchor is not None:
+            return judge_path(path.certificates[: anchor + 1], now)
+        if path.problem is not None:
+            return path.problem
+        top = path.certificates[-1].subject_name
+        if path.missing_issuer:
+            return Problem(
+                Finding.INTERMEDIATE_MISSING,
+                f"the chain ends at {top!r:.200}, whose issuer {path.missing_issuer!r:.200} is neither shown nor among "
+                "the verified CA certificates",
+            )
+        return Problem(
+            Finding.UNKNOWN_AUTHORITY,
+            f"no verified CA certificate is in its chain, which ends at {top!r:.200}; upload that one and prove that "
+            "you hold its key",
+        )
 
     def _check_audience(self, given: Sequence[str], wanted: Sequence[str]) -> None:
         """What the token is for must contain what is asked for, segment by segment."""
         if given[0] != self._host:
             raise _refused(f"the token is for the host {given[0]!r:.260}, not for {self._host!r}")
-        # of a path only the device ID is case-sensitive
+        # of a path only the IDs of device and module are case-sensitive
         fits = len(given) <= len(wanted) and all(
-            mine == own or (place != 2 and mine.lower() == own.lower())
+            mine == own or (place not in (2, 4) and mine.lower() == own.lower())
             for place, (mine, own) in enumerate(zip(given, wanted, strict=False))
         )
         if not fits:
@@ -145,7 +203,7 @@ class HubAccess:
 
 
 def _check_thumbprint(
-    device_id: str, enrolled: Mapping[str, str | None], certificates: Sequence[bytes], has_token: bool
+    who: str, enrolled: Mapping[str, str | None], certificates: Sequence[bytes], has_token: bool
 ) -> None:
     """Compare the device's own certificate with those that the hub knows.
 
@@ -157,15 +215,15 @@ def _check_thumbprint(
     shown = " and ".join(dict.fromkeys(known))
     if not certificates:
         what = "a token" if has_token else "neither a certificate nor a token"
-        raise _refused(f"the device {device_id!r} authenticates with its certificate ({shown}), and it showed {what}")
+        raise _refused(f"{who} authenticates with its certificate ({shown}), and it showed {what}")
     try:
         certificate = Certificate.from_der(certificates[0])
     except ValueError as error:
-        raise _refused(f"the certificate that the device {device_id!r} showed is unreadable: {error}") from error
+        raise _refused(f"the certificate that {who} showed is unreadable: {error}") from error
     own = (certificate.sha1_thumbprint, certificate.sha256_thumbprint)
     if not any(hmac.compare_digest(mine.encode(), each.encode()) for mine in own for each in known):
         raise _refused(
-            f"Thumbprint does not match configuration: the device {device_id!r} shows the certificate "
+            f"Thumbprint does not match configuration: {who} shows the certificate "
             f"{certificate.sha256_thumbprint} (SHA-256; SHA-1 is {certificate.sha1_thumbprint}), the hub knows {shown}"
         )
 

@@ -1,4 +1,4 @@
-"""The side of an IoT hub that back ends talk to: devices, twins, queries, direct methods and statistics over REST.
+"""The side of an IoT hub that back ends talk to: devices, modules, twins, queries, methods and statistics over REST.
 
 Paths, bodies and headers: the published API description 2021-04-12, and what the Python and Node service SDKs send.
 """
@@ -11,20 +11,19 @@ from typing import Any
 from ..clock import Clock
 from ..domain.devices import check_device_id
 from ..domain.hub import MAX_PAGE, IotHub
-from ..errors import Hub, ServiceError, ascii_json, described, hub_body
+from ..domain.modules import check_module_id, module_address
+from ..domain.registry_bulk import apply_operations
+from ..errors import Hub, ServiceError, described, hub_body
 from ..trace import Trace
 from .http import Call, Failures, HttpEndpoint, Operation, Response, Route, Transaction
 from .hub_access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, HubAccess
 from .hub_device import HubDeviceEndpoint
+from .hub_limits import HubAdmission
+from .hub_messages import purge_route
+from .hub_methods import DirectMethods
 
 #: Every version since 2018-06-30.
 API_VERSIONS = re.compile(r"(?:2018-(?:06-30|(?:0[7-9]|1[0-2])-\d\d)|2019-\d\d-\d\d|20[2-9]\d-\d\d-\d\d)(?:-preview)?")
-MAX_METHOD_NAME = 100
-_SURROGATE = re.compile("[\ud800-\udfff]")
-MAX_METHOD_PAYLOAD = 128 * 1024
-DEFAULT_RESPONSE_TIMEOUT = 30
-#: Seconds that a method may wait for its answer, and for the device to connect.
-RESPONSE_TIMEOUTS, CONNECT_TIMEOUTS = (5, 300), (0, 300)
 
 _FAILURES = Failures(
     route_not_found=Hub.ROUTE_NOT_FOUND,
@@ -38,12 +37,6 @@ _FAILURES = Failures(
 
 #: Routes of the real service that this simulator does not have: methods, path and name.
 UNSUPPORTED = (
-    ("POST", "/devices", "bulk operations on devices"),
-    ("DELETE", "/devices/{id}/commands", "purging cloud-to-device messages"),
-    ("GET PUT DELETE", "/devices/{id}/modules/{module}", "modules"),
-    ("GET", "/devices/{id}/modules", "modules"),
-    ("GET PATCH PUT", "/twins/{id}/modules/{module}", "modules"),
-    ("POST", "/twins/{id}/modules/{module}/methods", "modules"),
     ("GET PUT DELETE", "/configurations/{name}", "configurations"),
     ("GET", "/configurations", "configurations"),
     ("POST", "/configurations/testQueries", "configurations"),
@@ -93,7 +86,7 @@ class HubServiceEndpoint(HttpEndpoint):
         transaction: Transaction,
     ) -> None:
         self._hub = hub
-        self._devices = devices
+        self._methods = DirectMethods(hub, devices)
         access = HubAccess(host=hub.host, policy_name=policy_name, policy_key=policy_key, clock=clock)
         super().__init__(
             service="registry",
@@ -105,20 +98,31 @@ class HubServiceEndpoint(HttpEndpoint):
             transaction=transaction,
             authenticate=access.check_service,
             api_version=API_VERSIONS,
+            admit=HubAdmission(hub.throttle, hub.host),
         )
 
     def _table(self) -> list[Route]:
         device, twin = "/devices/{id}", "/twins/{id}"
+        module, module_twin = f"{device}/modules/{{module}}", f"{twin}/modules/{{module}}"
         return [
             Route("POST", "/devices/query", "query", self._query, SERVICE_CONNECT, takes_body=True),
             Route("GET", "/devices", "list devices", self._list_devices, REGISTRY_READ),
+            Route("POST", "/devices", "bulk operations", self._apply_operations, REGISTRY_WRITE, takes_body=True),
             Route("PUT", device, "create or update device", self._put_device, REGISTRY_WRITE, takes_body=True),
             Route("GET", device, "get device", self._get_device, REGISTRY_READ),
             Route("DELETE", device, "delete device", self._delete_device, REGISTRY_WRITE),
+            Route("GET", f"{device}/modules", "list modules", self._list_modules, REGISTRY_READ),
+            Route("PUT", module, "create or update module", self._put_module, REGISTRY_WRITE, takes_body=True),
+            Route("GET", module, "get module", self._get_module, REGISTRY_READ),
+            Route("DELETE", module, "delete module", self._delete_module, REGISTRY_WRITE),
+            Route("GET", module_twin, "get module twin", self._get_twin, SERVICE_CONNECT),
+            Route("PATCH", module_twin, "update module twin", self._patch_twin, SERVICE_CONNECT, takes_body=True),
+            Route("PUT", module_twin, "replace module twin", self._replace_twin, SERVICE_CONNECT, takes_body=True),
             Route("GET", twin, "get twin", self._get_twin, SERVICE_CONNECT),
             Route("PATCH", twin, "update twin", self._patch_twin, SERVICE_CONNECT, takes_body=True),
             Route("PUT", twin, "replace twin", self._replace_twin, SERVICE_CONNECT, takes_body=True),
-            Route("POST", f"{twin}/methods", "method", self._invoke_method, SERVICE_CONNECT, takes_body=True),
+            *self._methods.routes(),
+            purge_route(self._hub),
             Route("GET", "/statistics/devices", "device statistics", self._device_statistics, REGISTRY_READ),
             Route("GET", "/statistics/service", "service statistics", self._service_statistics, SERVICE_CONNECT),
             *(
@@ -137,33 +141,58 @@ class HubServiceEndpoint(HttpEndpoint):
         return _tagged(self._hub.device(call.parameters["id"]))
 
     def _list_devices(self, call: Call) -> Response:
-        top = _whole_number("top", call.request.query.get("top"), (1, None), MAX_PAGE)
+        top = _page_size("top", call.request.query.get("top"))
         return Response(200, self._hub.devices(top))
 
     async def _delete_device(self, call: Call) -> Response:
         self._hub.delete_device(call.parameters["id"], call.header("if-match"))
         return Response(204)
 
+    async def _apply_operations(self, call: Call) -> Response:
+        result = apply_operations(self._hub, call.body)
+        return Response(200 if result["isSuccessful"] else 400, result)
+
+    # ---- modules
+
+    async def _put_module(self, call: Call) -> Response:
+        device_id, module_id = _ids(call)
+        module, is_new = self._hub.put_module(device_id, module_id, call.body, call.header("if-match"))
+        response = _tagged(module)
+        response.status = 201 if is_new else 200
+        return response
+
+    def _get_module(self, call: Call) -> Response:
+        return _tagged(self._hub.module(*_ids(call)))
+
+    def _list_modules(self, call: Call) -> Response:
+        return Response(200, self._hub.modules(call.parameters["id"]))
+
+    async def _delete_module(self, call: Call) -> Response:
+        self._hub.delete_module(*_ids(call), call.header("if-match"))
+        return Response(204)
+
+    # ---- statistics
+
     def _device_statistics(self, _: Call) -> Response:
         return Response(200, self._hub.statistics())
 
     def _service_statistics(self, _: Call) -> Response:
-        return Response(200, {"connectedDeviceCount": len(self._hub.connections)})
+        return Response(200, {"connectedDeviceCount": self._hub.connections.devices})
 
     # ---- twins
 
     def _get_twin(self, call: Call) -> Response:
-        return _tagged(self._hub.twin(call.parameters["id"]))
+        return _tagged(self._hub.twin(_address(call)))
 
     async def _patch_twin(self, call: Call) -> Response:
-        return _tagged(self._hub.patch_twin(call.parameters["id"], call.body, call.header("if-match")))
+        return _tagged(self._hub.patch_twin(_address(call), call.body, call.header("if-match")))
 
     async def _replace_twin(self, call: Call) -> Response:
-        return _tagged(self._hub.replace_twin(call.parameters["id"], call.body, call.header("if-match")))
+        return _tagged(self._hub.replace_twin(_address(call), call.body, call.header("if-match")))
 
     def _query(self, call: Call) -> Response:
         body = _body(call)
-        size = _whole_number("x-ms-max-item-count", call.header("x-ms-max-item-count"), (1, None), MAX_PAGE)
+        size = _page_size("x-ms-max-item-count", call.header("x-ms-max-item-count"))
         # an empty header means the same as none
         continuation = call.header("x-ms-continuation") or None
         page = self._hub.query(body.get("query"), page_size=size, continuation=continuation)
@@ -172,38 +201,22 @@ class HubServiceEndpoint(HttpEndpoint):
             headers["x-ms-continuation"] = page.continuation
         return Response(200, page.items, headers)
 
-    # ---- direct methods
-
-    async def _invoke_method(self, call: Call) -> Response:
-        device_id, body = call.parameters["id"], _body(call)
-        self._hub.device(check_device_id(device_id))  # raises when it is unknown
-        name = body.get("methodName")
-        # surrogates cannot be written into a topic
-        if not isinstance(name, str) or not 0 < len(name) <= MAX_METHOD_NAME or _SURROGATE.search(name):
-            raise ServiceError(
-                Hub.ARGUMENT_INVALID, f"methodName is {name!r:.120}; it must have 1 to {MAX_METHOD_NAME} characters."
-            )
-        response_timeout = _whole_number(
-            "responseTimeoutInSeconds",
-            body.get("responseTimeoutInSeconds"),
-            RESPONSE_TIMEOUTS,
-            DEFAULT_RESPONSE_TIMEOUT,
-        )
-        connect_timeout = _whole_number(
-            "connectTimeoutInSeconds", body.get("connectTimeoutInSeconds"), CONNECT_TIMEOUTS, 0
-        )
-        payload = _payload(body["payload"]) if "payload" in body else b""
-        result = await self._devices.invoke_method(
-            device_id, name, payload, response_timeout=response_timeout, connect_timeout=connect_timeout
-        )
-        return Response(200, {"status": result.status, "payload": result.payload})
-
 
 def _refusal(name: str) -> Operation:
     def refuse(_: Call) -> Response:
         raise ServiceError(Hub.NOT_SUPPORTED, f"{name[0].upper()}{name[1:]}: not supported by this simulator.")
 
     return refuse
+
+
+def _ids(call: Call) -> tuple[str, str]:
+    """The device and the module in the path."""
+    return check_device_id(call.parameters["id"]), check_module_id(call.parameters["module"])
+
+
+def _address(call: Call) -> str:
+    """Whose twin the path means."""
+    return module_address(*_ids(call)) if "module" in call.parameters else check_device_id(call.parameters["id"])
 
 
 def _tagged(document: dict[str, Any]) -> Response:
@@ -217,27 +230,10 @@ def _body(call: Call) -> dict[str, Any]:
     return call.body
 
 
-def _whole_number(name: str, given: object, limits: tuple[int, int | None], default: int) -> int:
-    """A number from a body, a header or the query."""
+def _page_size(name: str, given: str | None) -> int:
+    """How many a header or the query asks for."""
     if given is None:
-        return default
-    low, high = limits
-    number = -1
-    if isinstance(given, int) and not isinstance(given, bool):
-        number = given
-    elif isinstance(given, str) and given.isascii() and given.isdigit():
-        number = int(given[:9])
-    if number < low or (high is not None and number > high):
-        allowed = f"from {low} to {high}" if high is not None else f"of at least {low}"
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} is {given!r:.60}; it must be a whole number {allowed}.")
-    return number
-
-
-def _payload(value: object) -> bytes:
-    payload = ascii_json(value)
-    if len(payload) > MAX_METHOD_PAYLOAD:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            f"The payload has {len(payload)} bytes; at most {MAX_METHOD_PAYLOAD} are allowed for a method.",
-        )
-    return payload
+        return MAX_PAGE
+    if not (given.isascii() and given.isdigit() and int(given[:9]) > 0):
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} is {given!r:.60}; it must be a whole number of at least 1.")
+    return min(int(given[:9]), MAX_PAGE)

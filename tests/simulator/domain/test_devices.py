@@ -162,6 +162,10 @@ def test_certificate_authority_identities_have_no_secrets():
         ({"deviceId": "Thermostat-001"}, "deviceId"),
         ({"deviceScope": 1}, "deviceScope"),
         ({"deviceScope": "x" * 257}, "deviceScope"),
+        ({"parentScopes": "x"}, "parentScopes"),
+        ({"parentScopes": ["x", "y"]}, "parentScopes"),
+        ({"parentScopes": [5]}, "parentScopes"),
+        ({"parentScopes": ["x" * 257], "capabilities": {"iotEdge": True}}, "parentScopes"),
     ],
 )
 def test_a_wrong_field_is_named(body, field):
@@ -182,6 +186,29 @@ def test_edge_devices_have_a_scope_and_others_may_name_a_parent():
     assert changed_identity(child, {}, LATER)["deviceScope"] == scope
     assert changed_identity(edge, {}, LATER)["deviceScope"] == scope
     assert changed_identity(edge, {"capabilities": {"iotEdge": False}}, LATER)["deviceScope"] == ""
+
+
+def test_edge_devices_name_their_parent():
+    parent = "ms-azure-iot-edge://gateway-001-639028224000000000"
+    edge = create({"capabilities": {"iotEdge": True}, "parentScopes": [parent]})
+    assert render_identity(edge, Liveliness())["parentScopes"] == [parent]
+    assert render_identity(edge, Liveliness())["deviceScope"] != parent
+    kept = changed_identity(edge, {"status": "disabled"}, LATER)
+    assert render_identity(kept, Liveliness())["parentScopes"] == [parent]
+    freed = changed_identity(edge, {"parentScopes": []}, LATER)
+    assert render_identity(freed, Liveliness())["parentScopes"] == []
+    plain = changed_identity(edge, {"capabilities": {"iotEdge": False}}, LATER)
+    assert render_identity(plain, Liveliness())["parentScopes"] == []
+    again = changed_identity(plain, {"capabilities": {"iotEdge": True}}, LATER)
+    assert render_identity(again, Liveliness())["parentScopes"] == []
+    # of other devices parent and scope are one
+    leaf = create({"parentScopes": [parent]})
+    assert render_identity(leaf, Liveliness())["deviceScope"] == parent
+    assert render_identity(leaf, Liveliness())["parentScopes"] == [parent]
+
+
+def test_messages_that_wait_are_counted():
+    assert render_identity(create(), Liveliness(), 2)["cloudToDeviceMessageCount"] == 2
 
 
 def test_an_update_keeps_what_it_does_not_mention():

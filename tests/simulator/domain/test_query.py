@@ -98,6 +98,25 @@ def select(where):
         ("NOT NOT deviceId = 'b'", "b"),
         ("true", "abc"),
         ("false", ""),
+        ("tags.floor + 1 = 2", "a"),
+        ("tags.floor -1 = 0", "a"),
+        ("2 - tags.floor = 1", "a"),
+        ("tags.floor + 2 * 3 = 7", "a"),
+        ("(tags.floor + 2) * 3 = 9", "a"),
+        ("tags.floor * 2 / 4 = 0.5", "a"),
+        ("tags.floor % 2 = 0", "b"),
+        ("-5 % 3 = -2", "abc"),
+        ("tags.room + 1 = 2", ""),
+        ("NOT tags.room + 1 = 2", ""),
+        ("tags.floor / 0 = 1", ""),
+        ("tags.floor % 0 = 1", ""),
+        ("1e308 * 10 > 1", ""),
+        ("tags.floor IN [-1, 1]", "a"),
+        ("DeviceID = 'a'", "a"),
+        ("devices.deviceId = 'b'", "b"),
+        ("devices.TAGS.floor = 1", "a"),
+        ("tags.FLOOR = 1", ""),
+        ("devices = 1", ""),
     ],
 )
 def test_conditions(where, devices):
@@ -169,7 +188,7 @@ def test_groups():
         ("UPDATE devices", 1, "SELECT is expected, not 'UPDATE'"),
         ("SELECT", 7, "a property is expected"),
         ("SELECT * devices", 10, "FROM is expected"),
-        ("SELECT * FROM things", 15, "only FROM devices is possible, not 'things'"),
+        ("SELECT * FROM things", 15, "only FROM devices and FROM devices.modules are possible, not 'things'"),
         ("SELECT * FROM devices.things", 23, "only FROM devices"),
         ("SELECT * FROM devices WHERE", 28, "a property is expected"),
         ("SELECT * FROM devices WHERE ;", 29, "';' cannot stand here"),
@@ -189,6 +208,9 @@ def test_groups():
         ("SELECT TOP 0 * FROM devices", 12, "TOP needs"),
         ("SELECT TOP 1.5 * FROM devices", 12, "TOP needs"),
         ("SELECT TOP 99999999 * FROM devices", 12, "TOP needs"),
+        ("SELECT * FROM devices.things", 23, "only FROM devices and FROM devices.modules"),
+        ("SELECT * FROM devices WHERE a = -'b'", 34, "a number is expected after '-'"),
+        ("SELECT * FROM devices WHERE - a = 1", 31, "a number is expected after '-'"),
         ("SELECT a AS from FROM devices", 13, "a name is expected after AS"),
         ("SELECT a AS 1 FROM devices", 13, "a name is expected after AS"),
         ("SELECT a, b.a FROM devices", 8, "two columns are called 'a'"),
@@ -210,13 +232,9 @@ def test_mistakes_are_named_with_their_position(text, position, what):
     ("text", "what"),
     [
         ("SELECT * FROM devices.jobs", "FROM devices.jobs"),
-        ("SELECT * FROM devices.modules", "FROM devices.modules"),
         ("SELECT * FROM devices ORDER BY deviceId", "ORDER BY"),
         ("SELECT * FROM devices WHERE STARTSWITH(deviceId, 'a')", "the function STARTSWITH"),
         ("SELECT LOWER(deviceId) AS x FROM devices", "the function LOWER"),
-        ("SELECT * FROM devices WHERE tags.floor + 1 = 2", "the operator +"),
-        ("SELECT * FROM devices WHERE tags.floor -1 = 2", "the operator -"),
-        ("SELECT * FROM devices WHERE tags.floor - 1 = 2", "the operator -"),
         ("SELECT * FROM devices WHERE tags['floor'] = 2", "a property in brackets"),
     ],
 )
@@ -225,6 +243,71 @@ def test_what_is_not_supported_says_so(text, what):
         parse(text)
     assert caught.value.kind is Hub.NOT_SUPPORTED
     assert f"{what} is not supported by this simulator" in caught.value.message
+
+
+def test_modules_are_another_source():
+    query = parse("SELECT devices.modules.moduleId, devices.deviceId AS device FROM Devices.Modules")
+    assert query.source == "devices.modules"
+    assert query.project({"deviceId": "d", "moduleId": "m"}) == {"moduleId": "m", "device": "d"}
+    assert parse("SELECT * FROM devices").source == "devices"
+
+
+@pytest.mark.parametrize(
+    ("where", "device_ids"),
+    [
+        ("deviceId = 'a'", {"a"}),
+        ("'a' = DeviceId", {"a"}),
+        ("deviceId IN ['a', 'b', 1]", {"a", "b"}),
+        ("deviceId = 'a' AND tags.x > 1", {"a"}),
+        ("deviceId IN ['a', 'b'] AND deviceId IN ['b', 'c']", {"b"}),
+        ("deviceId = 'a' OR deviceId = 'b'", {"a", "b"}),
+        ("deviceId = 'a' OR status = 'disabled'", None),
+        ("NOT deviceId = 'a'", None),
+        ("deviceId NIN ['a']", None),
+        ("deviceId != 'a'", None),
+        ("deviceId = tags.name", None),
+        ("tags.x = 1 AND tags.y = 2", None),
+        ("tags.x IN ['a']", None),
+        ("true", None),
+    ],
+)
+def test_which_devices_a_condition_can_select(where, device_ids):
+    assert parse(ALL_WHERE + where).device_ids == device_ids
+
+
+def test_which_statuses_a_condition_can_select():
+    assert parse(ALL_WHERE + "status = 'disabled' AND tags.x = 1").statuses == {"disabled"}
+    assert parse("SELECT * FROM devices").statuses is None
+
+
+COUNTS = {"enabled": 5, "disabled": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("SELECT COUNT() AS n FROM devices", [{"n": 7}]),
+        ("SELECT COUNT() AS n FROM devices WHERE status = 'disabled'", [{"n": 2}]),
+        ("SELECT COUNT() AS n FROM devices WHERE status IN ['enabled']", [{"n": 5}]),
+        ("SELECT COUNT() AS n FROM devices WHERE status = 'gone'", [{"n": 0}]),
+        (
+            "SELECT status AS s, COUNT() AS n FROM devices GROUP BY status",
+            [{"s": "enabled", "n": 5}, {"s": "disabled", "n": 2}],
+        ),
+        ("SELECT COUNT() AS n FROM devices WHERE status != 'enabled' GROUP BY status", [{"n": 2}]),
+        ("SELECT COUNT() AS n FROM devices WHERE status = 'gone' GROUP BY status", []),
+        ("SELECT status FROM devices GROUP BY status", None),
+        ("SELECT COUNT() AS n FROM devices.modules", None),
+        ("SELECT COUNT() AS n, MAX(tags.x) AS m FROM devices", None),
+        ("SELECT COUNT() AS n FROM devices GROUP BY tags.x", None),
+        ("SELECT COUNT() AS n FROM devices WHERE tags.x = 1", None),
+        ("SELECT COUNT() AS n FROM devices WHERE status = tags.x", None),
+        ("SELECT COUNT() AS n FROM devices WHERE status = 'enabled' AND tags.x = 1", None),
+        ("SELECT COUNT() AS n FROM devices WHERE tags.x IN ['enabled']", None),
+    ],
+)
+def test_what_counters_answer(text, rows):
+    assert parse(text).from_counts(COUNTS) == rows
 
 
 def test_limits():
@@ -247,7 +330,7 @@ def test_undefined_shows_its_name():
 
 VOCABULARY = """
 SELECT TOP * FROM devices WHERE GROUP BY AND OR NOT IN NIN AS COUNT() AVG( IS_DEFINED( ( ) [ ] , . = != < 1 -1 0x1f 'a'
-"b" null true undefined deviceId tags.a properties.reported.t - + ORDER
+"b" null true undefined deviceId tags.a properties.reported.t - + * / % ORDER devices.modules
 """
 WORDS = st.sampled_from(VOCABULARY.split())
 

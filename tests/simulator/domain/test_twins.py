@@ -7,14 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.simulator.domain.devices import Liveliness, new_identity
+from helpers.simulator.domain.modules import new_module
 from helpers.simulator.domain.twins import (
     MAX_INTEGER,
+    MIN_INTEGER,
     device_view,
     difference,
     merge,
     new_twin,
     patch_twin,
     portable_twin,
+    render_module_twin,
     render_twin,
     replace_twin,
     report,
@@ -224,7 +227,7 @@ def test_the_length_of_keys_counts_in_bytes(key):
     assert patch_twin(new_twin(NOW), {"tags": {"ä" * 512: 1}}, LATER)
 
 
-@pytest.mark.parametrize("number", [MAX_INTEGER, -MAX_INTEGER, 0.5, True, None, "x" * 4096])
+@pytest.mark.parametrize("number", [MAX_INTEGER, MIN_INTEGER, 0.5, True, None, "x" * 4096])
 def test_values_at_the_limits(number):
     assert patch_twin(new_twin(NOW), {"tags": {"n": number}}, LATER)
 
@@ -232,8 +235,8 @@ def test_values_at_the_limits(number):
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (MAX_INTEGER + 1, "4503599627370497 is outside"),
-        (-MAX_INTEGER - 1, "is outside"),
+        (MAX_INTEGER + 1, "4503599627370496 is outside"),
+        (MIN_INTEGER - 1, "is outside"),
         ("x" * 4097, "takes 4097 bytes"),
         (float("nan"), "not a JSON number"),
         (float("inf"), "not a JSON number"),
@@ -254,6 +257,46 @@ def test_the_size_of_a_section_is_limited(section, limit):
     twin = patch_twin(new_twin(NOW), body(limit), LATER).twin
     with pytest.raises(ServiceError, match=f"{section} would take {limit + 5} bytes; at most {limit} are allowed"):
         patch_twin(twin, {"tags": {"z": True}} if section == "tags" else desired({"z": True}), LATER)
+
+
+def test_numbers_beyond_what_python_prints_are_refused_too():
+    assert "hundreds of digits is outside" in refused({"tags": {"a": 10**5000}})
+
+
+def test_control_characters_do_not_count():
+    twin = new_twin(NOW, {"tags": {f"k{number}": "\x00\x85" * 1000 + "x" * 900 for number in range(8)}})
+    assert len(twin["tags"]) == 8
+
+
+def test_imported_reported_properties_follow_the_rules():
+    twin = new_twin(NOW, {"properties": {"reported": {"r": 1, "$version": 7, "$metadata": {}}}})
+    assert twin["reported"]["values"] == {"r": 1}
+    for reported in ({"a.b": 1}, [1]):
+        with pytest.raises(ServiceError, match="reported"):
+            new_twin(NOW, {"properties": {"reported": reported}})
+
+
+def test_the_twin_of_a_module():
+    identity = new_module("d", "m", {}, NOW)
+    shown = render_module_twin(identity, new_twin(NOW, {"tags": {"a": 1}}), Liveliness(), 3)
+    assert list(shown) == [
+        "deviceId",
+        "moduleId",
+        "etag",
+        "deviceEtag",
+        "status",
+        "statusUpdateTime",
+        "connectionState",
+        "lastActivityTime",
+        "cloudToDeviceMessageCount",
+        "authenticationType",
+        "x509Thumbprint",
+        "version",
+        "tags",
+        "properties",
+    ]
+    assert (shown["deviceId"], shown["moduleId"], shown["deviceEtag"]) == ("d", "m", identity["etag"])
+    assert (shown["tags"], shown["cloudToDeviceMessageCount"], shown["status"]) == ({"a": 1}, 3, "enabled")
 
 
 def test_the_size_of_reported_properties_is_limited():

@@ -10,8 +10,10 @@ import pytest
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.hub import IotHub
 from helpers.simulator.endpoints.http import Peer, Request
-from helpers.simulator.endpoints.hub_device import METHODS_FILTER, HubDeviceEndpoint
-from helpers.simulator.endpoints.hub_service import MAX_METHOD_PAYLOAD, UNSUPPORTED, HubServiceEndpoint
+from helpers.simulator.endpoints.hub_device import HubDeviceEndpoint
+from helpers.simulator.endpoints.hub_device_methods import MAX_METHOD_PAYLOAD
+from helpers.simulator.endpoints.hub_device_topics import METHODS_FILTER
+from helpers.simulator.endpoints.hub_service import UNSUPPORTED, HubServiceEndpoint
 from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe
 from helpers.simulator.protocols.sas import sign
 from helpers.simulator.store import Store
@@ -127,9 +129,24 @@ def test_wrong_bodies_are_named(world):
 def test_keys_never_reach_the_trace(world):
     keys = {"primaryKey": base64.b64encode(b"p" * 32).decode(), "secondaryKey": base64.b64encode(b"q" * 32).decode()}
     world("PUT", "/devices/d", {"authentication": {"symmetricKey": keys}})
+    world("PUT", "/devices/d/modules/m", {"authentication": {"symmetricKey": keys}})
+    world("GET", "/devices/d/modules")
+    world("POST", "/devices", [{"id": "e", "authentication": {"symmetricKey": keys}}])
     seen = str([event.to_json() for event in world.trace.events()])
     assert "create or update device" in seen
     assert not any(key in seen for key in keys.values())
+
+
+def test_keys_in_the_wrong_place_are_not_repeated(world):
+    keys = {"primaryKey": base64.b64encode(b"p" * 32).decode()}
+    misplaced = [
+        {"authentication": keys["primaryKey"]},
+        {"authentication": {"symmetricKey": keys["primaryKey"]}},
+        {"capabilities": keys["primaryKey"]},
+    ]
+    answer = world("POST", "/devices", [{"id": f"f{n}", **fields} for n, fields in enumerate(misplaced)])
+    assert len(answer.body["errors"]) == 3
+    assert keys["primaryKey"] not in str(answer.body)
 
 
 # ---- twins
@@ -159,6 +176,75 @@ def test_a_device_hears_of_a_change_after_it_is_stored(world):
     world("PATCH", "/twins/d", {"properties": {"desired": {"x": 1}}})
     assert told == [({"x": 1, "$version": 2}, False)]
     assert world("GET", "/statistics/service").body == {"connectedDeviceCount": 1}
+
+
+# ---- modules
+
+
+def test_modules_are_created_read_updated_listed_and_deleted(world):
+    error_of(world("PUT", "/devices/d/modules/m", {}), 404, 404001, "DeviceNotFound")
+    world("PUT", "/devices/d", {})
+    created = world("PUT", "/devices/d/modules/%24m", {"moduleId": "$m", "deviceId": "d", "managedBy": "me"})
+    assert created.status == 201
+    assert created.headers["ETag"] == f'"{created.body["etag"]}"'
+    assert world("GET", "/devices/d/modules/$m").body == created.body
+    assert world("GET", "/devices/d/modules/").body == [created.body]
+    error_of(world("PUT", "/devices/d/modules/$m", {}), 409, 409301, "ModuleAlreadyExistsOnDevice")
+    error_of(world("PUT", "/devices/d/modules/$m", {}, if_match='"old"'), 412, 412001, "PreconditionFailed")
+    changed = world("PUT", "/devices/d/modules/$m", {"managedBy": "you"}, if_match=f'"{created.body["etag"]}"')
+    assert (changed.status, changed.body["managedBy"]) == (200, "you")
+    found = world("POST", "/devices/query", {"query": "SELECT * FROM devices.modules WHERE moduleId = '$m'"})
+    assert [(twin["deviceId"], twin["moduleId"]) for twin in found.body] == [("d", "$m")]
+    deleted = world("DELETE", "/devices/d/modules/$m", if_match='"*"')
+    assert (deleted.status, deleted.encoded()) == (204, b"")
+    error_of(world("GET", "/devices/d/modules/$m"), 404, 404010, "ModuleNotFound")
+    error_of(world("GET", "/devices/nobody/modules"), 404, 404001, "DeviceNotFound")
+
+
+def test_twins_of_modules_are_read_patched_and_replaced(world):
+    world("PUT", "/devices/d", {})
+    world("PUT", "/devices/d/modules/m", {})
+    path = "/twins/d/modules/m"
+    first = world("GET", path)
+    assert (first.body["moduleId"], first.headers["ETag"]) == ("m", '"AAAAAAAAAAE="')
+    second = world("PATCH", path, {"tags": {"a": 1}}, if_match=first.headers["ETag"])
+    assert (second.status, second.body["tags"]) == (200, {"a": 1})
+    assert world("PUT", path, {"tags": {"b": 1}}, if_match='"*"').body["tags"] == {"b": 1}
+    error_of(world("PATCH", path, {}, if_match="old"), 412, 412001, "PreconditionFailed")
+    error_of(world("GET", "/twins/d/modules/n"), 404, 404010, "ModuleNotFound")
+    error_of(world("GET", "/twins/e/modules/m"), 404, 404001, "DeviceNotFound")
+    assert world("GET", "/twins/d").body["tags"] == {}
+
+
+def test_a_path_cannot_reach_into_another_record(world):
+    world("PUT", "/devices/d", {})
+    world("PUT", "/devices/d/modules/m", {})
+    for method, path in (
+        ("GET", "/devices/d%2Fm"),
+        ("DELETE", "/devices/d%2Fm"),
+        ("GET", "/twins/d%2Fm"),
+        ("PATCH", "/twins/d%2Fm"),
+        ("GET", "/devices/d%2Fm/modules"),
+        ("GET", "/devices/d/modules/m%2Fx"),
+        ("GET", "/twins/d/modules/m%2Fx"),
+        ("GET", "/twins/d%0Am"),
+    ):
+        error_of(world(method, path, {} if method == "PATCH" else None), 400, 400004, "ArgumentInvalid")
+    assert world("GET", "/devices/d/modules/m").status == 200
+
+
+# ---- many at once
+
+
+def test_bulk_operations(world):
+    done = world("POST", "/devices", [{"id": "a", "importMode": "create"}, {"id": "b", "status": "disabled"}])
+    assert (done.status, done.body) == (200, {"isSuccessful": True, "errors": [], "warnings": []})
+    partly = world("POST", "/devices/", [{"id": "a", "importMode": "create"}, {"id": "b", "importMode": "delete"}])
+    assert (partly.status, partly.body["isSuccessful"]) == (400, False)
+    assert partly.body["errors"] == [{"deviceId": "a", "errorCode": 409001, "errorStatus": "Conflict"}]
+    assert [device["deviceId"] for device in world.hub.devices()] == ["a"]
+    error_of(world("POST", "/devices", {}), 400, 400004, "ArgumentInvalid")
+    error_of(world("POST", "/devices", [{"id": f"d{n}"} for n in range(101)]), 413, 413002, "TooManyDevices")
 
 
 # ---- queries
@@ -239,7 +325,7 @@ def method(world, body, online=True):
     ("body", "payload"),
     [
         ({"methodName": "reboot", "payload": {"a": "ü"}, "responseTimeoutInSeconds": 5}, b'{"a":"\\u00fc"}'),
-        ({"methodName": "reboot", "payload": "", "connectTimeoutInSeconds": 0}, b'""'),
+        ({"methodName": "reboot", "payload": "", "connectTimeoutInSeconds": "0"}, b'""'),
         ({"methodName": "reboot", "payload": None}, b"null"),
         ({"methodName": "reboot"}, b""),
     ],
@@ -273,6 +359,7 @@ def test_methods_of_devices_that_are_offline_or_unknown(world):
         ({"methodName": "m", "responseTimeoutInSeconds": 301}, "from 5 to 300"),
         ({"methodName": "m", "responseTimeoutInSeconds": True}, "responseTimeoutInSeconds is True"),
         ({"methodName": "m", "connectTimeoutInSeconds": 301}, "from 0 to 300"),
+        ({"methodName": "m", "connectTimeoutInSeconds": "²"}, "connectTimeoutInSeconds is '²'"),
         ({"methodName": "m", "connectTimeoutInSeconds": 1.5}, "connectTimeoutInSeconds is 1.5"),
         ({"methodName": "m", "payload": "x" * MAX_METHOD_PAYLOAD}, "at most 131072 are allowed"),
     ],

@@ -1,0 +1,136 @@
+"""What a hub keeps of devices and modules, with the indexes that answer without reading all of them.
+
+Each record is one document ``{"identity": {…}, "twin": {…}, "subscriptions": {…}}`` under the address of the device or
+module (see :mod:`.modules`); that of a device lists the IDs of its ``modules``. Devices that are disabled are listed
+once more by themselves: they are few, and so they can be counted and found without reading the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from .modules import module_address
+from .ports import Document, Documents, Storage
+
+#: Documents that are read from the store at a time.
+_BATCH = 200
+
+
+class HubRecords:
+    r"""The devices and modules of one hub.
+
+    Arguments:
+        storage: where they are kept, each under ``{host}\n{address}``.
+        host: the hub's host name, in lower case.
+    """
+
+    def __init__(self, storage: Storage, host: str) -> None:
+        self._host = host
+        self._devices = storage.collection("device")
+        self._modules = storage.collection("module")
+        self._disabled = storage.collection("disabled device")
+        self._indexed = storage.collection("hub index")
+        if self._indexed.get(host) is None:
+            with storage.transaction():
+                self._make_index()
+
+    # ---- single records
+
+    def find(self, address: str) -> Document | None:
+        """The record of a device or module, or ``None``."""
+        return self._of(address).get(self._key(address))
+
+    def save(self, address: str, record: Mapping[str, Any]) -> None:
+        """Insert or replace a record. Who changes a device's status calls :meth:`list_status`, too."""
+        self._of(address).put(self._key(address), record, parent=self._host)
+
+    def list_status(self, device_id: str, status: str) -> None:
+        """Keep the list of disabled devices true."""
+        if status == "disabled":
+            self._disabled.put(self._key(device_id), {"deviceId": device_id}, parent=self._host)
+        else:
+            self._disabled.delete(self._key(device_id))
+
+    def remove(self, address: str, record: Mapping[str, Any]) -> None:
+        """Delete a record; with a device go its modules."""
+        for module_id in record.get("modules", ()):
+            self._modules.delete(self._key(module_address(address, module_id)))
+        if record["identity"].get("status") == "disabled":
+            self._disabled.delete(self._key(address))
+        self._of(address).delete(self._key(address))
+
+    def clear(self) -> None:
+        """Delete all records."""
+        for documents in (self._devices, self._modules, self._disabled):
+            while page := documents.page(limit=_BATCH, parent=self._host):
+                for stored in page:
+                    documents.delete(stored.key)
+
+    # ---- many records
+
+    def counts(self) -> dict[str, int]:
+        """How many devices have which status."""
+        disabled = self._disabled.count(self._host)
+        return {"enabled": self._devices.count(self._host) - disabled, "disabled": disabled}
+
+    def total(self) -> int:
+        """How many devices and modules there are."""
+        return self._devices.count(self._host) + self._modules.count(self._host)
+
+    def first(self, limit: int) -> list[Document]:
+        """Records of the first devices in order of creation."""
+        return [stored.body for stored in self._devices.page(limit=limit, parent=self._host)]
+
+    def modules_of(self, device_id: str, device: Mapping[str, Any]) -> Iterator[Document]:
+        """Records of a device's modules, in order of creation."""
+        for module_id in device.get("modules", ()):
+            record = self.find(module_address(device_id, module_id))
+            if record is not None:
+                yield record
+
+    def devices(self, after: int = 0) -> Iterator[tuple[int, Document]]:
+        """All devices, each with its place in the order of creation, those behind the place ``after``."""
+        return self._walk(self._devices, after)
+
+    def modules(self, after: int = 0) -> Iterator[tuple[int, Document]]:
+        """All modules, like :meth:`devices`."""
+        return self._walk(self._modules, after)
+
+    def disabled(self, after: int = 0) -> Iterator[tuple[int, Document]]:
+        """The disabled devices, each with its place in the order in which they were disabled."""
+        for place, entry in self._walk(self._disabled, after):
+            record = self.find(entry["deviceId"])
+            if record is not None:
+                yield place, record
+
+    def named(self, device_ids: Iterable[str], after: int = 0, *, modules: bool) -> Iterator[tuple[int, Document]]:
+        """The devices with these IDs, or their modules, each with its generation as its place."""
+        found: list[tuple[int, Document]] = []
+        for device_id in device_ids:
+            device = self._devices.get(self._key(device_id))
+            if device is not None:
+                records = self.modules_of(device_id, device) if modules else iter((device,))
+                found.extend((int(record["identity"]["generationId"]), record) for record in records)
+        return iter(sorted((item for item in found if item[0] > after), key=lambda item: item[0]))
+
+    # ---- inside
+
+    def _key(self, address: str) -> str:
+        return f"{self._host}\n{address}"
+
+    def _of(self, address: str) -> Documents:
+        return self._modules if "/" in address else self._devices
+
+    def _walk(self, documents: Documents, after: int) -> Iterator[tuple[int, Document]]:
+        while page := documents.page(after=after, limit=_BATCH, parent=self._host):
+            for stored in page:
+                yield stored.sequence, stored.body
+            after = page[-1].sequence
+
+    def _make_index(self) -> None:
+        """List the disabled devices of a state that was written before there was such a list."""
+        for _, record in self.devices():
+            if record["identity"]["status"] == "disabled":
+                self.list_status(record["identity"]["deviceId"], "disabled")
+        self._indexed.put(self._host, {}, parent=self._host)

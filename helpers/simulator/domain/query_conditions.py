@@ -1,0 +1,232 @@
+"""Conditions of the query language: what stands in a WHERE clause, as objects that evaluate themselves over a twin.
+
+A condition knows a third truth value, *undefined*, for what a twin lacks and for comparisons of different types; only
+what is true is selected. Conditions can also be asked which values they leave possible, so that whoever runs a query
+need not read what cannot match.
+
+Source: Microsoft documentation, iot-hub-devguide-query-language. That arithmetic with anything but numbers, and a
+division by zero, are undefined, is inferred.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class _Undefined:
+    """What a path yields where the twin has nothing."""
+
+    def __repr__(self) -> str:
+        return "undefined"
+
+
+UNDEFINED: Any = _Undefined()
+
+Expression = Callable[[Mapping[str, Any]], Any]
+"""An evaluated part of a condition: a twin in, a JSON value or :data:`UNDEFINED` out."""
+
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<>": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+    # the sign of the left side, as in JavaScript, on whose types the language is built
+    "%": math.fmod,
+}
+_ORDERED = ("number", "string")
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A dotted path such as ``properties.reported.temperature``."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, document: Mapping[str, Any]) -> Any:
+        """The value at the path."""
+        value: Any = document
+        for name in self.names:
+            if not isinstance(value, Mapping) or name not in value:
+                return UNDEFINED
+            value = value[name]
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that stands in the query."""
+
+    value: Any
+
+    def __call__(self, _: Mapping[str, Any]) -> Any:
+        """The value."""
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """``IS_DEFINED(path)``."""
+
+    path: Path
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """Whether the twin has it."""
+        return self.path(twin) is not UNDEFINED
+
+
+@dataclass(frozen=True, slots=True)
+class Calculation:
+    """Two numbers and an operator between them."""
+
+    symbol: str
+    left: Expression
+    right: Expression
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """The result, undefined when a side is no number or JSON has no number for it."""
+        left, right = self.left(twin), self.right(twin)
+        if kind_of(left) != "number" or kind_of(right) != "number":
+            return UNDEFINED
+        try:
+            result = ARITHMETIC[self.symbol](left, right)
+            return result if math.isfinite(result) else UNDEFINED
+        except (ArithmeticError, ValueError):
+            return UNDEFINED
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sides and a symbol between them."""
+
+    symbol: str
+    left: Expression
+    right: Expression
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """Whether it holds."""
+        return _compare(self.symbol, self.left(twin), self.right(twin))
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """``IN`` (wanted) or ``NIN`` (not wanted)."""
+
+    left: Expression
+    values: tuple[Any, ...]
+    wanted: bool
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """Whether it holds."""
+        value = self.left(twin)
+        if kind_of(value) in ("undefined", "composite"):
+            return UNDEFINED
+        return any(_compare("=", value, item) is True for item in self.values) is self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """Parts with AND between them."""
+
+    parts: tuple[Expression, ...]
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """Whether all hold."""
+        values = [_truth(part(twin)) for part in self.parts]
+        if False in values:
+            return False
+        return UNDEFINED if UNDEFINED in values else True
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """Parts with OR between them."""
+
+    parts: tuple[Expression, ...]
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """Whether one holds."""
+        values = [_truth(part(twin)) for part in self.parts]
+        if True in values:
+            return True
+        return UNDEFINED if UNDEFINED in values else False
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """NOT."""
+
+    part: Expression
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """Whether the part does not hold."""
+        value = _truth(self.part(twin))
+        return value if value is UNDEFINED else not value
+
+
+def possible_values(expression: Expression | None, path: Path) -> frozenset[Any] | None:
+    """The values at the path of all twins that the condition can select; ``None`` when any may do."""
+    if isinstance(expression, Comparison) and expression.symbol == "=":
+        for side, other in ((expression.left, expression.right), (expression.right, expression.left)):
+            if side == path and isinstance(other, Constant):
+                return frozenset((other.value,))
+    elif isinstance(expression, Membership) and expression.wanted and expression.left == path:
+        return frozenset(expression.values)
+    elif isinstance(expression, Both):
+        known = [values for part in expression.parts if (values := possible_values(part, path)) is not None]
+        return frozenset.intersection(*known) if known else None
+    elif isinstance(expression, Either):
+        each = [possible_values(part, path) for part in expression.parts]
+        known = [values for values in each if values is not None]
+        return frozenset().union(*known) if len(known) == len(each) else None
+    return None
+
+
+def is_only_about(expression: Expression | None, path: Path) -> bool:
+    """Whether the value at the path alone decides: a comparison of it with a constant, or no condition at all."""
+    if isinstance(expression, Comparison):
+        sides = (expression.left, expression.right)
+        return path in sides and any(isinstance(side, Constant) for side in sides)
+    if isinstance(expression, Membership):
+        return expression.left == path
+    return expression is None
+
+
+def kind_of(value: object) -> str:
+    """The type of a value, as the language tells types apart."""
+    if value is UNDEFINED:
+        return "undefined"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number"
+    if isinstance(value, str):
+        return "string"
+    return "null" if value is None else "composite"
+
+
+def _compare(symbol: str, left: object, right: object) -> Any:
+    """Only primitive values of the same type compare; equality is for all of them, order for numbers and texts."""
+    kind = kind_of(left)
+    if kind != kind_of(right) or kind in ("undefined", "composite"):
+        return UNDEFINED
+    if symbol not in ("=", "!=", "<>") and kind not in _ORDERED:
+        return UNDEFINED
+    return COMPARISONS[symbol](left, right)
+
+
+def _truth(value: object) -> Any:
+    """True, false or undefined: whatever is neither true nor undefined counts as false."""
+    return value if value is UNDEFINED else value is True

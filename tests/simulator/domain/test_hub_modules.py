@@ -1,0 +1,416 @@
+"""Modules in the registry of a hub, and what the hub reads from its store to answer."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.simulator.clock import ManualClock
+from helpers.simulator.domain.cloud_to_device import CloudToDeviceMessage
+from helpers.simulator.domain.hub import IotHub
+from helpers.simulator.domain.hub_records import HubRecords
+from helpers.simulator.domain.modules import MAX_MODULES
+from helpers.simulator.domain.ports import DeviceCredentials
+from helpers.simulator.errors import Hub, ServiceError
+from helpers.simulator.store import Store
+
+HOST = "contoso-hub-1.azure-devices.test"
+
+
+class FakeConnection:
+    def __init__(self):
+        self.dropped = []
+        self.patches = []
+
+    def drop(self, error):
+        self.dropped.append(error.reason)
+
+    def desired_changed(self, patch):
+        self.patches.append(patch)
+
+    def message_waiting(self):
+        pass
+
+
+class CountingStore(Store):
+    """Counts the documents that are read."""
+
+    read = 0
+
+    def collection(self, name):
+        documents = super().collection(name)
+        get, page = documents.get, documents.page
+
+        def counting_get(key):
+            self.read += 1
+            return get(key)
+
+        def counting_page(**named):
+            found = page(**named)
+            self.read += len(found)
+            return found
+
+        documents.get, documents.page = counting_get, counting_page
+        return documents
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def store():
+    store = CountingStore()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def hub(store, clock):
+    return IotHub(host=HOST, storage=store, clock=clock)
+
+
+def refused(kind, function, *arguments, **named):
+    with pytest.raises(ServiceError) as caught:
+        function(*arguments, **named)
+    assert caught.value.kind is kind
+    return caught.value
+
+
+def test_create_read_update_delete(hub):
+    hub.put_device("d", {})
+    before = hub.device("d")
+    created, is_new = hub.put_module("d", "m", {"managedBy": "me"})
+    assert is_new
+    assert hub.module("d", "m") == created
+    assert hub.modules("d") == [created]
+    assert hub.device("d") == before
+    changed, is_new = hub.put_module("d", "m", {"managedBy": "you"}, f'"{created["etag"]}"')
+    assert (changed["managedBy"], is_new) == ("you", False)
+    assert changed["authentication"] == created["authentication"]
+    refused(Hub.PRECONDITION_FAILED, hub.put_module, "d", "m", {}, created["etag"])
+    refused(Hub.PRECONDITION_FAILED, hub.delete_module, "d", "m", created["etag"])
+    hub.delete_module("d", "m", '"*"')
+    assert hub.modules("d") == []
+    assert "no module 'm'" in refused(Hub.MODULE_NOT_FOUND, hub.module, "d", "m").message
+    refused(Hub.MODULE_NOT_FOUND, hub.delete_module, "d", "m")
+    refused(Hub.MODULE_NOT_FOUND, hub.put_module, "d", "m", {}, "*")
+
+
+def test_what_exists_or_does_not(hub):
+    for call in (
+        lambda: hub.modules("d"),
+        lambda: hub.module("d", "m"),
+        lambda: hub.put_module("d", "m", {}),
+        lambda: hub.delete_module("d", "m"),
+        lambda: hub.twin("d/m"),
+    ):
+        assert "'d' is not registered" in refused(Hub.DEVICE_NOT_FOUND, call).message
+    hub.put_device("d", {})
+    hub.put_module("d", "m", {})
+    error = refused(Hub.MODULE_EXISTS, hub.put_module, "d", "m", {})
+    assert "no If-Match" in error.reason
+    for body in (None, [], "x"):
+        refused(Hub.ARGUMENT_INVALID, hub.put_module, "d", "n", body)
+    for module_id in ("", "a b", "a/b"):
+        refused(Hub.ARGUMENT_INVALID, hub.put_module, "d", module_id, {})
+        refused(Hub.ARGUMENT_INVALID, hub.module, "d", module_id)
+        refused(Hub.ARGUMENT_INVALID, hub.delete_module, "d", module_id)
+    assert [module["moduleId"] for module in hub.modules("d")] == ["m"]
+
+
+def test_a_device_has_a_limited_number_of_modules(hub):
+    hub.put_device("d", {})
+    for number in range(MAX_MODULES):
+        hub.put_module("d", f"m{number}", {})
+    refused(Hub.TOO_MANY_MODULES, hub.put_module, "d", "one-more", {})
+    hub.put_module("d", "m1", {}, "*")
+    hub.delete_module("d", "m1")
+    hub.put_module("d", "one-more", {})
+    assert [module["moduleId"] for module in hub.modules("d")][-2:] == ["m49", "one-more"]
+
+
+def test_twins_of_modules_are_their_own(hub, store, clock):
+    hub.put_device("d", {})
+    hub.put_module("d", "m", {}, initial_twin={"tags": {"kind": "camera"}})
+    hub.patch_twin("d/m", {"properties": {"desired": {"x": 1}}})
+    hub.replace_twin("d", {"tags": {"a": 1}})
+    assert hub.report("d/m", {"r": 1}) == 2
+    hub.keep_subscriptions("d/m", {"a/#": 1})
+    again = IotHub(host=HOST, storage=store, clock=clock)
+    assert again.device_twin("d/m") == {"desired": {"x": 1, "$version": 2}, "reported": {"r": 1, "$version": 2}}
+    assert again.twin("d/m")["tags"] == {"kind": "camera"}
+    assert again.twin("d")["tags"] == {"a": 1}
+    assert again.subscriptions("d/m") == {"a/#": 1}
+    assert again.subscriptions("d") == {}
+    refused(Hub.PRECONDITION_FAILED, hub.patch_twin, "d/m", {"tags": {}}, "AAAA")
+
+
+def test_modules_are_admitted_with_the_status_of_their_device(hub):
+    hub.put_device("d", {})
+    hub.put_module("d", "m", {})
+    assert hub.identity("d/m")["status"] == "enabled"
+    hub.put_device("d", {"status": "disabled"}, "*")
+    assert hub.identity("d/m")["status"] == "disabled"
+    assert hub.identity("d/n") is None
+    # a state that lost the device but not its module
+    hub._storage.collection("device").clear()
+    assert hub.identity("d/m") is None
+
+
+def test_connections_of_modules_end_with_their_device(hub):
+    hub.put_device("d", {})
+    hub.put_module("d", "m", {})
+    device, module = FakeConnection(), FakeConnection()
+    hub.connections.opened("d", device)
+    hub.connections.opened("d/m", module)
+    hub.patch_twin("d/m", {"properties": {"desired": {"x": 1}}})
+    assert (device.patches, module.patches) == ([], [{"x": 1, "$version": 2}])
+    assert hub.module("d", "m")["connectionState"] == "Connected"
+    hub.put_device("d", {"status": "disabled"}, "*")
+    assert [each.dropped for each in (device, module)] == [["the device 'd' was disabled"]] * 2
+    module = FakeConnection()
+    hub.connections.opened("d/m", module)
+    hub.delete_device("d")
+    assert module.dropped == ["'d' was deleted"]
+    hub.put_device("d", {})
+    assert hub.modules("d") == []
+    assert hub.put_module("d", "m", {})[0]["lastActivityTime"].startswith("0001")
+
+
+def test_a_module_that_is_deleted_is_dropped(hub):
+    hub.put_device("d", {})
+    hub.put_module("d", "m", {})
+    device, module = FakeConnection(), FakeConnection()
+    hub.connections.opened("d", device)
+    hub.connections.opened("d/m", module)
+    hub.delete_module("d", "m")
+    assert (device.dropped, module.dropped) == ([], ["'d/m' was deleted"])
+
+
+def test_messages_are_counted_and_go_with_the_device(hub):
+    hub.put_device("d", {})
+    hub.cloud_to_device.send("d", CloudToDeviceMessage(b"x"))
+    assert hub.device("d")["cloudToDeviceMessageCount"] == 1
+    assert hub.twin("d")["cloudToDeviceMessageCount"] == 1
+    hub.delete_device("d")
+    hub.put_device("d", {})
+    assert hub.device("d")["cloudToDeviceMessageCount"] == 0
+    hub.cloud_to_device.send("d", CloudToDeviceMessage(b"x"))
+    hub.clear()
+    assert hub.cloud_to_device.waiting("d") == 0
+
+
+def test_nothing_of_a_module_moves_to_another_hub(hub):
+    hub.provision_device("d", DeviceCredentials(), iot_edge=False, initial_twin=None)
+    hub.put_module("d", "m", {})
+    hub.provision_device("d", DeviceCredentials(), iot_edge=False, initial_twin={"tags": {"a": 1}})
+    assert len(hub.modules("d")) == 1
+    assert hub.twin_content("d") == hub.remove_device("d")
+    assert hub.twin_content("d") is None
+    assert hub.query("SELECT * FROM devices.modules").items == []
+
+
+def test_hubs_do_not_share_modules(hub, store, clock):
+    other = IotHub(host="contoso-hub-2.azure-devices.test", storage=store, clock=clock)
+    for each in (hub, other):
+        each.put_device("d", {"status": "disabled"})
+        each.put_module("d", "m", {})
+    hub.clear()
+    assert len(other.modules("d")) == 1
+    assert other.statistics()["disabledDeviceCount"] == 1
+    assert hub.statistics()["totalDeviceCount"] == 0
+
+
+def test_a_failed_change_changes_nothing(hub):
+    hub.put_device("d", {})
+
+    def fail_at_last():
+        with hub.transaction():
+            hub.put_device("e", {"status": "disabled"})
+            hub.put_module("d", "m", {})
+            hub.put_module("d", "m", {})
+
+    refused(Hub.MODULE_EXISTS, fail_at_last)
+    assert hub.modules("d") == []
+    assert hub.statistics() == {"totalDeviceCount": 1, "enabledDeviceCount": 1, "disabledDeviceCount": 0}
+
+
+# ---- what is read
+
+
+@pytest.fixture
+def crowd(hub):
+    for number in range(300):
+        hub.put_device(f"d{number}", {"status": "disabled" if number % 100 == 7 else "enabled"})
+    hub.put_module("d1", "m1", {}, initial_twin={"tags": {"a": 1}})
+    hub.put_module("d1", "m2", {})
+    hub.put_module("d2", "m1", {})
+    return hub
+
+
+def ids(page):
+    return [(row["deviceId"], row["moduleId"]) if "moduleId" in row else row["deviceId"] for row in page.items]
+
+
+@pytest.mark.parametrize(
+    ("where", "found", "most"),
+    [
+        ("devices WHERE deviceId = 'd5'", ["d5"], 2),
+        ("devices WHERE deviceId IN ['d9', 'nobody', 'd5']", ["d5", "d9"], 4),
+        ("devices WHERE deviceId = 'd5' AND status = 'disabled'", [], 2),
+        ("devices WHERE status = 'disabled'", ["d7", "d107", "d207"], 8),
+        ("devices WHERE status IN ['disabled'] AND deviceId != 'd7'", ["d107", "d207"], 8),
+        ("devices.modules WHERE deviceId = 'd1'", [("d1", "m1"), ("d1", "m2")], 4),
+        ("devices.modules WHERE devices.modules.moduleId = 'm1'", [("d1", "m1"), ("d2", "m1")], 4),
+        ("devices.modules WHERE tags.a = 1", [("d1", "m1")], 4),
+        ("devices.modules WHERE status = 'enabled' AND deviceId IN ['d2', 'd3']", [("d2", "m1")], 4),
+    ],
+)
+def test_a_query_reads_what_it_has_to(crowd, store, where, found, most):
+    store.read = 0
+    page = crowd.query(f"SELECT * FROM {where}")  # noqa: S608 - no SQL, and nobody's input
+    assert (ids(page), page.continuation) == (found, None)
+    assert store.read <= most
+
+
+def test_counting_reads_nothing(crowd, store):
+    store.read = 0
+    assert crowd.statistics() == {"totalDeviceCount": 300, "enabledDeviceCount": 297, "disabledDeviceCount": 3}
+    assert crowd.query("SELECT COUNT() AS n FROM devices").items == [{"n": 300}]
+    grouped = crowd.query("SELECT status, COUNT() AS n FROM devices GROUP BY status")
+    assert grouped.items == [{"status": "enabled", "n": 297}, {"status": "disabled", "n": 3}]
+    assert store.read == 0
+    assert crowd.query("SELECT COUNT() AS n FROM devices WHERE status = 'disabled' AND NOT false").items == [{"n": 3}]
+    assert store.read <= 8
+
+
+def test_a_list_reads_what_it_shows(crowd, store):
+    store.read = 0
+    assert len(crowd.devices(10)) == 10
+    assert store.read == 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM devices",
+        "SELECT * FROM devices WHERE deviceId IN ['d2', 'd1', 'd7', 'd0', 'd3']",
+        "SELECT * FROM devices WHERE status = 'disabled'",
+        "SELECT * FROM devices.modules",
+        "SELECT * FROM devices.modules WHERE deviceId IN ['d2', 'd1']",
+        "SELECT TOP 2 * FROM devices.modules WHERE deviceId IN ['d2', 'd1']",
+    ],
+)
+def test_pages_of_every_kind_make_up_the_whole(crowd, text):
+    whole = ids(crowd.query(text))
+    pages, token = [], None
+    while token is not None or not pages:
+        page = crowd.query(text, page_size=2, continuation=token)
+        token = page.continuation
+        pages.append(ids(page))
+        if len(pages) == 200:
+            break
+    assert [each for page in pages for each in page] == whole
+    assert all(len(page) == 2 for page in pages[:-1])
+
+
+def test_the_list_of_disabled_devices_follows_every_change(hub):
+    hub.put_device("d", {"status": "disabled"})
+    assert ids(hub.query("SELECT * FROM devices WHERE status = 'disabled'")) == ["d"]
+    hub.put_device("d", {"status": "disabled"}, "*")
+    hub.put_device("d", {"status": "enabled"}, "*")
+    assert ids(hub.query("SELECT * FROM devices WHERE status = 'disabled'")) == []
+    hub.put_device("d", {"status": "disabled"}, "*")
+    hub.delete_device("d")
+    assert hub.statistics()["disabledDeviceCount"] == 0
+
+
+def test_a_state_without_that_list_gets_one(hub, store, clock):
+    hub.put_device("d", {"status": "disabled"})
+    hub.put_device("e", {})
+    for name in ("disabled device", "hub index"):
+        store.collection(name).clear()
+    assert IotHub(host=HOST, storage=store, clock=clock).statistics()["disabledDeviceCount"] == 1
+
+
+def test_devices_and_modules_are_counted_together(crowd, store):
+    assert HubRecords(store, HOST).total() == 303
+
+
+def test_entries_without_a_record_are_skipped(store):
+    records = HubRecords(store, HOST)
+    records.list_status("gone", "disabled")
+    assert list(records.disabled()) == []
+    assert list(records.modules_of("d", {"modules": ["gone"]})) == []
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["put", "disable", "enable", "delete", "put module", "delete module", "undo"]),
+        st.sampled_from("ab"),
+        st.sampled_from("xy"),
+    ),
+    max_size=25,
+)
+
+
+def do(hub, step, device_id, module_id):
+    steps = {
+        "put": lambda: hub.put_device(device_id, {}),
+        "disable": lambda: hub.put_device(device_id, {"status": "disabled"}, "*"),
+        "enable": lambda: hub.put_device(device_id, {"status": "enabled"}, "*"),
+        "delete": lambda: hub.delete_device(device_id),
+        "put module": lambda: hub.put_module(device_id, module_id, {}),
+        "delete module": lambda: hub.delete_module(device_id, module_id),
+        "undo": lambda: undo(hub, device_id),
+    }
+    steps[step]()
+
+
+def undo(hub, device_id):
+    with hub.transaction():
+        hub.put_device(device_id, {"status": "disabled"}, "*")
+        hub.put_module(device_id, "z", {})
+        hub.delete_device(device_id)
+        hub.delete_device(device_id)
+
+
+@given(STEPS)
+def test_indexes_and_counters_agree_with_what_there_is(steps):
+    store = Store()
+    hub = IotHub(host=HOST, storage=store, clock=ManualClock())
+    model = {}
+    for step, device_id, module_id in steps:
+        modules = model.get(device_id, ("", set()))[1]
+        try:
+            do(hub, step, device_id, module_id)
+        except ServiceError:
+            continue
+        if step == "put":
+            model[device_id] = "enabled", set()
+        elif step == "delete":
+            del model[device_id]
+        elif step in ("disable", "enable"):
+            model[device_id] = f"{step}d", modules
+        elif step == "put module":
+            modules.add(module_id)
+        else:
+            modules.remove(module_id)
+    shown = {each["deviceId"]: each["status"] for each in hub.devices()}
+    assert shown == {name: status for name, (status, _) in model.items()}
+    disabled = [name for name, (status, _) in model.items() if status == "disabled"]
+    assert hub.statistics() == {
+        "totalDeviceCount": len(model),
+        "enabledDeviceCount": len(model) - len(disabled),
+        "disabledDeviceCount": len(disabled),
+    }
+    assert sorted(ids(hub.query("SELECT * FROM devices WHERE status = 'disabled'"))) == sorted(disabled)
+    everything = {(name, module) for name, (_, modules) in model.items() for module in modules}
+    assert set(ids(hub.query("SELECT * FROM devices.modules"))) == everything
+    for name in "ab":
+        found = ids(hub.query(f"SELECT * FROM devices.modules WHERE deviceId = '{name}'"))  # noqa: S608 - no SQL
+        assert set(found) == {each for each in everything if each[0] == name}
+    store.close()
