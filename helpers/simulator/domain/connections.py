@@ -6,11 +6,13 @@ Nothing here is stored: after a restart nobody is connected.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from ..clock import Clock
 from ..errors import ServiceError
 from .devices import Liveliness
+from .faults import Fault
 
 
 class DeviceConnection(Protocol):
@@ -22,9 +24,12 @@ class DeviceConnection(Protocol):
     def desired_changed(self, patch: Mapping[str, Any]) -> None:
         """Tell the device a change of its desired properties, with ``$version``."""
 
+    def message_waiting(self) -> None:
+        """Fetch what waits for the device in its queue, if it wants to have it."""
+
 
 class Connections:
-    """The live connections of one hub, at most one per device.
+    """The live connections of one hub, at most one per device and one per module.
 
     Arguments:
         clock: tells when things happened.
@@ -34,9 +39,15 @@ class Connections:
         self._clock = clock
         self._live: dict[str, DeviceConnection] = {}
         self._liveliness: dict[str, Liveliness] = {}
+        self._faults: dict[str, tuple[Fault, datetime]] = {}
 
     def __len__(self) -> int:
         return len(self._live)
+
+    @property
+    def devices(self) -> int:
+        """How many devices are connected; modules, whose names have a slash, are no devices."""
+        return sum("/" not in name for name in self._live)
 
     def get(self, device_id: str) -> DeviceConnection | None:
         """The device's connection, ``None`` when it is not connected."""
@@ -81,7 +92,23 @@ class Connections:
         for device_id in list(self._live):
             self.drop(device_id, error)
         self._liveliness.clear()
+        self._faults.clear()
+
+    def strike(self, device_id: str, fault: Fault) -> None:
+        """Let a fault that the device asked for begin: drop it, and keep it out for the duration."""
+        if fault.duration:
+            self._faults[device_id] = fault, self._clock.now() + timedelta(seconds=fault.duration)
+        self.drop(device_id, fault.error)
+
+    def fault(self, device_id: str) -> Fault | None:
+        """The fault that keeps the device out right now."""
+        fault, end = self._faults.get(device_id, (None, None))
+        if end is None or self._clock.now() < end:
+            return fault
+        del self._faults[device_id]
+        return None
 
     def forget(self, device_id: str) -> None:
         """The device is gone; a later one with the same ID starts afresh."""
         self._liveliness.pop(device_id, None)
+        self._faults.pop(device_id, None)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from urllib.parse import unquote
+
+from ..clock import azure_timestamp
 
 #: Messages and bytes that a hub keeps; older messages make room.
 MAX_MESSAGES = 1_000
@@ -35,18 +38,38 @@ class TelemetryMessage:
     Attributes:
         sequence: grows by one per message of a hub.
         device_id: who sent it.
+        module_id: which of the device's modules, empty for the device itself.
         enqueued: when it arrived.
         body: as sent.
         system: system properties by the hub's name.
         properties: application properties; the value is ``None`` for a key without ``=``.
+        connection: what the hub itself adds about the sender, by the hub's name.
     """
 
     sequence: int
     device_id: str
     enqueued: datetime
-    body: bytes
+    body: bytes = field(repr=False)
     system: Mapping[str, str | None] = field(default_factory=dict)
     properties: Mapping[str, str | None] = field(default_factory=dict)
+    module_id: str = ""
+    connection: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def system_properties(self) -> dict[str, str | None]:
+        """What the hub shows a reader beside body and application properties: the sender's and its own.
+
+        Source of the names: Microsoft documentation, iot-hub-devguide-messages-construct.
+        """
+        module = {"iothub-connection-module-id": self.module_id} if self.module_id else {}
+        return {
+            **self.system,
+            "iothub-connection-device-id": self.device_id,
+            **module,
+            **self.connection,
+            "iothub-enqueuedtime": azure_timestamp(self.enqueued),
+            "iothub-message-source": "Telemetry",
+        }
 
 
 class TelemetryBuffer:
@@ -74,18 +97,34 @@ class TelemetryBuffer:
         enqueued: datetime,
         system: Mapping[str, str | None],
         properties: Mapping[str, str | None],
+        module_id: str = "",
+        connection: Mapping[str, str] | None = None,
     ) -> TelemetryMessage:
         """Keep a message; the oldest ones make room."""
         self._last += 1
-        message = TelemetryMessage(self._last, device_id, enqueued, body, system, properties)
+        message = TelemetryMessage(
+            self._last, device_id, enqueued, body, system, properties, module_id, connection or {}
+        )
         self._messages.append(message)
         self._bytes += _size(message)
         while len(self._messages) > self._max_messages or (self._bytes > self._max_bytes and len(self._messages) > 1):
             self._bytes -= _size(self._messages.popleft())
         return message
 
+    @property
+    def last_sequence(self) -> int:
+        """The sequence number of the newest message, 0 before the first."""
+        return self._last
+
+    def read(self, after: int = 0, limit: int = MAX_MESSAGES, device_id: str = "") -> list[TelemetryMessage]:
+        """Messages with a sequence number above ``after``, oldest first, of one device when it is named."""
+        found = (
+            message for message in self._messages if message.sequence > after and device_id in ("", message.device_id)
+        )
+        return list(itertools.islice(found, limit))
+
     def clear(self) -> None:
-        """Forget all messages."""
+        """Forget all messages; sequence numbers go on."""
         self._messages.clear()
         self._bytes = 0
 

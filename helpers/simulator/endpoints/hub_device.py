@@ -1,4 +1,4 @@
-"""The side of an IoT hub that devices talk to, over MQTT 3.1.1.
+"""The side of an IoT hub that devices and modules talk to, over MQTT 3.1.1.
 
 Topics, answers and return codes: Microsoft documentation, iot-mqtt-connect-to-iot-hub, and what the Python device SDK
 sends and expects.
@@ -6,40 +6,45 @@ sends and expects.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
-from urllib.parse import parse_qs, quote
 
 from ..clock import Clock
-from ..domain.connections import DeviceConnection
+from ..domain.cloud_to_device import property_bag
+from ..domain.faults import Fault, asked_fault
 from ..domain.hub import IotHub
 from ..domain.telemetry import MAX_MESSAGE_SIZE, parse_properties
 from ..errors import Hub, ServiceError, ascii_json, dps_body
-from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, Will
+from ..protocols.mqtt import SUBSCRIPTION_REFUSED, Connect, Publish, Subscribe, Unsubscribe, Will
+from ..protocols.sas import SharedAccessSignature
 from ..trace import Trace
 from .hub_access import HubAccess
+from .hub_device_methods import MAX_METHOD_PAYLOAD, Arrivals, MethodCalls, MethodResult
+from .hub_device_topics import (
+    DESIRED_FILTER,
+    METHODS_FILTER,
+    REQUESTS,
+    TWIN_ANSWERS_FILTER,
+    ClientName,
+    UserNameError,
+    check_user_name,
+    desired_topic,
+    method_topic,
+    twin_answer_topic,
+)
+from .hub_limits import TWIN_LIMITS, admit_telemetry
 from .json_body import load_json
 from .mqtt import MqttLink
 from .presented import presented_certificates
 
 #: CONNACK return codes.
-ACCEPTED, BAD_CLIENT_ID, BAD_USER_NAME, NOT_AUTHORIZED = 0, 2, 4, 5
+ACCEPTED, BAD_CLIENT_ID, UNAVAILABLE, BAD_USER_NAME, NOT_AUTHORIZED = 0, 2, 3, 4, 5
 #: Seconds after which a timer looks at the clock again, however far the expiry is.
 _LONGEST_TIMER = 3_600.0
 #: Bytes of a message that are shown in the trace.
 _TRACED = 4_000
-#: Methods that may wait for the answer of one device.
-MAX_WAITING_METHODS = 100
-
-_API_VERSION = re.compile(r"20\d\d-\d\d-\d\d(-preview)?")
-
-METHODS_FILTER = "$iothub/methods/POST/#"
-TWIN_ANSWERS_FILTER = "$iothub/twin/res/#"
-DESIRED_FILTER = "$iothub/twin/PATCH/properties/desired/#"
 
 
 class Timer(Protocol):
@@ -52,16 +57,8 @@ class Timer(Protocol):
 CallLater = Callable[[float, Callable[[], object]], Timer]
 
 
-@dataclass(frozen=True, slots=True)
-class MethodResult:
-    """What a device answered to a direct method."""
-
-    status: int
-    payload: Any
-
-
 class HubDeviceEndpoint:
-    """Serves the devices of one hub.
+    """Serves the devices of one hub, and their modules; a module goes by the name ``{device ID}/{module ID}``.
 
     Arguments:
         hub: the hub.
@@ -86,8 +83,11 @@ class HubDeviceEndpoint:
         self.clock = clock
         self.trace = trace
         self.call_later = call_later
-        self.access = HubAccess(host=hub.host, policy_name=policy_name, policy_key=policy_key, clock=clock)
-        self._waiting: dict[str, set[asyncio.Future[None]]] = {}
+        self.access = HubAccess(
+            host=hub.host, policy_name=policy_name, policy_key=policy_key, clock=clock, authorities=hub.authorities
+        )
+        self.arrivals = Arrivals()
+        self._faults: dict[str, Timer] = {}
 
     def application(self, link: MqttLink) -> DeviceSession:
         """The application for a new connection."""
@@ -96,10 +96,10 @@ class HubDeviceEndpoint:
     async def invoke_method(
         self, device_id: str, name: str, payload: bytes, *, response_timeout: float, connect_timeout: float
     ) -> MethodResult:
-        """Call a direct method of a device.
+        """Call a direct method of a device or module.
 
         Arguments:
-            device_id: a registered device.
+            device_id: a registered device, or ``{device ID}/{module ID}``.
             name: the method.
             payload: JSON, or nothing.
             response_timeout: seconds until the device must have answered.
@@ -108,13 +108,15 @@ class HubDeviceEndpoint:
         Raises:
             ServiceError: the device is not online, goes away, does not answer in time or answers nonsense.
         """
-        session = self._ready(device_id) or await self._arrival(device_id, connect_timeout)
+        session = self._ready(device_id)
+        if session is None and connect_timeout > 0:
+            await self.arrivals.wait(device_id, connect_timeout)
+            session = self._ready(device_id)
+        if session is None:
+            is_connected = self.hub.connections.get(device_id) is not None
+            why = "is connected but has not subscribed to methods" if is_connected else "is not connected"
+            raise ServiceError(Hub.DEVICE_NOT_ONLINE, reason=f"the device {device_id!r} {why}")
         return await session.invoke(name, payload, response_timeout)
-
-    def arrived(self, device_id: str) -> None:
-        """A device is ready for direct methods: wake those that wait for it."""
-        for waiting in self._waiting.pop(device_id, ()):
-            waiting.set_result(None)
 
     def _ready(self, device_id: str) -> DeviceSession | None:
         connection = self.hub.connections.get(device_id)
@@ -122,60 +124,79 @@ class HubDeviceEndpoint:
             return connection
         return None
 
-    async def _arrival(self, device_id: str, timeout: float) -> DeviceSession:
-        if timeout > 0:
-            waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(device_id, set()).add(waiting)
-            try:
-                await asyncio.wait([waiting], timeout=timeout)
-            finally:
-                others = self._waiting.get(device_id, set())
-                others.discard(waiting)
-                if not others:
-                    self._waiting.pop(device_id, None)
-        session = self._ready(device_id)
-        if session is None:
-            is_connected = self.hub.connections.get(device_id) is not None
-            why = "is connected but has not subscribed to methods" if is_connected else "is not connected"
-            raise ServiceError(Hub.DEVICE_NOT_ONLINE, reason=f"the device {device_id!r} {why}")
-        return session
+    def prepare_fault(self, name: str, fault: Fault) -> None:
+        """Let a fault begin after its delay, in place of one that has not begun yet."""
+        earlier = self._faults.pop(name, None)
+        if earlier is not None:
+            earlier.cancel()
+        if fault.delay:
+            self._faults[name] = self.call_later(fault.delay, lambda: self._begin_fault(name, fault))
+        else:
+            self.hub.connections.strike(name, fault)
+
+    def _begin_fault(self, name: str, fault: Fault) -> None:
+        del self._faults[name]
+        if self.hub.has_device(name):
+            self.hub.connections.strike(name, fault)
 
 
 class _RefusedError(Exception):
     """A CONNECT packet is answered with a return code other than 0."""
 
-    def __init__(self, return_code: int, reason: str) -> None:
+    def __init__(self, return_code: int, reason: str, finding: str = "") -> None:
         super().__init__(reason)
         self.return_code = return_code
+        self.why = {"reason": reason, **({"finding": finding} if finding else {})}
 
 
-class DeviceSession(DeviceConnection):
-    """One connection of a device. Implements :class:`.mqtt.MqttApplication`.
+class DeviceSession:
+    """One connection of a device or module.
+
+    Implements :class:`.mqtt.MqttApplication` and :class:`..domain.connections.DeviceConnection`.
 
     Arguments:
         endpoint: what all connections of the hub share.
         link: the connection.
     """
 
+    __slots__ = (
+        "_client",
+        "_endpoint",
+        "_expiry",
+        "_held",
+        "_hub",
+        "_link",
+        "_methods",
+        "_name",
+        "_open",
+        "_persistent",
+        "_sender",
+        "_subscriptions",
+        "_timer",
+        "_will",
+    )
+
     def __init__(self, endpoint: HubDeviceEndpoint, link: MqttLink) -> None:
         self._endpoint = endpoint
         self._hub = endpoint.hub
         self._link = link
-        self._device_id = ""
+        self._name = ""  # by which the hub knows it: device ID, or device ID and module ID
+        self._client = ClientName("")
+        self._sender: Mapping[str, str] = {}
         self._open = False
         self._persistent = False
         self._subscriptions: dict[str, int] = {}
         self._will: Will | None = None
         self._expiry: int | None = None
         self._timer: Timer | None = None
-        self._methods: dict[str, asyncio.Future[MethodResult]] = {}
-        self._last_request = 0
+        self._methods = MethodCalls()
+        self._held: set[int] = set()  # messages from the cloud that wait for their PUBACK
 
     # ---- the connection begins and ends
 
     def connected(self, connect: Connect) -> None:
         """Admit the device, or refuse it and say why in the trace."""
-        self._device_id = connect.client_id
+        self._name = connect.client_id
         detail: dict[str, Any] = {"clientId": connect.client_id, "userName": connect.username}
         if self._link.peer.certificates and not connect.password:
             detail["certificates"] = presented_certificates(self._link.peer.certificates)
@@ -183,17 +204,17 @@ class DeviceSession(DeviceConnection):
         try:
             self._admit(connect)
         except _RefusedError as refusal:
-            self._record("out", "connect", status=refusal.return_code, detail={"reason": str(refusal)})
+            self._record("out", "connect", status=refusal.return_code, detail=refusal.why)
             self._link.refuse(refusal.return_code)
             return
         self._open = True
         self._will = connect.will
         self._persistent = not connect.clean_session
         if self._persistent:
-            self._subscriptions = self._hub.subscriptions(self._device_id)
+            self._subscriptions = self._hub.subscriptions(self._name)
         else:
-            self._hub.keep_subscriptions(self._device_id, {})
-        previous = self._hub.connections.opened(self._device_id, self)
+            self._hub.keep_subscriptions(self._name, {})
+        previous = self._hub.connections.opened(self._name, self)
         if previous is not None:
             previous.drop(
                 ServiceError(
@@ -225,13 +246,10 @@ class DeviceSession(DeviceConnection):
 
     def _end(self) -> None:
         self._open = False
-        self._hub.connections.closed(self._device_id, self)
+        self._hub.connections.closed(self._name, self)
         if self._timer is not None:
             self._timer.cancel()
-        for waiting in self._methods.values():
-            if not waiting.done():
-                waiting.set_exception(ServiceError(Hub.DEVICE_CONNECTION_CLOSED))
-        self._methods.clear()
+        self._methods.abandon()
 
     def _admit(self, connect: Connect) -> None:
         """Check a CONNECT packet.
@@ -239,48 +257,52 @@ class DeviceSession(DeviceConnection):
         Raises:
             _RefusedError: it is not good enough.
         """
-        device_id = self._checked_names(connect)
-        identity = self._hub.identity(device_id)
+        name = self._checked_name(connect)
+        identity = self._hub.identity(name)
         if identity is None:
-            raise _RefusedError(NOT_AUTHORIZED, f"the device {device_id!r:.140} is not registered in {self._hub.host}")
+            raise _RefusedError(NOT_AUTHORIZED, f"the device {name!r:.280} is not registered in {self._hub.host}")
         try:
             self._expiry = self._endpoint.access.check_device(connect.password, identity, self._link.peer.certificates)
         except ServiceError as error:
-            raise _RefusedError(NOT_AUTHORIZED, error.reason) from error
+            raise _RefusedError(NOT_AUTHORIZED, error.reason, error.finding) from error
         if identity["status"] != "enabled":
-            raise _RefusedError(NOT_AUTHORIZED, f"the device {device_id!r} is disabled")
-        if connect.will is not None and self._telemetry_bag(connect.will.topic) is None:
+            raise _RefusedError(NOT_AUTHORIZED, f"the device {self._client.device_id!r} is disabled")
+        if connect.will is not None and self._client.telemetry_bag(connect.will.topic) is None:
             raise _RefusedError(
                 NOT_AUTHORIZED,
-                f"the will goes to {connect.will.topic!r:.200}; only devices/{device_id}/messages/events/ is possible",
+                f"the will goes to {connect.will.topic!r:.200}; only {self._client.telemetry_topic}/ is possible",
             )
+        fault = self._hub.connections.fault(name)
+        if fault is not None:
+            raise _RefusedError(
+                NOT_AUTHORIZED if fault.is_refusal else UNAVAILABLE,
+                f"the fault {fault.operation} that the device asked for lasts {fault.duration} s",
+            )
+        try:
+            self._hub.throttle.take("connections_per_second", self._hub.host)
+        except ServiceError as error:
+            # the one code after which SDKs try again (inferred)
+            raise _RefusedError(UNAVAILABLE, error.reason) from error
+        self._sender = {
+            "iothub-connection-auth-generation-id": identity["generationId"],
+            "iothub-connection-auth-method": _auth_method(connect.password),
+        }
 
-    def _checked_names(self, connect: Connect) -> str:
-        """The device ID, when client ID and user name agree: ``{host}/{device ID}[/][?api-version=…]``."""
-        client_id = connect.client_id
-        host, slash, rest = (connect.username or "").partition("/")
-        if not host or not slash or not rest:
+    def _checked_name(self, connect: Connect) -> str:
+        """The client ID, when client ID and user name agree."""
+        try:
+            check_user_name(connect.username, connect.client_id, self._hub.host)
+        except UserNameError as error:
+            code = BAD_CLIENT_ID if error.names_other_client else BAD_USER_NAME
+            raise _RefusedError(NOT_AUTHORIZED if error.names_other_host else code, str(error)) from error
+        client = ClientName.parse(connect.client_id)
+        if client is None:
             raise _RefusedError(
-                BAD_USER_NAME,
-                f"the user name is {connect.username!r:.300}; expected {{host}}/{{device ID}}/?api-version=…",
+                BAD_CLIENT_ID,
+                f"the client ID {connect.client_id!r:.300} is neither a device ID nor {{device ID}}/{{module ID}}",
             )
-        if host.lower() != self._hub.host:
-            raise _RefusedError(
-                NOT_AUTHORIZED, f"the user name is for the host {host!r:.260}, not for {self._hub.host}"
-            )
-        if "/" in client_id:
-            raise _RefusedError(
-                NOT_AUTHORIZED, f"{client_id!r:.300} is a module; modules are not supported by this simulator"
-            )
-        tail = rest.removeprefix(client_id).removeprefix("/")
-        if not rest.startswith(client_id) or (tail and not tail.startswith("?")):
-            raise _RefusedError(
-                BAD_CLIENT_ID, f"the client ID {client_id!r:.140} is not the device ID in {rest!r:.140}"
-            )
-        version = parse_qs(tail[1:]).get("api-version", [""])[0]
-        if version and not _API_VERSION.fullmatch(version):
-            raise _RefusedError(BAD_USER_NAME, f"api-version {version!r:.80} is not supported by this simulator")
-        return client_id
+        self._client = client
+        return connect.client_id
 
     def _watch_expiry(self) -> None:
         """The token is checked when it expires. MQTT cannot renew it, so SDKs reconnect before that."""
@@ -296,7 +318,7 @@ class DeviceSession(DeviceConnection):
 
     def published(self, message: Publish) -> None:
         """A message from the device. A topic that does not exist ends the connection, as on the real service."""
-        self._hub.connections.heard(self._device_id)
+        self._hub.connections.heard(self._name)
         topic = message.topic
         operation, handle = self._handler(topic)
         if handle is None:
@@ -312,57 +334,74 @@ class DeviceSession(DeviceConnection):
 
     def _handler(self, topic: str) -> tuple[str, Callable[[Publish], None] | None]:
         """What a topic asks for, and what does it."""
-        if self._telemetry_bag(topic) is not None:
+        if self._client.telemetry_bag(topic) is not None:
             return "telemetry", self._telemetry
-        for operation, pattern, handle in _REQUESTS:
+        for operation, pattern in REQUESTS:
             match = pattern.fullmatch(topic)
             if match is not None:
-                return operation, partial(handle, self, match)
+                return operation, partial(_HANDLERS[operation], self, match)
         return "", None
 
     def _telemetry(self, message: Publish) -> None:
-        self._keep_telemetry(message.topic, message.payload, message.retain, {})
+        try:
+            admit_telemetry(self._hub.throttle, self._hub.host, len(message.payload))
+        except ServiceError as error:
+            # MQTT has no other way to say so (that the connection ends is inferred)
+            self.drop(error)
+            return
+        properties = self._keep_telemetry(message.topic, message.payload, message.retain, {})
         self._link.acknowledge(message)
+        try:
+            fault = asked_fault(properties)
+        except ServiceError as error:
+            self._record("out", "fault", status=error.kind.status, detail={"reason": error.message})
+            return
+        if fault is not None:
+            self._endpoint.prepare_fault(self._name, fault)
 
-    def _keep_telemetry(self, topic: str, body: bytes, retain: bool, more: Mapping[str, str]) -> None:
-        system, properties = parse_properties(self._telemetry_bag(topic) or "")
+    def _keep_telemetry(
+        self, topic: str, body: bytes, retain: bool, more: Mapping[str, str]
+    ) -> Mapping[str, str | None]:
+        system, properties = parse_properties(self._client.telemetry_bag(topic) or "")
         if retain:  # nothing is retained, but the service can see that it was asked for
             properties["mqtt-retain"] = "true"
+        properties.update(more)
         self._hub.telemetry.append(
-            self._device_id,
+            self._client.device_id,
             body,
             enqueued=self._endpoint.clock.now(),
             system=system,
-            properties={**properties, **more},
+            properties=properties,
+            module_id=self._client.module_id,
+            connection=self._sender,
         )
-
-    def _telemetry_bag(self, topic: str) -> str | None:
-        """The property bag of a telemetry topic, ``None`` for any other topic."""
-        base = f"devices/{self._device_id}/messages/events"
-        return topic[len(base) + 1 :] if topic == base or topic.startswith(f"{base}/") else None
+        return properties
 
     def _twin_get(self, match: re.Match[str], message: Publish) -> None:
+        def read() -> tuple[int, int | None, bytes]:
+            return 200, None, ascii_json(self._hub.device_twin(self._name))
+
         self._link.acknowledge(message)
-        self._answer_twin("twin get", match[1], lambda: (200, "", ascii_json(self._hub.device_twin(self._device_id))))
+        self._answer_twin("twin get", match[1], read)
 
     def _twin_reported(self, match: re.Match[str], message: Publish) -> None:
-        def store() -> tuple[int, str, bytes]:
-            version = self._hub.report(self._device_id, _json(message.payload, "The reported properties"))
-            return 204, f"&$version={version}", b""
+        def store() -> tuple[int, int | None, bytes]:
+            return 204, self._hub.report(self._name, _json(message.payload, "The reported properties")), b""
 
         self._link.acknowledge(message)
         self._answer_twin("twin reported", match[1], store)
 
-    def _answer_twin(self, operation: str, request: str, run: Callable[[], tuple[int, str, bytes]]) -> None:
+    def _answer_twin(self, operation: str, request: str, run: Callable[[], tuple[int, int | None, bytes]]) -> None:
         reason = ""
         try:
-            status, more, body = run()
+            self._hub.throttle.take(TWIN_LIMITS[operation], self._hub.host)
+            status, version, body = run()
         except ServiceError as error:
             # the body of a refusal is not documented; this one has the fields of other Azure errors
-            status, more, body = error.kind.status, "", ascii_json(dps_body(error, self._endpoint.clock.now()))
+            status, version, body = error.kind.status, None, ascii_json(dps_body(error, self._endpoint.clock.now()))
             reason = error.reason or error.message
         if TWIN_ANSWERS_FILTER in self._subscriptions:
-            self._link.publish(f"$iothub/twin/res/{status}/?$rid={request}{more}", body)
+            self._link.publish(twin_answer_topic(status, request, version), body)
         else:
             reason = f"not sent: the device has not subscribed to {TWIN_ANSWERS_FILTER}"
         detail: dict[str, Any] = {"body": body[:_TRACED]}
@@ -374,23 +413,23 @@ class DeviceSession(DeviceConnection):
 
     def subscribe(self, packet: Subscribe) -> None:
         """Grant what exists, with QoS 1 at most. A topic filter that does not exist ends the connection."""
-        possible = {
-            METHODS_FILTER,
-            TWIN_ANSWERS_FILTER,
-            DESIRED_FILTER,
-            f"devices/{self._device_id}/messages/devicebound/#",
-        }
+        client = self._client
+        possible = {METHODS_FILTER, TWIN_ANSWERS_FILTER, DESIRED_FILTER, client.devicebound_filter} - {""}
         self._record("in", "subscribe", detail={"filters": [topic_filter for topic_filter, _ in packet.filters]})
-        for topic_filter, _ in packet.filters:
-            if topic_filter not in possible:
-                text = f"devices cannot subscribe to {topic_filter!r:.300}"
+        granted: list[int] = []
+        for topic_filter, qos in packet.filters:
+            if topic_filter in possible:
+                granted.append(min(qos, 1))
+                self._subscriptions[topic_filter] = granted[-1]
+            elif client.inputs_filter and topic_filter == client.inputs_filter:
+                granted.append(SUBSCRIPTION_REFUSED)
+                text = "inputs of modules need IoT Edge, which is not supported by this simulator"
+                self._record("out", "subscribe", status=SUBSCRIPTION_REFUSED, detail={"reason": text})
+            else:
+                text = f"{'modules' if client.module_id else 'devices'} cannot subscribe to {topic_filter!r:.300}"
                 self.drop(ServiceError(Hub.ROUTE_NOT_FOUND, reason=text))
                 return
-        granted = [min(qos, 1) for _, qos in packet.filters]
         self._link.grant(packet.packet_id, granted)
-        self._subscriptions.update(
-            (topic_filter, qos) for (topic_filter, _), qos in zip(packet.filters, granted, strict=True)
-        )
         self._keep_subscriptions()
         self._announce()
 
@@ -405,11 +444,12 @@ class DeviceSession(DeviceConnection):
     def _keep_subscriptions(self) -> None:
         # the SDK subscribes once and relies on the hub to remember it over reconnections
         if self._persistent:
-            self._hub.keep_subscriptions(self._device_id, self._subscriptions)
+            self._hub.keep_subscriptions(self._name, self._subscriptions)
 
     def _announce(self) -> None:
         if self.takes_methods:
-            self._endpoint.arrived(self._device_id)
+            self._endpoint.arrivals.arrived(self._name)
+        self.message_waiting()
 
     # ---- messages to the device
 
@@ -417,9 +457,37 @@ class DeviceSession(DeviceConnection):
         """Tell the device its new desired properties; without a subscription it misses them, as on the real hub."""
         if DESIRED_FILTER not in self._subscriptions:
             return
-        version = patch["$version"]
-        self._link.publish(f"$iothub/twin/PATCH/properties/desired/?$version={version}", ascii_json(patch))
+        self._link.publish(desired_topic(patch["$version"]), ascii_json(patch))
         self._record("out", "twin desired", detail={"body": patch})
+
+    def message_waiting(self) -> None:
+        """Send what waits for the device and was not sent on this connection yet, if it has subscribed to it."""
+        qos = self._subscriptions.get(self._client.devicebound_filter)
+        if qos is None or not self._open:
+            return
+        for queued in self._hub.cloud_to_device.take(self._name, self._held):
+            message, sequence = queued.message, queued.sequence
+            topic = self._client.devicebound_topic(property_bag(self._name, message))
+            detail = {
+                "messageId": message.message_id,
+                "deliveryCount": queued.deliveries,
+                "topic": topic,
+                "body": message.body[:_TRACED],
+            }
+            self._record("out", "cloud-to-device message", detail=detail)
+            self._held.add(sequence)
+            self._link.publish(topic, message.body, qos, partial(self._completed, sequence, message.message_id))
+            if not qos:  # nothing will come back, so it is done
+                self._held.discard(sequence)
+                self._hub.cloud_to_device.complete(self._name, sequence)
+
+    def _completed(self, sequence: int, message_id: str) -> None:
+        """The device has acknowledged a message from the cloud."""
+        self._hub.connections.heard(self._name)
+        self._held.discard(sequence)
+        was_there = self._hub.cloud_to_device.complete(self._name, sequence)
+        gone = {} if was_there else {"reason": "it was purged or had expired meanwhile"}
+        self._record("in", "cloud-to-device acknowledgement", detail={"messageId": message_id, **gone})
 
     @property
     def takes_methods(self) -> bool:
@@ -428,39 +496,22 @@ class DeviceSession(DeviceConnection):
 
     async def invoke(self, name: str, payload: bytes, timeout: float) -> MethodResult:
         """Call a direct method; see :meth:`HubDeviceEndpoint.invoke_method`."""
-        if len(self._methods) >= MAX_WAITING_METHODS:
-            raise ServiceError(
-                Hub.THROTTLED,
-                f"{MAX_WAITING_METHODS} methods already wait for the device; this simulator takes no more.",
-            )
-        self._last_request += 1
-        request = f"{self._last_request:x}"
-        waiting: asyncio.Future[MethodResult] = asyncio.get_running_loop().create_future()
-        self._methods[request] = waiting
-        try:
-            self._link.publish(f"$iothub/methods/POST/{quote(name, safe='')}/?$rid={request}", payload)
-            self._record("out", "method", detail={"method": name, "request": request, "body": payload[:_TRACED]})
-            return await asyncio.wait_for(waiting, timeout)
-        except asyncio.TimeoutError:
-            raise ServiceError(
-                Hub.GATEWAY_TIMEOUT, reason=f"the device {self._device_id!r} did not answer within {timeout:g} s"
-            ) from None
-        finally:
-            self._methods.pop(request, None)
+        request = self._methods.begin()
+        self._link.publish(method_topic(name, request), payload)
+        self._record("out", "method", detail={"method": name, "request": request, "body": payload[:_TRACED]})
+        return await self._methods.answer(request, timeout)
 
     def _method_answer(self, match: re.Match[str], message: Publish) -> None:
         self._link.acknowledge(message)
-        waiting = self._methods.get(match[2])
-        if waiting is None or waiting.done():
+        if not self._methods.is_open(match[2]):
             reason = f"nobody waits for the answer {match[2]!r:.40} (any more)"
             self._record("out", "method", detail={"reason": reason})
             return
         try:
-            payload = _json(message.payload, "The device's answer") if message.payload.strip() else None
+            outcome: MethodResult | ServiceError = MethodResult(int(match[1]), _method_payload(message.payload))
         except ServiceError as error:
-            waiting.set_exception(error)
-            return
-        waiting.set_result(MethodResult(int(match[1]), payload))
+            outcome = error
+        self._methods.settle(match[2], outcome)
 
     # ---- trace
 
@@ -470,7 +521,7 @@ class DeviceSession(DeviceConnection):
         self._endpoint.trace.record(
             service="hub",
             host=self._hub.host,
-            device=self._device_id[:256],
+            device=self._name[:256],
             direction=direction,
             protocol=self._link.peer.transport,
             operation=operation,
@@ -479,20 +530,36 @@ class DeviceSession(DeviceConnection):
         )
 
 
-#: Topics that devices publish to, besides telemetry: operation, topic and what answers it.
-_REQUESTS = (
-    ("twin get", re.compile(r"\$iothub/twin/GET/\?\$rid=([^&/#+]+)(?:&.*)?"), DeviceSession._twin_get),
-    (
-        "twin reported",
-        re.compile(r"\$iothub/twin/PATCH/properties/reported/\?\$rid=([^&/#+]+)(?:&.*)?"),
-        DeviceSession._twin_reported,
-    ),
-    (
-        "method",
-        re.compile(r"\$iothub/methods/res/(-?[0-9]{1,9})/\?\$rid=([^&/#+]+)(?:&.*)?"),
-        DeviceSession._method_answer,
-    ),
-)
+#: What answers each of :data:`~.hub_device_topics.REQUESTS`.
+_HANDLERS = {
+    "twin get": DeviceSession._twin_get,
+    "twin reported": DeviceSession._twin_reported,
+    "method": DeviceSession._method_answer,
+}
+
+
+def _auth_method(password: str | None) -> str:
+    """How a device proved itself, in the words of the hub.
+
+    Source: Microsoft documentation, iot-hub-devguide-messages-construct (anti-spoofing properties).
+    """
+    by_policy = bool(password) and SharedAccessSignature.parse(password or "").key_name is not None
+    kind, scope = "sas" if password else "x509", "hub" if by_policy else "device"
+    return ascii_json({"scope": scope, "type": kind, "issuer": "iothub"}).decode("ascii")
+
+
+def _method_payload(data: bytes) -> Any:
+    """What a device answered to a method.
+
+    Raises:
+        ServiceError: it is too large, or no JSON.
+    """
+    if len(data) > MAX_METHOD_PAYLOAD:
+        raise ServiceError(
+            Hub.ARGUMENT_INVALID,
+            f"The device's answer has {len(data)} bytes; at most {MAX_METHOD_PAYLOAD} are allowed for a method.",
+        )
+    return _json(data, "The device's answer") if data.strip() else None
 
 
 def _json(data: bytes, what: str) -> Any:

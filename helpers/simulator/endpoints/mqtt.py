@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
@@ -30,8 +31,10 @@ class MqttLink(Protocol):
     def acknowledge(self, message: Publish) -> None:
         """Answer a PUBLISH packet with PUBACK when its QoS is 1; nothing for QoS 0."""
 
-    def publish(self, topic: str, payload: bytes, qos: int = 0) -> None:
-        """Send a message to the client."""
+    def publish(
+        self, topic: str, payload: bytes, qos: int = 0, acknowledged: Callable[[], object] | None = None
+    ) -> None:
+        """Send a message to the client; with QoS 1, ``acknowledged`` is called when its PUBACK comes."""
 
     def close(self) -> None:
         """Send what is waiting, then close the connection."""

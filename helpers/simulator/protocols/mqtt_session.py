@@ -311,14 +311,14 @@ class MqttSession:
         """The highest QoS among the subscriptions that match a topic; ``None`` when none does [MQTT-3.3.5-1]."""
         return max((qos for own, qos in self._subscriptions.items() if topic_matches(own, topic)), default=None)
 
-    def publish(self, topic: str, payload: bytes, qos: int = 0) -> bool:
+    def publish(self, topic: str, payload: bytes, qos: int = 0) -> int | None:
         """Send a message with this QoS, or a lower one if the client's subscription says so.
 
         It is sent even when no subscription matches: which topics a client gets, for instance those of subscriptions
         that outlive a connection, is for the caller to decide.
 
         Returns:
-            Whether a subscription of this connection matches.
+            The packet identifier that the client's PUBACK will have, ``None`` for QoS 0.
 
         Raises:
             MqttProtocolError: too many messages wait for the client's PUBACK. The session is then closed.
@@ -330,7 +330,7 @@ class MqttSession:
             qos = min(granted, qos)
         if not qos:
             self._outgoing += encode_publish(Publish(topic, payload, qos))
-            return granted is not None
+            return None
         if len(self._in_flight) >= self._max_in_flight:
             error = MqttProtocolError(f"{self._max_in_flight} messages wait for PUBACK; no more are sent")
             self._fail(error)
@@ -339,7 +339,7 @@ class MqttSession:
         self._outgoing += encode_publish(Publish(topic, payload, qos, packet_id))
         self._in_flight.add(packet_id)
         self._last_packet_id = packet_id
-        return granted is not None
+        return packet_id
 
     def close(self) -> None:
         """The server ends the connection, or the transport is gone. MQTT 3.1.1 has no packet for it."""

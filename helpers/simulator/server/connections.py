@@ -11,7 +11,7 @@ from typing import Any
 from .frontend import Frontend
 from .http_adapter import HttpAdapter
 from .sniffer import Sniffer
-from .tls import AcceptingContext
+from .tls import AcceptingContext, trim_buffer
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -114,6 +114,7 @@ class Connection:
             self._transport.abort()
             self.ended()
             return
+        trim_buffer(transport)
         # start_tls does not call this itself
         sniffer.connection_made(transport)
 

@@ -8,7 +8,15 @@ from collections.abc import Callable
 
 from ..endpoints.http import Peer
 from ..endpoints.mqtt import MqttApplication, MqttLink
-from ..protocols.mqtt import Connect, Disconnect, MqttProtocolError, Publish, Subscribe, Unsubscribe
+from ..protocols.mqtt import (
+    Connect,
+    Disconnect,
+    MqttProtocolError,
+    Publish,
+    PublishAcknowledged,
+    Subscribe,
+    Unsubscribe,
+)
 from ..protocols.mqtt_session import CONNECT_TIMEOUT, MqttSession, SessionEvent, SessionState
 
 _LOGGER = logging.getLogger(__name__)
@@ -50,6 +58,7 @@ class MqttConnection:
         self._session = MqttSession(loop.time(), connect_timeout=connect_timeout)
         self._application: MqttApplication | None = None
         self._arrived = bytearray()
+        self._deliveries: dict[int, Callable[[], object]] = {}
         self._working = False
         self._ended = False
         self._farewell: asyncio.Handle | None = None
@@ -114,9 +123,20 @@ class MqttConnection:
         """Answer PUBLISH: PUBACK for QoS 1, nothing for QoS 0."""
         self._answer(lambda: self._session.acknowledge(message))
 
-    def publish(self, topic: str, payload: bytes, qos: int = 0) -> None:
-        """Send a message, with at most the QoS that the client's subscription was granted."""
-        self._answer(lambda: self._session.publish(topic, payload, qos))
+    def publish(
+        self, topic: str, payload: bytes, qos: int = 0, acknowledged: Callable[[], object] | None = None
+    ) -> None:
+        """Send a message, with at most the QoS that the client's subscription was granted.
+
+        With QoS 1, ``acknowledged`` is called when the client's PUBACK comes; it never is when the connection ends.
+        """
+
+        def send() -> None:
+            packet_id = self._session.publish(topic, payload, qos)
+            if packet_id is not None and acknowledged is not None:
+                self._deliveries[packet_id] = acknowledged
+
+        self._answer(send)
 
     def close(self) -> None:
         """Send what is waiting, then close. The application hears of it soon, but not within this call."""
@@ -187,6 +207,10 @@ class MqttConnection:
             self._application.connected(event)
         elif isinstance(event, Disconnect):
             self.close()
+        elif isinstance(event, PublishAcknowledged):
+            acknowledged = self._deliveries.pop(event.packet_id, None)
+            if acknowledged is not None:
+                acknowledged()
         elif self._application is not None:
             if isinstance(event, Publish):
                 self._application.published(event)
@@ -235,6 +259,7 @@ class MqttConnection:
         self._ended = True
         self._session.close()
         self._arrived.clear()
+        self._deliveries.clear()
         self._set_timer()
 
     def _say_farewell(self) -> None:

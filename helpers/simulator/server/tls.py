@@ -17,6 +17,7 @@ reading ``asyncio.sslproto`` of 3.10 to 3.13 and from failures:
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,8 @@ from OpenSSL import SSL, crypto
 _HEADER_SIZE = 5
 #: Largest plaintext of one TLS record, so one read never needs more room.
 _RECORD_SIZE = 16_384
+#: Bytes that are read from the network at once: a record with what TLS adds to it.
+_READ_SIZE = _RECORD_SIZE + 1_024
 #: Bytes taken from OpenSSL at once on the way out.
 _OUTGOING_CHUNK = 65_536
 
@@ -313,6 +316,20 @@ class TlsObject(ssl.SSLObject):
                 return
 
 
+def trim_buffer(transport: asyncio.BaseTransport) -> None:
+    """Let a TLS transport of asyncio read in small steps.
+
+    Since 3.11 asyncio keeps a buffer of 256 KiB for every TLS connection, and offers no option for it. The buffer is
+    empty between two calls from the event loop, so it can be exchanged there. Where asyncio has no such buffer (3.10,
+    perhaps a later version), nothing happens.
+    """
+    protocol: Any = getattr(transport, "_ssl_protocol", None)
+    if isinstance(getattr(protocol, "_ssl_buffer", None), bytearray):
+        protocol.max_size = _READ_SIZE
+        protocol._ssl_buffer = bytearray(_READ_SIZE)
+        protocol._ssl_buffer_view = memoryview(protocol._ssl_buffer)
+
+
 def _reason(error: SSL.Error) -> str:
     """OpenSSL's own words, e.g. ``http request`` or ``tlsv1 alert unknown ca``."""
     queue = error.args[0] if error.args and isinstance(error.args[0], list) else []
@@ -355,6 +372,8 @@ class AcceptingContext(ssl.SSLContext):
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(b"simulator")
         context.set_options(SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | getattr(SSL, "OP_NO_RENEGOTIATION", 0))
+        # most connections are devices that are silent for a long time; meanwhile their 34 KiB of buffers are given back
+        context.set_mode(SSL.MODE_RELEASE_BUFFERS)
         # lets certificates with small keys through, so that our code can say what is wrong with them
         context.set_cipher_list(b"DEFAULT@SECLEVEL=1")
         self.openssl = context

@@ -8,15 +8,12 @@ import pytest
 from x509_family import DAY, make
 
 from helpers.simulator.clock import ManualClock
+from helpers.simulator.domain.cloud_to_device import CloudToDeviceMessage
 from helpers.simulator.domain.hub import IotHub
 from helpers.simulator.endpoints.http import Peer
-from helpers.simulator.endpoints.hub_device import (
-    DESIRED_FILTER,
-    MAX_WAITING_METHODS,
-    METHODS_FILTER,
-    TWIN_ANSWERS_FILTER,
-    HubDeviceEndpoint,
-)
+from helpers.simulator.endpoints.hub_device import HubDeviceEndpoint
+from helpers.simulator.endpoints.hub_device_methods import MAX_METHOD_PAYLOAD, MAX_WAITING_METHODS
+from helpers.simulator.endpoints.hub_device_topics import DESIRED_FILTER, METHODS_FILTER, TWIN_ANSWERS_FILTER
 from helpers.simulator.errors import Hub, ServiceError
 from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, Will
 from helpers.simulator.protocols.sas import sign
@@ -46,6 +43,8 @@ class FakeLink:
     def __init__(self, transport="mqtt", certificates=()):
         self.peer = Peer(HOST, transport, certificates)
         self.log = []
+        self.qos = []
+        self.acknowledgements = []
         self.closed = False
 
     def accept(self):
@@ -63,8 +62,10 @@ class FakeLink:
     def acknowledge(self, message):
         self.log.append(("acknowledge", message.packet_id))
 
-    def publish(self, topic, payload, qos=0):
+    def publish(self, topic, payload, qos=0, acknowledged=None):
         self.log.append(("publish", topic, payload))
+        self.qos.append(qos)
+        self.acknowledgements.append(acknowledged)
 
     def close(self):
         self.log.append(("close",))
@@ -180,7 +181,7 @@ def test_a_policy_may_sign_for_a_device(world, resource):
         ({"username": f"{HOST}/other/?api-version=2019-10-01"}, 2, "is not the device ID"),
         ({"username": f"{HOST}/{DEVICE}-2/?api-version=2019-10-01"}, 2, "is not the device ID"),
         ({"username": f"{HOST}/{DEVICE}/?api-version=latest"}, 4, "api-version 'latest' is not supported"),
-        ({"client_id": f"{DEVICE}/module"}, 5, "modules are not supported by this simulator"),
+        ({"client_id": f"{DEVICE}/module"}, 2, "is not the device ID"),
         ({"client_id": DEVICE.lower(), "username": f"{HOST}/{DEVICE.lower()}"}, 5, "is not registered"),
         ({"password": None}, 5, "sent no token"),
         ({"password": ""}, 5, "sent no token"),
@@ -246,9 +247,11 @@ def test_a_device_with_the_certificate_that_the_hub_knows(world, slot, kind):
     # nobody asks who signed it, or whether it is still valid
     issued = make(DEVICE, end=-DAY)
     with_thumbprints(world, **{slot: getattr(issued.parsed, kind).lower()})
-    _, link = world.connect(password=None, link=FakeLink(certificates=(issued.der,)))
+    session, link = world.connect(password=None, link=FakeLink(certificates=(issued.der,)))
     assert link.log == [("accept",)]
     assert world.timers == []  # a certificate does not run out while the device is connected
+    session.disconnected(True)
+    assert len(world.hub.connections) == 0
 
 
 def test_certificates_that_do_not_fit(world):
@@ -271,11 +274,12 @@ def test_a_certificate_in_the_place_of_a_token(world):
     assert "no token (the MQTT password is empty) but a certificate" in world.reasons()[-1]
 
 
-def test_certificates_of_authorities_are_said_to_be_unsupported(world):
+def test_certificates_of_authorities_that_nobody_uploaded(world):
     world.hub.put_device(DEVICE, {"authentication": {"type": "certificateAuthority"}}, "*")
     _, link = world.connect(password=None, link=FakeLink(certificates=(make(DEVICE).der,)))
     assert link.log == [("refuse", 5)]
-    assert "not supported by this simulator" in world.reasons()[-1]
+    assert "no verified CA certificate" in world.reasons()[-1]
+    assert world.trace.events()[-1].detail["finding"] == "unknownAuthority"
 
 
 def test_new_keys_count_from_the_next_connection_on(world):
@@ -418,6 +422,313 @@ def test_the_trace_shows_the_beginning_of_a_message(world):
     event = world.trace.events()[-1]
     assert (event.operation, event.direction, event.service, event.device) == ("telemetry", "in", "hub", DEVICE)
     assert len(event.detail["body"]) < 3_000
+
+
+def test_the_hub_adds_how_the_sender_proved_itself(world):
+    def auth_method(**changes):
+        session, _ = world.connect(**changes)
+        send(session, f"devices/{DEVICE}/messages/events/")
+        message = list(world.hub.telemetry)[-1]
+        assert message.connection["iothub-connection-auth-generation-id"] == world.hub.device(DEVICE)["generationId"]
+        return json.loads(message.system_properties["iothub-connection-auth-method"])
+
+    assert auth_method() == {"scope": "device", "type": "sas", "issuer": "iothub"}
+    assert auth_method(password=world.token(POLICY, HOST, policy="iothubowner"))["scope"] == "hub"
+    issued = make(DEVICE)
+    with_thumbprints(world, issued.parsed.sha256_thumbprint)
+    assert auth_method(password=None, link=FakeLink(certificates=(issued.der,)))["type"] == "x509"
+
+
+# ---- messages from the cloud
+
+DEVICEBOUND = f"devices/{DEVICE}/messages/devicebound/#"
+
+
+def enqueue(world, body=b"hello", **fields):
+    return world.hub.cloud_to_device.send(DEVICE, CloudToDeviceMessage(body, message_id="m", **fields))
+
+
+def test_messages_from_the_cloud_need_a_subscription(world):
+    session, link = world.connect()
+    enqueue(world)
+    assert link.published == []
+    subscribe(session, DEVICEBOUND)
+    to = f"%2Fdevices%2F{DEVICE}%2Fmessages%2Fdevicebound"
+    assert link.published == [(f"devices/{DEVICE}/messages/devicebound/%24.mid=m&%24.to={to}", b"hello")]
+    assert link.qos == [1]
+    subscribe(session, DEVICEBOUND)
+    assert len(link.published) == 1
+    assert world.hub.device(DEVICE)["cloudToDeviceMessageCount"] == 1
+    world.clock.advance(3)
+    link.acknowledgements[0]()
+    assert world.hub.device(DEVICE)["cloudToDeviceMessageCount"] == 0
+    assert world.hub.device(DEVICE)["lastActivityTime"] == "2026-01-01T00:00:03Z"
+    enqueue(world, b"again")
+    assert link.published[-1][1] == b"again"
+    events = [event.operation for event in world.trace.events() if event.operation.startswith("cloud-to-device")]
+    assert events == ["cloud-to-device message", "cloud-to-device acknowledgement", "cloud-to-device message"]
+
+
+def test_what_is_not_acknowledged_comes_again(world):
+    session, link = world.connect()
+    subscribe(session, DEVICEBOUND)
+    enqueue(world)
+    session.disconnected(False)
+    session, link = world.connect()
+    assert [body for _, body in link.published] == [b"hello"]
+    assert world.trace.events()[-1].detail["deliveryCount"] == 2
+    session.disconnected(True)
+    session, link = world.connect(clean=True)
+    assert link.published == []
+
+
+def test_an_acknowledgement_that_comes_too_late(world):
+    session, link = world.connect()
+    subscribe(session, DEVICEBOUND)
+    enqueue(world)
+    world.hub.cloud_to_device.purge(DEVICE)
+    link.acknowledgements[0]()
+    assert "purged" in world.reasons()[-1]
+
+
+def test_without_quality_of_service_a_message_is_done_when_it_is_sent(world):
+    session, link = world.connect()
+    subscribe(session, DEVICEBOUND, qos=0)
+    enqueue(world)
+    assert (len(link.published), link.qos) == (1, [0])
+    assert world.hub.cloud_to_device.waiting(DEVICE) == 0
+
+
+def test_a_connection_that_is_over_fetches_nothing(world):
+    session, link = world.connect()
+    subscribe(session, DEVICEBOUND)
+    session.drop(ServiceError(Hub.INTERNAL))
+    enqueue(world)
+    session.message_waiting()
+    assert link.published == []
+
+
+def test_bodies_in_the_trace_are_cut_and_masked(world):
+    session, _ = world.connect()
+    subscribe(session, DEVICEBOUND)
+    enqueue(world, b'{"primaryKey": "' + text(b"k" * 32).encode() + b'"}' + b"x" * 50_000)
+    detail = world.trace.events()[-1].detail
+    assert text(b"k" * 32) not in str(detail)
+    assert len(detail["body"]) < 3_000
+
+
+# ---- faults
+
+
+def fault(session, operation="KillTcp", delay=None, duration=None):
+    bag = f"AzIoTHub_FaultOperationType={operation}&AzIoTHub_FaultOperationCloseReason=boom"
+    bag += f"&AzIoTHub_FaultOperationDelayInSecs={delay}" if delay is not None else ""
+    bag += f"&AzIoTHub_FaultOperationDurationInSecs={duration}" if duration is not None else ""
+    send(session, f"devices/{DEVICE}/messages/events/{bag}", b" ")
+
+
+@pytest.mark.parametrize(
+    ("operation", "refusal", "code"),
+    [
+        ("KillTcp", 3, 503900),
+        ("ShutDownMqtt", 3, 503900),
+        ("InvokeThrottling", 3, 429001),
+        ("InvokeMaxMessageQuota", 3, 403002),
+        ("InvokeAuthError", 5, 401002),
+    ],
+)
+def test_a_fault_cuts_the_connection_and_keeps_the_device_out(world, operation, refusal, code):
+    session, link = world.connect()
+    fault(session, operation, delay=2, duration=5)
+    assert link.log == [("accept",), ("acknowledge", 7)]
+    assert len(world.hub.telemetry) == 1
+    timer = world.timers[-1]
+    assert timer.delay == 2
+    world.clock.advance(2)
+    timer.callback()
+    assert link.closed
+    dropped = world.trace.events()[-1]
+    assert (dropped.operation, dropped.detail["code"]) == ("disconnect", code)
+    assert dropped.detail["reason"] == f"the device asked for the fault {operation} (boom)"
+    session.disconnected(False)
+    _, link = world.connect()
+    assert link.log == [("refuse", refusal)]
+    assert f"the fault {operation}" in world.reasons()[-1]
+    world.clock.advance(5)
+    _, link = world.connect()
+    assert link.log == [("accept",)]
+
+
+def test_a_fault_at_once_that_does_not_last(world):
+    session, link = world.connect()
+    fault(session)
+    assert link.log == [("accept",), ("acknowledge", 7), ("close",)]
+    _, link = world.connect()
+    assert link.log == [("accept",)]
+
+
+def test_a_newer_fault_takes_the_place_of_one_that_has_not_begun(world):
+    session, link = world.connect()
+    fault(session, delay=100)
+    first = world.timers[-1]
+    fault(session, delay=200)
+    assert first.cancelled
+    assert not world.timers[-1].cancelled
+    fault(session)
+    assert world.timers[-1].cancelled
+    assert link.closed
+
+
+def test_a_fault_meets_the_connection_that_there_is_then(world):
+    session, _ = world.connect()
+    fault(session, delay=1)
+    timer = world.timers[-1]
+    session.disconnected(True)
+    _, link = world.connect()
+    timer.callback()
+    assert link.closed
+
+
+def test_a_fault_of_a_device_that_is_gone(world):
+    session, _ = world.connect()
+    fault(session, delay=1, duration=5)
+    world.hub.delete_device(DEVICE)
+    world.timers[-1].callback()
+    assert world.hub.connections.fault(DEVICE) is None
+
+
+@pytest.mark.parametrize(
+    ("operation", "said"),
+    [
+        ("KillAmqpSession", "needs AMQP: not supported by this simulator"),
+        ("Explode", "this simulator knows KillTcp"),
+    ],
+)
+def test_faults_that_do_not_exist_here_change_nothing(world, operation, said):
+    session, link = world.connect()
+    fault(session, operation)
+    assert link.log == [("accept",), ("acknowledge", 7)]
+    assert said in world.reasons()[-1]
+
+
+# ---- modules
+
+MODULE = f"{DEVICE}/filter"
+
+
+@pytest.fixture
+def module(world):
+    keys = {"primaryKey": text(PRIMARY), "secondaryKey": text(SECONDARY)}
+    world.hub.put_module(DEVICE, "filter", {"authentication": {"symmetricKey": keys, "type": "sas"}})
+
+    def connect(**changes):
+        resource = f"{HOST}%2Fdevices%2F{DEVICE}%2Fmodules%2Ffilter"
+        facts = {
+            "client_id": MODULE,
+            "username": f"{HOST}/{MODULE}/?api-version=2019-10-01",
+            "password": world.token(resource=resource),
+        }
+        return world.connect(**{**facts, **changes})
+
+    return connect
+
+
+def test_a_module_connects_beside_its_device(world, module):
+    _, device = world.connect()
+    session, link = module()
+    assert link.log == device.log == [("accept",)]
+    assert world.hub.module(DEVICE, "filter")["connectionState"] == "Connected"
+    send(session, f"devices/{DEVICE}/modules/filter/messages/events/%24.on=alerts&a=b", b"1")
+    message = list(world.hub.telemetry)[-1]
+    assert (message.device_id, message.module_id) == (DEVICE, "filter")
+    assert (message.system, message.properties) == ({"output-name": "alerts"}, {"a": "b"})
+    session.disconnected(True)
+    assert world.hub.module(DEVICE, "filter")["connectionState"] == "Disconnected"
+    assert world.hub.device(DEVICE)["connectionState"] == "Connected"
+
+
+def test_the_twin_and_the_methods_of_a_module(world, module):
+    async def scenario():
+        session, link = module()
+        subscribe(session, TWIN_ANSWERS_FILTER, METHODS_FILTER, DESIRED_FILTER)
+        send(session, "$iothub/twin/PATCH/properties/reported/?$rid=1", b'{"a": 1}')
+        world.hub.patch_twin(MODULE, {"properties": {"desired": {"b": 2}}})
+        world.hub.patch_twin(DEVICE, {"properties": {"desired": {"c": 3}}})
+        call = asyncio.ensure_future(
+            world.endpoint.invoke_method(MODULE, "m", b"", response_timeout=5, connect_timeout=0)
+        )
+        await steps()
+        assert [topic for topic, _ in link.published] == [
+            "$iothub/twin/res/204/?$rid=1&$version=2",
+            "$iothub/twin/PATCH/properties/desired/?$version=2",
+            "$iothub/methods/POST/m/?$rid=1",
+        ]
+        send(session, "$iothub/methods/res/200/?$rid=1", b"7")
+        assert (await call).payload == 7
+
+    run(scenario())
+    assert world.hub.device_twin(MODULE)["reported"]["a"] == 1
+    assert "a" not in world.hub.device_twin(DEVICE)["reported"]
+
+
+def test_inputs_of_modules_are_refused_and_nothing_else(world, module):
+    session, link = module()
+    subscribe(session, f"devices/{DEVICE}/modules/filter/inputs/#", METHODS_FILTER)
+    assert link.log[-1] == ("grant", 3, [0x80, 1])
+    assert "inputs of modules need IoT Edge, which is not supported by this simulator" in world.reasons()[-1]
+    assert world.hub.subscriptions(MODULE) == {METHODS_FILTER: 1}
+
+
+@pytest.mark.parametrize(
+    "topic_filter", [f"devices/{DEVICE}/messages/devicebound/#", "", f"devices/{DEVICE}/modules/other/inputs/#"]
+)
+def test_modules_cannot_subscribe_to_what_is_not_theirs(world, module, topic_filter):
+    session, link = module()
+    subscribe(session, topic_filter)
+    assert link.closed
+    assert "modules cannot subscribe" in world.reasons()[-1]
+
+
+def test_modules_cannot_speak_for_others(world, module):
+    session, link = module()
+    send(session, f"devices/{DEVICE}/messages/events/")
+    assert link.closed
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "reason"),
+    [
+        ({"client_id": DEVICE}, 2, "is not the device ID"),
+        ({"client_id": f"{DEVICE}/other", "username": f"{HOST}/{DEVICE}/other"}, 5, "is not registered"),
+        ({"client_id": f"{DEVICE}/", "username": f"{HOST}/{DEVICE}/"}, 2, "neither a device ID nor"),
+        ({"client_id": "/filter", "username": f"{HOST}//filter"}, 2, "neither a device ID nor"),
+        ({"client_id": f"{MODULE}/x", "username": f"{HOST}/{MODULE}/x"}, 2, "neither a device ID nor"),
+    ],
+)
+def test_modules_that_are_refused(world, module, changes, code, reason):
+    _, link = module(**changes)
+    assert link.log == [("refuse", code)]
+    assert reason in world.reasons()[-1]
+
+
+def test_a_module_cannot_use_the_token_of_its_device(world, module):
+    _, link = module(password=world.token())
+    assert link.log == [("refuse", 5)]
+
+
+def test_a_disabled_device_disables_its_modules(world, module):
+    world.hub.put_device(DEVICE, {"status": "disabled"}, "*")
+    _, link = module()
+    assert link.log == [("refuse", 5)]
+    assert "is disabled" in world.reasons()[-1]
+
+
+def test_a_module_goes_with_its_device(world, module):
+    _, link = module()
+    world.hub.delete_device(DEVICE)
+    assert link.closed
+    _, link = module()
+    assert link.log == [("refuse", 5)]
 
 
 # ---- twins
@@ -599,6 +910,13 @@ def test_a_device_that_answers_nonsense(world):
     assert "The device's answer must be JSON" in error.message
 
 
+def test_an_answer_that_is_too_large(world):
+    body = b'"' + b"x" * MAX_METHOD_PAYLOAD + b'"'
+    error = failure(world, ready, lambda session, _: send(session, "$iothub/methods/res/200/?$rid=1", body))
+    assert error.kind is Hub.ARGUMENT_INVALID
+    assert "has 131074 bytes" in error.message
+
+
 def test_an_answer_that_comes_as_the_device_goes_is_kept(world):
     async def scenario():
         session, _ = ready(world)
@@ -627,7 +945,7 @@ def test_waiting_for_a_device_to_connect(world):
         send(session, "$iothub/methods/res/200/?$rid=1", b"1")
         send(session, "$iothub/methods/res/200/?$rid=2", b"2")
         assert sorted([(await call).payload for call in calls[:2]]) == [1, 2]
-        assert world.endpoint._waiting == {}
+        assert len(world.endpoint.arrivals) == 0
 
     run(scenario())
 
@@ -635,7 +953,7 @@ def test_waiting_for_a_device_to_connect(world):
 def test_waiting_for_a_device_that_never_connects(world):
     error = failure(world, lambda _: (None, None), connect=0.01)
     assert error.kind is Hub.DEVICE_NOT_ONLINE
-    assert world.endpoint._waiting == {}
+    assert len(world.endpoint.arrivals) == 0
 
 
 def test_whoever_loses_patience_does_not_take_the_others_along(world):

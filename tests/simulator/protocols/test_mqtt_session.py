@@ -385,14 +385,14 @@ def sent(session: MqttSession) -> list[Packet]:
 @pytest.mark.parametrize(("granted", "asked", "expected"), [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 1)])
 def test_publish_takes_the_lower_qos(granted: int, asked: int, expected: int) -> None:
     session = subscribed(("t", granted))
-    assert session.publish("t", b"x", asked) is True
+    assert session.publish("t", b"x", asked) == (1 if expected else None)
     assert sent(session) == [Publish("t", b"x", expected, 1 if expected else None)]
 
 
-def test_publish_tells_that_nothing_is_subscribed() -> None:
+def test_publish_tells_the_packet_identifier() -> None:
     session = connected()
-    assert session.publish("t", b"x", 1) is False
-    assert session.publish("t", b"y") is False
+    assert session.publish("t", b"x", 1) == 1
+    assert session.publish("t", b"y") is None
     assert sent(session) == [Publish("t", b"x", 1, 1), Publish("t", b"y")]
 
 

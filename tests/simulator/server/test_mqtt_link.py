@@ -660,3 +660,31 @@ async def test_keep_alive_and_connect_timeout_on_a_real_loop() -> None:
     assert closed == ["silent", "connected"]
     assert applications[0].seen[-1] == ("disconnected", False)
     assert silent.ended
+
+
+# ---- what becomes of a message
+
+
+def test_the_application_hears_of_the_acknowledgement_of_its_message() -> None:
+    bench = Bench()
+    bench.connection.receive(connect() + subscribe(1, "t"))
+    heard: list[str] = []
+    bench.connection.publish("t", b"a", 1, lambda: heard.append("a"))
+    bench.connection.publish("t", b"b", 1, lambda: heard.append("b"))
+    bench.connection.publish("t", b"c", 1)
+    bench.connection.publish("t", b"d", 0, lambda: heard.append("d"))
+    bench.connection.receive(encode_puback(2) + encode_puback(3) + encode_puback(77))
+    assert heard == ["b"]
+    bench.connection.receive(encode_puback(2) + encode_puback(1) + encode_puback(1))
+    assert heard == ["b", "a"]
+
+
+def test_after_the_end_no_acknowledgement_is_heard() -> None:
+    bench = Bench()
+    bench.connection.receive(connect() + subscribe(1, "t"))
+    heard: list[str] = []
+    bench.connection.publish("t", b"a", 1, lambda: heard.append("a"))
+    bench.connection.close()
+    bench.connection.receive(encode_puback(1))
+    bench.connection.publish("t", b"b", 1, lambda: heard.append("b"))
+    assert heard == []

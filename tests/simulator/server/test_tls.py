@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 
-from helpers.simulator.server.tls import AcceptingContext, TlsObject
+from helpers.simulator.server.tls import AcceptingContext, TlsObject, trim_buffer
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 HOST = "global.azure-devices-provisioning.test"
@@ -324,6 +324,7 @@ def test_unknown_openssl_errors_have_a_text(context: AcceptingContext, client_co
 
 
 async def _serve_digests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    trim_buffer(writer.transport)
     size = int.from_bytes(await reader.readexactly(8), "big")
     data = await reader.readexactly(size)
     writer.write(hashlib.sha256(data).digest() + data)
@@ -353,6 +354,30 @@ async def test_eight_mebibytes_through_asyncio_both_ways(
     server.close()
     await server.wait_closed()
     assert problems == []
+
+
+@pytest.mark.asyncio
+async def test_connections_keep_no_large_buffer(
+    context: AcceptingContext, client_context: Callable[..., ssl.SSLContext]
+) -> None:
+    sizes: list[int] = []
+
+    async def measure(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        trim_buffer(writer.transport)
+        protocol = writer.transport._ssl_protocol
+        sizes.append(len(getattr(protocol, "_ssl_buffer", b"")))
+        writer.close()
+
+    server = await asyncio.start_server(measure, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=client_context(), server_hostname=HOST)
+    assert await reader.read() == b""
+    writer.close()
+    await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+    assert sizes[0] < 20_000
+    trim_buffer(asyncio.Transport())  # where there is no such buffer, nothing happens
 
 
 def test_session_tickets_leave_together_with_the_first_answer(context: AcceptingContext, client_context: Any) -> None:
