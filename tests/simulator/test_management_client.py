@@ -21,6 +21,7 @@ from azure.mgmt.iothubprovisioningservices import IotDpsClient
 from x509_family import make, make_root
 
 from helpers.simulator import Simulator, launcher
+from helpers.simulator.running import RunningSimulator
 
 pytestmark = pytest.mark.sdk
 
@@ -45,8 +46,8 @@ def opened(running):
         session.trust_env = False
         session.proxies = {"https": running.proxy_url}
 
-        def make_client(token=running.management_token):
-            return IotDpsClient(
+        def make_client(token=running.management_token, part="dps_certificate"):
+            client = IotDpsClient(
                 Login(token),
                 "00000000-0000-0000-0000-000000000000",
                 base_url=f"https://{running.management_host}",
@@ -55,7 +56,8 @@ def opened(running):
                     session=session, session_owner=False, connection_verify=str(running.certificate_authority_file)
                 ),
                 retry_total=0,
-            ).dps_certificate
+            )
+            return getattr(client, part)
 
         yield make_client
 
@@ -175,6 +177,23 @@ def test_certificates_survive_a_restart_and_no_reset(tmp_path, root):
                 simulator.reset()
             listed = make_client().list(**WHERE).value
             assert [each.etag for each in listed] == ([] if step == "reset" else [etag])
+
+
+def test_a_key_is_replaced_even_when_the_endpoint_file_cannot_be_renewed(tmp_path, monkeypatch, caplog):
+    key = base64.b64encode(bytes(32)).decode()
+    rule = {"keyName": "provisioningserviceowner", "rights": "EnrollmentWrite", "primaryKey": key}
+    body = {"location": "simulator", "sku": {"name": "S1"}, "properties": {"authorizationPolicies": [rule]}}
+
+    def refuse(*arguments):
+        raise PermissionError("not here")
+
+    with Simulator(state=tmp_path / "state") as simulator, opened(simulator.running) as make_client:
+        service = make_client(part="iot_dps_resource")
+        monkeypatch.setattr(RunningSimulator, "write", refuse)
+        assert service.begin_create_or_update("any", "mydps", body).result().name == "mydps"
+        assert key in simulator.running.service_connection_string
+    assert "endpoint.json could not be renewed" in caplog.text
+    assert key not in caplog.text
 
 
 def test_the_host_may_have_another_name(root):

@@ -7,33 +7,29 @@ statuses, headers and bodies.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Any
 from urllib.parse import unquote
 
 from ..clock import Clock
-from ..domain.enrollment_kinds import GROUP, INDIVIDUAL, EnrollmentKind
+from ..domain.access_policies import (
+    ENROLLMENT_READ,
+    ENROLLMENT_WRITE,
+    REGISTRATION_READ,
+    REGISTRATION_WRITE,
+    AccessPolicies,
+)
+from ..domain.enrollment_kinds import GROUP, INDIVIDUAL
 from ..domain.identifiers import lookup_key
-from ..domain.paging import Page, page_size
-from ..domain.ports import Document, StoredDocument
+from ..domain.paging import page_size
 from ..domain.provisioning import ProvisioningService
-from ..errors import Dps, ServiceError, dps_body
-from ..protocols.sas import SasError, SharedAccessSignature, decode_key
+from ..errors import Dps, ServiceError, service_body
+from ..protocols.sas import SasError, SharedAccessSignature
 from ..trace import Trace
+from .dps_enrollments import EnrollmentOperations, listed, version_of
 from .dps_failures import DPS_FAILURES
+from .dps_versions import API_VERSIONS, registration_for
 from .http import Call, HttpEndpoint, Request, Response, Route, Transaction
 
-#: Older versions lack fields, none contradicts a newer one.
-API_VERSIONS = ("2018-04-01", "2018-09-01-preview", "2019-03-31", "2021-10-01")
-
 _REGISTRATION_ITEM = "DeviceRegistration"
-
-#: Rights of a policy. Source: Microsoft documentation, iot-dps how-to-control-access. That the route of the keys needs
-#: the right to write is inferred.
-ENROLLMENT_READ = "EnrollmentRead"
-ENROLLMENT_WRITE = "EnrollmentWrite"
-REGISTRATION_READ = "RegistrationStatusRead"
-REGISTRATION_WRITE = "RegistrationStatusWrite"
 
 
 class DpsServiceEndpoint:
@@ -44,8 +40,7 @@ class DpsServiceEndpoint:
         clock: the time, for the expiry of tokens.
         trace: where every message is recorded.
         host: host name of the service, which tokens must be for.
-        policy_name: name of the shared access policy; it has all rights.
-        policy_key: its key, base64.
+        policies: the shared access policies.
         transaction: context manager factory around every operation.
     """
 
@@ -56,24 +51,23 @@ class DpsServiceEndpoint:
         clock: Clock,
         trace: Trace,
         host: str,
-        policy_name: str,
-        policy_key: str,
+        policies: AccessPolicies,
         transaction: Transaction,
     ) -> None:
         self._service = service
         self._clock = clock
         self._host = host
-        self._policy_name = policy_name
-        self._policy_key = decode_key(policy_key)
+        self._policies = policies
         self._endpoint = HttpEndpoint(
             service="enrollments",
             routes=self._routes(),
             failures=DPS_FAILURES,
-            render_error=dps_body,
+            render_error=service_body,
             clock=clock,
             trace=trace,
             transaction=transaction,
             authenticate=self._authenticate,
+            admit=lambda request, route: service.throttle.take("operations_per_minute"),
             api_version=re.compile("|".join(map(re.escape, API_VERSIONS))),
         )
 
@@ -86,11 +80,11 @@ class DpsServiceEndpoint:
     def _routes(self) -> list[Route]:
         routes: list[Route] = []
         for kind, path in ((INDIVIDUAL, "/enrollments"), (GROUP, "/enrollmentGroups")):
-            of_kind = _EnrollmentOperations(self._service, kind)
+            of_kind = EnrollmentOperations(self._service, kind)
             read, write, label = ENROLLMENT_READ, ENROLLMENT_WRITE, kind.label
             routes += [
                 Route("POST", f"{path}/query", f"query {label}s", of_kind.query, read, takes_body=True),
-                Route("POST", path, f"bulk operation on {label}s", of_kind.bulk, write),
+                Route("POST", path, f"bulk operation on {label}s", of_kind.bulk, write, takes_body=True),
                 Route("GET", f"{path}/{{id}}", f"get {label}", of_kind.get, read),
                 Route("PUT", f"{path}/{{id}}", f"create or update {label}", of_kind.put, write, takes_body=True),
                 Route("DELETE", f"{path}/{{id}}", f"delete {label}", of_kind.delete, write),
@@ -113,7 +107,8 @@ class DpsServiceEndpoint:
         ]
 
     def _get_registration(self, call: Call) -> Response:
-        return Response(200, self._service.registrations.get(call.parameters["id"]))
+        state = self._service.registrations.get(call.parameters["id"])
+        return Response(200, registration_for(version_of(call), state))
 
     def _delete_registration(self, call: Call) -> Response:
         self._service.registrations.delete(call.parameters["id"], call.header("if-match"))
@@ -126,7 +121,8 @@ class DpsServiceEndpoint:
             size=page_size(call.header("x-ms-max-item-count")),
             continuation=call.header("x-ms-continuation"),
         )
-        return _list(page, registrations.shown, _REGISTRATION_ITEM)
+        version = version_of(call)
+        return listed(page, lambda item: registration_for(version, registrations.shown(item)), _REGISTRATION_ITEM)
 
     # --- who may --------------------------------------------------------------------------------------------------
 
@@ -140,11 +136,13 @@ class DpsServiceEndpoint:
             token = SharedAccessSignature.parse(header)
         except SasError as error:
             raise _unauthorized(str(error)) from error
-        if token.key_name != self._policy_name:
-            known = f"the one policy is {self._policy_name!r}"
-            raise _unauthorized(f"there is no policy {token.key_name!r:.80} with the right {right}; {known}")
-        if not token.is_signed_by(self._policy_key):
-            raise _unauthorized(f"the key of policy {self._policy_name!r} did not sign the token")
+        policy = self._policies.find(token.key_name or "")
+        if policy is None:
+            raise _unauthorized(f"there is no policy {token.key_name!r:.80}")
+        if not any(token.is_signed_by(key) for key in policy.decoded_keys()):
+            raise _unauthorized(f"the keys of policy {policy.name!r} did not sign the token")
+        if not policy.allows(right):
+            raise _unauthorized(f"policy {policy.name!r} has the rights {', '.join(policy.rights)}, and not {right}")
         now = self._clock.now().timestamp()
         if token.is_expired(now):
             raise ServiceError(Dps.TOKEN_EXPIRED, reason=f"the token expired {now - token.expiry:.0f} s ago")
@@ -159,52 +157,6 @@ class DpsServiceEndpoint:
             return False
         address = [lookup_key(unquote(part)) for part in request.path.strip("/").split("/")]
         return path == address[: len(path)]
-
-
-class _EnrollmentOperations:
-    """The operations on one kind of enrollments."""
-
-    def __init__(self, service: ProvisioningService, kind: EnrollmentKind) -> None:
-        self._service = service
-        self._kind = kind
-        self._book = service.enrollments.of(kind)
-
-    def get(self, call: Call) -> Response:
-        return Response(200, self._service.show_enrollment(self._kind, call.parameters["id"]))
-
-    def put(self, call: Call) -> Response:
-        enrollment = self._book.put(call.parameters["id"], call.body, call.header("if-match"))
-        return Response(200, enrollment.to_json(with_keys=True))
-
-    def delete(self, call: Call) -> Response:
-        self._book.delete(call.parameters["id"], call.header("if-match"))
-        return Response(204)
-
-    def query(self, call: Call) -> Response:
-        if not isinstance(call.body, dict):
-            raise ServiceError(Dps.INVALID_BODY, 'The body must be a JSON object such as {"query": "SELECT *"}.')
-        page = self._book.query(
-            call.body.get("query"),
-            size=page_size(call.header("x-ms-max-item-count")),
-            continuation=call.header("x-ms-continuation"),
-        )
-        return _list(page, self._book.shown, self._kind.item_type)
-
-    def mechanism(self, call: Call) -> Response:
-        return Response(200, self._book.get(call.parameters["id"]).attestation_mechanism())
-
-    def bulk(self, _: Call) -> Response:
-        raise ServiceError(
-            Dps.NOT_SUPPORTED, f"Bulk operations are not supported by this simulator; PUT every {self._kind.label}."
-        )
-
-
-def _list(page: Page, show: Callable[[StoredDocument], Document], item_type: str) -> Response:
-    headers = {"x-ms-item-type": item_type, "X-Content-Type-Options": "nosniff"}
-    if page.continuation is not None:
-        headers["x-ms-continuation"] = page.continuation
-    items: list[Any] = [show(document) for document in page.documents]
-    return Response(200, items, headers)
 
 
 def _unauthorized(reason: str) -> ServiceError:

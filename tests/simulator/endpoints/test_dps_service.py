@@ -5,7 +5,9 @@ import json
 import pytest
 from provisioning_parts import OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, group_body, individual_body, symmetric_key
 
-from helpers.simulator.endpoints.dps_service import API_VERSIONS, DpsServiceEndpoint
+from helpers.simulator.domain.access_policies import AccessPolicies
+from helpers.simulator.endpoints.dps_service import DpsServiceEndpoint
+from helpers.simulator.endpoints.dps_versions import API_VERSIONS
 from helpers.simulator.endpoints.http import Peer, Request
 from helpers.simulator.errors import Dps
 from helpers.simulator.protocols import sas
@@ -27,8 +29,7 @@ class Client:
             clock=parts.clock,
             trace=self.trace,
             host=HOST,
-            policy_name=POLICY,
-            policy_key=POLICY_KEY,
+            policies=AccessPolicies(parts.store, owner_name=POLICY, owner_key=POLICY_KEY),
             transaction=parts.store.transaction,
         )
 
@@ -54,6 +55,9 @@ class Client:
 
     def reason(self):
         return self.trace.events()[-1].detail["reason"]
+
+    def reasons(self):
+        return self.trace.events()[-1].detail["reasons"]
 
 
 @pytest.fixture
@@ -107,6 +111,37 @@ def test_paths_ignore_case_and_a_slash_at_the_end_and_are_decoded(client):
     client.fails(Dps.INVALID_BODY, "PUT", "/enrollments/a%2Fb", individual_body("a/b"))
 
 
+@pytest.mark.parametrize(
+    ("path", "status"), [("/enrollments/a%3Ab", 200), ("/enrollments/a%253Ab", 404), ("/enrollments/%ff", 404)]
+)
+def test_an_identifier_is_decoded_once(client, path, status):
+    client.parts.enroll("a:b")
+    assert client.send("GET", path).status == status
+
+
+@pytest.mark.parametrize("suffix", ["", "/"])
+@pytest.mark.parametrize("change", [str, str.upper, str.lower])
+def test_every_route_ignores_case_and_a_slash_at_the_end(client, change, suffix):
+    group = client.parts.enroll_group("g")
+    client.parts.register("d", group)
+    client.parts.enroll("a")
+    for method, path, status in [
+        ("POST", "/enrollments/query", 200),
+        ("POST", "/enrollments/a/attestationmechanism", 200),
+        ("GET", "/enrollments/a", 200),
+        ("DELETE", "/enrollments/a", 204),
+        ("POST", "/enrollmentGroups/query", 200),
+        ("POST", "/enrollmentGroups/g/attestationmechanism", 200),
+        ("GET", "/enrollmentGroups/g", 200),
+        ("POST", "/registrations/g/query", 200),
+        ("GET", "/registrations/d", 200),
+        ("DELETE", "/registrations/d", 204),
+        ("DELETE", "/enrollmentGroups/g", 204),
+    ]:
+        body = {"query": "SELECT *"} if "query" in path else None
+        assert client.send(method, change(path) + suffix, body).status == status, path
+
+
 def test_query_is_no_reserved_identifier_for_other_verbs(client):
     assert client.send("PUT", "/enrollments/query", individual_body("query")).status == 200
     assert client.send("GET", "/enrollments/query").body["registrationId"] == "query"
@@ -131,20 +166,232 @@ def test_pages(client):
     assert "x-ms-max-item-count is 'many'" in many
 
 
+def test_pages_at_scale(client):
+    """Every enrollment once, in as few pages as the service allows, and none of them empty."""
+    for number in range(250):
+        client.parts.enroll(f"d-{number:03}")
+    seen, sizes, token = [], [], None
+    while True:
+        answer = client.send("POST", "/enrollments/query", {"query": "SELECT *"}, x_ms_continuation=token)
+        sizes.append(len(answer.body))
+        seen += [item["registrationId"] for item in answer.body]
+        token = answer.headers.get("x-ms-continuation")
+        if token is None:
+            break
+    assert sizes == [100, 100, 50]
+    assert seen == [f"d-{number:03}" for number in range(250)]
+
+
+def test_exactly_one_full_page_has_no_continuation(client):
+    for number in range(4):
+        client.parts.enroll(f"d-{number}")
+    answer = client.send("POST", "/enrollments/query", {"query": "SELECT *"}, x_ms_max_item_count="4")
+    assert (len(answer.body), answer.headers.get("x-ms-continuation")) == (4, None)
+
+
+def test_another_page_size_may_follow(client):
+    """Recorded: the token after two pages of 50 is that after one of 100."""
+    for number in range(6):
+        client.parts.enroll(f"d-{number}")
+    query = {"query": "SELECT *"}
+    tokens = []
+    for sizes in (["4"], ["2", "2"]):
+        token = None
+        for size in sizes:
+            answer = client.send("POST", "/enrollments/query", query, x_ms_max_item_count=size, x_ms_continuation=token)
+            token = answer.headers["x-ms-continuation"]
+        tokens.append(token)
+    assert tokens[0] == tokens[1]
+    rest = client.send("POST", "/enrollments/query", query, x_ms_continuation=tokens[0])
+    assert [item["registrationId"] for item in rest.body] == ["d-4", "d-5"]
+
+
+def test_pages_while_enrollments_come_and_go(client):
+    for number in range(4):
+        client.parts.enroll(f"d-{number}")
+    query = {"query": "SELECT *"}
+    first = client.send("POST", "/enrollments/query", query, x_ms_max_item_count="2")
+    client.send("DELETE", "/enrollments/d-1")
+    client.send("DELETE", "/enrollments/d-2")
+    client.parts.enroll("d-4")
+    rest = client.send("POST", "/enrollments/query", query, x_ms_continuation=first.headers["x-ms-continuation"])
+    assert [item["registrationId"] for item in rest.body] == ["d-3", "d-4"]
+
+
+def token_of(document):
+    return base64.b64encode(json.dumps(document).encode()).decode()
+
+
+@pytest.mark.parametrize("after", [None, "1", -1, 2**63, 1.5])
+def test_a_token_with_an_impossible_place(client, after):
+    token = token_of({"list": "enrollment", "after": after})
+    query = {"query": "SELECT *"}
+    client.fails(Dps.INVALID_BODY, "POST", "/enrollments/query", query, x_ms_continuation=token)
+
+
+def test_a_token_of_another_list_or_of_none(client):
+    client.parts.enroll("a")
+    client.parts.enroll("b")
+    for name in ("g", "h"):
+        group = client.parts.enroll_group(name)
+        client.parts.register(f"{name}-1", group)
+        client.parts.register(f"{name}-2", group)
+    query = {"query": "SELECT *"}
+    paths = ["/enrollments/query", "/enrollmentGroups/query", "/registrations/g/query", "/registrations/h/query"]
+    tokens = {
+        path: client.send("POST", path, query, x_ms_max_item_count="1").headers["x-ms-continuation"] for path in paths
+    }
+    for path in paths:
+        for origin, token in tokens.items():
+            if origin != path:
+                text = client.fails(Dps.INVALID_BODY, "POST", path, query, x_ms_continuation=token)
+                assert "x-ms-continuation is not a token of this list" in text
+        for token in ("garbage", "", "e30=", "W10=", "A" * 2000, token_of("text")):
+            client.fails(Dps.INVALID_BODY, "POST", path, query, x_ms_continuation=token)
+
+
+@pytest.mark.parametrize("size", ["0", "-1", "1.5", "", "\u0661", "9" * 11])
+def test_wrong_page_sizes(client, size):
+    text = client.fails(Dps.INVALID_BODY, "POST", "/enrollmentGroups/query", {"query": "x"}, x_ms_max_item_count=size)
+    assert "x-ms-max-item-count" in text or size == ""
+
+
 @pytest.mark.parametrize("body", [None, [], "SELECT *", {"query": None}, {}])
 def test_wrong_query_bodies(client, body):
     assert "SELECT *" in client.fails(Dps.INVALID_BODY, "POST", "/enrollments/query", body)
 
 
-@pytest.mark.parametrize("path", ["/enrollments", "/enrollmentGroups", "/enrollments/"])
-def test_bulk_operations_are_said_to_be_unsupported(client, path):
-    body = {"mode": "create", "enrollments": [individual_body()]}
-    assert "not supported by this simulator" in client.fails(Dps.NOT_SUPPORTED, "POST", path, body)
+# --- bulk operations ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "plural", "make"),
+    [
+        ("/enrollments", "enrollments", individual_body),
+        ("/Enrollments/", "enrollments", individual_body),
+        ("/enrollmentGroups", "enrollmentGroups", group_body),
+        ("/ENROLLMENTGROUPS/", "enrollmentGroups", group_body),
+    ],
+)
+def test_a_bulk_operation(client, path, plural, make):
+    body = {plural: [make("a"), make("b")], "mode": "create"}
+    answer = client.send("POST", path, body)
+    assert (answer.status, answer.body, answer.headers) == (200, {"errors": [], "isSuccessful": True}, {})
+    again = client.send("POST", path, {**body, plural: [make("c"), make("a")]})
+    assert again.status == 200
+    assert [error["errorCode"] // 1000 for error in again.body["errors"]] == [409]
+    assert client.reasons() == {"a": "an update of 'a' needs If-Match with its etag or *"}
+    listed = client.send("POST", f"{path.rstrip('/')}/query", {"query": "SELECT *"}).body
+    assert len(listed) == 3
+
+
+def test_a_wrong_bulk_operation_does_nothing(client):
+    eleven = [individual_body(f"d-{number}") for number in range(11)]
+    text = client.fails(Dps.INVALID_BODY, "POST", "/enrollments", {"mode": "create", "enrollments": eleven})
+    assert text == "enrollments has 11 items; it must have 1 to 10. Split it into several requests."
+    assert client.parts.individuals.count() == 0
+    assert "must be a JSON object" in client.fails(Dps.INVALID_BODY, "POST", "/enrollments", [])
+    assert "must be a JSON object" in client.fails(Dps.INVALID_BODY, "POST", "/enrollments", raw=b"")
+
+
+def test_a_bulk_operation_that_fails_in_the_middle_is_undone(client):
+    client.parts.enroll("old")
+
+    def fail(_):
+        raise RuntimeError("a listener failed")
+
+    client.parts.individuals.when_deleted(fail)
+    client.fails(Dps.INTERNAL, "POST", "/enrollments", {"mode": "delete", "enrollments": [individual_body("old")]})
+    assert client.send("GET", "/enrollments/old").status == 200
+
+
+def test_keys_of_a_bulk_operation_stay_out_of_the_trace(client):
+    broken = individual_body("b", attestation=symmetric_key(PRIMARY_KEY, "not base64: " + SECONDARY_KEY))
+    client.send("POST", "/enrollments", {"mode": "create", "enrollments": [individual_body("a"), broken]})
+    shown = repr([event.to_json() for event in client.trace.events()])
+    assert PRIMARY_KEY not in shown
+    assert SECONDARY_KEY not in shown
+
+
+# --- versions -----------------------------------------------------------------------------------------------------
+
+FULL = {
+    "optionalDeviceInformation": {"floor": 3},
+    "reprovisionPolicy": {"updateHubAssignment": True, "migrateDeviceData": False},
+    "allocationPolicy": "static",
+    "iotHubs": ["hub-1.azure-devices.test"],
+    "customAllocationDefinition": {"webhookUrl": "https://webhook.test", "apiVersion": "2019-03-31"},
+}
+SEEN = {
+    "2018-04-01": set(),
+    "2018-09-01-preview": set(FULL) - {"optionalDeviceInformation"},
+    "2019-03-31": set(FULL),
+    "2021-10-01": set(FULL),
+}
+
+
+def test_every_version_is_tested():
+    assert tuple(SEEN) == API_VERSIONS
 
 
 @pytest.mark.parametrize("version", API_VERSIONS)
-def test_api_versions(client, version):
-    assert client.send("POST", "/enrollments/query", {"query": "SELECT *"}, version=version).status == 200
+def test_a_version_shows_the_fields_that_it_knows(client, version):
+    client.send("PUT", "/enrollments/a", individual_body("a", **FULL, deviceId="d"))
+    shown = client.send("GET", "/enrollments/a", version=version).body
+    assert set(shown) & set(FULL) == SEEN[version]
+    assert shown["deviceId"] == "d"
+    (listed,) = client.send("POST", "/enrollments/query", {"query": "SELECT *"}, version=version).body
+    assert set(listed) & set(FULL) == SEEN[version]
+    written = client.send("PUT", "/enrollments/a", shown, version=version, if_match=shown["etag"]).body
+    assert set(written) & set(FULL) == SEEN[version]
+    # nothing got lost that the version does not know
+    newest = client.send("GET", "/enrollments/a").body
+    assert {name: newest[name] for name in FULL} == FULL
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_a_version_does_not_read_the_fields_that_it_does_not_know(client, version):
+    client.send("PUT", "/enrollments/a", individual_body("a", **FULL), version=version)
+    bulk = {"mode": "create", "enrollments": [individual_body("b", **FULL)]}
+    assert client.send("POST", "/enrollments", bulk, version=version).body["isSuccessful"]
+    for identifier in ("a", "b"):
+        assert set(client.send("GET", f"/enrollments/{identifier}").body) & set(FULL) == SEEN[version]
+
+
+@pytest.mark.parametrize("version", API_VERSIONS)
+def test_a_bulk_update_leaves_alone_what_its_version_does_not_know(client, version):
+    etag = client.send("PUT", "/enrollments/a", individual_body("a", **FULL)).body["etag"]
+    item = individual_body("a", etag=etag, provisioningStatus="disabled")
+    client.send("POST", "/enrollments", {"mode": "update", "enrollments": [item]}, version=version)
+    shown = client.send("GET", "/enrollments/a").body
+    assert shown["provisioningStatus"] == "disabled"
+    assert set(shown) & set(FULL) == set(FULL) - SEEN[version]
+
+
+@pytest.mark.parametrize(
+    ("version", "seen"),
+    [
+        ("2018-04-01", set()),
+        ("2018-09-01-preview", {"substatus"}),
+        ("2019-03-31", {"substatus", "payload"}),
+        ("2021-10-01", {"substatus", "payload"}),
+    ],
+)
+def test_a_version_shows_what_it_knows_of_a_registration(client, monkeypatch, version, seen):
+    client.parts.enroll()
+    state = {**client.parts.register().state, "payload": {"a": 1}}
+    registrations = client.parts.registrations
+    monkeypatch.setattr(registrations, "get", lambda _: state)
+    monkeypatch.setattr(registrations, "state_of", lambda _: state)
+    monkeypatch.setattr(registrations, "shown", lambda _: state)
+    alone = client.send("GET", "/registrations/device-1", version=version).body
+    inside = client.send("GET", "/enrollments/device-1", version=version).body["registrationState"]
+    group = client.parts.enroll_group()
+    client.parts.register("other", group)
+    (listed,) = client.send("POST", "/registrations/group-1/query", version=version).body
+    for shown in (alone, inside, listed):
+        assert set(shown) & {"substatus", "payload"} == seen
+        assert shown["status"] == "assigned"
 
 
 def test_other_api_versions(client):
@@ -208,6 +455,45 @@ def test_a_registered_device_in_its_enrollment(client):
     client.parts.register()
     state = client.send("GET", "/enrollments/device-1").body["registrationState"]
     assert state == client.send("GET", "/registrations/device-1").body
+
+
+# --- two shapes of errors -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("IotHubUnauthorizedAccess", {"token": ""}),
+        ("IotHubUnauthorizedAccess", {"token": "expired"}),
+        ("ArgumentInvalid", {"version": ""}),
+        ("ArgumentInvalid", {"version": "2031-01-01"}),
+        ("RouteNotFound", {"path": "/"}),
+        ("MethodNotAllowed", {"method": "PATCH"}),
+    ],
+)
+def test_what_stops_a_request_early_has_the_shape_of_a_hub_as_well(client, name, arguments):
+    method, path = arguments.pop("method", "GET"), arguments.pop("path", "/enrollments/a")
+    if arguments.get("token") == "expired":
+        arguments["token"] = client.token(seconds=-5)
+    body = client.send(method, path, **arguments).body
+    assert body["Message"] == f"ErrorCode:{name};{body['message'].replace(';', ',')}"
+    assert body["ExceptionMessage"].startswith(f"Tracking ID:{body['trackingId'].replace('-', '')}")
+    assert body["code"] == body["errorCode"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "/enrollments/a", None),
+        ("PUT", "/enrollments/a", {}),
+        ("PUT", "/enrollments/there", individual_body("there")),
+        ("POST", "/enrollments", {}),
+    ],
+)
+def test_what_an_operation_finds_has_the_shape_of_the_service_only(client, method, path, body):
+    client.parts.enroll("there")
+    answer = client.send(method, path, body)
+    assert set(answer.body) == {"code", "errorCode", "trackingId", "message", "timestampUtc"}
 
 
 # --- who may ------------------------------------------------------------------------------------------------------

@@ -4,9 +4,11 @@ import json
 import re
 
 import pytest
-from provisioning_parts import Provisioning
+from provisioning_parts import PRIMARY_KEY, Provisioning
 from x509_family import make, make_root
 
+from helpers.simulator.domain.access_policies import AccessPolicies
+from helpers.simulator.domain.service_description import ServiceDescription
 from helpers.simulator.endpoints import resource_manager
 from helpers.simulator.endpoints.http import Peer, Request
 from helpers.simulator.endpoints.resource_manager import API_VERSIONS, ResourceManagerEndpoint
@@ -20,6 +22,18 @@ SERVICE = f"{GROUP}/providers/Microsoft.Devices/provisioningServices/mydps"
 ONE = f"{SERVICE}/certificates/contoso-pumps-root"
 
 
+def description_of(parts):
+    return ServiceDescription(
+        storage=parts.store,
+        links=parts.service.links,
+        policies=AccessPolicies(parts.store, owner_name="owner", owner_key=PRIMARY_KEY),
+        hub_door={}.get,
+        service_host="mydps.azure-devices-provisioning.test",
+        device_host="global.azure-devices-provisioning.test",
+        id_scope="0ne00000A01",
+    )
+
+
 class Client:
     """Sends requests to the endpoint, without a network."""
 
@@ -29,7 +43,7 @@ class Client:
         self.authorities = parts.service.authorities
         self.endpoint = ResourceManagerEndpoint(
             authorities=self.authorities,
-            service_name="mydps",
+            description=description_of(parts),
             token=TOKEN,
             clock=parts.clock,
             trace=self.trace,
@@ -138,8 +152,9 @@ def test_what_the_pipeline_refuses(client, root):
     for version in ("2021-10-15", "2026-11-01-preview", "2099-01-01", "x"):
         text = client.fails(ResourceManager.API_VERSION_NOT_SUPPORTED, "GET", ONE, version=version)
         assert "not supported by this simulator" in text
-    assert client.fails(ResourceManager.ROUTE_NOT_FOUND, "GET", SERVICE).endswith("not supported by this simulator.")
-    assert "DELETE, GET, PUT" in client.fails(ResourceManager.METHOD_NOT_ALLOWED, "PATCH", ONE)
+    nowhere = client.fails(ResourceManager.ROUTE_NOT_FOUND, "GET", f"{SERVICE}/nowhere")
+    assert nowhere.endswith("not supported by this simulator.")
+    assert "DELETE, GET, PUT" in client.fails(ResourceManager.METHOD_NOT_ALLOWED, "POST", ONE)
     client.fails(ResourceManager.INVALID_REQUEST, "PUT", ONE, raw=b"{")
     client.fails(ResourceManager.UNSUPPORTED_MEDIA_TYPE, "PUT", ONE, raw=b"<a/>", content_type="text/xml")
 
