@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .clock import ManualClock
+    from .domain.cloud_to_device import CloudToDeviceMessage
+    from .domain.telemetry import TelemetryMessage
     from .running import HubEndpoint, RunningSimulator
     from .runtime import SimulatorError
     from .settings import HubSettings, Policy, Settings, SettingsError, TlsFiles
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .trace import TraceEvent
 
 __all__ = [
+    "CloudToDeviceMessage",
     "HubEndpoint",
     "HubSettings",
     "ManualClock",
@@ -33,11 +36,13 @@ __all__ = [
     "Simulator",
     "SimulatorError",
     "StoreError",
+    "TelemetryMessage",
     "TlsFiles",
     "TraceEvent",
 ]
 
 _HOMES = {
+    "CloudToDeviceMessage": "domain.cloud_to_device",
     "HubEndpoint": "running",
     "HubSettings": "settings",
     "ManualClock": "clock",
@@ -48,6 +53,7 @@ _HOMES = {
     "Simulator": "simulator",
     "SimulatorError": "runtime",
     "StoreError": "store",
+    "TelemetryMessage": "domain.telemetry",
     "TlsFiles": "settings",
     "TraceEvent": "trace",
 }

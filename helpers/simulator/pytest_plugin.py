@@ -43,7 +43,9 @@ def dps_simulator(_dps_simulator_of_session: Simulator, dps_simulator_settings: 
     simulator = _dps_simulator_of_session
     for hub in simulator.running.hubs:
         if hub.host not in {configured.host for configured in dps_simulator_settings.hubs}:
-            simulator.unlink_hub(hub.host)
+            simulator.remove_hub(hub.host)
     simulator.reset()
+    simulator.call(lambda runtime: runtime.services.links.restore())
     simulator.pace = dps_simulator_settings.pace
+    simulator.limits = dps_simulator_settings.limits
     return simulator

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from .clock import Clock, SystemClock
-from .domain.registration import Pace
+from .domain.hub import IotHub
+from .domain.registration_states import Pace
+from .domain.throttling import Limits
 from .endpoints.http import Request, Response
 from .endpoints.management import ManagementEndpoint
 from .endpoints.mqtt import MqttApplication, MqttLink
@@ -30,6 +32,7 @@ from .protocols.mqtt import Connect
 from .running import FILE_NAME, RunningSimulator
 from .server.authority import AuthorityError, CertificateAuthority
 from .server.listeners import STANDARD_PORTS, ListenError, Server
+from .server.webhooks import WebhookError, Webhooks
 from .services import SimulatedServices, means_this_machine
 from .settings import Settings
 from .store import Store
@@ -74,7 +77,12 @@ class SimulatorRuntime:
         self._folder = folder
         self._token = secrets.token_urlsafe(32)
         self.services = SimulatedServices(settings, store, clock, self.trace, management_token=self._token)
+        self.services.policies.changed = self._renew_endpoint_file
         self._management = ManagementEndpoint(controls=self, token=self._token, clock=clock, trace=self.trace)
+        self._webhooks = Webhooks(
+            self.services.webhooks, timeout=settings.webhook_timeout, authority=settings.webhook_authority
+        )
+        self.services.provisioning.registrations.when_allocation_pending(self._webhooks.wake)
         self._certificate, self._key, self._trusted = self._certificates()
         self._ports = store.collection("port")
         self._server = self._new_server(settings.proxy_port, settings.tls_port)
@@ -97,7 +105,9 @@ class SimulatorRuntime:
             stack.callback(store.close)
             runtime = cls(settings, folder, store, clock or SystemClock())
             await runtime._listen(stack)
-        except (FolderError, ListenError, AuthorityError, OwnCertificateError) as error:
+            stack.push_async_callback(runtime._webhooks.stop)
+            runtime._webhooks.start()
+        except (FolderError, ListenError, AuthorityError, OwnCertificateError, WebhookError) as error:
             raise SimulatorError(str(error)) from error
         except OSError as error:
             raise SimulatorError(
@@ -196,6 +206,13 @@ class SimulatorRuntime:
     def _write_endpoint_file(self) -> None:
         self.running.write(self._folder)
 
+    def _renew_endpoint_file(self) -> None:
+        """Write it again after the access policies changed, which they have whether the file can be written or not."""
+        try:
+            self._write_endpoint_file()
+        except OSError:
+            _LOGGER.exception("%s could not be renewed; it has keys that are not good any more", self.endpoint_file)
+
     # --- Frontend: what the sockets ask -----------------------------------------------------------------------
 
     def is_known_host(self, host: str) -> bool:
@@ -220,6 +237,15 @@ class SimulatorRuntime:
         """Keep in the trace that somebody could not get in."""
         self.services.connection_refused(host, reason)
 
+    @property
+    def service_connection_string(self) -> str:
+        """Connection string of the enrollment API, with the key that is good now."""
+        return self.services.service_connection_string
+
+    def hub_connection_strings(self) -> list[str]:
+        """Connection strings of all hubs, linked or not."""
+        return [hub.connection_string for hub in self.services.hub_endpoints()]
+
     # --- Controls: what the management API asks ----------------------------------------------------------------
 
     def health(self) -> Mapping[str, Any]:
@@ -236,18 +262,35 @@ class SimulatorRuntime:
         """Change the pace from the next registration on."""
         self.services.provisioning.pace = Pace.parse(pace)
 
+    @property
+    def limits(self) -> Limits:
+        """Which limits of the real services hold."""
+        return self.services.throttle.limits
+
+    def set_limits(self, limits: Limits) -> None:
+        """Change them; what was counted so far is forgotten."""
+        self.services.throttle.limits = limits
+
     def hub_hosts(self) -> list[str]:
-        """Host names of the linked hubs."""
+        """Host names of all hubs."""
         return [hub.host for hub in self.services.hub_endpoints()]
 
-    def link_hub(self, host: str) -> None:
-        """Add a hub."""
-        self.services.link_hub(host)
+    def hubs(self) -> list[dict[str, Any]]:
+        """Every hub, and how it is linked."""
+        return self.services.hubs()
+
+    def hub(self, host: str) -> IotHub | None:
+        """The hub with this host name."""
+        return self.services.hub(host)
+
+    def put_hub(self, host: str, **fields: Any) -> None:
+        """Add a hub, or change how one is linked."""
+        self.services.put_hub(host, **fields)
         self._write_endpoint_file()
 
-    def unlink_hub(self, host: str) -> bool:
-        """Remove a hub that was linked while running."""
-        found = self.services.unlink_hub(host)
+    def remove_hub(self, host: str) -> bool:
+        """Remove a hub that was added while running."""
+        found = self.services.remove_hub(host)
         self._write_endpoint_file()
         return found
 

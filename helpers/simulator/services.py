@@ -6,11 +6,18 @@ import asyncio
 import base64
 import secrets
 from dataclasses import dataclass, replace
+from typing import Any
 
+from . import seeds
 from .clock import Clock
+from .domain.access_policies import AccessPolicies
 from .domain.hub import IotHub
+from .domain.hub_definitions import HubDoor
+from .domain.linked_hubs import HubLink, LinkedHubs
 from .domain.provisioning import ProvisioningService
-from .domain.registration import Pace
+from .domain.registration_states import Pace
+from .domain.service_description import ServiceDescription
+from .domain.throttling import Limits, Throttle
 from .endpoints.dps_device import DpsDeviceEndpoint
 from .endpoints.dps_https import DpsHttpsEndpoint
 from .endpoints.dps_service import DpsServiceEndpoint
@@ -19,6 +26,7 @@ from .endpoints.hub_device import HubDeviceEndpoint
 from .endpoints.hub_service import HubServiceEndpoint
 from .endpoints.mqtt import MqttApplication, MqttLink
 from .endpoints.resource_manager import ResourceManagerEndpoint
+from .endpoints.webhooks import AllocationWebhooks
 from .errors import Dps, ServiceError, dps_body
 from .protocols.mqtt import Connect
 from .running import HubEndpoint
@@ -27,7 +35,7 @@ from .store import Store
 from .trace import Trace
 
 #: Collections of the store that a reset leaves alone: what a simulator is, not what it learned.
-LASTING_COLLECTIONS = frozenset({"policy key", "linked hub", "port"})
+LASTING_COLLECTIONS = frozenset({"policy key", "access policy of the owner", "linked hub", "hub link", "port"})
 _HUB_SUFFIX = ".azure-devices.test"
 
 
@@ -63,19 +71,37 @@ class SimulatedServices:
         self._clock = clock
         self._trace = trace
         self._hubs: dict[str, _HubService] = {}
-        self._policy = self._with_key(settings.service_policy, "service")
+        self.throttle = Throttle(clock, Limits.parse(settings.limits))
+        owner = self._with_key(settings.service_policy, "service")
+        self.policies = AccessPolicies(store, owner_name=owner.name, owner_key=owner.key)
         for hub in settings.hubs:
             self._add_hub(hub)
         for stored in store.collection("linked hub").page(limit=MAX_HUBS):
             if stored.key not in self.hosts():
                 self._add_hub(HubSettings(stored.key))
+        set_hosts = {hub.host for hub in settings.hubs}
+        self.links = LinkedHubs(
+            store,
+            [
+                *(hub.link for hub in settings.hubs if hub.linked),
+                *(HubLink(host) for host in self._hubs if host not in set_hosts),
+            ],
+            settings.allocation_policy,
+            admit=lambda count: self.throttle.claim("linked_hubs", lambda: count),
+        )
+        for link in self.links.all():
+            if link.host not in self._hubs:
+                self.links.forget(link.host)
         self.provisioning = ProvisioningService(
             storage=store,
             clock=clock,
             id_scope=settings.id_scope,
-            hubs=lambda: [service.hub for service in self._hubs.values()],
+            hubs=self._linked_hubs,
             pace=Pace.parse(settings.pace),
+            links=self.links,
+            throttle=self.throttle,
         )
+        self.webhooks = AllocationWebhooks(self.provisioning.registrations, trace)
         self._dps_devices = DpsDeviceEndpoint(
             service=self.provisioning, clock=clock, trace=trace, host=settings.provisioning_host
         )
@@ -91,19 +117,34 @@ class SimulatedServices:
             clock=clock,
             trace=trace,
             host=settings.service_host,
-            policy_name=self._policy.name,
-            policy_key=self._policy.key,
+            policies=self.policies,
             transaction=store.transaction,
         )
 
+        self._description = ServiceDescription(
+            storage=store,
+            links=self.links,
+            policies=self.policies,
+            hub_door=self._hub_door,
+            service_host=settings.service_host,
+            device_host=settings.provisioning_host,
+            id_scope=settings.id_scope,
+        )
         self._resource_manager = ResourceManagerEndpoint(
             authorities=self.provisioning.authorities,
-            service_name=settings.service_host.partition(".")[0],
+            description=self._description,
             token=management_token,
             clock=clock,
             trace=trace,
             transaction=store.transaction,
         )
+
+        self._plant()
+
+    def _plant(self) -> None:
+        """Put the seeds of the settings into what is new."""
+        hubs = {host: service.hub for host, service in self._hubs.items()}
+        seeds.apply(self._settings.seeds, self._store, self.provisioning, hubs)
 
     def _with_key(self, policy: Policy, name: str) -> Policy:
         """The policy with its key; a key that nobody set is made once and kept in the state."""
@@ -118,7 +159,13 @@ class SimulatedServices:
 
     def _add_hub(self, settings: HubSettings) -> None:
         policy = self._with_key(settings.policy, settings.host)
-        hub = IotHub(host=settings.host, storage=self._store, clock=self._clock)
+        hub = IotHub(
+            host=settings.host,
+            storage=self._store,
+            clock=self._clock,
+            authorities=lambda: self.provisioning.authorities.verified(),  # noqa: PLW0108 - it comes later
+            throttle=self.throttle,
+        )
         devices = HubDeviceEndpoint(
             hub=hub,
             clock=self._clock,
@@ -137,6 +184,15 @@ class SimulatedServices:
             transaction=self._store.transaction,
         )
         self._hubs[settings.host] = _HubService(hub, devices, registry, policy)
+
+    def _hub_door(self, host: str) -> HubDoor | None:
+        """What one must show to link a hub."""
+        service = self._hubs.get(host)
+        return None if service is None else HubDoor(service.policy.name, (service.policy.key,))
+
+    def _linked_hubs(self) -> list[IotHub]:
+        linked = {link.host for link in self.links.all()}
+        return [service.hub for host, service in self._hubs.items() if host in linked]
 
     # --- what the sockets ask ---------------------------------------------------------------------------------
 
@@ -208,38 +264,64 @@ class SimulatedServices:
     @property
     def service_connection_string(self) -> str:
         """Connection string of the enrollment API."""
-        return _connection_string(self._settings.service_host, self._policy)
+        owner = self.policies.owner
+        return _connection_string(self._settings.service_host, Policy(owner.name, owner.primary_key))
 
     def hub_endpoints(self) -> tuple[HubEndpoint, ...]:
-        """The linked hubs with their connection strings."""
+        """The hubs, linked or not, with their connection strings."""
         return tuple(
             HubEndpoint(host, _connection_string(host, service.policy)) for host, service in self._hubs.items()
         )
 
-    def link_hub(self, host: str) -> None:
-        """Add a hub below ``azure-devices.test``, which the server certificate already covers.
+    def hub(self, host: str) -> IotHub | None:
+        """The hub with this host name, ``None`` when there is none."""
+        service = self._hubs.get(host.lower().rstrip("."))
+        return None if service is None else service.hub
+
+    def hubs(self) -> list[dict[str, Any]]:
+        """Every hub, and how it is linked, in the names of the management API."""
+        links = {link.host: link for link in self.links.all()}
+        return [{"host": host, **_shown_link(links.get(host))} for host in self._hubs]
+
+    def put_hub(self, host: str, *, linked: bool = True, **fields: Any) -> None:
+        """Add a hub, or change how one is linked.
+
+        Arguments:
+            host: of a new hub it must lie below ``azure-devices.test``, which the server certificate already covers.
+            linked: whether the provisioning service may put devices into it.
+            fields: fields of its :class:`~.domain.linked_hubs.HubLink`; what is left out stays as it is. Unlinked, a
+                hub has none of them.
 
         Raises:
-            ValueError: the host name is not possible.
+            ValueError: the host name or a value is not possible.
         """
+        name = host.lower().rstrip(".")
+        if name not in self._hubs:
+            name = self._new_hub_name(host)
+        link = replace(self.links.find(name) or HubLink(name), **fields)
+        with self._store.transaction():
+            self.links.put(link)
+            if not linked:
+                self.links.remove(name)
+            if name not in self._hubs:
+                self._store.collection("linked hub").put(name, {})
+                self._add_hub(HubSettings(name))
+
+    def _new_hub_name(self, host: str) -> str:
         try:
             name = host_name(host)
         except SettingsError:
             name = ""
         if not name.endswith(_HUB_SUFFIX) or name.count(".") != _HUB_SUFFIX.count("."):
             raise ValueError(f"{host!r:.120} is not possible; expected a name such as contoso-hub-2{_HUB_SUFFIX}.")
-        if name in self._hubs:
-            return
         if name in self.hosts():
             raise ValueError(f"{name} is the host name of another service.")
         if len(self._hubs) >= MAX_HUBS:
             raise ValueError(f"{name} would be one too many; this simulator has at most {MAX_HUBS} hubs.")
-        with self._store.transaction():
-            self._store.collection("linked hub").put(name, {})
-            self._add_hub(HubSettings(name))
+        return name
 
-    def unlink_hub(self, host: str) -> bool:
-        """Remove a hub that was linked while running, with its devices; tells whether there was one.
+    def remove_hub(self, host: str) -> bool:
+        """Remove a hub that was added while running, with its devices and its link; tells whether there was one.
 
         Raises:
             ValueError: the hub stands in the settings.
@@ -251,17 +333,33 @@ class SimulatedServices:
             raise ValueError(f"{host} stands in the settings; remove it there.")
         with self._store.transaction():
             self._hubs[host].hub.clear()
+            self.links.forget(host)
             self._store.collection("linked hub").delete(host)
         del self._hubs[host]
         return True
 
     def clear(self) -> None:
-        """Forget enrollments, registrations and devices; hubs and keys stay."""
+        """Forget enrollments, registrations and devices, and begin again; hubs and keys stay."""
         with self._store.transaction():
             self.provisioning.clear()
+            self._description.clear()
+            self.policies.restore()
             for service in self._hubs.values():
                 service.hub.clear()
+            self._store.collection(seeds.COLLECTION).clear()
+            self._plant()
 
 
 def _connection_string(host: str, policy: Policy) -> str:
     return f"HostName={host};SharedAccessKeyName={policy.name};SharedAccessKey={policy.key}"
+
+
+def _shown_link(link: HubLink | None) -> dict[str, Any]:
+    if link is None:
+        return {"linked": False}
+    return {
+        "linked": True,
+        "allocationWeight": link.allocation_weight,
+        "applyAllocationPolicy": link.apply_allocation_policy,
+        "latency": link.latency,
+    }

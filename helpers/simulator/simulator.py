@@ -13,6 +13,10 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from .clock import Clock
+from .domain.cloud_to_device import CloudToDeviceMessage, QueuedMessage
+from .domain.hub import IotHub
+from .domain.telemetry import TelemetryMessage
+from .domain.throttling import Limits
 from .running import RunningSimulator
 from .runtime import SimulatorRuntime
 from .settings import Settings
@@ -98,13 +102,62 @@ class Simulator:
     def pace(self, pace: str) -> None:
         self.call(lambda runtime: runtime.set_pace(pace))
 
-    def link_hub(self, host: str) -> None:
-        """Add a hub, e.g. ``contoso-hub-2.azure-devices.test``; raises ``ValueError`` when the name is not possible."""
-        self.call(lambda runtime: runtime.link_hub(host))
+    @property
+    def limits(self) -> str:
+        """Which limits of the real services hold: ``off``, ``azure`` or single ones as ``name=number``. Can be set."""
+        return self.call(lambda runtime: str(runtime.limits))
 
-    def unlink_hub(self, host: str) -> bool:
-        """Remove a hub that was linked while running, with its devices; tells whether there was one."""
-        return self.call(lambda runtime: runtime.unlink_hub(host))
+    @limits.setter
+    def limits(self, limits: str) -> None:
+        parsed = Limits.parse(limits)
+        self.call(lambda runtime: runtime.set_limits(parsed))
+
+    def link_hub(self, host: str, **fields: Any) -> None:
+        """Add a hub, e.g. ``contoso-hub-2.azure-devices.test``, or change how one is linked.
+
+        Arguments:
+            host: host name of the hub.
+            fields: ``allocation_weight``, ``apply_allocation_policy``, ``latency`` (milliseconds).
+
+        Raises:
+            ValueError: the host name or a value is not possible.
+        """
+        self.call(lambda runtime: runtime.put_hub(host, **fields))
+
+    def unlink_hub(self, host: str) -> None:
+        """Keep the provisioning service from a hub; the hub stays with its devices. One that is new is only added."""
+        self.call(lambda runtime: runtime.put_hub(host, linked=False))
+
+    def remove_hub(self, host: str) -> bool:
+        """Remove a hub that was added while running, with its devices; tells whether there was one."""
+        return self.call(lambda runtime: runtime.remove_hub(host))
+
+    def telemetry(self, hub: str = "", after: int = 0, device_id: str = "") -> list[TelemetryMessage]:
+        """What devices have sent to a hub, oldest first: the latest 1000 messages at most.
+
+        Arguments:
+            hub: host name; without it, the first hub.
+            after: only messages with a sequence number above this one.
+            device_id: only messages of this device and its modules.
+
+        Raises:
+            ValueError: there is no such hub.
+        """
+        return self.call(lambda runtime: _hub(runtime, hub).telemetry.read(after, device_id=device_id))
+
+    def send_message(self, device_id: str, message: CloudToDeviceMessage, hub: str = "") -> QueuedMessage:
+        """Put a message into the queue of a device, which gets it at once when it is connected and wants to have it.
+
+        Arguments:
+            device_id: a device in the hub's registry.
+            message: what to send.
+            hub: host name; without it, the first hub.
+
+        Raises:
+            ValueError: there is no such hub.
+            ServiceError: there is no such device, its queue is full, or the message is not possible.
+        """
+        return self.call(lambda runtime: _hub(runtime, hub).cloud_to_device.send(device_id, message))
 
     def trace(self, after: int = 0) -> list[TraceEvent]:
         """The messages on the wire so far, oldest first."""
@@ -157,3 +210,11 @@ class Simulator:
             self._loop = asyncio.get_running_loop()
             self._started.set()
             await self._runtime.run_until_stopped()
+
+
+def _hub(runtime: SimulatorRuntime, host: str) -> IotHub:
+    name = host or runtime.hub_hosts()[0]
+    hub = runtime.hub(name)
+    if hub is None:
+        raise ValueError(f"There is no hub {host!r:.260}; there are {', '.join(runtime.hub_hosts())}.")
+    return hub

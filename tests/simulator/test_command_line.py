@@ -192,6 +192,7 @@ class TestSettings:
     def test_keys_come_from_the_file_or_the_environment_and_are_shown_nowhere(self, tmp_path):
         file = tmp_path / "simulator.toml"
         file.write_text(f'[service_policy]\nkey = "{KEY}"\n')
+        file.chmod(0o600)
         hub_key = base64.b64encode(b"NOT-A-SECRET-KEY-OF-THE-HUB!!").decode()
         env = environment(
             DPS_SIMULATOR_HUBS=f"HostName=h.azure-devices.test;SharedAccessKeyName=owner;SharedAccessKey={hub_key}"

@@ -43,6 +43,8 @@ ROUTES = [
     ("GET", "/hubs"),
     ("PUT", f"/hubs/{SECOND}"),
     ("DELETE", f"/hubs/{SECOND}"),
+    ("GET", f"/hubs/{SECOND}/telemetry"),
+    ("POST", f"/hubs/{SECOND}/devices/d/messages"),
     ("GET", "/trace"),
     ("DELETE", "/trace"),
     ("POST", "/reset"),
@@ -128,9 +130,11 @@ def test_bodies_that_are_not_json(api):
 def test_hubs(api, simulator):
     first = simulator.running.hubs[0].host
     file = simulator.call(lambda runtime: runtime.endpoint_file)
-    assert api("GET", "/hubs").json() == {"hubs": [{"host": first}]}
+    linked = {"linked": True, "allocationWeight": 1, "applyAllocationPolicy": True, "latency": None}
+    assert api("GET", "/hubs").json() == {"hubs": [{"host": first, **linked}]}
     for _ in range(2):
-        assert api("PUT", f"/hubs/{SECOND.upper()}").json() == {"hubs": [{"host": first}, {"host": SECOND}]}
+        answer = api("PUT", f"/hubs/{SECOND.upper()}").json()
+        assert answer == {"hubs": [{"host": first, **linked}, {"host": SECOND, **linked}]}
         assert [hub.host for hub in simulator.running.hubs] == [first, SECOND]
         assert [hub["host"] for hub in json.loads(file.read_text())["hubs"]] == [first, SECOND]
         assert file.stat().st_mode & 0o777 == 0o600
@@ -150,6 +154,84 @@ def test_hubs(api, simulator):
     missing = api("DELETE", f"/hubs/{SECOND}")
     assert (missing.status_code, missing.json()["errorCode"]) == (404, 404_901)
     assert SECOND in missing.json()["message"]
+
+
+def hub_of(answer, host):
+    assert answer.status_code == 200, answer.text
+    (found,) = [hub for hub in answer.json()["hubs"] if hub["host"] == host]
+    return {name: value for name, value in found.items() if name != "host"}
+
+
+def test_how_a_hub_is_linked(api, simulator):
+    first = simulator.running.hubs[0].host
+    try:
+        body = {"allocationWeight": 5, "applyAllocationPolicy": False, "latency": 12.5}
+        assert hub_of(api("PUT", f"/hubs/{SECOND}", json=body), SECOND) == {"linked": True, **body}
+        # what is not named stays as it was
+        assert hub_of(api("PUT", f"/hubs/{SECOND}", json={"allocationWeight": 6}), SECOND)["latency"] == 12.5
+        assert hub_of(api("PUT", f"/hubs/{SECOND}"), SECOND)["allocationWeight"] == 6
+        assert hub_of(api("PUT", f"/hubs/{SECOND}", json={"latency": None}), SECOND)["latency"] is None
+        # the hub of the settings as well; unlinked, it is still there
+        assert hub_of(api("PUT", f"/hubs/{first}", json={"linked": False}), first) == {"linked": False}
+        assert [hub.host for hub in simulator.running.hubs] == [first, SECOND]
+        assert [link.host for link in simulator.call(lambda runtime: runtime.services.provisioning.links.all())] == [
+            SECOND
+        ]
+        assert hub_of(api("PUT", f"/hubs/{first}", json={"linked": True}), first)["linked"] is True
+    finally:
+        api("DELETE", f"/hubs/{SECOND}")
+    assert [hub["host"] for hub in api("GET", "/hubs").json()["hubs"]] == [first]
+    assert simulator.call(lambda runtime: runtime.services.links.find(SECOND)) is None
+
+
+def test_a_hub_may_be_new_and_not_linked(api, simulator):
+    try:
+        assert hub_of(api("PUT", f"/hubs/{SECOND}", json={"linked": False}), SECOND) == {"linked": False}
+        assert simulator.running.hubs[1].host == SECOND
+        linked = simulator.call(lambda runtime: [hub.host for hub in runtime.services._linked_hubs()])
+        assert linked == [simulator.running.hubs[0].host]
+    finally:
+        assert api("DELETE", f"/hubs/{SECOND}").status_code == 204
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"allocationWeight": 0}, "allocationWeight is 0; it must be a whole number from 1 to 1000"),
+        ({"allocationWeight": 1001}, "allocationWeight is 1001"),
+        ({"allocationWeight": "1"}, "allocationWeight is '1'"),
+        ({"latency": -1}, "latency is -1"),
+        ({"latency": []}, "latency is []"),
+        ({"applyAllocationPolicy": None}, "applyAllocationPolicy is None"),
+        ({"linked": "no"}, "linked must be true or false"),
+        ({"linked": False, "allocationWeight": 2}, "A hub that is not linked has no allocationWeight"),
+        ({"weight": 1}, "'weight' is unknown"),
+        ([], "The body must be a JSON object with linked, allocationWeight, applyAllocationPolicy, latency"),
+        ("x", "The body must be a JSON object"),
+    ],
+)
+def test_links_that_cannot_be(api, simulator, body, said):
+    for host in (SECOND, simulator.running.hubs[0].host):
+        answer = api("PUT", f"/hubs/{host}", json=body)
+        assert (answer.status_code, answer.json()["errorCode"]) == (400, 400_901)
+        assert said in answer.json()["message"]
+    assert len(simulator.running.hubs) == 1
+
+
+def test_what_was_linked_and_unlinked_outlives_the_simulator(tmp_path):
+    first = "contoso-hub-1.azure-devices.test"
+    with Simulator(state=tmp_path) as simulator:
+        simulator.link_hub(SECOND, allocation_weight=3)
+        simulator.unlink_hub(first)
+    with Simulator(state=tmp_path) as simulator:
+        hubs = simulator.call(lambda runtime: {hub["host"]: hub for hub in runtime.hubs()})
+        assert (hubs[first]["linked"], hubs[SECOND]["allocationWeight"]) == (False, 3)
+    # a hub that the settings name no more leaves no link
+    with Simulator(state=tmp_path, hubs=(HubSettings("other.azure-devices.test"),)) as simulator:
+        hubs = simulator.call(lambda runtime: [hub["host"] for hub in runtime.hubs()])
+        links = simulator.call(lambda runtime: [link.host for link in runtime.services.links.all()])
+        assert hubs == ["other.azure-devices.test", SECOND]
+        assert sorted(links) == sorted(hubs)
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,10 @@ FOREIGN_TEST = """
     def test_every_test_finds_it_empty(dps_simulator, turn):
         assert count(dps_simulator) == 0
         assert dps_simulator.trace() == []
-        assert dps_simulator.pace == "instant"
+        assert (dps_simulator.pace, dps_simulator.limits) == ("instant", "off")
         assert len(dps_simulator.running.hubs) == 1
         enroll(dps_simulator, f"thermostat-{turn}")
-        dps_simulator.pace = "azure"
+        dps_simulator.pace = dps_simulator.limits = "azure"
         dps_simulator.link_hub("contoso-hub-2.azure-devices.test")
         dps_simulator.call(lambda runtime: runtime.connection_refused("x.test", "for the test"))
         SEEN.append(dps_simulator.running.process_id)

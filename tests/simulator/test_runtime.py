@@ -29,8 +29,18 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from simulator_processes import Served, command, environment
 
 from benchmarks import wire
-from helpers.simulator import ManualClock, Settings, SettingsError, Simulator, SimulatorError, TlsFiles, launcher
+from helpers.simulator import (
+    CloudToDeviceMessage,
+    ManualClock,
+    Settings,
+    SettingsError,
+    Simulator,
+    SimulatorError,
+    TlsFiles,
+    launcher,
+)
 from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
+from helpers.simulator.errors import ServiceError
 from helpers.simulator.own_certificate import OwnCertificateError, check
 from helpers.simulator.protocols import sas
 from helpers.simulator.runtime import SimulatorRuntime, version
@@ -201,8 +211,8 @@ class TestStartingAndStopping:
             ({"service_host": "x"}, "service_host: 'x'"),
             ({"service_policy": Policy("a b")}, "service_policy, policy name: 'a b'"),
             ({"service_policy": Policy("a", "short")}, "service_policy, policy key: a key is not base64"),
-            ({"hubs": (HubSettings("h"),)}, "hubs: 'h'"),
-            ({"hubs": (HubSettings("h.test", Policy("x", "YQ==")),)}, "hubs, policy key: a key has 1 bytes"),
+            ({"hubs": (HubSettings("h"),)}, "hubs, 1, host: 'h'"),
+            ({"hubs": (HubSettings("h.test", Policy("x", "YQ==")),)}, "hubs, 1, policy key: a key has 1 bytes"),
             ({"hubs": tuple(HubSettings(f"h{n}.test") for n in range(101))}, "hubs has 101 entries"),
             ({"hubs": (HubSettings("A.test"), HubSettings("a.test"))}, "a.test is used more than once"),
             ({"management_host": "x"}, "management_host: 'x'"),
@@ -299,14 +309,14 @@ class TestHubs:
                 connection.close()
         with Simulator(state=tmp_path) as simulator:
             assert simulator.running.hubs == first.hubs
-            assert simulator.unlink_hub(second) is True
-            assert simulator.unlink_hub(second) is False
+            assert simulator.remove_hub(second) is True
+            assert simulator.remove_hub(second) is False
         with Simulator(state=tmp_path) as simulator:
             assert [hub.host for hub in simulator.running.hubs] == [HUB]
 
-    def test_an_unlinked_hub_drops_its_devices(self, device_on_a_linked_hub):
+    def test_a_removed_hub_drops_its_devices(self, device_on_a_linked_hub):
         simulator, host, connection = device_on_a_linked_hub
-        assert simulator.unlink_hub(host)
+        assert simulator.remove_hub(host)
         assert connection._stream.read(1) == b""
         connection.abandon()
 
@@ -650,3 +660,31 @@ class TestSecrets:
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
         assert not re.search(r"SharedAccessKey=(?!\*{4})", heap)
+
+
+def test_messages_from_and_to_devices():
+    with Simulator() as simulator:
+        simulator.call(lambda runtime: runtime.hub(HUB).put_device("d", {}))
+        sent = simulator.send_message("d", CloudToDeviceMessage(b"x"), HUB.upper())
+        assert simulator.call(lambda runtime: runtime.hub(HUB).cloud_to_device.waiting("d")) == 1
+        assert sent.message.message_id
+        assert simulator.telemetry() == simulator.telemetry(HUB) == []
+        for function in (lambda: simulator.telemetry("other.test"), lambda: simulator.send_message("d", None, "other")):
+            with pytest.raises(ValueError, match=f"there are {HUB}"):
+                function()
+        with pytest.raises(ServiceError, match="not registered"):
+            simulator.send_message("e", CloudToDeviceMessage())
+
+
+def test_messages_for_devices_survive_a_restart_and_no_reset(tmp_path):
+    def waiting(runtime):
+        return runtime.hub(HUB).device("d")["cloudToDeviceMessageCount"]
+
+    with Simulator(state=tmp_path / "state") as simulator:
+        simulator.call(lambda runtime: runtime.hub(HUB).put_device("d", {}))
+        simulator.send_message("d", CloudToDeviceMessage(b"x"))
+    with Simulator(state=tmp_path / "state") as simulator:
+        assert simulator.call(waiting) == 1
+        simulator.reset()
+        simulator.call(lambda runtime: runtime.hub(HUB).put_device("d", {}))
+        assert simulator.call(waiting) == 0

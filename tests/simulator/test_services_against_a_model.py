@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.attestation import derive_device_key
-from helpers.simulator.domain.registration import Pace
+from helpers.simulator.domain.registration_states import Pace
 from helpers.simulator.endpoints.http import Peer, Request
 from helpers.simulator.protocols import sas
 from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe

@@ -1,9 +1,13 @@
 import base64
+import logging
+import os
 from pathlib import Path
 
 import pytest
 
-from helpers.simulator.domain.registration import MAX_POLLS, Pace
+from helpers.simulator import Simulator
+from helpers.simulator.domain.linked_hubs import HubLink
+from helpers.simulator.domain.registration_states import MAX_POLLS, Pace
 from helpers.simulator.settings import KEYS, HubSettings, Policy, Settings, SettingsError, TlsFiles, load
 
 KEY = base64.b64encode(b"NOT-A-SECRET-NOT-A-SECRET").decode()
@@ -100,12 +104,35 @@ def test_hubs_in_the_environment_are_names_or_connection_strings():
         ("hubs = 3", "[[hubs]]"),
         ("hubs = []", "hubs is empty"),
         ("[[hubs]]\nname = 'x'", "name is unknown"),
-        ("[[hubs]]\nhost = 3", "all texts"),
-        ("[[hubs]]\npolicy_name = 'x'", "no host"),
-        ("[[hubs]]\nhost = 'x.y:443'", "hubs: 'x.y:443'"),
+        ("[[hubs]]\nhost = 3", "simulator.toml: [[hubs]] 1, host: 3 is not possible; expected a host name"),
+        ("[[hubs]]\npolicy_name = 'x'", "[[hubs]] 1: a hub has no host"),
+        ("[[hubs]]\nhost = 'a.b'\n[[hubs]]\nhost = 'x.y:443'", "[[hubs]] 2, host: 'x.y:443'"),
+        (
+            "[[hubs]]\nhost = 'x.y'\nweight = 0",
+            "[[hubs]] 1, weight: 0 is not possible; expected a whole number from 1 to",
+        ),
+        ("[[hubs]]\nhost = 'x.y'\nweight = 1001", "weight: 1001"),
+        ("[[hubs]]\nhost = 'x.y'\nweight = true", "weight: True"),
+        ("[[hubs]]\nhost = 'x.y'\nweight = 1.5", "weight: 1.5"),
+        ("[[hubs]]\nhost = 'x.y'\nlatency = -1", "latency: -1 is not possible; expected a number from 0 to"),
+        ("[[hubs]]\nhost = 'x.y'\nlatency = inf", "latency: inf"),
+        ("[[hubs]]\nhost = 'x.y'\nlatency = 'far'", "latency: 'far'"),
+        ("[[hubs]]\nhost = 'x.y'\nlinked = 'no'", "linked: 'no' is not possible; expected true or false"),
+        ("[[hubs]]\nhost = 'x.y'\napply_allocation_policy = 1", "apply_allocation_policy: 1"),
+        ("[[hubs]]\nhost = 'x.y'\npolicy_name = 'a b'", "policy_name: 'a b'"),
+        ("[[hubs]]\nhost = 'x.y'\npolicy_key = 5", "policy_key: a key is not a text"),
+        ("allocation_policy = 'custom'", "allocation_policy: 'custom' is not possible; expected one of hashed, "),
+        ("limits = 'on'", "limits: mode is 'on'"),
+        ("limits = 'registrations_per_minute=0'", "limits: registrations_per_minute is 0"),
+        ("[limits]\nregistrations_per_hour = 3", "[limits], 'registrations_per_hour' is no limit"),
+        ("[limits]\nmode = 'azure'\ndevices = 2.5", "[limits], devices is 2.5"),
+        ("limits = 5", "limits: mode is '5'"),
         ("[[hubs]]\nhost = 'x.y'\n[[hubs]]\nhost = 'x.y'", "more than once"),
         ("[tls]\ncertificate = 'server.pem'", "both certificate and key"),
         ("id_scope = ", "not valid TOML"),
+        (f"id_scope = {'[' * 5000}", "not valid TOML"),
+        (f"id_scope{'.x' * 5000} = 1", "the key id_scope.x is unknown"),
+        (f"[[enrollments]]\nregistrationId = 'd'\nx = {'{a = ' * 330}1{'}' * 330}", "simulator.toml"),
         ('state = "~no-such-user/x"', "'~no-such-user/x'"),
         ('state = "a\\u0000b"', "'a\\x00b'"),
     ],
@@ -178,3 +205,78 @@ def test_the_authority_of_an_own_certificate(tmp_path):
     assert tls == TlsFiles(tmp_path / "a.pem", Path("/b.key"), tmp_path / "c.pem")
     with pytest.raises(SettingsError, match="both certificate and key"):
         load(environment={"DPS_SIMULATOR_TLS_AUTHORITY": "c.pem"})
+
+
+def test_how_a_hub_is_linked(tmp_path):
+    file = tmp_path / "simulator.toml"
+    file.write_text(
+        'allocation_policy = "geoLatency"\n'
+        '[[hubs]]\nhost = "Hub-1.azure-devices.test"\nweight = 3\nlatency = 12\npolicy_key = ""\n'
+        '[[hubs]]\nhost = "hub-2.azure-devices.test"\nlinked = false\napply_allocation_policy = false\n'
+    )
+    settings = load(file=file)
+    assert settings.allocation_policy == "geoLatency"
+    assert settings.hubs == (
+        HubSettings("hub-1.azure-devices.test", weight=3, latency=12.0),
+        HubSettings("hub-2.azure-devices.test", apply_allocation_policy=False, linked=False),
+    )
+    assert settings.hubs[0].link == HubLink("hub-1.azure-devices.test", True, 3, 12.0)
+    with Simulator(settings) as simulator:
+        links = simulator.call(lambda runtime: runtime.services.provisioning.links.all())
+        policy = simulator.call(lambda runtime: runtime.services.provisioning.links.allocation_policy)
+    assert (links, policy) == ((settings.hubs[0].link,), "geoLatency")
+
+
+@pytest.mark.parametrize(
+    ("hub", "said"),
+    [
+        ({"weight": 0}, "hubs, 2, weight: 0"),
+        ({"latency": float("nan")}, "hubs, 2, latency: nan"),
+        ({"linked": None}, "hubs, 2, linked: None"),
+        ({"policy": Policy("a b")}, "hubs, 2, policy name: 'a b'"),
+        ({"policy": Policy("a", "short")}, "hubs, 2, policy key: a key is not base64"),
+    ],
+)
+def test_hubs_are_checked_without_a_file_too(hub, said):
+    with pytest.raises(SettingsError) as caught:
+        Settings(hubs=(HubSettings("a.b"), HubSettings("b.c", **hub)))
+    assert said in str(caught.value)
+
+
+def test_limits_come_from_everywhere(tmp_path):
+    file = tmp_path / "simulator.toml"
+    file.write_text(
+        '[limits]\nmode = "azure"\nregistrations_per_minute = 20\npolls_per_ten_seconds = "off"\nhub_units = 2'
+    )
+    text = "azure,hub_units=2,registrations_per_minute=20,polls_per_ten_seconds=off"
+    assert load(file=file).limits == text
+    assert load(environment={"DPS_SIMULATOR_LIMITS": text}).limits == text
+    assert load(file=file, flags={"limits": "registrations_per_minute=5"}).limits == "registrations_per_minute=5"
+    file.write_text('limits = "azure"')
+    assert load(file=file).limits == "azure"
+    with pytest.raises(SettingsError, match="limits: mode is"):
+        Settings(limits="on")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs modes of files")
+@pytest.mark.parametrize(
+    ("text", "is_secret"),
+    [
+        (FILE, True),
+        (f'[[hubs]]\nhost = "x.y"\npolicy_key = "{KEY}"', True),
+        (f'[[enrollments]]\nregistrationId = "d"\nattestation = {{symmetricKey = {{primaryKey = "{KEY}"}}}}', True),
+        ('[tls]\ncertificate = "a.pem"\nkey = "a.key"', False),
+        ('[[hubs]]\nhost = "x.y"\npolicy_key = ""', False),
+        ('[[devices]]\ndeviceId = "d"\ntwin = {tags = {key = "of the house"}}', False),
+        ('pace = "instant"', False),
+    ],
+)
+@pytest.mark.parametrize("mode", [0o644, 0o620, 0o600, 0o400])
+def test_keys_that_others_can_read_are_warned_about(tmp_path, caplog, text, is_secret, mode):
+    file = tmp_path / "simulator.toml"
+    file.write_text(text)
+    file.chmod(mode)
+    load(file=file)
+    warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert bool(warned) is (is_secret and mode & 0o077 != 0)
+    assert all(f"chmod 600 {file}" in message and KEY not in message for message in warned)

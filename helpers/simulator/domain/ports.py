@@ -88,6 +88,9 @@ class LinkedHub(Protocol):
     def has_device(self, device_id: str) -> bool:
         """Whether the device is in the hub's registry."""
 
+    def twin_content(self, device_id: str) -> Mapping[str, Any] | None:
+        """The device's twin in the shape of an initial twin plus ``reported``; ``None`` without such a device."""
+
     def provision_device(
         self,
         device_id: str,
@@ -104,4 +107,4 @@ class LinkedHub(Protocol):
         """
 
     def remove_device(self, device_id: str) -> Mapping[str, Any] | None:
-        """Delete the device and return its twin in the shape of an initial twin plus ``reported``, or ``None``."""
+        """Delete the device and return what :meth:`twin_content` gave."""

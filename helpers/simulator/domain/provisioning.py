@@ -9,9 +9,12 @@ from . import identifiers
 from .attestation import SymmetricKeyEvidence, Verdict, attest_symmetric_key
 from .certificate_authorities import CertificateAuthorities
 from .enrollment_kinds import INDIVIDUAL, EnrollmentKind
-from .enrollments import Enrollments
+from .enrollments import Enrollment, Enrollments
+from .linked_hubs import LinkedHubs
 from .ports import Document, LinkedHub, Storage
-from .registration import Pace, Registrations
+from .registration import Registrations
+from .registration_states import Pace
+from .throttling import Throttle
 from .tpm_attestation import TpmEvidence, attest_tpm, identify_tpm
 from .tpm_challenges import TpmChallenges
 from .tpm_keys import TpmKeys
@@ -25,8 +28,10 @@ class ProvisioningService:
         storage: where enrollments and registrations are kept.
         clock: the time.
         id_scope: the service's ID scope, e.g. ``0ne00000A01``.
-        hubs: tells the hubs that are linked now.
+        hubs: tells the hubs that exist and are linked now.
         pace: how long registering takes.
+        links: how the hubs are linked; ``None`` for links of its own, in which nothing is said about any hub.
+        throttle: the limits of the service; ``None`` for none.
     """
 
     def __init__(
@@ -37,8 +42,12 @@ class ProvisioningService:
         id_scope: str,
         hubs: Callable[[], Sequence[LinkedHub]],
         pace: Pace | None = None,
+        links: LinkedHubs | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self.id_scope = id_scope
+        self.links = links or LinkedHubs(storage)
+        self.throttle = throttle or Throttle(clock)
         self._storage = storage
         self._clock = clock
         self.authorities = CertificateAuthorities(storage, clock)
@@ -48,8 +57,10 @@ class ProvisioningService:
             linked_hub_hosts=lambda: [hub.host for hub in hubs()],
             authority_names=lambda: [authority.name for authority in self.authorities.all()],
         )
+        self.enrollments.individuals.when_created(self._make_room_for_individual)
+        self.enrollments.groups.when_created(self._make_room_for_group)
         self.challenges = TpmChallenges(storage, clock, self.enrollments.individuals, id_scope)
-        self.registrations = Registrations(storage, clock, self.enrollments, hubs, pace or Pace(), id_scope)
+        self.registrations = Registrations(storage, clock, self.enrollments, hubs, pace or Pace(), id_scope, self.links)
 
     @property
     def pace(self) -> Pace:
@@ -59,6 +70,16 @@ class ProvisioningService:
     @pace.setter
     def pace(self, pace: Pace) -> None:
         self.registrations.pace = pace
+
+    def _make_room_for_individual(self, _: Enrollment) -> None:
+        self.throttle.claim("individual_enrollments", self.enrollments.individuals.count)
+
+    def _make_room_for_group(self, group: Enrollment) -> None:
+        name = "symmetric_key_enrollment_groups" if group.keys else "x509_enrollment_groups"
+        kind = group.attestation_type
+        self.throttle.claim(
+            name, lambda: sum(other.attestation_type == kind for other in self.enrollments.groups.all())
+        )
 
     def is_own_scope(self, id_scope: str) -> bool:
         """Whether the ID scope is that of this service; case does not count (one SDK writes it in lower case)."""

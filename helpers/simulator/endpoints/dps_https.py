@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from ..clock import Clock
 from ..domain.provisioning import ProvisioningService
-from ..domain.registration import OperationStatus, Status
+from ..domain.registration_states import OperationStatus, Status
 from ..errors import Dps, ServiceError, dps_body
 from ..trace import Trace
 from .dps_failures import DPS_FAILURES
@@ -100,7 +100,7 @@ class DpsHttpsEndpoint:
                 "tpm": {"authenticationKey": sealed(status.secret)},
                 **body["registrationState"],
             }
-        response = Response(status.http_status, body)
+        response = Response(status.http_status, body, facts={"reason": status.reason} if status.reason else {})
         if status.status is Status.ASSIGNING:
             name = quote(device.registration_id, safe="")
             host = call.request.headers.get("host") or self._host

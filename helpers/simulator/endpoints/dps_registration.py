@@ -14,7 +14,7 @@ from ..domain.field_checks import checked_object
 from ..domain.identifiers import lookup_key, registration_id
 from ..domain.ports import Document
 from ..domain.provisioning import ProvisioningService
-from ..domain.registration import OperationStatus
+from ..domain.registration_states import OperationStatus
 from ..domain.tpm_attestation import TpmEvidence, TpmFinding
 from ..domain.tpm_keys import ENDORSEMENT, STORAGE_ROOT, SecretForTpm, TpmKeys, read_tpm_key
 from ..domain.x509_attestation import X509Evidence
@@ -76,7 +76,7 @@ class Outcome:
 
     Attributes:
         status: what it is told.
-        reason: which key fitted, for the trace.
+        reason: why no hub took it, else which key fitted; for the trace.
     """
 
     status: OperationStatus
@@ -125,6 +125,7 @@ class DeviceOperations:
         """
         if request.get("tpm") is None or device.token or self._refusals.tpm is not None:
             return None
+        self._admit_registration(device)
         keys = self._check_request(device, request)
         self._check_address(device)
         if keys is None or keys.storage_root is None:
@@ -146,12 +147,19 @@ class DeviceOperations:
         Raises:
             ServiceError: the device is refused, or the request is wrong.
         """
+        self._admit_registration(device)
         keys = self._check_request(device, request)
         enrollment, verdict = self._attest(device, check_expiry=True, keys=keys)
+        self._make_room(device)
         status = self._service.registrations.register(
-            verdict.registration_id, enrollment, verdict.leaf_thumbprint, verdict.tpm_keys
+            verdict.registration_id,
+            enrollment,
+            verdict.leaf_thumbprint,
+            verdict.tpm_keys,
+            api_version=device.api_version,
+            payload=request.get("payload"),
         )
-        return Outcome(status, verdict.reason)
+        return Outcome(status, status.reason or verdict.reason)
 
     def poll(self, device: DeviceIdentity, operation_id: str, *, check_expiry: bool = False) -> Outcome:
         """Ask how far a registration is.
@@ -163,7 +171,9 @@ class DeviceOperations:
             ServiceError: the device is refused, or has no such operation.
         """
         _, verdict = self._attest(device, check_expiry=check_expiry)
-        return Outcome(self._service.registrations.poll(device.registration_id, operation_id), verdict.reason)
+        self._service.throttle.take("polls_per_ten_seconds", lookup_key(device.registration_id))
+        status = self._service.registrations.poll(device.registration_id, operation_id)
+        return Outcome(status, status.reason or verdict.reason)
 
     def look_up(self, device: DeviceIdentity, request: dict[str, Any]) -> Document:
         """Read the device's registration without registering; it proves itself all the same.
@@ -171,9 +181,30 @@ class DeviceOperations:
         Raises:
             ServiceError: the device is refused, never registered, or the request is wrong.
         """
+        self._admit_registration(device)
         keys = self._check_request(device, request)
         self._attest(device, check_expiry=True, keys=keys)
         return self._service.registrations.look_up(device.registration_id)
+
+    def _admit_registration(self, device: DeviceIdentity) -> None:
+        """Count a registration, whether it is a good one or not; looking one up counts as one (documented).
+
+        Raises:
+            ServiceError: there are too many, or the device means another service.
+        """
+        if self._service.throttle.active:
+            self._check_address(device)
+            self._service.throttle.take("registrations_per_minute")
+
+    def _make_room(self, device: DeviceIdentity) -> None:
+        """Count a device that never registered before.
+
+        Raises:
+            ServiceError: as many registrations as possible are kept.
+        """
+        registrations = self._service.registrations
+        if self._service.throttle.active and registrations.find(device.registration_id) is None:
+            self._service.throttle.claim("registrations", registrations.count)
 
     @staticmethod
     def parse(body: bytes) -> dict[str, Any]:

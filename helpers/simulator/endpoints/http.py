@@ -1,7 +1,8 @@
 """HTTP requests as the endpoints see them, and the pipeline that every request passes in the same order.
 
-Order (fixed): find the route → check the api-version → authenticate → parse the body → run the operation in one
-transaction → answer. An error at any step becomes an answer in one place, and request and answer are traced.
+Order (fixed): find the route → check the api-version → authenticate → admit or throttle → parse the body → run the
+operation in one transaction → answer. An error at any step becomes an answer in one place, and request and answer are
+traced.
 """
 
 from __future__ import annotations
@@ -170,6 +171,7 @@ class HttpEndpoint:
         api_version: pattern of the versions that are understood; ``None`` asks for none.
         transaction: a context manager factory around every operation that is not a coroutine.
         describe: what the trace keeps of an arriving request besides its body.
+        admit: raises :class:`ServiceError` when there are too many requests; ``None`` lets all through.
     """
 
     def __init__(
@@ -186,6 +188,7 @@ class HttpEndpoint:
         api_version: re.Pattern[str] | None = None,
         traced: bool = True,
         describe: Callable[[Request], Mapping[str, Any]] | None = None,
+        admit: Callable[[Request, Route], object] | None = None,
     ) -> None:
         self._service = service
         self._routes = routes
@@ -198,6 +201,7 @@ class HttpEndpoint:
         self._api_version = api_version
         self._traced = traced
         self._describe = describe
+        self._admit = admit
 
     async def handle(self, request: Request) -> Response:
         """Answer one request. Never raises: what goes wrong becomes an answer."""
@@ -208,6 +212,8 @@ class HttpEndpoint:
             self._check_api_version(request)
             if self._authenticate is not None and route.right:
                 self._authenticate(request, route.right)
+            if self._admit is not None:
+                self._admit(request, route)
             parsed = self._parse(request) if route.takes_body else None
             self._record(request, "in", name, device, None, parsed)
             arrived = True

@@ -11,9 +11,12 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 from ..clock import Clock
+from ..domain.hub import IotHub
+from ..domain.throttling import Limits
 from ..errors import ErrorKind, Provenance, ServiceError, dps_body
 from ..trace import CAPACITY, Trace
 from .http import Call, Failures, HttpEndpoint, Request, Response, Route
+from .hub_messages import HubMessages
 
 _ONLY_HERE = Provenance.SIMULATOR_ONLY
 UNAUTHORIZED = ErrorKind(
@@ -25,6 +28,15 @@ _ROUTE = ErrorKind("ManagementRoute", 404, 404900, "There is no such route.", "-
 _METHOD = ErrorKind("ManagementMethod", 405, 405900, "The method is not allowed here.", "-", _ONLY_HERE, "-")
 _MEDIA_TYPE = ErrorKind("ManagementMediaType", 415, 415900, "The content type must be JSON.", "-", _ONLY_HERE, "-")
 _INTERNAL = ErrorKind("ManagementInternal", 500, 500900, "The simulator failed; see its log.", "-", _ONLY_HERE, "-")
+
+
+#: What can be set of a hub: names of this API → fields of its link.
+_HUB_FIELDS = {
+    "linked": "linked",
+    "allocationWeight": "allocation_weight",
+    "applyAllocationPolicy": "apply_allocation_policy",
+    "latency": "latency",
+}
 
 
 class Controls(Protocol):
@@ -40,14 +52,31 @@ class Controls(Protocol):
     def set_pace(self, pace: str) -> None:
         """Change the pace. Raises ``ValueError`` with what was expected."""
 
-    def hub_hosts(self) -> list[str]:
-        """Host names of the linked hubs."""
+    @property
+    def limits(self) -> Limits:
+        """Which limits of the real services hold."""
 
-    def link_hub(self, host: str) -> None:
-        """Add a hub. Raises ``ValueError`` when the host name is not possible."""
+    def set_limits(self, limits: Limits) -> None:
+        """Change them."""
 
-    def unlink_hub(self, host: str) -> bool:
-        """Remove a hub with its devices; tells whether there was one. Raises ``ValueError`` for the last one."""
+    def hubs(self) -> list[dict[str, Any]]:
+        """Every hub, and how it is linked, in the names of this API."""
+
+    def hub(self, host: str) -> IotHub | None:
+        """The hub with this host name, ``None`` when there is none."""
+
+    def put_hub(self, host: str, **fields: Any) -> None:
+        """Add a hub, or change how one is linked. Raises ``ValueError`` when that is not possible."""
+
+    def remove_hub(self, host: str) -> bool:
+        """Remove a hub with its devices; tells whether there was one. Raises ``ValueError`` for one that stays."""
+
+    @property
+    def service_connection_string(self) -> str:
+        """Connection string of the enrollment API, with the key that is good now."""
+
+    def hub_connection_strings(self) -> list[str]:
+        """Connection strings of all hubs, linked or not."""
 
     def reset(self) -> None:
         """Forget enrollments, registrations, devices and trace."""
@@ -69,15 +98,20 @@ class ManagementEndpoint(HttpEndpoint):
         self._controls = controls
         self._token = token
         self._events = trace
+        messages = HubMessages(controls.hub, invalid=INVALID, hub_unknown=HUB_UNKNOWN)
         super().__init__(
             service="management",
             routes=(
                 Route("GET", "/simulator/health", "health", self._health, right="all"),
                 Route("GET", "/simulator/pace", "read pace", self._read_pace, right="all"),
                 Route("PUT", "/simulator/pace", "set pace", self._set_pace, right="all", takes_body=True),
+                Route("GET", "/simulator/limits", "read limits", self._read_limits, right="all"),
+                Route("PUT", "/simulator/limits", "set limits", self._set_limits, right="all", takes_body=True),
                 Route("GET", "/simulator/hubs", "list hubs", self._list_hubs, right="all"),
-                Route("PUT", "/simulator/hubs/{host}", "link hub", self._link_hub, right="all"),
-                Route("DELETE", "/simulator/hubs/{host}", "unlink hub", self._unlink_hub, right="all"),
+                Route("PUT", "/simulator/hubs/{host}", "put hub", self._put_hub, right="all", takes_body=True),
+                Route("DELETE", "/simulator/hubs/{host}", "remove hub", self._remove_hub, right="all"),
+                *messages.routes(),
+                Route("GET", "/simulator/connection", "read connection", self._read_connection, right="all"),
                 Route("GET", "/simulator/trace", "read trace", self._read_trace, right="all"),
                 Route("DELETE", "/simulator/trace", "clear trace", self._clear_trace, right="all"),
                 Route("POST", "/simulator/reset", "reset", self._reset, right="all"),
@@ -124,20 +158,55 @@ class ManagementEndpoint(HttpEndpoint):
             raise ServiceError(INVALID, str(error)) from error
         return self._read_pace(call)
 
-    def _list_hubs(self, call: Call) -> Response:
-        return Response(body={"hubs": [{"host": host} for host in self._controls.hub_hosts()]})
+    def _read_limits(self, call: Call) -> Response:
+        return Response(body=self._controls.limits.to_json())
 
-    def _link_hub(self, call: Call) -> Response:
+    def _set_limits(self, call: Call) -> Response:
+        if not isinstance(call.body, dict):
+            raise ServiceError(
+                INVALID, 'The body must be a JSON object such as {"mode": "azure", "registrations_per_minute": 20}.'
+            )
         try:
-            self._controls.link_hub(call.parameters["host"])
+            self._controls.set_limits(Limits.of(call.body))
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        return self._read_limits(call)
+
+    def _read_connection(self, call: Call) -> Response:
+        return Response(
+            body={
+                "serviceConnectionString": self._controls.service_connection_string,
+                "hubConnectionStrings": self._controls.hub_connection_strings(),
+            }
+        )
+
+    def _list_hubs(self, call: Call) -> Response:
+        return Response(body={"hubs": self._controls.hubs()})
+
+    def _put_hub(self, call: Call) -> Response:
+        body = {} if call.body is None else call.body
+        unknown = sorted(set(body) - set(_HUB_FIELDS)) if isinstance(body, dict) else [""]
+        if unknown:
+            what = f"{unknown[0]!r:.80} is unknown" if isinstance(body, dict) else "it is none"
+            raise ServiceError(
+                INVALID, f"The body must be a JSON object with {', '.join(_HUB_FIELDS)}, all optional; {what}."
+            )
+        if not isinstance(body.get("linked", True), bool):
+            raise ServiceError(INVALID, "linked must be true or false.")
+        if body.get("linked") is False and len(body) > 1:
+            others = ", ".join(name for name in body if name != "linked")
+            raise ServiceError(INVALID, f"A hub that is not linked has no {others}; leave that out.")
+        fields = {_HUB_FIELDS[name]: value for name, value in body.items()}
+        try:
+            self._controls.put_hub(call.parameters["host"], **fields)
         except ValueError as error:
             raise ServiceError(INVALID, str(error)) from error
         return self._list_hubs(call)
 
-    def _unlink_hub(self, call: Call) -> Response:
+    def _remove_hub(self, call: Call) -> Response:
         host = call.parameters["host"]
         try:
-            found = self._controls.unlink_hub(host)
+            found = self._controls.remove_hub(host)
         except ValueError as error:
             raise ServiceError(INVALID, str(error)) from error
         if not found:

@@ -404,3 +404,52 @@ def test_nothing_makes_it_fail(device, method, path, name, token, raw, certifica
     response = device.send(method, path, name=name, token=token, raw=raw)
     assert response.status in {200, 202} or 400 <= response.status < 500
     json.loads(response.encoded())
+
+
+# --- several hubs ---------------------------------------------------------------------------------------------
+
+TWO_HUBS = ("hub-1.azure-devices.test", "hub-2.azure-devices.test")
+
+
+@pytest.mark.parametrize(("version", "stays"), [("2018-04-01", True), ("2018-09-01-preview", False)])
+def test_the_api_version_decides_whether_a_device_without_a_policy_moves(version, stays):
+    parts = Provisioning(hubs=TWO_HUBS)
+    device = Device(parts)
+    for host, match in zip(TWO_HUBS, (None, "*"), strict=True):
+        parts.enroll(if_match=match, allocationPolicy="static", iotHubs=[host])
+        operation = device.register(version=version).body["operationId"]
+        state = device.poll(operation, version=version).body["registrationState"]
+    assert state["assignedHub"] == TWO_HUBS[0 if stays else 1]
+
+
+def test_a_webhook_gets_what_the_device_sends_and_the_device_what_the_webhook_says():
+    parts = Provisioning(hubs=TWO_HUBS)
+    definition = {"webhookUrl": "https://example.test/allocate", "apiVersion": "2021-10-01"}
+    parts.enroll(allocationPolicy="custom", customAllocationDefinition=definition)
+    device = Device(parts)
+    registered = device.register({"registrationId": "device-1", "payload": {"model": 1}})
+    assert registered.headers["Retry-After"] == "1"
+    operation = registered.body["operationId"]
+    polled = device.poll(operation)
+    assert (polled.status, polled.body["status"], polled.headers["Retry-After"]) == (202, "assigning", "1")
+    (pending,) = parts.registrations.pending_allocations(10)
+    asked = parts.registrations.allocation_call(pending)
+    assert asked.document["deviceRuntimeContext"]["payload"] == {"model": 1}
+    parts.registrations.decide(pending, {"iotHubHostName": TWO_HUBS[1], "payload": {"set": 2}})
+    polled = device.poll(operation)
+    assert (polled.status, polled.body["registrationState"]["payload"]) == (200, {"set": 2})
+    assert "Retry-After" not in polled.headers
+    assert device.look_up({}).body["payload"] == {"set": 2}
+
+
+def test_why_there_is_no_hub_stands_in_the_trace_only():
+    parts = Provisioning(hubs=TWO_HUBS)
+    parts.enroll(allocationPolicy="static", iotHubs=[TWO_HUBS[1]])
+    del parts.hubs[1]
+    device = Device(parts)
+    polled = device.poll(device.register().body["operationId"])
+    assert polled.status == 200
+    assert polled.body["registrationState"]["errorMessage"] == "iothub not found"
+    reason = f"none of {TWO_HUBS[1]} is linked to the service any more"
+    assert device.trace.events()[-1].detail["reason"] == reason
+    assert reason not in str(polled.body)
