@@ -14,6 +14,7 @@ X509_VERIFY = "23_x509_verify"
 TPM_ENROLL = "31_tpm_enroll"
 TPM_START = "32_tpm_start"
 TPM_VERIFY = "33_tpm_verify"
+BALANCE = "41_load_balanced_hubs"
 
 SYMMETRIC_KEY, X509, TPM = "symmetricKey", "x509", "tpm"
 

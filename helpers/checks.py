@@ -36,6 +36,14 @@ class _Rule:
     pattern: re.Pattern[str]
     expected: str
     may_be_empty: bool = False
+    is_address: bool = False
+
+    def shown(self, value: str) -> str:
+        """The value in an error text; what follows the ? of an address is often a key."""
+        if not self.is_address:
+            return f"{value!r:.200}"
+        address, question, _ = value.partition("?")
+        return f"{address + ('?****' if question else '')!r:.200}"
 
 
 _ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
@@ -55,6 +63,12 @@ _RULES: Mapping[str, _Rule] = {
     "tpm_kind": _Rule(
         re.compile(r"embedded|swtpm|/[^\0\n]{1,200}"),
         "'embedded', 'swtpm' or the path of a device, such as '/dev/tpmrm0'",
+    ),
+    "webhook_url": _Rule(
+        re.compile(r"https://[^\s/?#]+[^\s#]{0,2000}"),
+        "an address that begins with https://, such as 'https://contoso.azurewebsites.net/api/choose-hub?code=…'",
+        may_be_empty=True,
+        is_address=True,
     ),
 }
 #: Where the notebook has a TPM, the registration ID can be derived from it.
@@ -99,7 +113,7 @@ def _problem(name: str, value: object, *, with_tpm: bool) -> str:
     if not value and rule.may_be_empty:
         return ""
     if not rule.pattern.fullmatch(value):
-        return f"{name} is {value!r:.200}; it must be {rule.expected}."
+        return f"{name} is {rule.shown(value)}; it must be {rule.expected}."
     return ""
 
 
@@ -231,6 +245,7 @@ _PARTS = (
     _Part("SDK for CA certificates (azure-mgmt)", _imports("azure.mgmt.iothubprovisioningservices"), _INSTALL),
     _Part("access to the hub's registry", _imports("helpers.registry"), _INSTALL),
     _Part("widgets (ipywidgets)", _imports("ipywidgets"), _INSTALL),
+    _Part("plots (matplotlib)", _imports("matplotlib"), _INSTALL),
     _Part("simulator", _imports("helpers.simulator", "aiohttp", "OpenSSL"), _INSTALL),
     _Part("workspace folder", workspace.root, "set DPS_WORKSPACE to a folder that you may write to"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from helpers import causes
-from helpers.causes import ENROLL, FIRST, START, TPM_ENROLL, VERIFY, X509_ENROLL, X509_START, Cause
+from helpers.causes import BALANCE, ENROLL, FIRST, START, TPM_ENROLL, VERIFY, X509_ENROLL, X509_START, Cause
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,12 @@ SYMPTOMS: tuple[Symptom, ...] = (
                 "DPS knows the device, but could not put it into a hub (no hub linked, or the hub was deleted).",
                 "Look at the linked hubs of the service, and at errorMessage in the registration record.",
                 f"{START}, step 4",
-            )
+            ),
+            Cause(
+                "The allocation policy of the enrollment is custom, and its webhook did not answer with a linked hub.",
+                "Read errorMessage in the registration record, and try the function with the documented request.",
+                f"{BALANCE}, step 7",
+            ),
         ],
         text=r"^status failed$|failed registration status",
     ),

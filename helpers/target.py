@@ -38,7 +38,7 @@ from dotenv import dotenv_values
 
 from helpers import registry as registries
 from helpers import workspace
-from helpers.credentials import ConnectionString, CredentialsError, parse_connection_string
+from helpers.credentials import ConnectionString, CredentialsError, Secret, parse_connection_string
 from helpers.simulator import launcher
 from helpers.views.banner import banner_bundle
 from helpers.views.observation import SDK_LOGGER, SdkObserver
@@ -73,6 +73,11 @@ _MANAGEMENT_SETTINGS: Mapping[str, str] = {
     "AZURE_RESOURCE_GROUP": "portal: your Device Provisioning Service > Overview > Resource group; "
     "or: az iot dps show --name YOUR_DPS --query resourcegroup",
 }
+
+
+#: Kind of the claims on hubs that the simulator got for a notebook.
+_HUB_CLAIM = "hub"
+_SIMULATOR_GONE = "The simulator does not answer any more. Run the cell with connect(...) again; it starts it anew."
 
 
 class TargetError(Exception):
@@ -137,6 +142,7 @@ class Target:
         self._hubs = {connection.host: connection for connection in hubs}
         self._route = route
         self._management = dict(management or {})
+        self._manager: IotDpsClient | None = None
         self._logins: list[Any] = []
         self._sessions: list[requests.Session] = []
         self._registries: dict[str, Any] = {}
@@ -159,20 +165,16 @@ class Target:
         return tuple(self._hubs)
 
     def service_client(self) -> DeviceProvisioningClient:
-        """The official client for enrollments and registration records."""
-        text = self._service.text().reveal()
-        session = requests.Session()
-        self._sessions.append(session)
-        if self._route is None:
-            return DeviceProvisioningClient.from_connection_string(
-                text, transport=RequestsTransport(session=session, session_owner=False)
-            )
-        session.trust_env = False
-        session.proxies = {"https": self._route.proxy_url}
-        transport = RequestsTransport(
-            session=session, session_owner=False, connection_verify=str(self._route.certificate_authority)
+        """The official client for enrollments and registration records.
+
+        It keeps its key. After that was replaced, make another one (on Azure, with new settings and a new target).
+        """
+        if self._route is not None:
+            answer = self._manage("GET", "/connection")
+            self._service = parse_connection_string(answer["serviceConnectionString"])
+        return DeviceProvisioningClient.from_connection_string(
+            self._service.text().reveal(), transport=self._transport()
         )
-        return DeviceProvisioningClient.from_connection_string(text, transport=transport)
 
     @property
     def service_name(self) -> str:
@@ -189,29 +191,26 @@ class Target:
         return self._managed("AZURE_RESOURCE_GROUP")
 
     def management_client(self) -> IotDpsClient:
-        """The official client for the provisioning service as a resource: its CA certificates, for example.
+        """The official client for the provisioning service as a resource: hubs, keys, CA certificates.
 
-        Azure wants to know who you are: ``az login`` in a terminal is enough, and azure-identity finds it.
+        There is one until this target is closed. Azure wants to know who you are: ``az login`` in a terminal is enough,
+        and azure-identity finds it.
 
         Raises:
             TargetError: on Azure, when the settings do not name subscription and resource group.
         """
-        subscription = self._managed("AZURE_SUBSCRIPTION_ID")
-        self._managed("AZURE_RESOURCE_GROUP")
-        session = requests.Session()
-        self._sessions.append(session)
+        if self._manager is None:
+            self._manager = self._open_manager(self._managed("AZURE_SUBSCRIPTION_ID"))
+        return self._manager
+
+    def _open_manager(self, subscription: str) -> IotDpsClient:
         if self._route is None:
             # only who manages needs the login, and its libraries take a moment to import
             from azure.identity import DefaultAzureCredential  # noqa: PLC0415
 
             login = DefaultAzureCredential()
             self._logins.append(login)
-            return IotDpsClient(login, subscription, transport=RequestsTransport(session=session, session_owner=False))
-        session.trust_env = False
-        session.proxies = {"https": self._route.proxy_url}
-        transport = RequestsTransport(
-            session=session, session_owner=False, connection_verify=str(self._route.certificate_authority)
-        )
+            return IotDpsClient(login, subscription, transport=self._transport())
         running = self._route.running
         return IotDpsClient(
             _SimulatorLogin(running.management_token),
@@ -219,8 +218,19 @@ class Target:
             base_url=f"https://{running.management_host}",
             # otherwise the environment may choose another cloud
             cloud_setting=AzureClouds.AZURE_PUBLIC_CLOUD,
-            transport=transport,
+            transport=self._transport(),
         )
+
+    def _transport(self) -> RequestsTransport:
+        """A way to the services of this target for one HTTP client."""
+        session = requests.Session()
+        self._sessions.append(session)
+        if self._route is None:
+            return RequestsTransport(session=session, session_owner=False)
+        session.trust_env = False
+        session.proxies = {"https": self._route.proxy_url}
+        authority = str(self._route.certificate_authority)
+        return RequestsTransport(session=session, session_owner=False, connection_verify=authority)
 
     def _managed(self, setting: str) -> str:
         """A setting of the management plane."""
@@ -232,6 +242,73 @@ class Target:
                 + ["Set them beside the others, and log in with: az login"]
             )
         return self._management[setting].strip()
+
+    def need_hubs(self, count: int) -> tuple[str, ...]:
+        """At least so many hubs, linked to the provisioning service or not.
+
+        The simulator makes those that are missing and does not link them; :meth:`release_hubs` removes them again. On
+        Azure you make hubs, and the settings name them.
+
+        Returns:
+            Host names of the first ``count`` hubs.
+
+        Raises:
+            TargetError: on Azure, when the settings name fewer.
+        """
+        if self._route is None and len(self._hubs) < count:
+            raise TargetError(
+                f"This notebook needs {count} hubs, and IOTHUB_CONNECTION_STRING names {len(self._hubs)}: "
+                f"{', '.join(self.hubs)}. Make another one (a hub of the free tier is enough, of which a subscription "
+                "can have one; portal: Create a resource > IoT Hub, or: az iot hub create), and add its connection "
+                "string, separated by a space. It need not be linked."
+            )
+        if self._route is not None:
+            self._read_hubs()
+        while len(self._hubs) < count:
+            host = _next_name(self.hubs)
+            workspace.claim(self, _HUB_CLAIM, host)
+            self._manage("PUT", f"/hubs/{host}", {"linked": False})
+            self._read_hubs()
+        return self.hubs[:count]
+
+    def release_hubs(self) -> tuple[str, ...]:
+        """Remove the hubs that :meth:`need_hubs` made, with their devices; on Azure none is.
+
+        Returns:
+            Host names of the hubs that are left.
+        """
+        if self._route is not None:
+            self._read_hubs()
+            for kind, host in workspace.claimed(self):
+                if kind == _HUB_CLAIM:
+                    if host in self._hubs:
+                        self._manage("DELETE", f"/hubs/{host}")
+                    workspace.release(self, kind, host)
+            self._read_hubs()
+        return self.hubs
+
+    def hub_connection_string(self, hub: str) -> Secret:
+        """Connection string of a hub's service API. The provisioning service wants it when the hub is linked.
+
+        Raises:
+            TargetError: the hub is not known here.
+        """
+        return self._connection(hub).text()
+
+    def set_latencies(self, latencies: Mapping[str, float | None]) -> bool:
+        """Say how far away the linked hubs are. Only the simulator can be told: on one machine, all are equally near.
+
+        Arguments:
+            latencies: milliseconds by host name; ``None`` takes back what was said.
+
+        Returns:
+            Whether they were set; on Azure they are what they are, and nothing happens.
+        """
+        if self._route is None:
+            return False
+        for hub, milliseconds in latencies.items():
+            self._manage("PUT", f"/hubs/{hub}", {"latency": milliseconds})
+        return True
 
     def registry(self, hub: str) -> Any:
         """The hub's registry: the official ``IoTHubRegistryManager``, or its stand-in where that is missing."""
@@ -287,6 +364,9 @@ class Target:
 
     def close(self) -> None:
         """Close every HTTP connection that this target opened. Closing twice is fine."""
+        if self._manager is not None:
+            self._manager.close()
+            self._manager = None
         for session in self._sessions:
             session.close()
         self._sessions.clear()
@@ -340,19 +420,28 @@ class Target:
             return {}
         return {"proxy_url": self._route.proxy_url, "certificate_authority": self._route.certificate_authority}
 
+    def _read_hubs(self) -> None:
+        """Take over the simulator's hubs as they are now: others may have been added or removed."""
+        texts = self._manage("GET", "/connection")["hubConnectionStrings"]
+        self._hubs = {connection.host: connection for connection in map(parse_connection_string, texts)}
+        for gone in set(self._registries) - set(self._hubs):
+            registries.close_registry(self._registries.pop(gone))
+
     def _trace(self, query: str) -> dict[str, Any]:
+        answer = self._manage("GET", f"/trace?{query}")
+        return answer if isinstance(answer, dict) else {}
+
+    def _manage(self, method: str, path: str, body: Any | None = None) -> Any:
+        """Call the simulator's own management API."""
         if self._route is None:  # pragma: no cover - every caller asks before
-            raise TargetError("Only the simulator shows what it received.")
+            raise TargetError("Only the simulator can be asked this.")
         try:
-            answer = launcher.manage(self._route.running, "GET", f"/trace?{query}")
+            return launcher.manage(self._route.running, method, path, body)
         except OSError as problem:
             # every trouble on the way is one, and so is a certificate file that went with the simulator
-            raise TargetError(
-                "The simulator does not answer any more. Run the cell with connect(...) again; it starts it anew."
-            ) from problem
+            raise TargetError(_SIMULATOR_GONE) from problem
         except launcher.LaunchError as problem:
             raise TargetError(str(problem)) from problem
-        return answer if isinstance(answer, dict) else {}
 
 
 def connect(target: str = "simulator", *, settings: Mapping[str, str] | None = None) -> Target:
@@ -410,6 +499,14 @@ def checked_id_scope(text: str, setting: str = "PROVISIONING_IDSCOPE") -> str:
             "It is not the name of the service and not its host name."
         )
     return stripped
+
+
+def _next_name(hosts: Sequence[str]) -> str:
+    """The name of another hub beside these: their number, counted on."""
+    name, _, domain = hosts[0].partition(".")
+    stem = re.sub(r"-\d+$", "", name)
+    numbers = (number for number in range(1, len(hosts) + 2))
+    return next(host for number in numbers if (host := f"{stem}-{number}.{domain}") not in hosts)
 
 
 def _device_of(event: Mapping[str, Any]) -> str:

@@ -193,7 +193,7 @@ def files(dps: Place) -> list[str]:
 
 def _recipe(name: str) -> Recipe:
     # the recipes register themselves; they import this module, so it cannot import them at its top
-    for module in ("helpers.lessons", "helpers.x509_lessons", "helpers.tpm_lessons"):
+    for module in ("helpers.lessons", "helpers.x509_lessons", "helpers.tpm_lessons", "helpers.fleet_lessons"):
         importlib.import_module(module)
     try:
         return _RECIPES[name]

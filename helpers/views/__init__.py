@@ -7,7 +7,8 @@ page's own, so that light and dark themes both stay readable.
 
 from helpers.views.chain import chain_of_trust
 from helpers.views.devices import device_table
+from helpers.views.distribution import distribution
 from helpers.views.enrollments import enrollment_list
 from helpers.views.sequence import overview, sequence
 
-__all__ = ["chain_of_trust", "device_table", "enrollment_list", "overview", "sequence"]
+__all__ = ["chain_of_trust", "device_table", "distribution", "enrollment_list", "overview", "sequence"]

@@ -43,6 +43,8 @@ def test_good_parameters_are_ok(cells, capsys):
         ("device_id", True, "of type bool"),
         ("member_id", "Thermostat-001", "two devices need two names"),
         ("speed", "1", "no rule is known"),
+        ("webhook_url", "http://contoso.net/api", "begins with https://"),
+        ("webhook_url", "https://contoso.net/a b", "begins with https://"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_what_is_right(cells, name, value, says):
@@ -50,6 +52,15 @@ def test_a_wrong_parameter_is_named_with_what_is_right(cells, name, value, says)
         check_parameters(**{**GOOD, name: value})
     assert name in str(problem.value)
     assert says in str(problem.value)
+
+
+def test_the_key_in_an_address_is_not_shown(cells, capsys):
+    with pytest.raises(ParameterError, match=r"webhook_url is 'contoso.net/api\?\*\*\*\*'") as problem:
+        check_parameters(webhook_url="contoso.net/api?code=secret")
+    assert "secret" not in str(problem.value)
+    check_parameters(webhook_url="")
+    check_parameters(webhook_url="https://contoso.azurewebsites.net/api/choose-hub?code=abc==")
+    assert capsys.readouterr().out == "Parameters: ok\n" * 2
 
 
 def test_all_wrong_parameters_are_named_at_once(cells):

@@ -10,6 +10,7 @@ import pytest
 import requests
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, ProxyOptions
 from azure.iot.device.exceptions import ClientError
+from azure.iot.deviceprovisioning import DeviceProvisioningClient
 
 from helpers import causes, lessons, registry, workspace, x509_lessons
 from helpers.credentials import ConnectionString, CredentialsError, new_key, sas_token
@@ -182,8 +183,9 @@ def test_a_simulator_that_has_gone(simulator, dps, made, failing):
 
 
 def test_a_wrong_service_key(dps, made, failing):
-    dps._service = ConnectionString(dps._service.host, dps._service.policy, new_key())
-    found = failing(dps.service_client().enrollment.get, "thermostat-001")
+    wrong = ConnectionString(dps._service.host, dps._service.policy, new_key()).text().reveal()
+    service = DeviceProvisioningClient.from_connection_string(wrong, transport=dps._transport())
+    found = failing(service.enrollment.get, "thermostat-001")
     assert found.symptom.name == "service key refused"
     assert "policy" in found.reason
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 import requests
+from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundError
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -265,6 +266,36 @@ def test_the_management_client_reaches_the_simulator_whatever_the_environment_sa
     assert dict(os.environ) == before
 
 
+@pytest.mark.sdk
+def test_a_replaced_key_is_good_from_the_next_client_on(dps):
+    before = dps.service_client()
+    where = {"resource_group_name": dps.resource_group, "provisioning_service_name": dps.service_name}
+    service = dps.management_client().iot_dps_resource
+    description = service.get(**where)
+    [owner] = service.list_keys(**where)
+    owner.primary_key = KEY
+    description.properties.authorization_policies = [owner]
+    service.begin_create_or_update(dps.resource_group, dps.service_name, description).result()
+    with pytest.raises(ClientAuthenticationError):
+        before.enrollment.get("a")
+    with pytest.raises(ResourceNotFoundError):
+        dps.service_client().enrollment.get("a")
+    assert KEY not in repr(vars(dps))
+
+
+def test_there_is_one_management_client_until_the_target_is_closed(dps):
+    first = dps.management_client()
+    assert dps.management_client() is first
+    dps.close()
+    assert dps.management_client() is not first
+
+
+def test_a_client_of_a_simulator_that_has_gone(simulator, dps):
+    simulator.stop()
+    with pytest.raises(TargetError, match=r"connect\(\.\.\.\) again"):
+        dps.service_client()
+
+
 class Login:
     """As much of a login as the client needs before its first request."""
 
@@ -291,6 +322,8 @@ def test_azure_is_managed_with_the_login_of_the_machine(ports_open, monkeypatch)
         assert client._config.subscription_id == MANAGEMENT["AZURE_SUBSCRIPTION_ID"]
         assert client._config.base_url.rstrip("/") == "https://management.azure.com"
         assert client._config.credential is Login.made[0]
+        assert dps.management_client() is client
+        assert len(Login.made) == 1
     assert Login.made[0].closed
 
 

@@ -1,0 +1,127 @@
+"""How devices are distributed over hubs: a bar chart, and the numbers in it as a table."""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from helpers.views.text import text_table
+
+#: Bars differ by their pattern as well as by their shade of grey; there are rarely more than four hubs.
+_PATTERNS = ("", "//", "..", "xx", "--", "\\\\")
+_SHADES = ("0.45", "0.85", "0.65", "0.95")
+_WIDTH, _HEIGHT, _DOTS_PER_INCH = 8.0, 3.4, 80
+_GROUP_WIDTH = 0.8
+#: Letters of a label in one line, with five groups of bars.
+_LETTERS = 13
+
+
+class Distribution:
+    """How many devices each hub got, for one or more ways of allocating them.
+
+    Arguments:
+        assignments: for every way, in its words, the hub of each device.
+        hubs: host names, in the order in which to show them; others that occur come behind them.
+        title: what the picture shows.
+    """
+
+    def __init__(self, assignments: Mapping[str, Iterable[str]], hubs: Sequence[str] = (), title: str = "") -> None:
+        self.title = title or "Devices per hub"
+        self.counts = {way: Counter(hosts) for way, hosts in assignments.items()}
+        others = sorted({host for counter in self.counts.values() for host in counter} - set(hubs))
+        self.hubs = (*hubs, *others)
+
+    def __str__(self) -> str:
+        rows = [[hub, *(_said(counter, hub) for counter in self.counts.values())] for hub in self.hubs]
+        return f"{self.title}\n{text_table(['hub', *self.counts], rows, empty='(no devices)')}"
+
+    __repr__ = __str__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        png = base64.b64encode(self.png()).decode("ascii")
+        return {"text/plain": str(self), "image/png": png}, {"image/png": {"alt": self.described}}
+
+    @property
+    def described(self) -> str:
+        """The picture in words, for whoever cannot see it."""
+        sentences = [
+            f"{way}: {', '.join(f'{hub} {_said(counter, hub)}' for hub in self.hubs)}."
+            for way, counter in self.counts.items()
+        ]
+        return " ".join([f"Bar chart: {self.title}.", *sentences])
+
+    def png(self) -> bytes:
+        """The picture. It brings its own white background, so that it can be read on any page."""
+        figure = _figure()
+        axes = figure.add_subplot()
+        width = _GROUP_WIDTH / max(len(self.hubs), 1)
+        for number, hub in enumerate(self.hubs):
+            shares = [_share(counter, hub) for counter in self.counts.values()]
+            begin = number * width - (_GROUP_WIDTH - width) / 2
+            bars = axes.bar(
+                [place + begin for place in range(len(shares))],
+                shares,
+                width,
+                label=_short(hub),
+                color=_SHADES[number % len(_SHADES)],
+                hatch=_PATTERNS[number % len(_PATTERNS)],
+                edgecolor="black",
+            )
+            axes.bar_label(bars, labels=[str(counter[hub]) for counter in self.counts.values()], padding=2)
+        axes.set_xticks(range(len(self.counts)), labels=[textwrap.fill(way, _LETTERS) for way in self.counts])
+        axes.set_ylim(0, 112)
+        axes.set_yticks(range(0, 101, 25))
+        axes.set_ylabel("share of the devices in %")
+        axes.set_title(f"{self.title} (numbers: devices)")
+        axes.spines[["top", "right"]].set_visible(False)
+        if self.hubs:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        content = io.BytesIO()
+        # without the name of the program, the same numbers give the same bytes for longer
+        figure.savefig(content, format="png", facecolor="white", metadata={"Software": None})
+        return content.getvalue()
+
+
+def distribution(
+    assignments: Mapping[str, Iterable[str]], *, hubs: Sequence[str] = (), title: str = ""
+) -> Distribution:
+    """Draw how devices are distributed over hubs.
+
+    Arguments:
+        assignments: for every way of allocating, in its words, the hub of each device, e.g.
+            ``{"evenly weighted": ["hub-1", "hub-2", "hub-1"]}``.
+        hubs: host names, in the order in which to show them, also those that got nothing.
+        title: what the picture shows.
+    """
+    return Distribution(assignments, hubs, title)
+
+
+def _said(counter: Counter[str], hub: str) -> str:
+    return f"{counter[hub]} of {sum(counter.values())}"
+
+
+def _share(counter: Counter[str], hub: str) -> float:
+    total = sum(counter.values())
+    return 100 * counter[hub] / total if total else 0.0
+
+
+def _short(hub: str) -> str:
+    """The part of a host name that tells hubs apart."""
+    return hub.partition(".")[0]
+
+
+def _figure() -> Any:
+    """An empty picture that belongs to nobody: no window, no global state."""
+    logger = logging.getLogger("matplotlib")
+    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        # it complains below the cell about the time that it takes to find its fonts, once for each machine
+        logger.addHandler(logging.NullHandler())
+    # only who draws needs it, and it takes a moment to import
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    return Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DOTS_PER_INCH, layout="constrained")
