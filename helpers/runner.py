@@ -223,10 +223,12 @@ def tutorial(arguments: argparse.Namespace, console: Console) -> int:
     facts = {"target": _TARGET_NAMES[arguments.target]}
     if arguments.target == "simulator":
         facts["pace"] = arguments.pace
+    # the track about hubs changes the service for everybody; on the simulator every track has one of its own
+    jobs = arguments.jobs or (1 if arguments.target == "azure" else os.cpu_count() or 1)
     with scratch_folder() as scratch:
-        run = Run(tracks(paths), values, scratch, environment, arguments.cell_timeout, arguments.jobs)
+        run = Run(tracks(paths), values, scratch, environment, arguments.cell_timeout, jobs)
         console.print(
-            f"{len(paths)} notebooks, {min(arguments.jobs, len(run.tracks))} at a time. Target: {facts['target']}.",
+            f"{len(paths)} notebooks, {min(jobs, len(run.tracks))} at a time. Target: {facts['target']}.",
             highlight=False,
             soft_wrap=True,
         )
@@ -345,7 +347,10 @@ def parser() -> argparse.ArgumentParser:
         "--pace", type=_pace, default="instant", help="of the simulator: instant (default), azure or polls=N"
     )
     run.add_argument(
-        "--jobs", type=_positive(int), default=os.cpu_count() or 1, help="tracks at a time (default: one per core)"
+        "--jobs",
+        type=_positive(int),
+        default=0,
+        help="tracks at a time (default: one per core; on azure 1, as all tracks share one provisioning service there)",
     )
     run.add_argument("--output", type=Path, default=Path("build"), help="folder for the report (default: build)")
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="for the notebooks")
