@@ -540,7 +540,7 @@ class TestDocumentation:
                 assert f"`{name}`" in text
             routes = simulator.call(lambda runtime: runtime._management._routes)
         for route in routes:
-            pattern = re.escape(route.template.replace("{host}", "HOST"))
+            pattern = re.escape(route.template.replace("{host}", "HOST").replace("{id}", "ID"))
             assert re.search(rf"\| [^|]*`{route.method}[^|]*{pattern}[?`]", text), f"{route.method} {route.template}"
 
     def test_curl_reaches_it_as_described(self, tmp_path):
