@@ -12,7 +12,7 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial test lint notebooks bench binder clean
+.PHONY: help setup lab tutorial test lint notebooks bench fidelity binder clean
 
 help:
 	@echo 'make lab        open JupyterLab on the first notebook'
@@ -21,6 +21,7 @@ help:
 	@echo 'make lint       style, types and the form of the notebooks'
 	@echo 'make notebooks  execute the notebooks and renew their outputs where they changed'
 	@echo 'make bench      measure the simulator'
+	@echo 'make fidelity   renew docs/fidelity.md: what the simulator supports, and where its answers come from'
 	@echo 'make binder     renew binder/requirements.txt after a change of requirements.txt'
 	@echo 'make setup      only install what all of these need, into $(VENV)/'
 	@echo 'make clean      remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
@@ -73,6 +74,9 @@ notebooks: $(READY)
 
 bench: $(READY)
 	@$(RUN) -m benchmarks $(ARGUMENTS)
+
+fidelity: $(READY)
+	@$(RUN) -m helpers.simulator.fidelity docs/fidelity.md
 
 binder: $(READY)
 	@$(PYTHON) binder/lock.py
