@@ -16,9 +16,9 @@ class Result:
 
     Attributes:
         name: what was compared.
-        value: the ratio, or seconds where the goal is a time.
+        value: the ratio, or seconds or memory where the goal is such.
         goal: the most that it should be.
-        unit: ``x`` or ``s``.
+        unit: ``x``, ``s`` or ``KiB``.
         facts: the medians behind it.
     """
 
@@ -53,3 +53,9 @@ def cpu_seconds(process_id: int) -> float:
     """Processor time that a process has used so far, user and system, from ``/proc``."""
     fields = Path(f"/proc/{process_id}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(process_id: int | None = None) -> int:
+    """Memory that a process has in use, from ``/proc``; without a number, this one."""
+    text = Path(f"/proc/{process_id or 'self'}/statm").read_text(encoding="ascii")
+    return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -32,6 +32,11 @@ def connect_packet(client_id: str, user_name: str | None = None, password: str |
     return _packet(0x10, body + b"".join(_text(item) for item in (user_name, password) if item))
 
 
+def publish_packet(topic: str, payload: bytes, packet_id: int) -> bytes:
+    """A PUBLISH packet with QoS 1."""
+    return _packet(0x32, _text(topic) + packet_id.to_bytes(2, "big") + payload)
+
+
 class Wire:
     """One TLS connection that reads and writes whole packets."""
 
