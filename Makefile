@@ -64,7 +64,7 @@ $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
 
 test: lint $(NODE)/node_modules/ready
 	@echo 'Tests ...'
-	@$(RUN) -m pytest -n 2 --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
+	@$(RUN) -m pytest -n 4 --dist worksteal --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
 	@$(RUN) -m coverage report --skip-covered --fail-under=100 \
 	  --include='helpers/simulator/domain/*,helpers/simulator/protocols/*' > $(VENV)/coverage.txt || { \
 	  cat $(VENV)/coverage.txt; echo 'The domain and the protocols must be covered completely.' >&2; exit 1; }
