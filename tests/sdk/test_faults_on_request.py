@@ -66,18 +66,20 @@ def test_the_sdk_comes_back_after_a_lost_connection(dps_simulator, device, opera
 def test_the_fault_begins_after_its_delay_and_lasts(sdk, device, operation, error):
     faulty = device(connection_retry=False)
     faulty.client.connect()
-    faulty.ask(operation, Delay=1, Duration=1)
+    faulty.ask(operation, Delay=1, Duration=2)
     asked = time.monotonic()
     assert faulty.client.connected
     assert faulty.becomes(connected=False)
     assert time.monotonic() - asked > 0.5
-    with pytest.raises(error):
-        faulty.client.connect()
+    refusals = []
     deadline = time.monotonic() + 10
     while not faulty.client.connected and time.monotonic() < deadline:
         try:
             faulty.client.connect()
-        except error:
+        except (error, ConnectionFailedError) as refusal:
+            # on a busy machine, the SDK takes the end of the old connection for a failure of the new one
+            refusals.append(type(refusal))
             time.sleep(0.1)
+    assert error in refusals
     assert faulty.client.connected
     assert any(f"the fault {operation}" in event["detail"].get("reason", "") for event in sdk.trace())
