@@ -189,11 +189,12 @@ def _run(settings: Settings, command: Sequence[str]) -> int:
         for name in _MISLEADING:
             environment.pop(name, None)
         try:
-            relay.process = subprocess.Popen(command, env=environment)
+            process = subprocess.Popen(command, env=environment)
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or error
             return _complain(f"the program {command[0]!r} cannot be started: {reason}.", MISUSED)
-        code = relay.process.wait()
+        relay.attach(process)
+        code = process.wait()
     return code if code >= 0 else _BY_SIGNAL - code
 
 
@@ -214,14 +215,26 @@ class _Relay:
     """Hands signals on to the program, which decides when to end."""
 
     def __init__(self) -> None:
-        self.process: subprocess.Popen[bytes] | None = None
         self.received = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._handed_on = 0
 
     def __call__(self, number: int, _: object) -> None:
         self.received = number
+        self._handed_on = 0
+        self._hand_on()
+
+    def attach(self, process: subprocess.Popen[bytes]) -> None:
+        """The program runs. It gets what came while it was being started, too."""
+        self._process = process
+        self._hand_on()
+
+    def _hand_on(self) -> None:
         # the terminal sends SIGINT to the program itself
-        if self.process is not None and number != signal.SIGINT:
-            self.process.send_signal(number)
+        if self._process is None or self.received in (0, self._handed_on, signal.SIGINT):
+            return
+        self._handed_on = self.received
+        self._process.send_signal(self.received)
 
 
 @contextlib.contextmanager

@@ -213,6 +213,18 @@ def test_an_interrupt_during_the_start_starts_no_program(monkeypatch, capfd):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_signal_that_comes_while_the_program_is_being_started_is_handed_on(monkeypatch):
+    start = subprocess.Popen
+
+    def start_and_be_ended(*arguments, **options):
+        process = start(*arguments, **options)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return process
+
+    monkeypatch.setattr(command_line.subprocess, "Popen", start_and_be_ended)
+    assert command_line.main(["run", "--", "sleep", "5"]) == 143
+
+
 def test_signals_are_handed_on_inside_a_process_too(tmp_path):
     program = f"echo $$ > {tmp_path}/pid; exec sleep 60"
 
