@@ -10,7 +10,7 @@ import importlib
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -46,6 +46,7 @@ class _Rule:
         return f"{address + ('?****' if question else '')!r:.200}"
 
 
+_NOTEBOOK = re.compile(r"[0-9]{2}_[a-z0-9_]{1,60}")
 _ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
 _ID_TEXT = "up to 128 letters, digits and . _ : - with a letter, a digit or - at its end"
 
@@ -75,17 +76,23 @@ _RULES: Mapping[str, _Rule] = {
 _DERIVED_ID = replace(_RULES["registration_id"], may_be_empty=True)
 
 
-def check_parameters(**values: object) -> None:
+def check_parameters(notebook: str, /, *, simulator_only: str = "", **values: object) -> None:
     """Check the parameters of a notebook, and that nobody set one that it does not have.
 
     Papermill only warns about an unknown name, and turns ``007`` into the number 7. Here both are errors.
 
     Arguments:
+        notebook: name of the notebook, without its ending.
+        simulator_only: for a notebook that must not touch Azure, the reason, as a sentence.
         values: every parameter of the notebook under its name.
 
     Raises:
         ParameterError: names all wrong parameters at once, and what would be right.
     """
+    if not _NOTEBOOK.fullmatch(notebook):
+        raise ParameterError(f"{notebook!r} is not the name of a notebook; it must be like '00_start_here'.")
+    if simulator_only and values.get("target") == "azure":
+        raise ParameterError(f"This notebook runs on the simulator only: {simulator_only} Set target to 'simulator'.")
     problems = [
         f"{name}: this notebook has no such parameter. It has {', '.join(values)}."
         for name in _injected_names()
@@ -146,9 +153,17 @@ def step(what: str, passed: object, *, hint: str) -> None:
     _say(f"✓ passed: {what}")
 
 
-def exercise(what: str, solved: object, *, hint: str) -> None:
-    """Say whether an exercise is solved; never raises, so that an unsolved one stops nobody."""
-    _say(f"✓ solved: {what}" if solved else f"○ not yet: {what}\n  Hint: {hint}")
+def exercise(what: str, solved: object, *, hint: str, mistakes: Iterable[tuple[object, str]] = ()) -> None:
+    """Say whether an exercise is solved; never raises, so that an unsolved one stops nobody.
+
+    Arguments:
+        what: what was asked for, as a sentence without full stop.
+        solved: whether the answer is right.
+        hint: what to look at when there is no answer, or one that nobody expected.
+        mistakes: usual mistakes, each as whether it was made and the hint for it; the first one made counts.
+    """
+    made = next((words for wrong, words in mistakes if wrong), hint)
+    _say(f"✓ solved: {what}" if solved else f"○ not yet: {what}\n  Hint: {made}")
 
 
 def wait_until(

@@ -34,12 +34,14 @@ from .notebook_tools.documents import (
     parameters,
     read,
     selected,
+    tags,
     tracks,
     write,
 )
 from .notebook_tools.execution import Outcome, execute, with_parameters
 from .notebook_tools.lint import problems
 from .notebook_tools.normalise import merge, sanitize_rules
+from .notebook_tools.solutions import EXERCISE, NOT_YET, SOLVED, with_solutions
 from .simulator import launcher
 
 TARGETS = ("simulator", "azure")
@@ -59,6 +61,7 @@ class Run:
         environment: variables for the kernels.
         cell_timeout: seconds that one cell may take.
         jobs: how many tracks run at the same time.
+        solved: whether the exercises are filled in, and must then be found right.
     """
 
     tracks: Sequence[Track]
@@ -67,6 +70,7 @@ class Run:
     environment: Mapping[str, str]
     cell_timeout: float
     jobs: int
+    solved: bool = False
     outcomes: dict[Path, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -133,6 +137,8 @@ async def run_track(run: Run, track: Track, display: Display) -> None:
     for number, path in enumerate(track.notebooks):
         outcome = run.outcomes[path]
         document = read(path)
+        if run.solved:
+            document = with_solutions(document)
         values = run.values.get(path)
         if values:
             document = with_parameters(document, values)
@@ -146,8 +152,18 @@ async def run_track(run: Run, track: Track, display: Display) -> None:
                 cell_timeout=run.cell_timeout,
                 on_cell=display.cell_done,
             )
+            if run.solved:
+                _check_exercises(outcome)
         finally:
             display.ended(outcome)
+
+
+def _check_exercises(outcome: Outcome) -> None:
+    """A notebook whose solutions do not solve its exercises has failed."""
+    for number, cell in enumerate(code_cells(outcome.document), 1) if outcome.status == "passed" else ():
+        written = "".join(out.text for out in cell.outputs if out.output_type == "stream")
+        if EXERCISE in tags(cell) and (NOT_YET in written or SOLVED not in written):
+            outcome.fail(f"The solution does not solve the exercise: {' '.join(written.split())}", number)
 
 
 async def run_tracks(run: Run, display: Display) -> None:
@@ -226,7 +242,7 @@ def tutorial(arguments: argparse.Namespace, console: Console) -> int:
     # the track about hubs changes the service for everybody; on the simulator every track has one of its own
     jobs = arguments.jobs or (1 if arguments.target == "azure" else os.cpu_count() or 1)
     with scratch_folder() as scratch:
-        run = Run(tracks(paths), values, scratch, environment, arguments.cell_timeout, jobs)
+        run = Run(tracks(paths), values, scratch, environment, arguments.cell_timeout, jobs, arguments.solutions)
         console.print(
             f"{len(paths)} notebooks, {min(jobs, len(run.tracks))} at a time. Target: {facts['target']}.",
             highlight=False,
@@ -352,6 +368,7 @@ def parser() -> argparse.ArgumentParser:
         default=0,
         help="tracks at a time (default: one per core; on azure 1, as all tracks share one provisioning service there)",
     )
+    run.add_argument("--solutions", action="store_true", help="solve the exercises, and see that they are solved")
     run.add_argument("--output", type=Path, default=Path("build"), help="folder for the report (default: build)")
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="for the notebooks")
 

@@ -13,16 +13,18 @@ from nbformat import NotebookNode
 
 from . import leaks
 from .documents import NotebookError, code_cells, parameters, read, tags
-from .normalise import normalise
+from .normalise import VARIES, normalise
+from .solutions import EXERCISE, exercises
 
 SECTIONS = ("You will", "You need", "Check yourself", "In practice", "Clean up", "Next")
-TAGS = frozenset({"parameters", "exercise", "solution"})
+TAGS = frozenset({"parameters", EXERCISE, VARIES})
 LINES = 12
 # Every title is an instruction. Add a verb here when a new notebook needs one.
 VERBS = frozenset(
     {
         *("Add", "Balance", "Boot", "Clean", "Compare", "Connect", "Enroll", "Find", "Make", "Meet", "Move", "Prove"),
         *("Provision", "Read", "Register", "Repair", "Reprovision", "Retire", "Revoke", "Run", "See", "Send", "Set"),
+        *("Look", "Learn", "Lead"),
         *("Show", "Spread", "Start", "Take", "Try", "Verify", "Watch", "Write"),
     }
 )
@@ -33,6 +35,7 @@ Rule = Callable[[NotebookNode], Iterator[Finding]]
 _HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _IMAGE_WITHOUT_ALT = re.compile(r"!\[\s*\]\(|<img\b(?![^>]*\balt=\"[^\"]+\")[^>]*>", re.IGNORECASE)
+_CHECKED_NAME = re.compile(r"check_parameters\(\s*[\"']([^\"']*)[\"']")
 _SVG_NAME = re.compile(r"<title\b|aria-label=|aria-labelledby=", re.IGNORECASE)
 
 
@@ -47,6 +50,10 @@ def problems(path: Path) -> list[str]:
         for position, text in rule(document):
             where = path.name if position is None else f"{path.name}, cell {position + 1}"
             found.append(f"{where}: {text}")
+    for cell in code_cells(document):
+        for name in _CHECKED_NAME.findall(cell.source):
+            if name != path.stem:
+                found.append(f"{path.name}: check_parameters(...) calls this notebook {name!r}")
     return found
 
 
@@ -193,6 +200,13 @@ def _form_in_git(document: NotebookNode) -> Iterator[Finding]:
             yield position, f"unknown tag {', '.join(unknown)}; known: {', '.join(sorted(TAGS))}"
 
 
+def _exercises(document: NotebookNode) -> Iterator[Finding]:
+    try:
+        list(exercises(document))
+    except NotebookError as problem:
+        yield None, str(problem)
+
+
 def _readable_by_all(document: NotebookNode) -> Iterator[Finding]:
     for position, cell in enumerate(document.cells):
         texts = [cell.source] if cell.cell_type == "markdown" else []
@@ -240,6 +254,7 @@ RULES: tuple[Rule, ...] = (
     _outputs,
     _execution_counts,
     _form_in_git,
+    _exercises,
     _readable_by_all,
     _nothing_private,
 )

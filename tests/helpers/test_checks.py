@@ -25,8 +25,8 @@ def cells(monkeypatch):
 
 
 def test_good_parameters_are_ok(cells, capsys):
-    check_parameters(**GOOD)
-    check_parameters(target="azure")
+    check_parameters("11_name", **GOOD)
+    check_parameters("11_name", target="azure")
     assert capsys.readouterr().out == "Parameters: ok\nParameters: ok\n"
 
 
@@ -49,34 +49,34 @@ def test_good_parameters_are_ok(cells, capsys):
 )
 def test_a_wrong_parameter_is_named_with_what_is_right(cells, name, value, says):
     with pytest.raises(ParameterError) as problem:
-        check_parameters(**{**GOOD, name: value})
+        check_parameters("11_name", **{**GOOD, name: value})
     assert name in str(problem.value)
     assert says in str(problem.value)
 
 
 def test_the_key_in_an_address_is_not_shown(cells, capsys):
     with pytest.raises(ParameterError, match=r"webhook_url is 'contoso.net/api\?\*\*\*\*'") as problem:
-        check_parameters(webhook_url="contoso.net/api?code=secret")
+        check_parameters("11_name", webhook_url="contoso.net/api?code=secret")
     assert "secret" not in str(problem.value)
-    check_parameters(webhook_url="")
-    check_parameters(webhook_url="https://contoso.azurewebsites.net/api/choose-hub?code=abc==")
+    check_parameters("11_name", webhook_url="")
+    check_parameters("11_name", webhook_url="https://contoso.azurewebsites.net/api/choose-hub?code=abc==")
     assert capsys.readouterr().out == "Parameters: ok\n" * 2
 
 
 def test_all_wrong_parameters_are_named_at_once(cells):
     with pytest.raises(ParameterError) as problem:
-        check_parameters(target="x", registration_id=1)
+        check_parameters("11_name", target="x", registration_id=1)
     assert len(str(problem.value).splitlines()) == 2
 
 
 def test_a_parameter_that_papermill_invented_is_refused(cells, capsys):
     cells += ["# Parameters\ntarget = 'azure'\nregistration = 'x'\n", "check_parameters(...)"]
     with pytest.raises(ParameterError, match=r"registration: this notebook has no such parameter\. It has target"):
-        check_parameters(target="azure")
+        check_parameters("11_name", target="azure")
     cells[1] = "# Parameters\ntarget = 'azure'\nprint(1)\na.b = 2\n"
-    check_parameters(target="azure")
+    check_parameters("11_name", target="azure")
     cells[1] = "registration = 'a cell of the learner'"
-    check_parameters(target="azure")
+    check_parameters("11_name", target="azure")
 
 
 def test_a_step_passes_or_raises_with_a_hint(capsys):
@@ -158,8 +158,8 @@ def test_what_is_missing_gets_a_remedy(monkeypatch, capsys):
 
 
 def test_a_name_for_a_ca_certificate(capsys):
-    checks.check_parameters(authority_name="contoso-pumps_root.1")
+    checks.check_parameters("11_name", authority_name="contoso-pumps_root.1")
     with pytest.raises(ParameterError, match="authority_name is 'a b'; it must be up to 64 letters"):
-        checks.check_parameters(authority_name="a b")
+        checks.check_parameters("11_name", authority_name="a b")
     with pytest.raises(ParameterError, match="authority_name"):
-        checks.check_parameters(authority_name="")
+        checks.check_parameters("11_name", authority_name="")

@@ -260,18 +260,18 @@ def test_a_short_text_is_searched_as_it_stands(place):
 
 @pytest.mark.parametrize("kind", ["embedded", "swtpm", "/dev/tpmrm0"])
 def test_kinds_of_tpm(kind, capsys):
-    check_parameters(target="simulator", tpm_kind=kind, registration_id="", device_id="")
+    check_parameters("11_name", target="simulator", tpm_kind=kind, registration_id="", device_id="")
     assert capsys.readouterr().out == "Parameters: ok\n"
 
 
 @pytest.mark.parametrize("kind", ["", "Embedded", "tpm0", "/dev/tpm\n", 7])
 def test_other_kinds_are_refused(kind):
     with pytest.raises(ParameterError, match="tpm_kind"):
-        check_parameters(tpm_kind=kind)
+        check_parameters("11_name", tpm_kind=kind)
 
 
 def test_an_empty_registration_id_needs_a_tpm():
     with pytest.raises(ParameterError, match="registration_id"):
-        check_parameters(target="simulator", registration_id="")
+        check_parameters("11_name", target="simulator", registration_id="")
     with pytest.raises(ParameterError, match="registration_id"):
-        check_parameters(tpm_kind="embedded", registration_id="no spaces please")
+        check_parameters("11_name", tpm_kind="embedded", registration_id="no spaces please")
