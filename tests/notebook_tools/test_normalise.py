@@ -4,7 +4,7 @@ import pytest
 from nbformat.v4 import new_markdown_cell, new_output
 from notebook_samples import code, notebook, printed
 
-from helpers.notebook_tools.normalise import WIDGET_VIEW, comparable, merge, normalise, sanitize_rules
+from helpers.notebook_tools.normalise import VARIES, WIDGET_VIEW, comparable, merge, normalise, sanitize_rules
 
 WIDGET = {WIDGET_VIEW: {"model_id": "1"}, "text/plain": "Table(3)"}
 
@@ -97,3 +97,15 @@ def test_committed_outputs_stay_where_they_agree(rules):
 
 def test_the_committed_rules_are_valid_and_few():
     assert 0 < len(sanitize_rules()) <= 5
+
+
+def test_a_cell_that_shows_what_it_measured_keeps_its_output_while_its_code_stays(rules):
+    measured = {"tags": [VARIES]}
+    committed = notebook(code("a()", printed("0.1 s\n"), count=1, **measured), code("b()", count=2, **measured))
+    executed = copy.deepcopy(committed)
+    executed.cells[0].outputs = [printed("0.2 s\n")]
+    executed.cells[1].outputs = [printed("0.3 s\n")]
+    merged = merge(committed, executed, rules)
+    assert [cell.outputs[0].text for cell in merged.cells] == ["0.1 s\n", "0.3 s\n"]
+    executed.cells[0].source = "a(1)"
+    assert merge(committed, executed, rules).cells[0].outputs[0].text == "0.2 s\n"
