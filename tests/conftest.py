@@ -110,6 +110,32 @@ def pytest_sessionfinish(session):
     return result
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Spread the tests that run notebooks over the workers, first thing, so that no worker begins its longest last.
+
+    Workers get equal, contiguous parts of the list, and later take over what others have not begun.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    # those in the browser share one JupyterLab
+    together = [item for item in items if item.get_closest_marker("browser")]
+    long = [item for item in items if item.get_closest_marker("notebooks")]
+    # the one that takes longest of all
+    long.sort(key=lambda item: item.name != "test_all_in_order_from_the_root")
+    begun = {id(item) for item in (*together, *long)}
+    rest = [item for item in items if id(item) not in begun]
+    heads = [long[number::workers] for number in range(workers)]
+    heads[-1] = [*together, *heads[-1]]
+    size, ordered = len(items) // workers, []
+    for head in heads:
+        part = max(0, size - len(head))
+        ordered += [*head, *rest[:part]]
+        del rest[:part]
+    items[:] = [*ordered, *rest]
+
+
 @pytest.fixture
 def repository() -> Path:
     """The root of the repository."""

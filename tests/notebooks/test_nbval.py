@@ -24,9 +24,15 @@ def test_all_in_order_from_the_root(fresh):
     assert code == 0, shown
 
 
+def _pace(name):
+    """Whether devices had to ask again is seen in diagrams only; all else must be the same when DPS answers at once."""
+    shown = "ask again (202)" in (NOTEBOOKS / name).read_text(encoding="utf-8")
+    return "azure" if shown else "instant"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_each_alone_from_its_own_folder(fresh, name):
-    code, shown = fresh(*NBVAL, name, pace="azure", folder=NOTEBOOKS)
+    code, shown = fresh(*NBVAL, name, pace=_pace(name), folder=NOTEBOOKS)
     assert code == 0, shown
 
 
