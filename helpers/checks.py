@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from helpers import workspace
+from helpers import progress, workspace
 
 #: Seconds that a fact may need to become visible. The simulator shows it at once, Azure a moment later.
 PATIENCE = 30.0
@@ -71,6 +71,7 @@ _RULES: Mapping[str, _Rule] = {
         may_be_empty=True,
         is_address=True,
     ),
+    "reset": _Rule(re.compile("yes|no"), "'yes' or 'no'"),
 }
 #: Where the notebook has a TPM, the registration ID can be derived from it.
 _DERIVED_ID = replace(_RULES["registration_id"], may_be_empty=True)
@@ -79,7 +80,8 @@ _DERIVED_ID = replace(_RULES["registration_id"], may_be_empty=True)
 def check_parameters(notebook: str, /, *, simulator_only: str = "", **values: object) -> None:
     """Check the parameters of a notebook, and that nobody set one that it does not have.
 
-    Papermill only warns about an unknown name, and turns ``007`` into the number 7. Here both are errors.
+    Papermill only warns about an unknown name, and turns ``007`` into the number 7. Here both are errors. From here
+    on, steps that pass and exercises that are solved count as progress in this notebook.
 
     Arguments:
         notebook: name of the notebook, without its ending.
@@ -107,6 +109,7 @@ def check_parameters(notebook: str, /, *, simulator_only: str = "", **values: ob
         problems.append(f"registration_id and member_id are both {ids[0]!r}; two devices need two names.")
     if problems:
         raise ParameterError("\n".join(problems))
+    progress.begin(notebook)
     _say("Parameters: ok")
 
 
@@ -150,6 +153,7 @@ def step(what: str, passed: object, *, hint: str) -> None:
     """
     if not passed:
         raise CheckFailed(f"Not so: {what}.\nHint: {hint}")
+    progress.passed(what)
     _say(f"✓ passed: {what}")
 
 
@@ -163,6 +167,8 @@ def exercise(what: str, solved: object, *, hint: str, mistakes: Iterable[tuple[o
         mistakes: usual mistakes, each as whether it was made and the hint for it; the first one made counts.
     """
     made = next((words for wrong, words in mistakes if wrong), hint)
+    if solved:
+        progress.solved(what)
     _say(f"✓ solved: {what}" if solved else f"○ not yet: {what}\n  Hint: {made}")
 
 

@@ -43,6 +43,7 @@ def test_good_parameters_are_ok(cells, capsys):
         ("device_id", True, "of type bool"),
         ("member_id", "Thermostat-001", "two devices need two names"),
         ("speed", "1", "no rule is known"),
+        ("reset", "maybe", "'yes' or 'no'"),
         ("webhook_url", "http://contoso.net/api", "begins with https://"),
         ("webhook_url", "https://contoso.net/a b", "begins with https://"),
     ],
