@@ -171,6 +171,16 @@ class Dps:
         "that it is 429: Microsoft documentation, how-to-troubleshoot-dps; code and text are those of a hub",
         gateway="ThrottlingException",
     )
+    # a simulator is always available; only a fault that somebody switched on answers so
+    UNAVAILABLE = ErrorKind(
+        "Unavailable",
+        503,
+        503001,
+        "The service is not available.",
+        "answer",
+        _INFERRED,
+        "code and text are those of a hub",
+    )
     NO_HUB = ErrorKind(
         "NoHub", 400, 400208, "No IoT hub is available to assign the device to.", "-", _INFERRED, "azure-iot-sdk-c"
     )

@@ -6,6 +6,7 @@ from .error_kinds import ErrorKind, Provenance
 
 _RECORDED = Provenance.RECORDED
 _DOCUMENTED = Provenance.DOCUMENTED
+_SDK_OBSERVED = Provenance.SDK_OBSERVED
 _INFERRED = Provenance.INFERRED
 _SIMULATOR = Provenance.SIMULATOR_ONLY
 _HUB_CODES = "Microsoft documentation, rest/api/iothub/common-error-codes"
@@ -97,6 +98,17 @@ class Hub:
         "MessageTooLarge", 413, 413001, "The message is too large.", "close", _DOCUMENTED, _HUB_CODES
     )
     THROTTLED = ErrorKind("ThrottlingException", 429, 429001, "Too many requests.", "answer", _DOCUMENTED, _HUB_CODES)
+    # a simulator is always available; only a fault that somebody switched on answers so
+    UNAVAILABLE = ErrorKind(
+        "ServiceUnavailable",
+        503,
+        503001,
+        "The service is not available.",
+        "CONNACK 3",
+        _SDK_OBSERVED,
+        "the code: azure-iot-sdk-csharp, its list of error codes; the text is ours, and that a device meets CONNACK 3 "
+        "is inferred",
+    )
     GATEWAY_TIMEOUT = ErrorKind(
         "GatewayTimeout", 504, 504101, "The device did not answer in time.", "-", _DOCUMENTED, _HUB_CODES
     )

@@ -20,6 +20,7 @@ from typing import Any
 from .clock import Clock, SystemClock
 from .domain.hub import IotHub
 from .domain.registration_states import Pace
+from .domain.service_faults import ServiceFaults
 from .domain.throttling import Limits
 from .endpoints.http import Request, Response
 from .endpoints.management import ManagementEndpoint
@@ -270,6 +271,11 @@ class SimulatorRuntime:
     def set_limits(self, limits: Limits) -> None:
         """Change them; what was counted so far is forgotten."""
         self.services.throttle.limits = limits
+
+    @property
+    def faults(self) -> ServiceFaults:
+        """The faults that are switched on for services."""
+        return self.services.faults
 
     def hub_hosts(self) -> list[str]:
         """Host names of all hubs."""

@@ -17,6 +17,7 @@ from .domain.linked_hubs import HubLink, LinkedHubs
 from .domain.provisioning import ProvisioningService
 from .domain.registration_states import Pace
 from .domain.service_description import ServiceDescription
+from .domain.service_faults import ENROLLMENTS, PROVISIONING, ServiceFaults
 from .domain.throttling import Limits, Throttle
 from .endpoints.dps_device import DpsDeviceEndpoint
 from .endpoints.dps_https import DpsHttpsEndpoint
@@ -26,6 +27,7 @@ from .endpoints.hub_device import HubDeviceEndpoint
 from .endpoints.hub_service import HubServiceEndpoint
 from .endpoints.mqtt import MqttApplication, MqttLink
 from .endpoints.resource_manager import ResourceManagerEndpoint
+from .endpoints.service_faults import FaultsOnTheWire
 from .endpoints.webhooks import AllocationWebhooks
 from .errors import Dps, ServiceError, dps_body
 from .protocols.mqtt import Connect
@@ -71,7 +73,11 @@ class SimulatedServices:
         self._clock = clock
         self._trace = trace
         self._hubs: dict[str, _HubService] = {}
-        self.throttle = Throttle(clock, Limits.parse(settings.limits))
+        self.faults = ServiceFaults(clock, lambda: list(self._hubs))
+        self._wire = FaultsOnTheWire(
+            self.faults, trace, call_later=asyncio.get_running_loop().call_later, sleep=asyncio.sleep
+        )
+        self.throttle = Throttle(clock, Limits.parse(settings.limits), self.faults)
         owner = self._with_key(settings.service_policy, "service")
         self.policies = AccessPolicies(store, owner_name=owner.name, owner_key=owner.key)
         for hub in settings.hubs:
@@ -204,14 +210,14 @@ class SimulatedServices:
         """Give the request to the endpoint of its host name."""
         host = request.peer.host
         if host == self._settings.service_host:
-            return await self._dps_service.handle(request)
+            return await self._wire.http(request, self._dps_service.handle, service=ENROLLMENTS, named=ENROLLMENTS)
         if host == self._settings.management_host:
             return await self._resource_manager.handle(request)
         if host in self._hubs:
             self.provisioning.registrations.settle()
-            return await self._hubs[host].registry.handle(request)
+            return await self._wire.http(request, self._hubs[host].registry.handle, service=host, named="registry")
         if host == self._settings.provisioning_host:
-            return await self._dps_https.handle(request)
+            return await self._wire.http(request, self._dps_https.handle, service=PROVISIONING, named=PROVISIONING)
         known = ", ".join(self.hosts())
         error = ServiceError(
             Dps.ROUTE_NOT_FOUND, f"The host {host!r:.260} is not simulated here; simulated are {known}."
@@ -234,9 +240,10 @@ class SimulatedServices:
             is_registration = "/registrations/" in user_name
             host = self._settings.provisioning_host if is_registration else user_name.split("/")[0].lower()
         if host == self._settings.provisioning_host:
-            return self._dps_devices.application(link)
+            devices = self._dps_devices.application(link)
+            return self._wire.mqtt(devices, link, service=PROVISIONING, named=PROVISIONING)
         if host in self._hubs:
-            return self._hubs[host].devices.application(link)
+            return self._wire.mqtt(self._hubs[host].devices.application(link), link, service=host, named="hub")
         self.connection_refused(host, f"no device endpoint has the host name {host!r:.260}")
         return None
 
@@ -336,10 +343,12 @@ class SimulatedServices:
             self.links.forget(host)
             self._store.collection("linked hub").delete(host)
         del self._hubs[host]
+        self.faults.clear(host)
         return True
 
     def clear(self) -> None:
-        """Forget enrollments, registrations and devices, and begin again; hubs and keys stay."""
+        """Forget enrollments, registrations, devices and faults, and begin again; hubs and keys stay."""
+        self.faults.clear()
         with self._store.transaction():
             self.provisioning.clear()
             self._description.clear()

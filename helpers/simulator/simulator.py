@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from .clock import Clock
 from .domain.cloud_to_device import CloudToDeviceMessage, QueuedMessage
 from .domain.hub import IotHub
+from .domain.service_faults import ServiceFault
 from .domain.telemetry import TelemetryMessage
 from .domain.throttling import Limits
 from .running import RunningSimulator
@@ -111,6 +112,24 @@ class Simulator:
     def limits(self, limits: str) -> None:
         parsed = Limits.parse(limits)
         self.call(lambda runtime: runtime.set_limits(parsed))
+
+    def switch_on_fault(self, service: str, kind: str, **options: Any) -> None:
+        """Let a service fail for a while.
+
+        Arguments:
+            service: ``provisioning``, ``enrollments`` or the host name of a hub.
+            kind: ``latency``, ``cut``, ``throttling`` or ``unavailable``.
+            options: ``duration``, ``count``, ``delay``, ``cuts`` and ``retryAfter``, as the management API has them.
+
+        Raises:
+            ValueError: a value is not possible.
+        """
+        fault = ServiceFault.of({"service": service, "kind": kind, **options})
+        self.call(lambda runtime: runtime.faults.put(fault))
+
+    def switch_off_faults(self, service: str = "", kind: str = "") -> list[dict[str, Any]]:
+        """End the faults of a service, of a kind, or all; gives those that ended, with how often each has struck."""
+        return self.call(lambda runtime: runtime.faults.clear(service, kind))
 
     def link_hub(self, host: str, **fields: Any) -> None:
         """Add a hub, e.g. ``contoso-hub-2.azure-devices.test``, or change how one is linked.

@@ -24,6 +24,7 @@ from typing import Any
 
 from ..clock import Clock
 from ..errors import Dps, ErrorKind, Hub, ServiceError
+from .service_faults import ENROLLMENTS, PROVISIONING, ServiceFaults
 
 _DPS = "Microsoft documentation, iot-dps limits (2024-03-06)"
 _HUB = "Microsoft documentation, iot-hub-devguide-quotas-throttling, tier S1"
@@ -87,6 +88,17 @@ LIMITS: tuple[Limit, ...] = (
     ),
 )
 _BY_NAME: Mapping[str, Limit] = MappingProxyType({limit.name: limit for limit in LIMITS})
+
+#: Whose faults refuse what counts for a limit; where nothing stands here, those of the hub that is its scope.
+_STRUCK: Mapping[str, str] = MappingProxyType(
+    {
+        "operations_per_minute": ENROLLMENTS,
+        "registrations_per_minute": PROVISIONING,
+        "polls_per_ten_seconds": PROVISIONING,
+        # sent by the management API, which no fault strikes
+        "cloud_to_device_per_minute": "",
+    }
+)
 
 OFF, AZURE = "off", "azure"
 UNITS = "hub_units"
@@ -200,10 +212,12 @@ class Throttle:
     Arguments:
         clock: the time.
         limits: which ones hold; may be changed at any time, which forgets what was counted.
+        faults: refuse requests as if they were too many, or the service not available; ``None`` for no faults.
     """
 
-    def __init__(self, clock: Clock, limits: Limits | None = None) -> None:
+    def __init__(self, clock: Clock, limits: Limits | None = None, faults: ServiceFaults | None = None) -> None:
         self._clock = clock
+        self._faults = faults
         self.limits = limits or Limits()
 
     @property
@@ -217,8 +231,20 @@ class Throttle:
         self._numbers = {name: number for name in _BY_NAME if (number := limits.number(name)) is not None}
         self._buckets: dict[tuple[str, str], _Bucket] = {}
         self._room: dict[tuple[str, str], int] = {}
-        #: Whether there are any limits. Who would have to work for a question asks this first.
-        self.active = bool(self._numbers)
+
+    @property
+    def active(self) -> bool:
+        """Whether there are any limits or faults. Who would have to work for a question asks this first."""
+        return bool(self._numbers) or (self._faults is not None and self._faults.active)
+
+    def check_faults(self, service: str) -> None:
+        """Let a request through, or refuse it when a fault is switched on for its service.
+
+        Raises:
+            ServiceError: there is one.
+        """
+        if self._faults is not None and self._faults.active:
+            self._faults.refuse(service)
 
     def take(self, name: str, scope: str = "", amount: float = 1.0) -> None:
         """Let a request through, or refuse it.
@@ -229,8 +255,11 @@ class Throttle:
             amount: what it costs.
 
         Raises:
-            ServiceError: it is beyond the limit.
+            ServiceError: it is beyond the limit, or a fault is switched on.
         """
+        service = _STRUCK.get(name, scope)
+        if service:
+            self.check_faults(service)
         number = self._numbers.get(name)
         if number is None:
             return

@@ -70,12 +70,14 @@ class Response:
         body: what is to become JSON; ``None`` means no body and no content type.
         headers: further headers.
         facts: what the trace keeps of it beside the body, and the client is not told.
+        cut: whether there is no answer at all: the connection just ends.
     """
 
     status: int = 200
     body: Any | None = None
     headers: dict[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    cut: bool = False
 
     def encoded(self) -> bytes:
         """The body as ASCII JSON, empty without one."""

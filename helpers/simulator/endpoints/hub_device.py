@@ -282,7 +282,7 @@ class DeviceSession:
             self._hub.throttle.take("connections_per_second", self._hub.host)
         except ServiceError as error:
             # the one code after which SDKs try again (inferred)
-            raise _RefusedError(UNAVAILABLE, error.reason) from error
+            raise _RefusedError(UNAVAILABLE, error.reason, error.finding) from error
         self._sender = {
             "iothub-connection-auth-generation-id": identity["generationId"],
             "iothub-connection-auth-method": _auth_method(connect.password),

@@ -74,6 +74,7 @@ class HubAdmission:
         """
         if not self._throttle.active:
             return
+        self._throttle.check_faults(self._host)  # also for what has no limit
         limit = limit_of(route.method, route.template)
         if limit == "method_kilobytes_per_second":
             self._throttle.take(limit, self._host, _steps(len(request.body)) * _STEP)

@@ -12,11 +12,13 @@ from typing import Any, Protocol
 
 from ..clock import Clock
 from ..domain.hub import IotHub
+from ..domain.service_faults import ServiceFaults
 from ..domain.throttling import Limits
 from ..errors import ErrorKind, Provenance, ServiceError, dps_body
 from ..trace import CAPACITY, Trace
 from .http import Call, Failures, HttpEndpoint, Request, Response, Route
 from .hub_messages import HubMessages
+from .management_faults import ManagementFaults
 
 _ONLY_HERE = Provenance.SIMULATOR_ONLY
 UNAUTHORIZED = ErrorKind(
@@ -59,6 +61,10 @@ class Controls(Protocol):
     def set_limits(self, limits: Limits) -> None:
         """Change them."""
 
+    @property
+    def faults(self) -> ServiceFaults:
+        """The faults that are switched on for services."""
+
     def hubs(self) -> list[dict[str, Any]]:
         """Every hub, and how it is linked, in the names of this API."""
 
@@ -99,6 +105,7 @@ class ManagementEndpoint(HttpEndpoint):
         self._token = token
         self._events = trace
         messages = HubMessages(controls.hub, invalid=INVALID, hub_unknown=HUB_UNKNOWN)
+        faults = ManagementFaults(controls.faults, invalid=INVALID)
         super().__init__(
             service="management",
             routes=(
@@ -111,6 +118,7 @@ class ManagementEndpoint(HttpEndpoint):
                 Route("PUT", "/simulator/hubs/{host}", "put hub", self._put_hub, right="all", takes_body=True),
                 Route("DELETE", "/simulator/hubs/{host}", "remove hub", self._remove_hub, right="all"),
                 *messages.routes(),
+                *faults.routes(),
                 Route("GET", "/simulator/connection", "read connection", self._read_connection, right="all"),
                 Route("GET", "/simulator/trace", "read trace", self._read_trace, right="all"),
                 Route("DELETE", "/simulator/trace", "clear trace", self._clear_trace, right="all"),

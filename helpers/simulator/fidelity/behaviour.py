@@ -112,6 +112,12 @@ RULES: tuple[Rule, ...] = (
         _SDK_OBSERVED,
         "faults of AMQP are refused in the trace",
     ),
+    Rule(
+        "Faults that a person switches on (`PUT /simulator/faults`)",
+        "slow answers, cut connections, 429 and 503, for a while",
+        _SIMULATOR,
+        "a service of Azure that is in trouble may look otherwise",
+    ),
     Rule("Event Grid, diagnostics, routing, IP filters, private links", "not there", _SIMULATOR),
     Rule(
         "Time",

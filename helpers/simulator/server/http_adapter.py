@@ -181,18 +181,20 @@ class HttpAdapter:
         query: dict[str, str] = {}
         for name, value in request.query.items():
             query.setdefault(name, value)
-        return _answer(
-            await self._frontend.http(
-                Request(
-                    method=request.method.upper(),
-                    path=request.rel_url.raw_path,
-                    query=query,
-                    headers=headers,
-                    body=body,
-                    peer=_peer(request, "https"),
-                )
+        response = await self._frontend.http(
+            Request(
+                method=request.method.upper(),
+                path=request.rel_url.raw_path,
+                query=query,
+                headers=headers,
+                body=body,
+                peer=_peer(request, "https"),
             )
         )
+        if response.cut and request.transport is not None:
+            # aiohttp notices that nobody hears what it writes from here on
+            request.transport.abort()
+        return _answer(response)
 
     # --- MQTT over WebSocket --------------------------------------------------------------------------------------
 

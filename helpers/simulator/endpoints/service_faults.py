@@ -1,0 +1,187 @@
+"""Faults on the way between a client and a service: answers that wait, connections that are cut.
+
+Throttled and unavailable services refuse where limits do, see :mod:`..domain.throttling`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ..domain.service_faults import CONNECTIONS, CUT, FINDING, LATENCY, MESSAGES, ServiceFaults
+from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
+from ..trace import Trace
+from .http import Request, Response
+from .mqtt import MqttApplication, MqttLink
+
+_LOGGER = logging.getLogger(__name__)
+
+CallLater = Callable[[float, Callable[[], object]], Any]
+Sleep = Callable[[float], Awaitable[object]]
+
+_DELAYED = "the answer is delayed by {:g} s"
+_ENDED = "the connection is cut"
+
+
+class FaultsOnTheWire:
+    """Puts the faults of services between their endpoints and the sockets.
+
+    Arguments:
+        faults: which ones are switched on.
+        trace: where every one that strikes is recorded.
+        call_later: runs a function after some seconds, e.g. the method of an event loop.
+        sleep: waits some seconds, e.g. ``asyncio.sleep``.
+    """
+
+    def __init__(self, faults: ServiceFaults, trace: Trace, *, call_later: CallLater, sleep: Sleep) -> None:
+        self.faults = faults
+        self.call_later = call_later
+        self._trace = trace
+        self._sleep = sleep
+
+    async def http(
+        self, request: Request, handle: Callable[[Request], Awaitable[Response]], *, service: str, named: str
+    ) -> Response:
+        """Let an endpoint answer a request: late, or not at all when the connection is cut.
+
+        Arguments:
+            request: what has arrived.
+            handle: the endpoint.
+            service: whose faults count.
+            named: the service's name in traces.
+        """
+        if self.faults.active:
+            if self.faults.cuts(service, CONNECTIONS, MESSAGES):
+                self._record_http(request, named, CUT, _ENDED)
+                return Response(cut=True)
+            delay = self.faults.delay(service)
+            if delay:
+                self._record_http(request, named, LATENCY, _DELAYED.format(delay))
+                await self._sleep(delay)
+        return await handle(request)
+
+    def mqtt(self, application: MqttApplication, link: MqttLink, *, service: str, named: str) -> MqttApplication:
+        """The application behind the faults.
+
+        Arguments:
+            application: what serves the connection.
+            link: the connection.
+            service: whose faults count.
+            named: the service's name in traces.
+        """
+        return _FaultyConnection(self, application, link, service, named)
+
+    def _record_http(self, request: Request, named: str, kind: str, what: str) -> None:
+        self.record(
+            service=named,
+            host=request.peer.host,
+            protocol="https",
+            kind=kind,
+            detail={"reason": what, "request": f"{request.method} {request.path}"},
+        )
+
+    def record(
+        self, *, service: str, host: str, protocol: str, kind: str, detail: dict[str, Any], device: str = ""
+    ) -> None:
+        """Keep in the trace that a fault struck."""
+        self._trace.record(
+            service=service,
+            host=host,
+            device=device,
+            # what is delayed is the way in; a cut is the service's doing
+            direction="in" if kind == LATENCY else "out",
+            protocol=protocol,
+            operation=f"fault: {kind}",
+            detail={**detail, "finding": FINDING, "provenance": "a fault that was switched on in this simulator"},
+        )
+
+
+class _FaultyConnection:
+    """One MQTT connection behind the faults. Implements :class:`~.mqtt.MqttApplication`.
+
+    What is delayed is the way in: the application hears of everything later, in the same order, and so answers later.
+    """
+
+    __slots__ = ("_application", "_begun", "_link", "_name", "_named", "_service", "_waiting", "_wire")
+
+    def __init__(
+        self, wire: FaultsOnTheWire, application: MqttApplication, link: MqttLink, service: str, named: str
+    ) -> None:
+        self._wire = wire
+        self._application = application
+        self._link = link
+        self._service = service
+        self._named = named
+        self._name = ""
+        self._begun = False
+        # a list, and no deque, which takes ten times as much memory in every idle connection
+        self._waiting: list[Callable[[], object]] = []
+
+    def connected(self, connect: Connect) -> None:
+        """The first packet."""
+        self._name = connect.client_id
+
+        def begin() -> None:
+            self._begun = True
+            self._application.connected(connect)
+
+        self._arrived(begin, CONNECTIONS)
+
+    def published(self, message: Publish) -> None:
+        """A message from the client."""
+        self._arrived(lambda: self._application.published(message), MESSAGES)
+
+    def subscribe(self, packet: Subscribe) -> None:
+        """A SUBSCRIBE packet."""
+        self._arrived(lambda: self._application.subscribe(packet))
+
+    def unsubscribe(self, packet: Unsubscribe) -> None:
+        """An UNSUBSCRIBE packet."""
+        self._arrived(lambda: self._application.unsubscribe(packet))
+
+    def disconnected(self, clean: bool) -> None:
+        """The connection is gone, and with it what waited; the client hears of no answer any more."""
+        self._waiting.clear()
+        if self._begun:
+            self._application.disconnected(clean)
+
+    def _arrived(self, step: Callable[[], object], *arriving: str) -> None:
+        faults = self._wire.faults
+        if not faults.active and not self._waiting:
+            step()
+            return
+        if arriving and faults.cuts(self._service, *arriving):
+            self._record(CUT, _ENDED)
+            self._waiting.clear()
+            self._link.close()
+            return
+        delay = faults.delay(self._service)
+        if delay:
+            self._record(LATENCY, _DELAYED.format(delay))
+        elif not self._waiting:
+            step()
+            return
+        # also without a delay of its own: nothing overtakes what came before
+        self._waiting.append(step)
+        self._wire.call_later(delay, self._next)
+
+    def _next(self) -> None:
+        if not self._waiting:
+            return
+        step = self._waiting.pop(0)
+        try:
+            step()
+        except Exception:
+            _LOGGER.exception("a delayed MQTT packet of %s could not be served", self._named)
+            self._link.close()
+
+    def _record(self, kind: str, what: str) -> None:
+        self._wire.record(
+            service=self._named,
+            host=self._link.peer.host,
+            protocol=self._link.peer.transport,
+            kind=kind,
+            detail={"reason": what},
+            device=self._name[:256],
+        )
