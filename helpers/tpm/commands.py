@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import TpmError, TpmProtocolError, TpmResponseError
 from .response_codes import TPM_RC_HANDLE, TPM_RC_RETRY, TPM_RC_SUCCESS, base, name_of
@@ -53,10 +53,12 @@ class Exchange:
     Attributes:
         command: its name in the specification, e.g. ``TPM2_Import``.
         outcome: ``success``, the name of the response code, or ``no answer``.
+        time: when it was sent, in seconds since 1970, so that it finds its place among the messages to DPS.
     """
 
     command: str
     outcome: str
+    time: float = field(default=0.0, compare=False)
 
 
 class Tpm:
@@ -250,13 +252,14 @@ class Tpm:
         name = f"TPM2_{code.name}"
         command = _command(code, handles, parameters, sessions)
         with self.lock:
+            sent = time.time()
             try:
                 tag, response_code, reader = self._answer(name, command)
             except TpmError:
-                self._history.append(Exchange(name, "no answer"))
+                self._history.append(Exchange(name, "no answer", sent))
                 raise
             outcome = "success" if response_code == TPM_RC_SUCCESS else name_of(response_code)
-            self._history.append(Exchange(name, outcome))
+            self._history.append(Exchange(name, outcome, sent))
         if response_code != TPM_RC_SUCCESS:
             raise TpmResponseError(name, response_code)
         handle = reader.u32() if with_handle else 0

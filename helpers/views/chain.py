@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from helpers.certificate_files import is_signed_by
-from helpers.views.picture import picture, with_text
+from helpers.views.picture import (
+    MARGIN,
+    PADDING,
+    PAGE_WIDTH,
+    arrow,
+    cross,
+    frame,
+    line,
+    paragraph,
+    picture,
+    shortened,
+    with_text,
+    words,
+)
 
-_WIDTH, _BOX_WIDTH, _BOX_HEIGHT, _GAP, _MARGIN = 640, 400, 64, 56, 20
-#: Letters of a name that fit into a box, and the width of a letter beside it.
-_BOX_LETTERS, _LETTER = 46, 8
+_BOX_WIDTH, _BOX_HEIGHT, _GAP = 400, 64, 56
+#: Room for the words in a box, and where those beside it begin.
+_INSIDE, _BESIDE = _BOX_WIDTH - 2 * PADDING, MARGIN + _BOX_WIDTH + 2 * PADDING
 
 
 class ChainOfTrust:
@@ -52,32 +64,29 @@ class ChainOfTrust:
     def svg(self) -> str:
         """The picture alone; it takes its colour from the page around it."""
         shown = list(reversed(self._certificates))
-        height = 2 * _MARGIN + len(shown) * _BOX_HEIGHT + max(len(shown) - 1, 0) * _GAP
+        height = 2 * MARGIN + len(shown) * _BOX_HEIGHT + max(len(shown) - 1, 0) * _GAP
         described = " ".join(f"{each}." for each in self._sentences())
-        longest = max((len(self._marks.get(_name(each), "")) for each in shown), default=0)
-        width = max(_WIDTH, _MARGIN + _BOX_WIDTH + 16 + longest * _LETTER + _MARGIN)
         parts: list[str] = []
         for place, certificate in enumerate(shown):
-            top = _MARGIN + place * (_BOX_HEIGHT + _GAP)
-            parts.append(self._box(certificate, top))
+            top = MARGIN + place * (_BOX_HEIGHT + _GAP)
+            parts += self._box(certificate, top)
             if place:
-                parts.append(_arrow(top - _GAP, top, is_signed_by(certificate, shown[place - 1])))
-        return picture(self.title, described, width, height, parts)
+                parts += _signature(top - _GAP, top, is_signed_by(certificate, shown[place - 1]))
+        return picture(self.title, described, PAGE_WIDTH, height, parts)
 
-    def _box(self, certificate: x509.Certificate, top: int) -> str:
+    def _box(self, certificate: x509.Certificate, top: int) -> list[str]:
+        """A certificate, and the words beside it."""
+        left, middle = MARGIN + PADDING, top + _BOX_HEIGHT // 2
+        parts = [
+            frame(MARGIN, top, _BOX_WIDTH, _BOX_HEIGHT),
+            words(left, middle - 7, shortened(_name(certificate), _INSIDE, bold=True), bold=True),
+            words(left, middle + 15, _role(certificate)),
+        ]
         mark = self._marks.get(_name(certificate), "")
-        beside = (
-            f'<text x="{_MARGIN + _BOX_WIDTH + 16}" y="{top + _BOX_HEIGHT // 2 + 4}" font-style="italic">'
-            f"{escape(mark)}</text>"
-            if mark
-            else ""
-        )
-        return (
-            f'<rect x="{_MARGIN}" y="{top}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6" fill="none" '
-            'stroke="currentColor" stroke-width="1.5"/>'
-            f'<text x="{_MARGIN + 16}" y="{top + 26}" font-weight="bold">{escape(_short(_name(certificate)))}</text>'
-            f'<text x="{_MARGIN + 16}" y="{top + 47}">{escape(_short(_role(certificate)))}</text>{beside}'
-        )
+        if mark:
+            parts.append(line(MARGIN + _BOX_WIDTH, middle, _BESIDE - 8, middle, faint=True))
+            parts += paragraph(_BESIDE, middle, mark, PAGE_WIDTH - MARGIN - _BESIDE, italic=True)
+        return parts
 
     def _sentences(self) -> list[str]:
         """What the picture says, the root first; a signature that is not there is never claimed."""
@@ -92,22 +101,16 @@ class ChainOfTrust:
         return sentences
 
 
-def _arrow(start: int, end: int, signed: bool) -> str:
-    x = _MARGIN + _BOX_WIDTH // 2
-    if not signed:
-        return (
-            f'<line x1="{x}" y1="{start}" x2="{x}" y2="{end}" stroke="currentColor" stroke-dasharray="3 6"/>'
-            f'<text x="{x + 12}" y="{(start + end) // 2 + 4}">did not sign</text>'
-        )
-    return (
-        f'<line x1="{x}" y1="{start}" x2="{x}" y2="{end - 9}" stroke="currentColor" stroke-width="1.5"/>'
-        f'<polygon points="{x},{end} {x - 5},{end - 9} {x + 5},{end - 9}"/>'
-        f'<text x="{x + 12}" y="{(start + end) // 2 + 4}">signs</text>'
-    )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _BOX_LETTERS else text[: _BOX_LETTERS - 1] + "…"
+def _signature(start: int, end: int, signed: bool) -> list[str]:
+    """What stands between two certificates."""
+    x, middle = MARGIN + _BOX_WIDTH // 2, (start + end) // 2
+    if signed:
+        return [arrow(x, start, x, end), words(x + PADDING, middle + 4, "signs")]
+    return [
+        line(x, start, x, end, dashed=True),
+        cross(x, middle),
+        words(x + PADDING, middle + 4, "did not sign"),
+    ]
 
 
 def _name(certificate: x509.Certificate) -> str:

@@ -10,6 +10,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Mapping
+from datetime import datetime, timezone
 from typing import Any
 
 SDK_LOGGER = "azure.iot.device"
@@ -22,6 +23,8 @@ _CHALLENGE = "challenge"
 _MEANING: Mapping[str, tuple[str, str, str]] = {
     "Registering with Provisioning Service...": ("provisioning", "in", "register"),
     "Opening the challenge in the TPM...": ("provisioning", "out", _CHALLENGE),
+    # DPS has assigned the device by then: the key comes with that answer
+    "Taking the hub key into the TPM...": ("provisioning", "out", "assigned"),
     "Successfully registered with Provisioning Service": ("provisioning", "out", "assigned"),
     "Failed registering with Provisioning Service": ("provisioning", "out", "not assigned"),
     "Connecting to Hub...": ("hub", "in", "connect"),
@@ -63,6 +66,7 @@ class SdkObserver(logging.Handler):
             self._events.append(
                 {
                     "sequence": self._next,
+                    "time": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
                     "service": service,
                     "device": "",
                     "direction": direction,

@@ -1,10 +1,33 @@
-"""What all pictures have in common: they take their colours from the page, and say in words what they show."""
+"""What all pictures have in common: one style, colours of the page, and words for whoever cannot see them.
+
+Every picture is put together from the elements here, so that boxes, words, lines and arrow heads look the same in all
+of them. Nothing has a colour of its own: a light page gives dark lines, a dark page light ones. Numbers are whole
+units; on a page that is wide enough, one unit is one pixel.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from html import escape
+
+#: Room around a picture, and between a box and the words in it.
+MARGIN, PADDING = 20, 14
+#: Size of letters, and of those in captions.
+FONT_SIZE, SMALL = 13, 11
+#: From one line of words to the next.
+LINE_HEIGHT = 18
+#: The widest picture that a page of 800 pixels shows in its full size, next to the prompt of the cell.
+PAGE_WIDTH = 720
+
+_STROKE, _THIN, _RADIUS = "1.5", "1", 6
+_HEAD_LENGTH, _HEAD_HALF, _CROSS = 9, 5, 5
+_DASHES = ' stroke-dasharray="6 4"'
+#: Metrics of these are alike, so that words take the same room on every machine.
+_FONTS = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+#: Mean width of a letter, on the safe side; capital letters, digits and bold ones take more.
+_LETTER, _LARGE, _BOLD = 6.8, 2.0, 1.22
 
 
 def picture(title: str, described: str, width: int, height: int, parts: Iterable[str]) -> str:
@@ -21,10 +44,10 @@ def picture(title: str, described: str, width: int, height: int, parts: Iterable
     opening = (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="title-{mark} text-{mark}" '
         f'viewBox="0 0 {width} {height}" style="width:100%; max-width:{width}px; color:inherit" '
-        'font-family="sans-serif" font-size="13" fill="currentColor" stroke="none">'
+        f'font-family="{_FONTS}" font-size="{FONT_SIZE}" fill="currentColor" stroke="none">'
     )
-    words = f'<title id="title-{mark}">{escape(title)}</title><desc id="text-{mark}">{escape(described)}</desc>'
-    return "".join([opening, words, *parts, "</svg>"])
+    named = f'<title id="title-{mark}">{escape(title)}</title><desc id="text-{mark}">{escape(described)}</desc>'
+    return "".join([opening, named, *parts, "</svg>"])
 
 
 def with_text(svg: str, text: str, note: str = "") -> str:
@@ -34,3 +57,152 @@ def with_text(svg: str, text: str, note: str = "") -> str:
         f"{svg}{below}<details><summary>The same as text</summary>"
         f'<pre style="color:inherit; background:none">{escape(text)}</pre></details>'
     )
+
+
+# --- words ------------------------------------------------------------------------------------------------------------
+
+
+def width_of(text: str, *, bold: bool = False, small: bool = False) -> int:
+    """About the room that a text takes, rather too much than too little."""
+    width = _LETTER * len(text) + _LARGE * sum(letter.isupper() or letter.isdigit() for letter in text)
+    return math.ceil(width * (_BOLD if bold else 1) * (SMALL / FONT_SIZE if small else 1))
+
+
+def shortened(text: str, width: int, *, bold: bool = False) -> str:
+    """As much of a text as fits into a width."""
+    if width_of(text, bold=bold) <= width:
+        return text
+    while text and width_of(text + "…", bold=bold) > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """A text in lines that fit into a width, broken between words; a word that is too long is cut."""
+    lines: list[str] = []
+    for word in text.split(" "):
+        if lines and width_of(f"{lines[-1]} {word}") <= width:
+            lines[-1] = f"{lines[-1]} {word}"
+        else:
+            lines.append(word)
+    return [shortened(line, width) for line in lines]
+
+
+def words(
+    x: int, base: int, text: str, *, bold: bool = False, italic: bool = False, small: bool = False, anchor: str = ""
+) -> str:
+    """A line of words.
+
+    Arguments:
+        x: where it begins, or what ``anchor`` says.
+        base: the line that it stands on.
+        text: the words.
+        bold: heavier, for heads.
+        italic: for remarks.
+        small: for captions.
+        anchor: ``middle`` or ``end``, when that is what ``x`` means.
+    """
+    looks = [
+        ' font-weight="bold"' if bold else "",
+        ' font-style="italic"' if italic else "",
+        f' font-size="{SMALL}"' if small else "",
+        f' text-anchor="{anchor}"' if anchor else "",
+    ]
+    return f'<text x="{x}" y="{base}"{"".join(looks)}>{escape(text)}</text>'
+
+
+def paragraph(x: int, middle: int, text: str, width: int, *, italic: bool = False, most: int = 3) -> list[str]:
+    """Words in as many lines as they need, above and below a height.
+
+    Arguments:
+        x: where they begin.
+        middle: the height.
+        text: the words.
+        width: room for them.
+        italic: for remarks.
+        most: so many lines at most; the rest is left out.
+    """
+    lines = wrapped(text, width)
+    if len(lines) > most:
+        lines = [*lines[: most - 1], shortened(" ".join(lines[most - 1 :]) + "…", width)]
+    first = middle + 5 - (len(lines) - 1) * LINE_HEIGHT // 2
+    return [words(x, first + number * LINE_HEIGHT, each, italic=italic) for number, each in enumerate(lines)]
+
+
+# --- boxes ------------------------------------------------------------------------------------------------------------
+
+
+def frame(left: int, top: int, width: int, height: int, *, dashed: bool = False) -> str:
+    """A box; a dashed one holds others."""
+    return (
+        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="{_RADIUS}" fill="none" '
+        f'stroke="currentColor" stroke-width="{_STROKE}"{_DASHES if dashed else ""}/>'
+    )
+
+
+def band(left: int, top: int, width: int, height: int) -> str:
+    """A shade behind what belongs together."""
+    return (
+        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="{_RADIUS}" '
+        'fill="currentColor" fill-opacity="0.06"/>'
+    )
+
+
+def bar(left: int, top: int, width: int, height: int, *, filled: bool = True, dashed: bool = False) -> str:
+    """A bar of a chart; a dashed one ended badly, and words say so beside it."""
+    return (
+        f'<rect x="{left}" y="{top}" width="{max(width, 2)}" height="{height}" rx="2" fill="currentColor" '
+        f'fill-opacity="{"0.35" if filled else "0.06"}" stroke="currentColor" stroke-width="{_THIN}"'
+        f"{_DASHES if dashed else ''}/>"
+    )
+
+
+# --- lines and arrows -------------------------------------------------------------------------------------------------
+
+
+def line(x1: int, y1: int, x2: int, y2: int, *, dashed: bool = False, faint: bool = False, guide: bool = False) -> str:
+    """A line; a faint one is thin, and a guide is hardly there, so that words can lie on it."""
+    width = _THIN if faint or guide else _STROKE
+    opacity = ' stroke-opacity="0.2"' if guide else ' stroke-opacity="0.45"' if faint else ""
+    return (
+        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="currentColor" '
+        f'stroke-width="{width}"{opacity}{_DASHES if dashed else ""}/>'
+    )
+
+
+def arrow(x1: int, y1: int, x2: int, y2: int, *, answer: bool = False, refused: bool = False) -> str:
+    """A horizontal or vertical arrow.
+
+    Arguments:
+        x1: where it begins, from the left.
+        y1: where it begins, from the top.
+        x2: where its tip is, from the left.
+        y2: where its tip is, from the top.
+        answer: an open head instead of a filled one.
+        refused: dashed, with a cross before its open head.
+    """
+    right, down = _sign(x2 - x1), _sign(y2 - y1)
+    back_x, back_y = x2 - right * _HEAD_LENGTH, y2 - down * _HEAD_LENGTH
+    aside_x, aside_y = down * _HEAD_HALF, right * _HEAD_HALF
+    corners = f"{back_x + aside_x},{back_y + aside_y}", f"{back_x - aside_x},{back_y - aside_y}"
+    if not answer and not refused:
+        return line(x1, y1, back_x, back_y) + f'<polygon points="{x2},{y2} {corners[0]} {corners[1]}"/>'
+    head = (
+        f'<polyline points="{corners[0]} {x2},{y2} {corners[1]}" fill="none" stroke="currentColor" '
+        f'stroke-width="{_STROKE}"/>'
+    )
+    if not refused:
+        return line(x1, y1, x2, y2) + head
+    return line(x1, y1, x2, y2, dashed=True) + head + cross(x2 - right * 22, y2 - down * 22)
+
+
+def cross(x: int, y: int) -> str:
+    """A cross: this was refused."""
+    return (
+        f'<path d="M{x - _CROSS} {y - _CROSS}L{x + _CROSS} {y + _CROSS}M{x - _CROSS} {y + _CROSS}'
+        f'L{x + _CROSS} {y - _CROSS}" fill="none" stroke="currentColor" stroke-width="2"/>'
+    )
+
+
+def _sign(number: int) -> int:
+    return (number > 0) - (number < 0)

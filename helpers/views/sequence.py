@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from datetime import datetime, timezone
 from typing import Any
 
-from helpers.views.picture import picture, with_text
+from helpers.views.picture import (
+    LINE_HEIGHT,
+    PAGE_WIDTH,
+    arrow,
+    band,
+    frame,
+    line,
+    picture,
+    shortened,
+    width_of,
+    with_text,
+    words,
+    wrapped,
+)
+from helpers.views.tpm_lane import SIGN, HasHistory, Timed, acts_of
 
-YOU, DEVICE, DPS, HUB = "You", "Device", "DPS", "Hub"
-_LANES = (YOU, DEVICE, DPS, HUB)
+YOU, DEVICE, TPM, DPS, FUNCTION, HUB = "You", "Device", "TPM", "DPS", "Your function", "Hub"
+_LANES = (YOU, DEVICE, TPM, DPS, FUNCTION, HUB)
 
 #: Which two parties talk, by the service that an event belongs to: who asks, who answers.
 _PARTIES: Mapping[str, tuple[str, str]] = {
@@ -18,6 +33,8 @@ _PARTIES: Mapping[str, tuple[str, str]] = {
     "registry": (YOU, HUB),
     "provisioning": (DEVICE, DPS),
     "hub": (DEVICE, HUB),
+    # what comes in is the answer here: it is DPS that asks
+    "webhook": (FUNCTION, DPS),
 }
 
 #: (service, operation, direction) → words. What is not listed keeps the operation's own name.
@@ -45,6 +62,8 @@ _WORDS: Mapping[tuple[str, str, str], str] = {
     ("hub", "method", "in"): "answer of the method",
     ("hub", "disconnect", "in"): "goodbye",
     ("registry", "update twin", "in"): "change the twin",
+    ("webhook", "allocate", "out"): "which hub for this device?",
+    ("webhook", "allocate", "in"): "this hub",
 }
 
 #: What a device subscribes to: part of the topic → words.
@@ -62,11 +81,19 @@ _CHALLENGE, _ANSWERED = "prove it: open this (401)", "register me, the TPM has s
 #: Requests of yours that change nothing; a diagram of a device's day is clearer without them.
 _READS = ("get ", "list ", "query ", "read ")
 
-_LANE_WIDTH = 235
-_MARGIN = 90
-_HEAD_LETTERS = 20
-_HEAD = 50
-_STEP = 42
+#: What the service says of itself, although nobody asked; everything else that it says is an answer.
+_UNASKED = frozenset({"twin desired", "method", "message"})
+
+#: Room left of the first lane, where the captions of the bands stand, and right of the last.
+_LEFT, _RIGHT = 94, 94
+#: From one lane to the next, and the box above each.
+_CLOSEST, _WIDEST, _HEAD_HEIGHT = 172, 280, 28
+_HEAD_GAP, _WIDEST_HEAD = 12, 174
+_TOP, _EDGE, _AIR = 8, 6, 8
+#: In the height of a step: from its top to the first line of words, from the last to the arrow, and to the end.
+_TO_WORDS, _TO_ARROW, _TO_END = 20, 8, 9
+_LEGEND = 40
+_WITH_DPS, _WITH_HUB = "with DPS", "with its hub"
 
 
 @dataclass(frozen=True)
@@ -76,13 +103,15 @@ class Step:
     Attributes:
         sender, receiver: names of lanes.
         label: what is said.
-        failed: whether it is a refusal; drawn dashed, and the words say so too.
+        failed: whether it is a refusal; drawn dashed with a cross, and the words say so too.
+        answer: whether it answers; drawn with an open head.
     """
 
     sender: str
     receiver: str
     label: str
     failed: bool = False
+    answer: bool = False
 
     def __str__(self) -> str:
         return f"{self.sender} → {self.receiver}: {self.label}"
@@ -124,27 +153,9 @@ class SequenceDiagram:
 
     def svg(self) -> str:
         """The picture alone; it takes its colour from the page around it."""
-        lanes = [lane for lane in _LANES if any(lane in (step.sender, step.receiver) for step in self.steps)]
-        place = {lane: _MARGIN + index * _LANE_WIDTH for index, lane in enumerate(lanes)}
-        width = 2 * _MARGIN + max(len(lanes) - 1, 1) * _LANE_WIDTH
-        height = _HEAD + (len(self.steps) + 1) * _STEP
         described = " ".join(f"{number}. {self._sentence(step)}." for number, step in enumerate(self.steps, 1))
-        parts: list[str] = []
-        for lane in lanes:
-            parts.append(self._lane(lane, place[lane], height))
-        for number, step in enumerate(self.steps, 1):
-            parts.append(_arrow(number, step, place[step.sender], place[step.receiver]))
-        return picture(self.title, described, width, height, parts)
-
-    def _lane(self, lane: str, x: int, height: int) -> str:
-        name = self._name(lane)
-        if len(name) > _HEAD_LETTERS:
-            name = name[: _HEAD_LETTERS - 1] + "…"
-        return (
-            f'<rect x="{x - 82}" y="6" width="164" height="28" rx="5" fill="none" stroke="currentColor"/>'
-            f'<text x="{x}" y="25" text-anchor="middle" font-weight="bold">{escape(name)}</text>'
-            f'<line x1="{x}" y1="34" x2="{x}" y2="{height - 6}" stroke="currentColor" stroke-opacity="0.45"/>'
-        )
+        layout = _Layout(self.steps, self._name)
+        return picture(self.title, described, layout.width, layout.height, layout.parts())
 
     def _name(self, lane: str) -> str:
         return self._names.get(lane, lane)
@@ -153,18 +164,128 @@ class SequenceDiagram:
         return f"{self._name(step.sender)} → {self._name(step.receiver)}: {step.label}"
 
 
-def _arrow(number: int, step: Step, start: int, end: int) -> str:
-    y = _HEAD + number * _STEP - 4
-    way = 1 if end > start else -1
-    tip = end - way * 2
-    # on the stretch next to the sender, so that a long arrow's words do not lie on the lines that it crosses
-    middle = start + way * _LANE_WIDTH // 2
-    dashes = ' stroke-dasharray="6 4"' if step.failed else ""
-    return (
-        f'<text x="{middle}" y="{y - 7}" text-anchor="middle">{number}. {escape(step.label)}</text>'
-        f'<line x1="{start}" y1="{y}" x2="{tip}" y2="{y}" stroke="currentColor" stroke-width="1.5"{dashes}/>'
-        f'<polygon points="{tip},{y} {tip - way * 9},{y - 5} {tip - way * 9},{y + 5}"/>'
-    )
+@dataclass(frozen=True)
+class _Row:
+    """A step with its place.
+
+    Attributes:
+        step: what is drawn.
+        lines: its words.
+        top, arrow, end: heights.
+    """
+
+    step: Step
+    lines: list[str]
+    top: int
+    arrow: int
+    end: int
+
+
+class _Layout:
+    """Where everything in a diagram stands.
+
+    Arguments:
+        steps: the arrows.
+        name: gives the text for the head of a lane.
+    """
+
+    def __init__(self, steps: Sequence[Step], name: Callable[[str], str]) -> None:
+        self._name = name
+        lanes = [lane for lane in _LANES if any(lane in (step.sender, step.receiver) for step in steps)]
+        between = max(len(lanes) - 1, 1)
+        gap = min(max((PAGE_WIDTH - _LEFT - _RIGHT) // between, _CLOSEST), _WIDEST)
+        self._head_width = min(gap - _HEAD_GAP, _WIDEST_HEAD)
+        self._place = {lane: _LEFT + index * gap for index, lane in enumerate(lanes)}
+        self.width = _LEFT + between * gap + _RIGHT
+        phases = _phases(steps)
+        self._bands: list[tuple[str, int, int]] = []
+        self._rows: list[_Row] = []
+        y = _TOP + _HEAD_HEIGHT + _AIR
+        for number, (step, phase) in enumerate(zip(steps, phases, strict=True), 1):
+            begins = number == 1 or phase != phases[number - 2]
+            y += _AIR if begins and number > 1 else 0
+            reach = abs(self._place[step.receiver] - self._place[step.sender])
+            lines = wrapped(f"{number}. {step.label}", reach - 3 * _AIR)
+            tip = y + _TO_WORDS + (len(lines) - 1) * LINE_HEIGHT + _TO_ARROW
+            self._rows.append(_Row(step, lines, y, tip, tip + _TO_END))
+            start = y if begins else self._bands.pop()[1]
+            y = tip + _TO_END
+            self._bands.append((phase, start, y))
+        self._bottom = y + _AIR
+        self.height = self._bottom + (_LEGEND if steps else 0)
+
+    def parts(self) -> list[str]:
+        """The elements of the picture, what lies behind first."""
+        parts = [*self._shades(), *(self._lane(lane) for lane in self._place)]
+        for row in self._rows:
+            start, end = self._place[row.step.sender], self._place[row.step.receiver]
+            base = row.top + _TO_WORDS
+            for number, text in enumerate(row.lines):
+                parts.append(words((start + end) // 2, base + number * LINE_HEIGHT, text, anchor="middle"))
+            tip = end - (2 if end > start else -2)
+            parts.append(arrow(start, row.arrow, tip, row.arrow, answer=row.step.answer, refused=row.step.failed))
+        return parts + self._legend()
+
+    def _shades(self) -> Iterator[str]:
+        """Bands behind what is said to DPS and behind what is said to the hub, where both occur."""
+        if len(self._bands) < 2:
+            return
+        for phase, top, end in self._bands:
+            yield band(_EDGE, top, self.width - 2 * _EDGE, end - top)
+            yield words(2 * _EDGE, top + _TO_WORDS, phase, italic=True, small=True)
+
+    def _lane(self, lane: str) -> str:
+        x, y = self._place[lane], _TOP + _HEAD_HEIGHT
+        name = shortened(self._name(lane), self._head_width - _AIR, bold=True)
+        parts = [
+            frame(x - self._head_width // 2, _TOP, self._head_width, _HEAD_HEIGHT),
+            words(x, _TOP + 19, name, bold=True, anchor="middle"),
+        ]
+        for row in self._rows:
+            middle = (self._place[row.step.sender] + self._place[row.step.receiver]) // 2
+            if abs(x - middle) < max(map(width_of, row.lines)) // 2 + _AIR:
+                # words stand here: the line makes room for them
+                parts.append(line(x, y, x, row.top + _TO_WORDS - LINE_HEIGHT + 3, faint=True))
+                y = row.arrow - _TO_ARROW + 4
+        parts.append(line(x, y, x, self._bottom, faint=True))
+        return "".join(parts)
+
+    def _legend(self) -> list[str]:
+        """What the heads of the arrows mean, as far as they occur."""
+        steps = [row.step for row in self._rows]
+        kinds = [
+            ("asks or tells", any(not (step.answer or step.failed) for step in steps), False, False),
+            ("answers", any(step.answer and not step.failed for step in steps), True, False),
+            ("refuses", any(step.failed for step in steps), True, True),
+        ]
+        x, y = 2 * _EDGE, self._bottom + _LEGEND // 2
+        parts: list[str] = []
+        for meaning, occurs, answer, refused in kinds:
+            if occurs:
+                parts.append(arrow(x, y, x + 42, y, answer=answer, refused=refused))
+                parts.append(words(x + 50, y + 4, meaning, small=True))
+                x += 80 + width_of(meaning, small=True)
+        return parts
+
+
+def _phases(steps: Sequence[Step]) -> list[str]:
+    """Whom the device deals with at each step.
+
+    What its TPM does belongs to what came before, but a signature is for what comes next.
+    """
+    wire = [None if TPM in (step.sender, step.receiver) else _phase(step) for step in steps]
+    phases: list[str] = []
+    for number, (step, phase) in enumerate(zip(steps, wire, strict=True)):
+        following = next((each for each in wire[number:] if each), None)
+        before = phases[-1] if phases else following
+        if step.label == SIGN:
+            before = following or before
+        phases.append(phase or before or _WITH_DPS)
+    return phases
+
+
+def _phase(step: Step) -> str:
+    return _WITH_HUB if HUB in (step.sender, step.receiver) and step.sender != DPS else _WITH_DPS
 
 
 def overview() -> SequenceDiagram:
@@ -175,14 +296,20 @@ def overview() -> SequenceDiagram:
             Step(YOU, DPS, "enroll: this device may come"),
             Step(DEVICE, DPS, "register: it is me, here is proof"),
             Step(DPS, HUB, "create the device"),
-            Step(DPS, DEVICE, "your hub and your device ID"),
+            Step(DPS, DEVICE, "your hub and your device ID", answer=True),
             Step(DEVICE, HUB, "connect, send telemetry"),
         ],
     )
 
 
 def sequence(
-    dps: Any, *, after: int = 0, device: str | Sequence[str] = (), title: str, name: str = ""
+    dps: Any,
+    *,
+    after: int = 0,
+    device: str | Sequence[str] = (),
+    title: str,
+    name: str = "",
+    tpm: HasHistory | None = None,
 ) -> SequenceDiagram:
     """What happened on the wire, drawn from the target's events.
 
@@ -192,37 +319,86 @@ def sequence(
         device: the registration ID and the device ID of the device to follow.
         title: what the picture shows.
         name: what to write above the device's line.
+        tpm: the device's TPM. What it was asked from the first message in the picture on gets a line of its own.
     """
     note = (
         ""
         if dps.is_simulator
         else "Drawn from what the SDK in this notebook says. Azure does not show its side: no status codes, no polls."
     )
-    steps = steps_of(dps.events(after=after, device=device))
+    steps = steps_of(dps.events(after=after, device=device), tpm.history if tpm is not None else ())
     return SequenceDiagram(title, steps, note=note, names={DEVICE: name} if name else None)
 
 
-def steps_of(events: Iterable[Mapping[str, Any]]) -> list[Step]:
+def steps_of(events: Iterable[Mapping[str, Any]], exchanges: Iterable[Timed] = ()) -> list[Step]:
     """Arrows for events.
 
     Left out is what would hide the story: answers to subscriptions, your own reading, and the answers to your requests
     unless they are refusals. Questions "am I assigned by now?" that came too early are drawn as one.
+
+    Arguments:
+        events: what was seen on the wire, oldest first.
+        exchanges: what the device's TPM was asked, oldest first; what was asked before the first message is left out,
+            because it belongs to something else.
     """
+    shown = [event for event in events if str(event["service"]) in _PARTIES and not _left_out(event)]
     steps: list[Step] = []
-    for event in events:
-        parties = _PARTIES.get(str(event["service"]))
-        if parties is None or _left_out(event):
-            continue
-        sender, receiver = parties if event["direction"] == "in" else parties[::-1]
-        label = _label(event)
-        if event["operation"] == "register" and steps and steps[-1].label == _CHALLENGE:
-            label = _ANSWERED
-        step = Step(sender, receiver, label, refused(event))
-        if event["operation"] == "poll" and steps[-2:-1] == [step]:
-            # the same question, answered with "not yet": keep only the last question and the last answer
-            del steps[-2:]
-        steps.append(step)
+    said = Step("", "", "")  # the last step on the wire
+    assigned = False
+    for event, inside in _with_exchanges(shown, exchanges):
+        step = _step_of(event, challenged=said.label == _CHALLENGE)
+        # the SDK may say twice that it was assigned
+        if not (step.label == "assigned" and step == said):
+            if event["operation"] == "poll" and steps[-2:-1] == [step]:
+                # the same question, answered with "not yet": keep only the last question and the last answer
+                del steps[-2:]
+            steps.append(step)
+            said = step
+        # a new registration begins with another challenge
+        assigned = step.label.startswith("assigned") or (assigned and event["operation"] not in {"register", "poll"})
+        for act in acts_of(inside, assigned=assigned):
+            steps.append(Step(DEVICE, TPM, act.asked))
+            steps.append(Step(TPM, DEVICE, act.answered, act.failed, answer=True))
     return steps
+
+
+def _with_exchanges(
+    events: Sequence[Mapping[str, Any]], exchanges: Iterable[Timed]
+) -> Iterator[tuple[Mapping[str, Any], list[Timed]]]:
+    """Each event, with what the TPM was asked between it and the next."""
+    begins = moment_of(events[0]) if events else None
+    waiting = [each for each in exchanges if begins is not None and each.time >= begins]
+    for number, event in enumerate(events, 1):
+        following = moment_of(events[number]) if number < len(events) else None
+        count = len(waiting)
+        if number < len(events):
+            count = sum(following is not None and each.time < following for each in waiting)
+        yield event, waiting[:count]
+        waiting = waiting[count:]
+
+
+def _step_of(event: Mapping[str, Any], *, challenged: bool) -> Step:
+    """The arrow for an event; ``challenged`` says whether the last one was the challenge to a TPM."""
+    service, comes_in = str(event["service"]), event["direction"] == "in"
+    parties = _PARTIES[service]
+    sender, receiver = parties if comes_in else parties[::-1]
+    label = _ANSWERED if challenged and event["operation"] == "register" and comes_in else _label(event)
+    # a method is called by the service, and what the device then says is the answer
+    answer = comes_in == (service == "webhook" or event["operation"] in _UNASKED)
+    return Step(sender, receiver, label, refused(event), answer)
+
+
+def moment_of(event: Mapping[str, Any]) -> float | None:
+    """When an event was seen, in seconds since 1970; ``None`` when it does not say."""
+    found = _TIME.match(str(event.get("time", "")))
+    if found is None:
+        return None
+    # the fraction has as many digits as it needs, which Python 3.10 does not read
+    whole = datetime.fromisoformat(found[1]).replace(tzinfo=timezone.utc)
+    return whole.timestamp() + float(f"0{found[2] or ''}")
+
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(?:Z|\+00:00)$")
 
 
 def refused(event: Mapping[str, Any]) -> bool:
@@ -231,12 +407,15 @@ def refused(event: Mapping[str, Any]) -> bool:
     The challenge to a TPM is none, although it comes with 401.
     """
     status = event.get("status")
-    if not isinstance(status, int) or _is_challenge(event):
+    if event.get("service") == "webhook" and (event.get("detail") or {}).get("reason"):
+        # whatever its status, the answer was of no use
+        return True
+    if not isinstance(status, int) or is_challenge(event):
         return False
     return status >= 300 or (event["operation"] == "connect" and status != 0)
 
 
-def _is_challenge(event: Mapping[str, Any]) -> bool:
+def is_challenge(event: Mapping[str, Any]) -> bool:
     """Whether DPS asks a TPM to prove itself."""
     return event.get("status") == 401 and bool((event.get("detail") or {}).get("challenge"))
 
@@ -252,20 +431,33 @@ def _left_out(event: Mapping[str, Any]) -> bool:
 def _label(event: Mapping[str, Any]) -> str:
     service, operation, direction = str(event["service"]), str(event["operation"]), str(event["direction"])
     status, detail = event.get("status"), event.get("detail") or {}
-    if refused(event):
-        return f"refused, {'code' if operation == 'connect' else 'status'} {status}"
-    if _is_challenge(event):
-        return _CHALLENGE
-    if operation == "subscribe":
-        return _subscription(detail)
+    label = _WORDS.get((service, operation, direction), operation)
     shown = detail.get("certificates")
-    if operation == "connect" and shown:
-        return "connect with a certificate" + (f" and {len(shown) - 1} more of its chain" if len(shown) > 1 else "")
-    if operation in {"register", "poll"} and status is not None:
+    if service == "webhook" and direction == "in":
+        label = _allocation(event)
+    elif refused(event):
+        label = f"refused, {'code' if operation == 'connect' else 'status'} {status}"
+    elif is_challenge(event):
+        label = _CHALLENGE
+    elif operation == "subscribe":
+        label = _subscription(detail)
+    elif operation == "connect" and shown:
+        label = "connect with a certificate" + (f" and {len(shown) - 1} more of its chain" if len(shown) > 1 else "")
+    elif operation in {"register", "poll"} and status is not None:
         body = detail.get("body")
         outcome = str(body.get("status", "")) if isinstance(body, Mapping) else ""
-        return f"not yet, ask again ({status})" if status == 202 else f"{outcome or 'answer'} ({status})"
-    return _WORDS.get((service, operation, direction), operation)
+        label = f"not yet, ask again ({status})" if status == 202 else f"{outcome or 'answer'} ({status})"
+    return label
+
+
+def _allocation(event: Mapping[str, Any]) -> str:
+    """What the function of a custom allocation policy answered."""
+    detail, status = event.get("detail") or {}, event.get("status")
+    if refused(event):
+        return "no answer that helps" + (f", status {status}" if status is not None else "")
+    body = detail.get("body")
+    host = str(body.get("iotHubHostName") or "") if isinstance(body, Mapping) else ""
+    return f"take {host.partition('.')[0]}" if host else _WORDS["webhook", "allocate", "in"]
 
 
 def _subscription(detail: Mapping[str, Any]) -> str:

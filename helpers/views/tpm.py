@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any, Protocol
 
 from helpers.tpm.activation import ActivationBlob
@@ -18,7 +17,19 @@ from helpers.tpm.structures import (
     TPM_ALG_RSA,
     PublicArea,
 )
-from helpers.views.picture import picture, with_text
+from helpers.views.picture import (
+    MARGIN,
+    PADDING,
+    PAGE_WIDTH,
+    arrow,
+    band,
+    frame,
+    line,
+    paragraph,
+    picture,
+    with_text,
+    words,
+)
 from helpers.views.text import Row, html_table, text_table
 
 
@@ -101,8 +112,8 @@ _HIERARCHIES: Mapping[str, tuple[_Key, ...]] = {
     ),
 }
 
-_KEY_WIDTH, _KEY_HEIGHT, _KEY_GAP, _HEAD, _MARGIN = 380, 76, 22, 34, 20
-_INDENT, _OUTSIDE, _PICTURE_WIDTH = 36, 520, 840
+_KEY_WIDTH, _KEY_HEIGHT, _KEY_GAP, _HEAD = 350, 76, 22, 34
+_INDENT, _OUTSIDE = 36, 500
 
 
 def inside_the_tpm() -> Shown:
@@ -115,7 +126,7 @@ def inside_the_tpm() -> Shown:
             branch, indent = ("  └─ ", "     ") if key.below else ("  ", "  ")
             lines.append(f"{branch}{key.name}: {key.what}")
             lines.append(f"{indent}  comes out: {key.out}; never comes out: {key.kept}")
-    svg = picture(title, " ".join(f"{line.strip(' └─')}." for line in lines), _PICTURE_WIDTH, *_inside())
+    svg = picture(title, " ".join(f"{each.strip(' └─')}." for each in lines), PAGE_WIDTH, *_inside())
     text = "\n".join(lines)
     return Shown(title, text, with_text(svg, f"{title}\n{text}"))
 
@@ -123,40 +134,39 @@ def inside_the_tpm() -> Shown:
 def _inside() -> tuple[int, list[str]]:
     """Height and elements of the picture."""
     parts: list[str] = []
-    top = _MARGIN + _HEAD
+    top = MARGIN + _HEAD
     for hierarchy, keys in _HIERARCHIES.items():
         height = _HEAD + len(keys) * (_KEY_HEIGHT + _KEY_GAP)
-        parts.append(_frame(2 * _MARGIN, top, _KEY_WIDTH + 2 * _MARGIN, height, dashed=True))
-        parts.append(_words(3 * _MARGIN, top + 22, hierarchy))
+        parts.append(band(2 * MARGIN, top, _KEY_WIDTH + 2 * MARGIN, height))
+        parts.append(words(3 * MARGIN, top + 22, hierarchy, italic=True))
         place = top + _HEAD
         for key in keys:
             parts += _key(key, place)
             place += _KEY_HEIGHT + _KEY_GAP
-        top += height + _MARGIN
-    chip = _frame(_MARGIN, _MARGIN, _KEY_WIDTH + 4 * _MARGIN, top - _MARGIN)
+        top += height + MARGIN
+    chip = frame(MARGIN, MARGIN, _KEY_WIDTH + 4 * MARGIN, top - MARGIN)
     heads = [
-        _words(2 * _MARGIN, _MARGIN + 24, "TPM", bold=True),
-        _words(_OUTSIDE, _MARGIN + 24, "What comes out of it", bold=True),
+        words(2 * MARGIN, MARGIN + 23, "TPM", bold=True),
+        words(_OUTSIDE, MARGIN + 23, "What comes out of it", bold=True),
     ]
-    return top + _MARGIN, [chip, *heads, *parts]
+    return top + MARGIN, [chip, *heads, *parts]
 
 
 def _key(key: _Key, top: int) -> list[str]:
-    left = 3 * _MARGIN + (_INDENT if key.below else 0)
-    right = 3 * _MARGIN + _KEY_WIDTH
+    left = 3 * MARGIN + (_INDENT if key.below else 0)
+    right = 3 * MARGIN + _KEY_WIDTH
     middle = top + _KEY_HEIGHT // 2
     parts = [
-        _frame(left, top, right - left, _KEY_HEIGHT),
-        _words(left + 14, top + 22, key.name, bold=True),
-        _words(left + 14, top + 42, key.what),
-        _words(left + 14, top + 62, f"never comes out: {key.kept}"),
-        _line(right, middle, _OUTSIDE - 14, middle),
-        f'<polygon points="{_OUTSIDE - 6},{middle} {_OUTSIDE - 15},{middle - 5} {_OUTSIDE - 15},{middle + 5}"/>',
-        _words(_OUTSIDE, middle + 4, key.out),
+        frame(left, top, right - left, _KEY_HEIGHT),
+        words(left + PADDING, top + 23, key.name, bold=True),
+        words(left + PADDING, top + 43, key.what),
+        words(left + PADDING, top + 63, f"never comes out: {key.kept}"),
+        arrow(right, middle, _OUTSIDE - 8, middle),
+        *paragraph(_OUTSIDE, middle, key.out, PAGE_WIDTH - MARGIN - _OUTSIDE),
     ]
     if key.below:
         bend = left - _INDENT // 2
-        parts += [_line(bend, top - _KEY_GAP, bend, middle), _line(bend, middle, left, middle)]
+        parts += [line(bend, top - _KEY_GAP, bend, middle), line(bend, middle, left, middle)]
     return parts
 
 
@@ -172,7 +182,7 @@ PARTS: Mapping[str, tuple[str, str]] = {
     "encrypted_uri": ("what the key is for", "the key from part 1; nobody reads it"),
 }
 _COLUMNS = ("part", "bytes", "what is inside", "who can open it")
-_PART_HEIGHT, _PART_GAP, _PART_WIDTH, _PARTS_WIDTH = 48, 14, 330, 800
+_PART_HEIGHT, _PART_GAP, _PART_WIDTH = 52, 12, 290
 
 
 def challenge_parts(challenge: ActivationBlob) -> Shown:
@@ -188,20 +198,20 @@ def challenge_parts(challenge: ActivationBlob) -> Shown:
         for number, name in enumerate(sizes, 1)
     ]
     described = " ".join(f"{part}: {size} bytes, {inside}; opened by {who}." for part, size, inside, who in rows)
-    height = 2 * _MARGIN + len(rows) * (_PART_HEIGHT + _PART_GAP) - _PART_GAP
+    height = 2 * MARGIN + len(rows) * (_PART_HEIGHT + _PART_GAP) - _PART_GAP
     boxes: list[str] = []
     for place, (part, size, inside, who) in enumerate(rows):
-        top = _MARGIN + place * (_PART_HEIGHT + _PART_GAP)
+        top = MARGIN + place * (_PART_HEIGHT + _PART_GAP)
         middle = top + _PART_HEIGHT // 2
-        beside = _MARGIN + _PART_WIDTH
+        beside = MARGIN + _PART_WIDTH
         boxes += [
-            _frame(_MARGIN, top, _PART_WIDTH, _PART_HEIGHT),
-            _words(_MARGIN + 14, top + 20, f"{part} ({size} bytes)", bold=True),
-            _words(_MARGIN + 14, top + 39, inside),
-            _line(beside, middle, beside + 24, middle),
-            _words(beside + 32, middle + 4, f"opened by {who}"),
+            frame(MARGIN, top, _PART_WIDTH, _PART_HEIGHT),
+            words(MARGIN + PADDING, top + 22, f"{part} ({size} bytes)", bold=True),
+            words(MARGIN + PADDING, top + 41, inside),
+            line(beside, middle, beside + 24, middle, faint=True),
+            *paragraph(beside + 32, middle, f"opened by {who}", PAGE_WIDTH - MARGIN - beside - 32),
         ]
-    svg = picture(title, described, _PARTS_WIDTH, height, boxes)
+    svg = picture(title, described, PAGE_WIDTH, height, boxes)
     text = text_table(_COLUMNS, rows)
     return Shown(title, text, with_text(svg, f"{title}\n{text}"))
 
@@ -288,23 +298,3 @@ def command_table(exchanges: Iterable[HasOutcome], *, title: str = "What the TPM
         for number, each in enumerate(exchanges, 1)
     ]
     return _table(title, ("", "command", "what it does", "outcome"), rows)
-
-
-# --- elements -------------------------------------------------------------------------------------------------------
-
-
-def _frame(left: int, top: int, width: int, height: int, *, dashed: bool = False) -> str:
-    dashes = ' stroke-dasharray="6 4"' if dashed else ""
-    return (
-        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="6" fill="none" '
-        f'stroke="currentColor" stroke-width="1.5"{dashes}/>'
-    )
-
-
-def _words(left: int, base: int, text: str, *, bold: bool = False) -> str:
-    weight = ' font-weight="bold"' if bold else ""
-    return f'<text x="{left}" y="{base}"{weight}>{escape(text)}</text>'
-
-
-def _line(x1: int, y1: int, x2: int, y2: int) -> str:
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="currentColor" stroke-width="1.5"/>'

@@ -7,6 +7,7 @@ import pytest
 from helpers import certificates
 from helpers.certificates import mistakes
 from helpers.views import chain_of_trust
+from helpers.views.picture import width_of
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,14 @@ def test_one_certificate_and_bare_certificates(device):
 
 def test_long_words_stay_within_the_picture():
     device = certificates.create_self_signed("x" * 64)
-    view = chain_of_trust(device, marks={"x" * 64: "y" * 60})
-    width = int(ElementTree.fromstring(view.svg()).get("viewBox").split()[2])  # noqa: S314
-    assert width > 436 + 60 * 7
+    view = chain_of_trust(device, marks={"x" * 64: "a remark of many words, " * 9})
+    picture = ElementTree.fromstring(view.svg())  # noqa: S314
+    width = int(picture.get("viewBox").split()[2])
+    beside = [element for element in picture.iter() if element.get("font-style") == "italic"]
+    assert len(beside) == 3
+    assert beside[-1].text.endswith("…")
+    for element in picture.iter():
+        if element.tag.endswith("text"):
+            assert int(element.get("x")) + width_of(element.text, bold=bool(element.get("font-weight"))) <= width
     assert "x" * 64 not in words(view)
     assert "x" * 64 in str(view)

@@ -9,6 +9,7 @@ import pytest
 from helpers.tpm import ActivationBlob
 from helpers.tpm.activation import FIELDS
 from helpers.tpm.structures import EK_TEMPLATE, SIGN, SRK_TEMPLATE, CommandCode, sized
+from helpers.views.picture import width_of
 from helpers.views.sequence import refused, steps_of
 from helpers.views.tpm import COMMANDS, PARTS, challenge_parts, command_table, inside_the_tpm, key_table
 
@@ -51,8 +52,8 @@ def test_nothing_sticks_out_of_a_picture(view):
     _, _, width, height = map(int, picture.get("viewBox").split())
     for element in picture.iter():
         if element.tag.endswith("text"):
-            # a letter of this size is about 7 units wide on average
-            assert int(element.get("x")) + 7 * len(element.text) <= width, element.text
+            room = width_of(element.text, bold=element.get("font-weight") == "bold")
+            assert int(element.get("x")) + room <= width, element.text
             assert int(element.get("y")) <= height
         if element.tag.endswith("rect"):
             assert int(element.get("x")) + int(element.get("width")) <= width

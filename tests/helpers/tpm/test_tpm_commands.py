@@ -648,6 +648,16 @@ def test_reading_a_key_passes_other_refusals_on():
         Tpm(Scripted(response(0x101))).read_public(SRK_HANDLE)
 
 
+def test_the_history_says_when_a_command_was_sent(monkeypatch):
+    moments = iter((10.0, 20.0))
+    monkeypatch.setattr(commands.time, "time", lambda: next(moments))
+    tpm = Tpm(Scripted(response(0, sized(b"12345678")), TpmConnectionError("gone")))
+    tpm.random(8)
+    with pytest.raises(TpmConnectionError):
+        tpm.random(8)
+    assert [exchange.time for exchange in tpm.history] == [10.0, 20.0]
+
+
 def test_the_history_is_bounded():
     tpm = Tpm(Scripted(*[response(0x101)] * 1001))
     for _ in range(1001):

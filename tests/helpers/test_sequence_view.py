@@ -1,0 +1,311 @@
+"""Diagrams with a TPM and with a function of yours, and where everything in a diagram stands."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from itertools import combinations
+from xml.etree import ElementTree
+
+import pytest
+
+from helpers.tpm import TpmProvisioningDeviceClient, open_tpm
+from helpers.tpm.commands import Exchange
+from helpers.views import overview, sequence
+from helpers.views.picture import FONT_SIZE, SMALL, width_of
+from helpers.views.sequence import SequenceDiagram, Step, moment_of, refused, steps_of
+
+SVG = "{http://www.w3.org/2000/svg}"
+START = 1_700_000_000.0
+OPENING = ("TPM2_StartAuthSession", "TPM2_ActivateCredential", "TPM2_Import", "TPM2_Load")
+
+
+def event(at, service, operation, direction, status=None, **detail):
+    moment = datetime.fromtimestamp(START + at, timezone.utc)
+    return {
+        "time": moment.isoformat().replace("+00:00", "Z"),
+        "service": service,
+        "operation": operation,
+        "direction": direction,
+        "status": status,
+        "detail": detail,
+        "device": "d",
+    }
+
+
+def asked(at, *commands, outcome="success"):
+    return [Exchange(each, outcome, START + at) for each in commands]
+
+
+BOOT = [
+    event(1, "provisioning", "register", "in"),
+    event(2, "provisioning", "register", "out", 401, challenge=True),
+    event(4, "provisioning", "register", "in"),
+    event(5, "provisioning", "register", "out", 202),
+    event(6, "provisioning", "poll", "in"),
+    event(6.1, "provisioning", "poll", "out", 202),
+    event(7, "provisioning", "poll", "in"),
+    event(8, "provisioning", "poll", "out", 200, body={"status": "assigned"}),
+    event(10, "hub", "connect", "in"),
+    event(10.5, "hub", "connect", "out", 0),
+]
+COMMANDS = [
+    *asked(0, *OPENING),  # by hand, before the boot
+    *asked(3, *OPENING),
+    *asked(3.5, "TPM2_HMAC"),
+    *asked(9, *OPENING),
+    *asked(9.5, "TPM2_HMAC"),
+]
+
+
+def test_what_the_tpm_does_stands_where_it_happened():
+    assert [str(step) for step in steps_of(BOOT, COMMANDS)] == [
+        "Device → DPS: register me",
+        "DPS → Device: prove it: open this (401)",
+        "Device → TPM: open the challenge",
+        "TPM → Device: opened, the key stays inside",
+        "Device → TPM: sign this token",
+        "TPM → Device: the signature",
+        "Device → DPS: register me, the TPM has signed",
+        "DPS → Device: not yet, ask again (202)",
+        "Device → DPS: am I assigned by now?",
+        "DPS → Device: assigned (200)",
+        "Device → TPM: take in the key for the hub",
+        "TPM → Device: taken in, it stays inside",
+        "Device → TPM: sign this token",
+        "TPM → Device: the signature",
+        "Device → Hub: connect with a signed token",
+        "Hub → Device: connection accepted",
+    ]
+
+
+def test_a_second_boot_begins_with_a_challenge_again():
+    second = [{**each, "time": each["time"].replace("T22:13", "T22:14")} for each in BOOT[:3]]
+    assert second[0]["time"] != BOOT[0]["time"]
+    steps = steps_of([*BOOT, *second], [*COMMANDS, *asked(63, *OPENING)])
+    assert [step.label for step in steps if step.receiver == "TPM"][-1] == "open the challenge"
+
+
+def test_a_tpm_that_refuses_is_drawn_as_a_refusal():
+    steps = steps_of(BOOT[:2], asked(3, "TPM2_ActivateCredential", outcome="TPM_RC_INTEGRITY"))
+    assert str(steps[-1]) == "TPM → Device: refused, TPM_RC_INTEGRITY"
+    assert steps[-1].failed
+
+
+def test_without_messages_or_their_times_the_commands_have_no_place():
+    timeless = [{**each, "time": ""} for each in BOOT]
+    assert steps_of([], COMMANDS) == []
+    assert steps_of(timeless, COMMANDS) == steps_of(BOOT)
+
+
+def test_who_asks_and_who_answers():
+    by_label = {step.label: step.answer for step in steps_of(BOOT, COMMANDS)}
+    assert not by_label["register me"]
+    assert not by_label["open the challenge"]
+    assert by_label["prove it: open this (401)"]
+    assert by_label["the signature"]
+    assert [
+        step.answer
+        for step in steps_of(
+            [
+                event(1, "hub", "method", "out"),
+                event(2, "hub", "method", "in"),
+                event(3, "hub", "twin desired", "out"),
+                event(4, "registry", "update twin", "in"),
+                event(5, "registry", "update twin", "out", 412),
+            ]
+        )
+    ] == [False, True, False, False, True]
+
+
+def test_a_function_that_decides_has_a_lane():
+    asks = event(1, "webhook", "allocate", "out")
+    good = event(2, "webhook", "allocate", "in", 200, body={"iotHubHostName": "contoso-hub-2.azure-devices.test"})
+    vague = event(2, "webhook", "allocate", "in", 200, body="?")
+    broken = event(2, "webhook", "allocate", "in", 500, reason="the webhook answered with 500")
+    silent = event(2, "webhook", "allocate", "in", None, reason="nobody there")
+    steps = steps_of([asks, good, vague, broken, silent])
+    assert [str(step) for step in steps] == [
+        "DPS → Your function: which hub for this device?",
+        "Your function → DPS: take contoso-hub-2",
+        "Your function → DPS: this hub",
+        "Your function → DPS: no answer that helps, status 500",
+        "Your function → DPS: no answer that helps",
+    ]
+    assert [step.answer for step in steps] == [False, True, True, True, True]
+    assert [step.failed for step in steps] == [False, False, False, True, True]
+    assert refused({"service": "webhook", "operation": "allocate", "status": 200, "detail": {"reason": "no hub"}})
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2023-11-14T22:13:20Z", START),
+        ("2023-11-14T22:13:20.5Z", START + 0.5),
+        ("2023-11-14T22:13:20.05879Z", START + 0.05879),
+        ("2023-11-14T22:13:20.050000+00:00", START + 0.05),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_the_time_of_an_event(text, seconds):
+    assert moment_of({"time": text}) == (None if seconds is None else pytest.approx(seconds, abs=1e-6))
+    assert moment_of({}) is None
+
+
+def test_on_azure_the_words_of_the_client_and_the_history_of_the_tpm_make_one_picture():
+    said = [
+        event(1, "provisioning", "register", "in"),
+        event(2, "provisioning", "register", "out", 401, challenge=True),
+        event(4, "provisioning", "assigned", "out"),
+        event(6, "provisioning", "assigned", "out"),
+    ]
+    exchanges = [*asked(3, *OPENING), *asked(3.5, "TPM2_HMAC"), *asked(5, *OPENING)]
+    assert [str(step) for step in steps_of(said, exchanges)] == [
+        "Device → DPS: register me",
+        "DPS → Device: prove it: open this (401)",
+        "Device → TPM: open the challenge",
+        "TPM → Device: opened, the key stays inside",
+        "Device → TPM: sign this token",
+        "TPM → Device: the signature",
+        "DPS → Device: assigned",
+        "Device → TPM: take in the key for the hub",
+        "TPM → Device: taken in, it stays inside",
+    ]
+
+
+# --- where everything stands ------------------------------------------------------------------------------------------
+
+FUNCTION = [
+    Step("You", "DPS", "create or update individual enrollment"),
+    Step("Device", "DPS", "connect with a certificate and 2 more of its chain"),
+    Step("DPS", "Your function", "which hub for this device?"),
+    Step("Your function", "DPS", "no answer that helps, status 500", failed=True, answer=True),
+    Step("Device", "TPM", "open the challenge"),
+    Step("Hub", "Device", "connection accepted", answer=True),
+]
+DIAGRAMS = {
+    "overview": overview(),
+    "tpm": SequenceDiagram("A boot", steps_of(BOOT, COMMANDS), names={"Device": "greenhouse-gateway"}),
+    "all lanes": SequenceDiagram("All", FUNCTION, names={"Device": "x" * 60}),
+    "long words": SequenceDiagram("Long", [Step("Device", "DPS", "word " * 30), Step("DPS", "Device", "y" * 200)]),
+    "nothing": SequenceDiagram("Nothing", []),
+}
+every_diagram = pytest.mark.parametrize("diagram", DIAGRAMS.values(), ids=DIAGRAMS.keys())
+
+
+@dataclass
+class Words:
+    """A text of a picture, with the room that it takes."""
+
+    text: str
+    left: float = field(default=0)
+    right: float = field(default=0)
+    top: float = field(default=0)
+    bottom: float = field(default=0)
+
+    @classmethod
+    def of(cls, element):
+        small = element.get("font-size") is not None
+        width = width_of(element.text, bold=element.get("font-weight") == "bold", small=small)
+        x, base = int(element.get("x")), int(element.get("y"))
+        left = x - {"middle": width / 2, "end": width}.get(element.get("text-anchor"), 0)
+        return cls(element.text, left, left + width, base - (SMALL if small else FONT_SIZE), base + 2)
+
+
+def read(diagram):
+    return ElementTree.fromstring(diagram.svg())  # noqa: S314 - our own picture
+
+
+@every_diagram
+def test_words_neither_overlap_nor_leave_the_picture(diagram):
+    root = read(diagram)
+    width, height = map(int, root.get("viewBox").split()[2:])
+    found = [Words.of(element) for element in root.iter(f"{SVG}text")]
+    for each in found:
+        assert each.left >= 0, each
+        assert each.right <= width, each
+        assert each.bottom <= height, each
+    for one, other in combinations(found, 2):
+        apart = one.right <= other.left or other.right <= one.left
+        assert apart or one.bottom <= other.top or other.bottom <= one.top, (one, other)
+
+
+@every_diagram
+def test_no_line_runs_through_words(diagram):
+    root = read(diagram)
+    upright = [each for each in root.iter(f"{SVG}line") if each.get("x1") == each.get("x2")]
+    for text in map(Words.of, root.iter(f"{SVG}text")):
+        for each in upright:
+            x, begin, end = (int(each.get(name)) for name in ("x1", "y1", "y2"))
+            beside = x <= text.left or x >= text.right
+            assert beside or end <= text.top or begin >= text.bottom, (text, each.attrib)
+
+
+@every_diagram
+def test_it_has_no_colour_of_its_own(diagram):
+    colours = {element.get(kind) for element in read(diagram).iter() for kind in ("fill", "stroke")}
+    assert colours <= {None, "none", "currentColor"}
+
+
+def test_four_lanes_fit_on_a_page_of_800_pixels():
+    assert int(read(DIAGRAMS["tpm"]).get("viewBox").split()[2]) <= 720
+
+
+def captions(diagram):
+    return [each.text for each in read(diagram).iter(f"{SVG}text") if each.get("font-style") == "italic"]
+
+
+def test_bands_show_whom_the_device_deals_with():
+    assert captions(DIAGRAMS["tpm"]) == ["with DPS", "with its hub"]
+    assert captions(overview()) == ["with DPS", "with its hub"]
+    assert captions(SequenceDiagram("T", steps_of(BOOT[:4]))) == []
+
+
+def test_a_signature_is_for_what_comes_next():
+    steps = steps_of(BOOT, COMMANDS)
+    root = read(SequenceDiagram("T", steps))
+    tops = {each.text: int(each.get("y")) for each in root.iter(f"{SVG}text")}
+    assert tops["with its hub"] == tops["13. sign this token"]
+    alone = SequenceDiagram("T", [Step("Device", "TPM", "sign this token"), Step("TPM", "Device", "the signature")])
+    assert captions(alone) == []
+
+
+def test_the_legend_tells_what_occurs():
+    said = [
+        [each.text for each in read(diagram).iter(f"{SVG}text")][-3:]
+        for diagram in (DIAGRAMS["all lanes"], SequenceDiagram("T", [Step("Device", "DPS", "hello")]))
+    ]
+    assert said[0] == ["asks or tells", "answers", "refuses"]
+    assert said[1][-1] == "asks or tells"
+
+
+def test_a_refusal_has_a_cross_and_dashes():
+    root = read(SequenceDiagram("T", [Step("DPS", "Device", "refused, status 401", failed=True, answer=True)]))
+    # one in the picture, one in the legend
+    assert len(root.findall(f"{SVG}path")) == 2
+    assert sum(each.get("stroke-dasharray") is not None for each in root.findall(f"{SVG}line")) == 2
+
+
+# --- with a real one --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.sdk
+def test_a_boot_with_a_tpm_is_drawn_with_what_happens_inside(dps, tmp_path):
+    with open_tpm("embedded", tmp_path) as tpm:
+        attestation = {"type": "tpm", "tpm": {"endorsementKey": tpm.endorsement_key}}
+        enrollment = {"registrationId": "gateway", "attestation": attestation}
+        dps.service_client().enrollment.create_or_update("gateway", enrollment)
+        after = dps.last_event()
+        client = TpmProvisioningDeviceClient.create_from_tpm(
+            dps.provisioning_host, dps.id_scope, tpm, "gateway", **dps.device_options
+        )
+        client.register()
+        diagram = sequence(dps, after=after, device="gateway", title="A boot", name="gateway", tpm=tpm)
+    inside = [line.split(": ", 1)[1] for line in str(diagram).splitlines() if "TPM" in line.split(": ")[0]]
+    assert inside == [
+        "open the challenge",
+        "opened, the key stays inside",
+        "sign this token",
+        "the signature",
+        "take in the key for the hub",
+        "taken in, it stays inside",
+    ]
