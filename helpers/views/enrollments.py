@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from helpers.views.explorer import Entry, Explorer
@@ -13,16 +13,17 @@ _COLUMNS = ("kind", "name", "proof of identity", "status", "device ID in the hub
 _HIDDEN = {"attestation", "etag"}
 
 
-def enrollment_list(service: Any, *, only: Iterable[str] = ()) -> Explorer:
+def enrollment_list(service: Any, *, only: Iterable[str] | Callable[[], Iterable[str]] = ()) -> Explorer:
     """All individual enrollments and enrollment groups, groups last.
 
     Arguments:
         service: the official ``DeviceProvisioningClient``.
-        only: names of enrollments to show; empty for all.
+        only: names of enrollments to show, or a function that gives them at every reading; empty for all.
     """
-    wanted = set(only)
+    names = only if callable(only) else list(only)
 
     def read() -> list[Entry]:
+        wanted = set(names() if callable(names) else names)
         individual = [_individual(each) for each in service.enrollment.query(_EVERYTHING)]
         groups = [_group(each) for each in service.enrollment_group.query(_EVERYTHING)]
         found = [*sorted(individual, key=_name), *sorted(groups, key=_name)]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Any
 
 import ipywidgets
 
+from helpers.views.live import LiveRefresh
+from helpers.views.message import reason, status_html
 from helpers.views.text import Row, html_table, text_table
+
+#: Seconds between two readings of a table that refreshes by itself. The smallest hub takes 100 such readings a minute.
+PAUSE = 2.0
+_OFF = "Does not refresh by itself any more."
+_PAUSED = "Paused: nobody touched this table for a quarter of an hour. Switch it on again when you are back."
 
 
 @dataclass(frozen=True)
@@ -28,12 +36,14 @@ class Entry:
 
 
 class Explorer:
-    """A table of entries read from a service, with a list to pick one and a button to read again.
+    """A table of entries read from a service, with a list to pick one, a button to read again, and a switch.
+
+    With the switch it refreshes by itself, until :meth:`close`. The table then still works; only the timer is gone.
 
     Arguments:
         title: what the table shows.
         columns: heads of the columns.
-        read: reads the entries; called at once and by the button.
+        read: reads the entries; called at once, by the button and by the timer.
         empty: what to say when there are none.
     """
 
@@ -46,11 +56,39 @@ class Explorer:
         self.entries = list(read())
         self._read = read
         self._widget: Any = None
+        self._showing = threading.Lock()
+        self._pause = PAUSE
+        self._timer = LiveRefresh(self._refresh_by_itself, paused=self._paused)
+        self._table = ipywidgets.HTML(value=self.html())
+        self._pick = ipywidgets.Dropdown(
+            description="Look into",
+            options=self._options(),
+            value="",
+            tooltip="Shows everything that is known of one line of the table",
+        )
+        self._again = ipywidgets.Button(description="Read again", tooltip="Reads the table from the service again")
+        self._switch = ipywidgets.Checkbox(
+            value=False,
+            description="Refresh by itself",
+            tooltip="Reads the table again every few seconds, until you switch it off",
+            indent=False,
+            layout=ipywidgets.Layout(width="auto"),
+        )
+        self._more = ipywidgets.HTML(value=self._details(""))
+        self._message = ipywidgets.HTML(value=status_html(""))
+        self._pick.observe(self._picked, names="value")
+        self._again.on_click(self._asked)
+        self._switch.observe(self._switched, names="value")
 
     @property
     def rows(self) -> list[Row]:
         """The cells of all entries, for code that wants to look at them."""
         return [entry.cells for entry in self.entries]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the table refreshes by itself."""
+        return self._timer.running
 
     def __str__(self) -> str:
         return f"{self.title}\n{text_table(self.columns, self.rows, empty=self.empty)}"
@@ -65,7 +103,10 @@ class Explorer:
     def widget(self) -> Any:
         """The interactive form. Its parts are ordinary ipywidgets."""
         if self._widget is None:
-            self._widget = self._build()
+            controls = ipywidgets.HBox(
+                [self._pick, self._again, self._switch], layout=ipywidgets.Layout(flex_flow="row wrap")
+            )
+            self._widget = ipywidgets.VBox([self._table, controls, self._more, self._message])
         return self._widget
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
@@ -73,36 +114,91 @@ class Explorer:
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
         return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
 
-    def _build(self) -> Any:
-        table = ipywidgets.HTML(value=self.html())
-        pick = ipywidgets.Dropdown(
-            description="Look into",
-            options=self._options(),
-            value="",
-            tooltip="Shows everything that is known of one line of the table",
-        )
-        details = ipywidgets.HTML(value=self._details(""))
-        again = ipywidgets.Button(description="Read again", tooltip="Reads the table from the service again")
-        message = ipywidgets.HTML(value="")
+    def live(self, seconds: float = PAUSE) -> None:
+        """Switch on the refreshing, as the switch does.
 
-        def show(change: Mapping[str, Any]) -> None:
-            details.value = self._details(change["new"])
+        Arguments:
+            seconds: the pause between two readings.
 
-        def refresh(_button: Any) -> None:
-            # an exception in a callback is visible nowhere, so it is shown here
-            try:
-                self.entries = list(self._read())
-            except Exception as problem:
-                message.value = f"<p>Reading failed: {escape(type(problem).__name__)}: {escape(str(problem))}</p>"
-                return
-            message.value = f"<p>Read again: {len(self.entries)} lines.</p>"
-            table.value = self.html()
-            pick.options = self._options()
-            pick.value = ""
+        Raises:
+            ValueError: the pause is no number, or too short.
+        """
+        self._timer.start(seconds)
+        self._pause = seconds
+        self._switch.value = True
+        self._say(f"Refreshes every {seconds:g} seconds.")
 
-        pick.observe(show, names="value")
-        again.on_click(refresh)
-        return ipywidgets.VBox([table, ipywidgets.HBox([pick, again]), details, message])
+    def refresh(self) -> None:
+        """Read the entries again and show them. The line one looks into stays chosen as long as it is there.
+
+        Raises:
+            Exception: whatever reading raises; the table then stays as it was.
+        """
+        self._show(list(self._read()))
+
+    def close(self) -> None:
+        """Switch off the refreshing; no thread is left. Closing twice is fine."""
+        was_live = self.is_live
+        self._timer.stop()
+        self._switch.value = False
+        if was_live:
+            self._say(_OFF)
+
+    def _show(self, entries: list[Entry]) -> bool:
+        """Show entries, and give whether something has changed."""
+        with self._showing:
+            changed = entries != self.entries
+            self.entries = entries
+            self._table.value = self.html()
+            chosen, options = self._pick.value, self._options()
+            if list(self._pick.options) != options:
+                # choosing goes to the first line when the list changes
+                self._pick.options = options
+                self._pick.value = chosen if chosen in {name for _, name in options} else ""
+            self._more.value = self._details(self._pick.value)
+            return changed
+
+    def _say(self, text: str) -> None:
+        self._message.value = status_html(text)
+
+    def _picked(self, change: Mapping[str, Any]) -> None:
+        self._timer.touch()
+        self._more.value = self._details(change["new"])
+
+    def _asked(self, _button: Any) -> None:
+        self._timer.touch()
+        # an exception in a callback is visible nowhere, so it is shown here
+        try:
+            self.refresh()
+        except Exception as problem:
+            self._say(f"Reading failed: {reason(problem)}")
+            return
+        self._say(f"Read again: {_lines(self.entries)}.")
+
+    def _switched(self, change: Mapping[str, Any]) -> None:
+        if change["new"] and not self._timer.running:
+            self._timer.start(self._pause)
+            self._say(f"Refreshes every {self._pause:g} seconds.")
+        elif not change["new"] and self._timer.running:
+            self._timer.stop()
+            self._say(_OFF)
+
+    def _refresh_by_itself(self) -> None:
+        """What the timer does, in its thread."""
+        try:
+            entries = list(self._read())
+        except Exception as problem:
+            if self._timer.running:
+                self._switch.value = False
+                self._say(f"Reading failed: {reason(problem)}\nIt does not refresh by itself any more.")
+            return
+        # whoever switched it off in the meantime wants to see nothing new
+        if self._timer.running and self._show(entries):
+            self._say(f"Last change at {time.strftime('%H:%M:%S')}: {_lines(entries)}.")
+
+    def _paused(self) -> None:
+        self._switch.value = False
+        self._say(_PAUSED)
 
     def _options(self) -> list[tuple[str, str]]:
         return [("(choose a line)", ""), *((entry.name, entry.name) for entry in self.entries)]
@@ -112,3 +208,7 @@ class Explorer:
         if entry is None:
             return "<p>Choose a line to see its details.</p>"
         return html_table(entry.name, ("what", "value"), list(entry.details.items()))
+
+
+def _lines(entries: Sequence[Entry]) -> str:
+    return "1 line" if len(entries) == 1 else f"{len(entries)} lines"

@@ -49,7 +49,7 @@ def shelf():
 
 def parts(explorer):
     table, controls, details, message = explorer.widget.children
-    pick, again = controls.children
+    pick, again, _switch = controls.children
     return table, pick, again, details, message
 
 
@@ -83,7 +83,7 @@ def test_one_can_read_again(shelf):
     assert "three" in table.value
     assert pick.value == ""
     assert [name for name, _ in pick.options] == ["(choose a line)", "three"]
-    assert "1 lines" in message.value
+    assert "Read again: 1 line." in message.value
     shelf.problem = ValueError("<gone>")
     again.click()
     assert "Reading failed: ValueError: &lt;gone&gt;" in message.value
@@ -91,11 +91,24 @@ def test_one_can_read_again(shelf):
 
 
 def test_controls_have_labels(shelf):
-    _, pick, again, _, _ = parts(Explorer("Shelf", ("name", "number"), shelf.read))
-    assert pick.description
-    assert pick.tooltip
-    assert again.description
-    assert again.tooltip
+    explorer = Explorer("Shelf", ("name", "number"), shelf.read)
+    controls = explorer.widget.children[1].children
+    assert [control.description for control in controls] == ["Look into", "Read again", "Refresh by itself"]
+    assert all(control.tooltip for control in controls)
+
+
+def test_the_chosen_line_stays_chosen_as_long_as_it_is_there(shelf):
+    explorer = Explorer("Shelf", ("name", "number"), shelf.read)
+    _, pick, again, details, _ = parts(explorer)
+    pick.value = "two"
+    shelf.entries = [Entry("four", ("four", "4")), Entry("two", ("two", "2"), {"size": "new"})]
+    again.click()
+    assert pick.value == "two"
+    assert "new" in details.value
+    shelf.entries = [Entry("four", ("four", "4"))]
+    explorer.refresh()
+    assert pick.value == ""
+    assert "Choose a line" in details.value
 
 
 @pytest.mark.sdk
@@ -116,6 +129,15 @@ def test_the_enrollment_list_and_the_device_table(dps, names):
         ("thermostat-101", dps.hubs[0], "enabled", "Disconnected", "sas"),
     ]
     assert len(device_table(dps, only=["thermostat-101"]).rows) == 1
+    wanted = ["thermostat-101"]
+    growing, also = device_table(dps, only=lambda: wanted), enrollment_list(service, only=lambda: wanted)
+    wanted += ["kitchen-thermostat", "thermostats"]
+    growing.refresh()
+    also.refresh()
+    assert (len(growing.rows), len(also.rows)) == (2, 1)
+    assert growing.entries[0].details["last activity"] == "never"
+    assert growing.entries[0].details["proof of identity"] == "a symmetric key (sas)"
+    assert growing.entries[0].details["kind"] == "IoT device"
     shown = str(listed._repr_mimebundle_()) + listed.html() + str(device_table(dps).entries)
     assert made["member"]["key"].reveal() not in shown
     assert made["individual"]["key"].reveal() not in shown

@@ -1,0 +1,266 @@
+"""What somebody typed into a form, made into the JSON of an enrollment; or what is wrong with it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cryptography import x509
+
+from helpers.credentials import CredentialsError, Secret, decode_key
+from helpers.views.json_text import JsonTextError, json_object
+
+Document = dict[str, Any]
+
+#: Labels of the fields, by the names under which their values are kept, in reading order.
+LABELS: Mapping[str, str] = {
+    "registration_id": "Registration ID",
+    "group_id": "Group ID",
+    "device_id": "Device ID",
+    "primary_key": "Primary key",
+    "secondary_key": "Secondary key",
+    "certificate": "Certificate",
+    "endorsement_key": "Endorsement key",
+    "storage_root_key": "Storage root key",
+    "allocation": "Choice of hub",
+    "desired": "Desired properties",
+    "enabled": "Enabled",
+}
+#: Policies by what they do; a custom one needs a webhook, which a form does not make.
+ALLOCATIONS: Mapping[str, str] = {
+    "as the service is set": "",
+    "spread evenly": "hashed",
+    "lowest latency": "geoLatency",
+    "static": "static",
+}
+SECRET_FIELDS = frozenset({"primary_key", "secondary_key"})
+
+_FIELDS_OF_PROOF: Mapping[str, tuple[str, ...]] = {
+    "symmetricKey": ("primary_key", "secondary_key"),
+    "x509": ("certificate",),
+    "tpm": ("endorsement_key", "storage_root_key"),
+}
+# Source: concepts-service, "Registration ID" and "Device ID"
+_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
+_DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+
+
+class FormError(ValueError):
+    """Something in the form cannot be sent.
+
+    Arguments:
+        problems: each names the field, the value and what to do.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+def check_kind(kind: str, attestation: str) -> None:
+    """Refuse what no enrollment can be.
+
+    Raises:
+        ValueError: says which words there are, or why the two do not go together.
+    """
+    if kind not in ("individual", "group"):
+        raise ValueError(f"kind is {kind!r}; it must be 'individual' or 'group'.")
+    if attestation not in _FIELDS_OF_PROOF:
+        raise ValueError(f"attestation is {attestation!r}; it must be one of {', '.join(_FIELDS_OF_PROOF)}.")
+    if (kind, attestation) == ("group", "tpm"):
+        raise ValueError(
+            "There are no enrollment groups for TPMs: each TPM has an endorsement key of its own, and nothing that a "
+            "whole group would share. Take kind='individual', once for each device."
+        )
+
+
+def fields(kind: str, attestation: str) -> tuple[str, ...]:
+    """The fields of such a form, in reading order."""
+    named = ("registration_id", "device_id") if kind == "individual" else ("group_id",)
+    return (*named, *_FIELDS_OF_PROOF[attestation], "allocation", "desired", "enabled")
+
+
+def build(kind: str, attestation: str, values: Mapping[str, Any]) -> Document:
+    """The JSON of the enrollment. Keys in it are wrapped as ``Secret``; :func:`revealed` takes them out.
+
+    Arguments:
+        kind: ``individual`` or ``group``.
+        attestation: ``symmetricKey``, ``x509`` or ``tpm``.
+        values: what was typed, by the name of the field.
+
+    Raises:
+        FormError: everything that is wrong, at once.
+    """
+    problems: list[str] = []
+    document = _names(kind, values, problems)
+    document["attestation"] = _attestation(kind, attestation, values, problems)
+    if values["allocation"]:
+        document["allocationPolicy"] = values["allocation"]
+    if values["desired"].strip():
+        try:
+            desired = json_object(values["desired"], field=LABELS["desired"])
+        except JsonTextError as problem:
+            problems.append(str(problem))
+        else:
+            document["initialTwin"] = {"properties": {"desired": desired}}
+    document["provisioningStatus"] = "enabled" if values["enabled"] else "disabled"
+    if problems:
+        raise FormError(problems)
+    return document
+
+
+def revealed(document: Mapping[str, Any]) -> Document:
+    """A copy with every key in clear, to be sent."""
+    plain: Document = {}
+    for name, value in document.items():
+        if isinstance(value, Mapping):
+            plain[name] = revealed(value)
+        else:
+            plain[name] = value.reveal() if isinstance(value, Secret) else value
+    return plain
+
+
+def guarded(answer: Mapping[str, Any]) -> Document:
+    """A copy of what the service answered, with every key wrapped as ``Secret``."""
+    kept: Document = {}
+    for name, value in answer.items():
+        if isinstance(value, Mapping):
+            kept[name] = guarded(value)
+        else:
+            kept[name] = Secret(value) if name in ("primaryKey", "secondaryKey") and isinstance(value, str) else value
+    return kept
+
+
+def _names(kind: str, values: Mapping[str, Any], problems: list[str]) -> Document:
+    field, key = ("registration_id", "registrationId") if kind == "individual" else ("group_id", "enrollmentGroupId")
+    name = values[field].strip()
+    if not name:
+        problems.append(f"{LABELS[field]} is empty; choose a name, such as {_EXAMPLES[field]}.")
+    elif not _ID.fullmatch(name):
+        problems.append(
+            f"{LABELS[field]} is {name!r:.150}; it takes up to 128 letters, digits and . _ : - with a letter, a digit "
+            "or - at its end."
+        )
+    document: Document = {key: name}
+    device_id = values["device_id"].strip() if kind == "individual" else ""
+    if device_id and not _DEVICE_ID.fullmatch(device_id):
+        problems.append(
+            f"{LABELS['device_id']} is {device_id!r:.150}; it takes up to 128 letters, digits and "
+            "- : . + % _ # * ? ! ( ) , = @ ; $ ' without blanks. Leave it empty to take the registration ID."
+        )
+    if device_id:
+        document["deviceId"] = device_id
+    return document
+
+
+_EXAMPLES = {"registration_id": "my-device", "group_id": "my-devices"}
+
+
+def _attestation(kind: str, attestation: str, values: Mapping[str, Any], problems: list[str]) -> Document:
+    proof: Document = {"type": attestation}
+    if attestation == "symmetricKey":
+        keys = _symmetric_keys(values, problems)
+        if keys:
+            proof["symmetricKey"] = keys
+    elif attestation == "x509":
+        place = "clientCertificates" if kind == "individual" else "signingCertificates"
+        certificate = _certificate(kind, values, problems)
+        proof["x509"] = {place: {"primary": {"certificate": certificate}}}
+    else:
+        proof["tpm"] = _tpm_keys(values, problems)
+    return proof
+
+
+def _symmetric_keys(values: Mapping[str, Any], problems: list[str]) -> Document:
+    typed = {field: values[field].strip() for field in ("primary_key", "secondary_key")}
+    given = [field for field, text in typed.items() if text]
+    if len(given) == 1:
+        problems.append(f"{LABELS[given[0]]} stands alone; give both keys, or none, and DPS makes both.")
+    for field in given:
+        try:
+            decode_key(typed[field])
+        except CredentialsError as problem:
+            problems.append(f"{LABELS[field]}: {problem}")
+    if len(given) < 2:
+        return {}
+    return {"primaryKey": Secret(typed["primary_key"]), "secondaryKey": Secret(typed["secondary_key"])}
+
+
+def _tpm_keys(values: Mapping[str, Any], problems: list[str]) -> Document:
+    keys: Document = {}
+    for field, name in (("endorsement_key", "endorsementKey"), ("storage_root_key", "storageRootKey")):
+        text = "".join(values[field].split())
+        if not text:
+            if field == "endorsement_key":
+                problems.append(f"{LABELS[field]} is empty; paste the public half of the TPM's key, in base64.")
+            continue
+        keys[name] = text
+        try:
+            decoded = base64.b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            problems.append(f"{LABELS[field]} is not base64 ({text[:12]!r}…); copy it again, up to the '=' at its end.")
+            continue
+        # a TPM2B_PUBLIC begins with its own length. Source: TPM 2.0 Library, part 2, TPM2B_PUBLIC
+        if len(decoded) < 3 or int.from_bytes(decoded[:2], "big") != len(decoded) - 2:
+            problems.append(
+                f"{LABELS[field]} has {len(decoded)} bytes and is not the public half of a TPM's key (TPM2B_PUBLIC); "
+                "part of it may be missing."
+            )
+    return keys
+
+
+def _certificate(kind: str, values: Mapping[str, Any], problems: list[str]) -> str:
+    label = LABELS["certificate"]
+    text: str = values["certificate"].strip()
+    if not text:
+        problems.append(f"{label} is empty; paste the text of a .pem file, or the base64 of a .cer file.")
+        return ""
+    if "PRIVATE KEY" in text:
+        problems.append(f"{label} holds a private key. It never leaves the device: paste only the certificate.")
+        return ""
+    if text.count(_BEGIN) > 1:
+        problems.append(f"{label} holds {text.count(_BEGIN)} certificates; paste one, not the whole chain.")
+        return text
+    try:
+        if _BEGIN in text:
+            found = x509.load_pem_x509_certificate(text.encode("ascii"))
+        else:
+            text = "".join(text.split())
+            found = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
+    except ValueError:  # also of base64, and of text that is not ASCII
+        problems.append(
+            f"{label} begins with {text[:20]!r} and cannot be read; it is the text of a .pem file, from "
+            f"{_BEGIN} to the end line, or the base64 of a .cer file."
+        )
+        return text
+    problem = _misplaced(kind, found, values)
+    if problem:
+        problems.append(f"{label} {problem}")
+    return text
+
+
+def _misplaced(kind: str, certificate: x509.Certificate, values: Mapping[str, Any]) -> str:
+    """Why a certificate cannot stand here, empty when it can."""
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        signs = constraints.ca
+    except x509.ExtensionNotFound:
+        signs = False
+    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    name = str(names[0].value) if names else ""
+    if kind == "group":
+        return (
+            "" if signs else f"of {name!r} cannot sign others; a group takes the certificate that signed its members."
+        )
+    if signs:
+        return f"of {name!r} signs others; an individual enrollment takes the device's own certificate."
+    wanted: str = values["registration_id"].strip()
+    if not name:
+        return "has no common name; it must be the registration ID."
+    if wanted and name.lower() != wanted.lower():
+        return f"is for {name!r}, and the registration ID is {wanted!r}; the two must be the same."
+    return ""

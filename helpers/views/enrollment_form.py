@@ -1,0 +1,360 @@
+"""A form to enroll a device or a group, beside it the JSON that it sends."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any
+
+import ipywidgets
+from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+
+from helpers import workspace
+from helpers.credentials import Secret
+from helpers.views.enrollment_document import (
+    ALLOCATIONS,
+    LABELS,
+    SECRET_FIELDS,
+    Document,
+    FormError,
+    build,
+    check_kind,
+    fields,
+    guarded,
+    revealed,
+)
+from helpers.views.message import reason, status_html
+from helpers.views.text import Row, html_table, text_table
+
+#: Boots a device: gets its registration ID and its key (``None`` where it has none), and says how that went.
+Start = Callable[[str, "Secret | None"], str]
+
+#: Kinds of claims in the workspace, as the clean-up knows them.
+_CLAIMS = {"individual": "individual enrollment", "group": "enrollment group"}
+_PROOFS = {"symmetricKey": "a symmetric key", "x509": "a certificate", "tpm": "a TPM"}
+#: Seconds that closing waits for a device that is still booting.
+PATIENCE = 60.0
+_STYLE = {"description_width": "9.5em"}
+
+_HINTS: Mapping[str, str] = {
+    "registration_id": "How the device names itself to DPS",
+    "group_id": "Name of the enrollment group",
+    "device_id": "What the hub shall call the device; empty: its registration ID",
+    "primary_key": "Base64 of 16 to 64 bytes; empty: DPS makes it",
+    "secondary_key": "Base64 of 16 to 64 bytes; empty: DPS makes it",
+    "certificate": "Text of a .pem file, or base64 of a .cer file; never a private key",
+    "endorsement_key": "Public half of the TPM's endorsement key, in base64",
+    "storage_root_key": "Public half of the TPM's storage root key, in base64; may be empty",
+    "allocation": "How DPS chooses among the hubs",
+    "desired": "What the twin of a new device asks for at first, as a JSON object; may be empty",
+    "enabled": "Whether devices may come in",
+}
+
+#: What stands in an empty field; short enough to be seen whole.
+_PLACEHOLDERS: Mapping[str, str] = {
+    "registration_id": "my-device",
+    "group_id": "my-devices",
+    "device_id": "empty: the registration ID",
+    "primary_key": "empty: DPS makes it",
+    "secondary_key": "empty: DPS makes it",
+    "certificate": "-----BEGIN CERTIFICATE-----",
+    "endorsement_key": "base64",
+    "storage_root_key": "base64; may be empty",
+    "desired": '{"targetTemperature": 21}',
+}
+
+
+class EnrollmentForm:
+    """A form, the JSON of what is in it, and buttons to send it and to boot the device.
+
+    Made by :func:`enrollment_form`.
+    """
+
+    def __init__(
+        self, service: Any, kind: str, attestation: str, values: Mapping[str, str], start: Start | None, dps: Any
+    ) -> None:
+        check_kind(kind, attestation)
+        if start is not None and kind == "group":
+            raise ValueError(
+                "A group is no device and cannot boot; give start to the form of an individual enrollment."
+            )
+        self.kind = kind
+        self.attestation = attestation
+        #: What the service answered to the last enrollment, keys wrapped; ``None`` when there is none.
+        self.created: Document | None = None
+        #: Names of everything that this form enrolled.
+        self.names: list[str] = []
+        #: Device IDs of every device that this form enrolled.
+        self.device_ids: list[str] = []
+        self._service = service
+        self._start = start
+        self._dps = dps
+        self._sent: Document | None = None
+        self._booting: threading.Thread | None = None
+        self._widget: Any = None
+        #: The controls by their names, for code that fills them in.
+        self.fields: dict[str, Any] = {name: _control(name, values.get(name, "")) for name in fields(kind, attestation)}
+        self._preview = ipywidgets.HTML()
+        self._message = ipywidgets.HTML(value=status_html(""), layout=ipywidgets.Layout(max_width="27em"))
+        self._enroll_button = ipywidgets.Button(
+            description="Enroll", tooltip="Sends the JSON to the provisioning service", button_style="primary"
+        )
+        self._start_button = ipywidgets.Button(
+            description="Start the device", tooltip="Boots the device, once it is enrolled", disabled=True
+        )
+        for control in self.fields.values():
+            control.observe(self._typed, names="value")
+        self._enroll_button.on_click(self._enroll_clicked)
+        self._start_button.on_click(self._start_clicked)
+        self._typed({})
+
+    @property
+    def name(self) -> str:
+        """The registration ID, or the name of the group, as it stands in the form."""
+        return str(self.fields["registration_id" if self.kind == "individual" else "group_id"].value).strip()
+
+    @property
+    def document(self) -> Document:
+        """What will be sent. Keys in it are wrapped as ``Secret``.
+
+        Raises:
+            FormError: everything in the form that cannot be sent.
+        """
+        return build(self.kind, self.attestation, {name: control.value for name, control in self.fields.items()})
+
+    def enroll(self) -> Document:
+        """Send what is in the form, as the button does; when the form has just done it, nothing is done twice.
+
+        Returns:
+            What the service answered, keys wrapped.
+
+        Raises:
+            FormError: something in the form cannot be sent, or the name is taken.
+            HttpResponseError: the service refused.
+        """
+        document = self.document
+        collection = self._service.enrollment if self.kind == "individual" else self._service.enrollment_group
+        name = self.name
+        claimed = self._claim(name)
+        try:
+            answer = collection.create_or_update(name, revealed(document))
+        except HttpResponseError as problem:
+            if isinstance(problem, ResourceExistsError) and self._did_it(collection, name, document):
+                return self.created or {}
+            if claimed and problem.status_code is not None and 400 <= problem.status_code < 500:
+                # nothing was made, and what is there under this name is somebody else's
+                workspace.release(self._dps, _CLAIMS[self.kind], name)
+            if isinstance(problem, ResourceExistsError):
+                raise FormError(
+                    [f"{name!r} is enrolled already (409). Choose another name, or remove it first."]
+                ) from problem
+            raise
+        self._sent, self.created = document, guarded(answer)
+        _remember(self.names, name)
+        if self.kind == "individual":
+            _remember(self.device_ids, str(answer.get("deviceId") or name))
+        self._start_button.disabled = self._start is None
+        return self.created
+
+    def start_device(self) -> str:
+        """Boot the device, as the button does.
+
+        Returns:
+            What ``start`` says.
+
+        Raises:
+            FormError: nothing is enrolled yet, or the form has no ``start``.
+        """
+        if self._start is None:
+            raise FormError(["This form cannot boot a device: it was made without start."])
+        if self.created is None:
+            raise FormError(["Nothing is enrolled yet; press Enroll first."])
+        keys = self.created.get("attestation", {}).get("symmetricKey") or {}
+        return str(self._start(str(self.created["registrationId"]), keys.get("primaryKey")))
+
+    def close(self) -> None:
+        """Wait for a device that is still booting, and forget what was enrolled. The buttons still work."""
+        if self._booting is not None and self._booting is not threading.current_thread():
+            self._booting.join(PATIENCE)
+            self._booting = None
+        self.created = self._sent = None
+        self._start_button.disabled = True
+
+    @property
+    def title(self) -> str:
+        """What can be enrolled with it."""
+        what = "one device" if self.kind == "individual" else "a group of devices"
+        return f"Enroll {what} with {_PROOFS[self.attestation]}"
+
+    @property
+    def rows(self) -> list[Row]:
+        """Fields and what is in them; keys are masked."""
+        return [(LABELS[name], _shown(name, control.value)) for name, control in self.fields.items()]
+
+    def text(self) -> str:
+        """What will be sent, as JSON with keys masked, or what is wrong."""
+        try:
+            return json.dumps(self.document, indent=2, default=str, ensure_ascii=False)
+        except FormError as problem:
+            return f"Not ready:\n{problem}"
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{text_table(('field', 'value'), self.rows)}\n\nThis will be sent:\n{self.text()}"
+
+    __repr__ = __str__
+
+    def html(self) -> str:
+        """The form as it stands, to read."""
+        return html_table(self.title, ("field", "value"), self.rows) + self._preview_html()
+
+    @property
+    def widget(self) -> Any:
+        """The interactive form. Its parts are ordinary ipywidgets."""
+        if self._widget is None:
+            buttons = [self._enroll_button, *([self._start_button] if self._start else [])]
+            wrap = ipywidgets.Layout(flex_flow="row wrap")
+            left = ipywidgets.VBox([*self.fields.values(), ipywidgets.HBox(buttons, layout=wrap), self._message])
+            right = ipywidgets.VBox([self._preview], layout=ipywidgets.Layout(max_width="34em", margin="0 0 0 1.5em"))
+            title = ipywidgets.HTML(value=f"<strong>{escape(self.title)}</strong>")
+            self._widget = ipywidgets.VBox([title, ipywidgets.HBox([left, right], layout=wrap)])
+        return self._widget
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        bundle: Any = self.widget._repr_mimebundle_()
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
+
+    def _preview_html(self) -> str:
+        style = "white-space:pre-wrap; word-break:normal; line-height:1.35; color:inherit; background:none"
+        body = f'<p>This will be sent:</p><pre style="{style}">{escape(self.text())}</pre>'
+        return f'<section aria-label="What will be sent">{body}</section>'
+
+    def _typed(self, _change: Mapping[str, Any]) -> None:
+        self._preview.value = self._preview_html()
+
+    def _say(self, text: str) -> None:
+        self._message.value = status_html(text)
+
+    def _enroll_clicked(self, _button: Any) -> None:
+        # an exception in a callback is visible nowhere, so it is shown here
+        try:
+            self.enroll()
+        except FormError as problem:
+            self._say(f"Not sent.\n{problem}" if len(problem.problems) > 1 else str(problem))
+        except Exception as problem:
+            self._say(f"Not enrolled: {reason(problem)}")
+        else:
+            then = " Now you can start the device." if self._start else ""
+            self._say(f"Enrolled: {self.name}.{then}")
+
+    def _start_clicked(self, _button: Any) -> None:
+        if self._booting is not None and self._booting.is_alive():
+            return
+        self._start_button.disabled = True
+        self._say("The device boots and asks DPS for its hub …")
+        self._booting = threading.Thread(target=self._boot, name="device of a form", daemon=True)
+        self._booting.start()
+
+    def _boot(self) -> None:
+        """What the second button does, in a thread, so that the page stays alive."""
+        try:
+            self._say(self.start_device())
+        except Exception as problem:
+            self._say(f"The device did not get through: {reason(problem)}")
+        finally:
+            self._start_button.disabled = self.created is None
+
+    def _claim(self, name: str) -> bool:
+        """Note in the workspace that this will be made; gives whether that was not noted before."""
+        if self._dps is None or (_CLAIMS[self.kind], name) in workspace.claimed(self._dps):
+            return False
+        workspace.claim(self._dps, _CLAIMS[self.kind], name)
+        return True
+
+    def _did_it(self, collection: Any, name: str, document: Document) -> bool:
+        """Whether what the service has is what this form made of the same JSON."""
+        if self.created is None or document != self._sent:
+            return False
+        try:
+            return bool(collection.get(name).get("etag") == self.created.get("etag"))
+        except ResourceNotFoundError:  # gone between two requests
+            return False
+
+
+def enrollment_form(
+    service: Any,
+    *,
+    kind: str = "individual",
+    attestation: str = "symmetricKey",
+    start: Start | None = None,
+    registration_id: str = "",
+    group_id: str = "",
+    device_id: str = "",
+    desired: Mapping[str, Any] | None = None,
+    dps: Any = None,
+) -> EnrollmentForm:
+    """A form for an enrollment.
+
+    Arguments:
+        service: the official ``DeviceProvisioningClient``.
+        kind: ``individual`` or ``group``.
+        attestation: ``symmetricKey``, ``x509`` or ``tpm``.
+        start: boots the device: gets its registration ID and its key, and returns what to show. With it, the form has
+            a second button.
+        registration_id: what the field holds at first; individual enrollments only.
+        group_id: the same for groups.
+        device_id: the same; individual enrollments only.
+        desired: first desired properties, at first.
+        dps: the target. With it, what the form makes is noted in the workspace, and cleaned up later.
+
+    Raises:
+        ValueError: there is no such enrollment.
+    """
+    values = {
+        "registration_id": registration_id,
+        "group_id": group_id,
+        "device_id": device_id,
+        "desired": json.dumps(desired, ensure_ascii=False) if desired else "",
+    }
+    return EnrollmentForm(service, kind, attestation, values, start, dps)
+
+
+def _control(name: str, value: str) -> Any:
+    """The control for a field, with label, explanation and first value."""
+    common: dict[str, Any] = {
+        "description": LABELS[name],
+        "tooltip": _HINTS[name],
+        "style": _STYLE,
+        "layout": ipywidgets.Layout(width="27em", max_width="95%"),
+    }
+    if name == "enabled":
+        return ipywidgets.Checkbox(value=True, **common)
+    if name == "allocation":
+        return ipywidgets.Dropdown(options=list(ALLOCATIONS.items()), value="", **common)
+    common["placeholder"] = _PLACEHOLDERS[name]
+    if name in SECRET_FIELDS:
+        return ipywidgets.Password(value=value, **common)
+    if name in ("registration_id", "group_id", "device_id"):
+        return ipywidgets.Text(value=value, **common)
+    return ipywidgets.Textarea(value=value, rows=3 if name == "desired" else 5, **common)
+
+
+def _shown(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name == "allocation":
+        return next(words for words, policy in ALLOCATIONS.items() if policy == value)
+    text = str(value).strip()
+    if name in SECRET_FIELDS:
+        return str(Secret(text)) if text else "(empty: DPS makes it)"
+    if "PRIVATE KEY" in text:
+        return "(a private key, which is not shown)"
+    lines = text.splitlines()
+    return (lines[0][:60] + (" …" if len(lines) > 1 or len(lines[0]) > 60 else "")) if lines else "(empty)"
+
+
+def _remember(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)

@@ -1,0 +1,157 @@
+"""How far a fleet is: a bar in the browser that moves, the same in words everywhere else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from html import escape
+from typing import Any
+
+import ipywidgets
+
+#: A browser need not hear of every device; so often in a second is smooth enough.
+_PAUSE = 0.1
+
+
+class FleetProgress:
+    """Counts devices, and shows how many are where.
+
+    Any thread may count. A browser hears of it at most ten times a second, and when the last device is through.
+
+    Arguments:
+        total: how many devices there are.
+        title: what happens to them.
+        clock: seconds that only grow.
+
+    Raises:
+        ValueError: there are fewer than no devices.
+    """
+
+    def __init__(self, total: int, title: str = "Devices", clock: Callable[[], float] = time.monotonic) -> None:
+        if total < 0:
+            raise ValueError(f"total is {total}; it must be a number of devices.")
+        self.total = total
+        self.title = title
+        self.assigned = self.failed = self.throttled = 0
+        self._clock = clock
+        self._begun: float | None = None
+        self._ended: float | None = None
+        self._shown: float | None = None
+        self._closed = False
+        self._widget: Any = None
+        self._bar: Any = None
+        self._status: Any = None
+        self._lock = threading.RLock()
+
+    def advance(self, *, assigned: int = 0, failed: int = 0, throttled: int = 0) -> None:
+        """Count devices that are through, well or not, and tries that were refused as too many."""
+        with self._lock:
+            now = self._clock()
+            self._begun = now if self._begun is None else self._begun
+            self.assigned += assigned
+            self.failed += failed
+            self.throttled += throttled
+            if self.remaining == 0 and self._ended is None:
+                self._ended = now
+            if self.remaining == 0 or self._shown is None or now - self._shown >= _PAUSE:
+                self.refresh()
+
+    @property
+    def remaining(self) -> int:
+        """How many are not through yet."""
+        return max(self.total - self.assigned - self.failed, 0)
+
+    @property
+    def rate(self) -> float | None:
+        """Devices in a second; ``None`` as long as it cannot be told."""
+        if self._begun is None:
+            return None
+        seconds = (self._clock() if self._ended is None else self._ended) - self._begun
+        done = self.assigned + self.failed
+        return done / seconds if done and seconds > 0 else None
+
+    @property
+    def status(self) -> str:
+        """The numbers, as a line of text."""
+        with self._lock:
+            parts = [
+                f"{self.assigned} of {self.total} assigned",
+                f"{self.failed} failed",
+                f"{self.throttled} throttled",
+                f"{self.remaining} remaining",
+            ]
+            if self.rate is not None:
+                parts.append(f"{self.rate:.1f} devices per second")
+        return ", ".join(parts)
+
+    def begin(self) -> None:
+        """Start the clock for the rate; else it starts with the first device that is through."""
+        with self._lock:
+            if self._begun is None:
+                self._begun = self._clock()
+
+    def refresh(self) -> None:
+        """Show the numbers in the browser now."""
+        with self._lock:
+            self._shown = self._clock()
+            if self._bar is None or self._closed:
+                return
+            self._bar.value = min(self.assigned + self.failed, self.total)
+            self._status.value = self._status_html()
+            if self.remaining == 0:
+                # the words beside it say the same
+                self._bar.bar_style = "warning" if self.failed else "success"
+
+    def close(self) -> None:
+        """Leave the bar as it is; whatever is counted later is not shown. Nothing runs on."""
+        with self._lock:
+            self.refresh()
+            self._closed = True
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{self.status}"
+
+    __repr__ = __str__
+
+    def html(self) -> str:
+        """Title and numbers as HTML."""
+        return f"<p><strong>{escape(self.title)}</strong>: {escape(self.status)}</p>"
+
+    @property
+    def widget(self) -> Any:
+        """The bar with its numbers. Its parts are ordinary ipywidgets."""
+        with self._lock:
+            if self._widget is None:
+                self._bar = ipywidgets.IntProgress(
+                    value=min(self.assigned + self.failed, self.total),
+                    min=0,
+                    # a bar without length cannot be drawn
+                    max=max(self.total, 1),
+                    description=self.title,
+                    tooltip=f"{self.title}: devices that are through, of {self.total}",
+                    style={"description_width": "initial"},
+                    layout={"width": "min(100%, 640px)"},
+                )
+                self._status = ipywidgets.HTML(value=self._status_html())
+                self._widget = ipywidgets.VBox([self._bar, self._status])
+                self.refresh()
+            return self._widget
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        bundle: Any = self.widget._repr_mimebundle_()
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
+
+    def _status_html(self) -> str:
+        return f'<p role="status">{escape(self.status)}</p>'
+
+
+def fleet_progress(total: int, title: str = "Devices") -> FleetProgress:
+    """A progress bar for a fleet.
+
+    Arguments:
+        total: how many devices there are.
+        title: what happens to them.
+    """
+    return FleetProgress(total, title)

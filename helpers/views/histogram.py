@@ -1,0 +1,140 @@
+"""How often which value occurs: a histogram, and the numbers in it as a table."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import statistics
+from collections.abc import Iterable
+from html import escape
+from typing import Any
+
+from helpers.views.distribution import _figure
+from helpers.views.text import text_table
+
+#: A picture with more bars cannot be read, and with fewer says little.
+_MOST_BARS = 12
+#: Widths that people count in, and ten times as much, a tenth of it, and so on.
+_STEPS = (1.0, 2.0, 5.0, 10.0)
+_LONGEST = 30
+_SHADE, _PATTERN = "0.75", "//"
+
+
+class Histogram:
+    """How many of the values lie in which range.
+
+    Arguments:
+        values: numbers; those that are not finite count for nothing.
+        title: what the picture shows.
+        unit: what the values are counted in.
+    """
+
+    def __init__(self, values: Iterable[float], title: str = "", unit: str = "") -> None:
+        self.title = title or "How often which value occurs"
+        self.unit = unit
+        self.values = sorted(value for value in map(float, values) if math.isfinite(value))
+        self.width, self.edges = _ranges(self.values)
+        self.counts = [0] * max(len(self.edges) - 1, 0)
+        for value in self.values:
+            self.counts[min(int((value - self.edges[0]) / self.width + 1e-9), len(self.counts) - 1)] += 1
+
+    def __str__(self) -> str:
+        longest = max(self.counts, default=0)
+        rows = [
+            (self._range(number), str(count), "#" * _length(count, longest)) for number, count in enumerate(self.counts)
+        ]
+        columns = (self.unit or "value", "how many", "")
+        lines = [self.title, text_table(columns, rows, empty="(no values)").replace(" \n", "\n")]
+        return "\n".join(lines + ([self.numbers] if self.values else []))
+
+    __repr__ = __str__
+
+    @property
+    def numbers(self) -> str:
+        """The least, the middle and the greatest value, in words."""
+        if not self.values:
+            return "no values"
+        digits = _digits(self.width) + 1
+        found = (self.values[0], statistics.median(self.values), self.values[-1])
+        least, middle, greatest = (f"{value:.{digits}f}" for value in found)
+        return f"least {least}, median {middle}, greatest {greatest}{f' {self.unit}' if self.unit else ''}"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        png = base64.b64encode(self.png()).decode("ascii")
+        # JupyterLab shows a bare picture without its description, so that screen readers would find nothing in it
+        html = f'<img alt="{escape(self.described)}" src="data:image/png;base64,{png}" style="max-width:100%"/>'
+        bundle = {"text/plain": str(self), "text/html": html, "image/png": png}
+        return bundle, {"image/png": {"alt": self.described}}
+
+    @property
+    def described(self) -> str:
+        """The picture in words, for whoever cannot see it."""
+        bars = "; ".join(f"{self._range(number)}: {count}" for number, count in enumerate(self.counts) if count)
+        unit = f" in {self.unit}" if self.unit else ""
+        return f"Histogram: {self.title}{unit}. {bars or 'No values'}. {self.numbers.capitalize()}."
+
+    def png(self) -> bytes:
+        """The picture. It brings its own white background, so that it can be read on any page."""
+        figure = _figure()
+        axes = figure.add_subplot()
+        bars = axes.bar(
+            self.edges[:-1],
+            self.counts,
+            self.width,
+            align="edge",
+            color=_SHADE,
+            hatch=_PATTERN,
+            edgecolor="black",
+        )
+        axes.bar_label(bars, labels=[str(count) if count else "" for count in self.counts], padding=2)
+        axes.set_ylim(0, max(self.counts, default=0) * 1.15 or 1)
+        digits = _digits(self.width)
+        axes.set_xticks(self.edges, labels=[f"{edge:.{digits}f}" for edge in self.edges])
+        axes.set_xlabel(self.unit)
+        axes.set_ylabel("how many")
+        axes.set_title(self.title)
+        axes.spines[["top", "right"]].set_visible(False)
+        content = io.BytesIO()
+        # without the name of the program, the same numbers give the same bytes for longer
+        figure.savefig(content, format="png", facecolor="white", metadata={"Software": None})
+        return content.getvalue()
+
+    def _range(self, number: int) -> str:
+        digits = _digits(self.width)
+        return f"{self.edges[number]:.{digits}f} to {self.edges[number + 1]:.{digits}f}"
+
+
+def histogram(values: Iterable[float], *, title: str = "", unit: str = "") -> Histogram:
+    """Draw how often which value occurs.
+
+    Arguments:
+        values: numbers.
+        title: what the picture shows.
+        unit: what the values are counted in, e.g. ``"seconds"``.
+    """
+    return Histogram(values, title, unit)
+
+
+def _ranges(values: list[float]) -> tuple[float, list[float]]:
+    """A width that people count in, and the edges of ranges that hold all values."""
+    if not values:
+        return 1.0, []
+    least, greatest = values[0], values[-1]
+    # ranges begin at multiples of their width, which can take one bar more than the values fill
+    rough = (greatest - least) / (_MOST_BARS - 1) or max(abs(least), 1.0) / 10
+    scale = 10.0 ** math.floor(math.log10(rough))
+    width = next((step * scale for step in _STEPS if step * scale >= rough * (1 - 1e-9)), 10 * scale)
+    first = math.floor(least / width + 1e-9)
+    bars = max(math.ceil(greatest / width - 1e-9), first + 1) - first
+    return width, [(first + number) * width for number in range(bars + 1)]
+
+
+def _digits(width: float) -> int:
+    """Digits behind the point that tell ranges of this width apart."""
+    return max(-math.floor(math.log10(width)), 0)
+
+
+def _length(count: int, longest: int) -> int:
+    """Letters of a bar made of them; whatever occurs is seen."""
+    return max(round(_LONGEST * count / longest), int(count > 0)) if longest else 0

@@ -1,0 +1,44 @@
+"""What a view tells while one works with it: sentences that screen readers read out, without secrets."""
+
+from __future__ import annotations
+
+import re
+from html import escape
+
+#: Keys and signatures as they stand in connection strings, tokens and JSON.
+_NAMED = re.compile(
+    r"(?i)((?:SharedAccessKey|primaryKey|secondaryKey|sig)[\"']?\s*[=:]\s*[\"']?)([A-Za-z0-9+/%]{12,}(?:=|%3D){0,2})"
+)
+#: Base64 of at least 16 bytes that ends as keys do. Thumbprints and names do not end in '='.
+_PADDED = re.compile(r"[A-Za-z0-9+/]{20,}={1,2}")
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL)
+
+
+def masked(text: str) -> str:
+    """The text with everything that looks like a key or a signature replaced by ``****``."""
+    text = _PRIVATE_KEY.sub("(a private key)", text)
+    return _PADDED.sub("****", _NAMED.sub(r"\1****", text))
+
+
+def status_html(text: str) -> str:
+    """A message as HTML. Its element is there from the start, so that screen readers notice when its text changes."""
+    lines = "<br>".join(escape(line) for line in masked(text).splitlines())
+    return f'<div role="status" aria-live="polite" style="line-height:1.5">{lines}</div>'
+
+
+def reason(problem: BaseException) -> str:
+    """An error in words: its kind and text, and the innermost text where the outer one says less."""
+    innermost: BaseException = problem
+    seen = {id(problem)}
+    while (inner := innermost.__cause__ or innermost.__context__) is not None and id(inner) not in seen:
+        seen.add(id(inner))
+        innermost = inner
+    words = f"{type(problem).__name__}: {_first_line(problem)}"
+    if innermost is not problem and _first_line(innermost) not in words:
+        words += f" ({_first_line(innermost)})"
+    return masked(words)
+
+
+def _first_line(problem: BaseException) -> str:
+    lines = str(problem).strip().splitlines()
+    return lines[0] if lines else "no text"

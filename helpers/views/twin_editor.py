@@ -1,0 +1,181 @@
+"""The twin of a device, and a field to write what is desired of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import ipywidgets
+
+from helpers.registry import twin_patch
+from helpers.views.json_text import JsonTextError, json_object
+from helpers.views.message import reason, status_html
+from helpers.views.text import Row, html_table, text_table
+
+_COLUMNS = ("property", "desired", "reported")
+_FIELD = "Desired change"
+_EXAMPLE = '{"targetTemperature": 22}'
+
+
+class TwinEditor:
+    """Tags, desired and reported properties of one device, and a way to change what is desired.
+
+    Made by :func:`twin_editor`.
+    """
+
+    def __init__(self, dps: Any, device_id: str, hub: str) -> None:
+        self.device_id = device_id
+        self.hub = hub
+        #: What stands in the twin, as it was read last.
+        self.tags: dict[str, Any] = {}
+        self.desired: dict[str, Any] = {}
+        self.reported: dict[str, Any] = {}
+        self._dps = dps
+        self._widget: Any = None
+        self.read()
+        self._table = ipywidgets.HTML(value=self.html())
+        self._change = ipywidgets.Textarea(
+            value="",
+            description=_FIELD,
+            placeholder=_EXAMPLE,
+            tooltip="A JSON object. What it names is changed, null removes a property, everything else stays.",
+            rows=3,
+            style={"description_width": "9.5em"},
+            layout=ipywidgets.Layout(width="30em", max_width="95%"),
+        )
+        self._send = ipywidgets.Button(description="Send the change", tooltip="Changes the twin in the hub's registry")
+        self._read_twin = ipywidgets.Button(
+            description="Read the twin", tooltip="Reads the twin from the registry again"
+        )
+        self._message = ipywidgets.HTML(value=status_html(""))
+        self._send.on_click(self._send_clicked)
+        self._read_twin.on_click(self._read_clicked)
+
+    @property
+    def title(self) -> str:
+        """Whose twin it is."""
+        return f"Twin of {self.device_id}"
+
+    @property
+    def rows(self) -> list[Row]:
+        """Each property with what is desired and what the device reports."""
+        names = sorted({*self.desired, *self.reported})
+        return [(name, _value(self.desired, name), _value(self.reported, name)) for name in names]
+
+    def read(self) -> None:
+        """Read the twin from the registry.
+
+        Raises:
+            Exception: whatever the registry raises; what was read before then stays.
+        """
+        self._take(self._dps.registry(self.hub).get_twin(self.device_id))
+
+    def change(self, desired: Mapping[str, Any]) -> None:
+        """Change desired properties, as the button does.
+
+        Arguments:
+            desired: what to change; ``None`` as a value removes the property.
+
+        Raises:
+            JsonTextError: this is no change that a twin can take.
+            Exception: whatever the registry raises.
+        """
+        try:
+            text = json.dumps(desired)
+        except (TypeError, ValueError, RecursionError):
+            raise JsonTextError(
+                f"{_FIELD} holds something that JSON does not know; use text, numbers and so on."
+            ) from None
+        self._update(json_object(text, field=_FIELD))
+
+    def close(self) -> None:
+        """Nothing is running here; for the sake of a common form."""
+
+    def __str__(self) -> str:
+        table = text_table(_COLUMNS, self.rows, empty="(no properties)")
+        return f"{self.title}\n{table}\nTags, which the device does not see: {self._tags()}"
+
+    __repr__ = __str__
+
+    def html(self) -> str:
+        """Properties and tags as HTML."""
+        table = html_table(self.title, _COLUMNS, self.rows, empty="(no properties)")
+        return f"{table}<p>Tags, which the device does not see: {escape(self._tags())}</p>"
+
+    @property
+    def widget(self) -> Any:
+        """The interactive form. Its parts are ordinary ipywidgets."""
+        if self._widget is None:
+            wrap = ipywidgets.Layout(flex_flow="row wrap")
+            buttons = ipywidgets.HBox([self._send, self._read_twin], layout=wrap)
+            self._widget = ipywidgets.VBox([self._table, self._change, buttons, self._message])
+        return self._widget
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        bundle: Any = self.widget._repr_mimebundle_()
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
+
+    def _tags(self) -> str:
+        return _json(self.tags) if self.tags else "none"
+
+    def _update(self, desired: Mapping[str, Any]) -> None:
+        if not desired:
+            raise JsonTextError(f"{_FIELD} is an empty object, so nothing would change; write for example {_EXAMPLE}.")
+        self._take(self._dps.registry(self.hub).update_twin(self.device_id, twin_patch(desired=desired)))
+        self._table.value = self.html()
+
+    def _take(self, twin: Any) -> None:
+        properties = twin.properties
+        self.tags = _own(twin.tags)
+        self.desired = _own(properties.desired if properties else None)
+        self.reported = _own(properties.reported if properties else None)
+
+    def _say(self, text: str) -> None:
+        self._message.value = status_html(text)
+
+    def _send_clicked(self, _button: Any) -> None:
+        # an exception in a callback is visible nowhere, so it is shown here
+        try:
+            self._update(json_object(self._change.value, field=_FIELD))
+        except JsonTextError as problem:
+            self._say(f"Not sent. {problem}")
+        except Exception as problem:
+            self._say(f"Not changed: {reason(problem)}")
+        else:
+            self._say("Sent. The device hears of it as soon as it is connected.")
+
+    def _read_clicked(self, _button: Any) -> None:
+        try:
+            self.read()
+        except Exception as problem:
+            self._say(f"Reading failed: {reason(problem)}")
+            return
+        self._table.value = self.html()
+        self._say("Read again.")
+
+
+def twin_editor(dps: Any, device_id: str, hub: str) -> TwinEditor:
+    """The twin of a device, with a field to change what is desired.
+
+    Arguments:
+        dps: the target, from ``connect(...)``.
+        device_id: the device's name in the hub.
+        hub: host name of its hub.
+    """
+    return TwinEditor(dps, device_id, hub)
+
+
+def _own(properties: Any) -> dict[str, Any]:
+    """The properties without what the hub notes about them, such as ``$version``."""
+    return {str(name): value for name, value in (properties or {}).items() if not str(name).startswith("$")}
+
+
+def _value(properties: Mapping[str, Any], name: str) -> str:
+    return _json(properties[name]) if name in properties else "–"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
