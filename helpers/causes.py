@@ -15,6 +15,10 @@ TPM_ENROLL = "31_tpm_enroll"
 TPM_START = "32_tpm_start"
 TPM_VERIFY = "33_tpm_verify"
 BALANCE = "41_load_balanced_hubs"
+RETIRE = "42_reprovision_and_retire"
+FAILS = "51_when_it_fails"
+FLEET = "52_provision_a_fleet"
+CLEAN_UP = "90_clean_up"
 
 SYMMETRIC_KEY, X509, TPM = "symmetricKey", "x509", "tpm"
 
@@ -30,6 +34,8 @@ class Cause:
         reason: regular expression over the simulator's reason that proves this cause.
         findings: words of the simulator, such as ``certificateExpired``, one of which must stand beside the reason.
         attestation: ``symmetricKey``, ``x509`` or ``tpm`` where only such devices can run into it; empty: any.
+        codes: error codes of the service that prove this cause, as six digits or as the name that a hub gives.
+        only_here: whether it can only be the cause where the simulator is the target.
     """
 
     cause: str
@@ -38,6 +44,8 @@ class Cause:
     reason: str = ""
     findings: frozenset[str] = frozenset()
     attestation: str = ""
+    codes: frozenset[str] = frozenset()
+    only_here: bool = False
 
 
 GROUP_KEY = Cause(
@@ -86,11 +94,47 @@ SIMULATOR_GONE = Cause(
     "The simulator of this workspace does not run any more (it stops after an idle hour).",
     "Run the cell with connect(target) again: it starts the simulator. Enrollments and devices were kept.",
     f"{FIRST}, step 2",
+    only_here=True,
 )
 TRUST = Cause(
     "This program does not trust the authority that made the server's certificate, or the name is not in it.",
     "Pass **dps.device_options to the client. Behind a company's proxy: add its root certificate to your machine's.",
     f"{FIRST}, In practice",
+)
+TOO_MANY_REQUESTS = Cause(
+    "More requests came than the service takes in this time.",
+    "Wait as long as Retry-After says, and let devices boot at different moments.",
+    f"{FLEET}, step 4",
+    codes=frozenset({"429001", "ThrottlingException"}),
+)
+NOT_AVAILABLE = Cause(
+    "The service is not available at the moment. That passes, and nothing is wrong with your request.",
+    "Try again later, after a pause that grows with each attempt and has a random part.",
+    f"{FAILS}, step 12",
+    codes=frozenset({"503001", "ServiceUnavailable"}),
+)
+DEVICE_SILENT = Cause(
+    "The device is connected, but did not answer the method call in time.",
+    "Look whether its program handles this method; call again with a longer response timeout.",
+    f"{VERIFY}, step 3",
+    codes=frozenset({"504101", "GatewayTimeout"}),
+)
+#: Codes whose last three digits begin with 9 are the simulator's own.
+NOT_IN_THE_SIMULATOR = Cause(
+    "Only the simulator answers so: it does not have this operation, or not in this API version.",
+    "docs/fidelity.md lists what it has. For the rest, you need Azure.",
+    f"{FAILS}, In practice",
+    codes=frozenset(
+        ["400900", "400901", "404900", "501900", "417900", "RouteNotFound", "NotSupported", "ApiVersionNotSupported"],
+    ),
+    only_here=True,
+)
+SIMULATOR_FAILED = Cause(
+    "Only the simulator answers so: it failed, through no fault of yours.",
+    "Read the end of its log, simulator.log in the state folder, and repeat. 90_clean_up makes it anew.",
+    f"{FAILS}, In practice",
+    codes=frozenset({"400902", "500900", "InternalServerError"}),
+    only_here=True,
 )
 POLICY = Cause(
     "The shared access policy's name or key is wrong, or the policy may not do this.",

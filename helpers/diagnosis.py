@@ -8,11 +8,13 @@ itself.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -20,11 +22,55 @@ from helpers.causes import SYMMETRIC_KEY, TPM, X509, Cause
 from helpers.checks import causes
 from helpers.lessons import status_of
 from helpers.registry import refusal_text
-from helpers.symptoms import SYMPTOMS, UNKNOWN, Symptom
+from helpers.symptom_kinds import ENROLLMENTS, HUB, MANAGEMENT, PROVISIONING, REGISTRY, Symptom
+from helpers.symptoms import SYMPTOMS, UNKNOWN
 from helpers.views.sequence import refused
 
+#: How much of an answer is searched for its code.
+_LONGEST_BODY = 10_000
 #: How far back in the trace a reason may stand.
 _RECENT = 40
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What an error itself tells.
+
+    Attributes:
+        lines: the error and its causes, one line each.
+        classes: names of their classes, and of the classes above those.
+        statuses: statuses of the service.
+        codes: error codes of the service, as six digits or as the name that a hub gives.
+        at: who refused, in the words of :mod:`helpers.symptom_kinds`.
+    """
+
+    lines: tuple[str, ...]
+    classes: frozenset[str] = frozenset()
+    statuses: frozenset[int] = frozenset()
+    codes: frozenset[str] = frozenset()
+    at: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the simulator's trace says of a refusal.
+
+    Attributes:
+        reason: the sentence; empty where there is none.
+        finding: the word for it, empty where there is none.
+        told: the text of the answer, which some clients do not show.
+        code: the six digits of the answer, empty where there are none.
+    """
+
+    reason: str = ""
+    finding: str = ""
+    told: str = ""
+    code: str = ""
+
+    @property
+    def codes(self) -> frozenset[str]:
+        """The code, and the name that a hub gives instead."""
+        return frozenset([self.code, *_codes_in(self.told)]) - {""}
 
 
 class Explanation:
@@ -32,29 +78,58 @@ class Explanation:
 
     Arguments:
         symptom: the entry of the table.
-        chain: the error and its causes, one line each.
-        known: what the simulator knows; ``None`` when it knows nothing.
+        evidence: what the error itself tells.
+        known: what the simulator knows.
         attestation: how the device proves itself, where the caller knows; other causes are left out.
+        on_azure: whether the target is known to be Azure; what only the simulator does is left out then.
     """
 
     def __init__(
-        self, symptom: Symptom, chain: Sequence[str], known: Known | None = None, attestation: str = ""
+        self,
+        symptom: Symptom,
+        evidence: Evidence,
+        known: Known,
+        *,
+        attestation: str = "",
+        on_azure: bool = False,
     ) -> None:
+        self._on_azure = on_azure
         self.symptom = symptom
-        self.chain = list(chain)
-        self.reason = known.reason if known else ""
+        self.chain = list(evidence.lines)
+        self.reason = known.reason
+        numbers = sorted(code for code in evidence.codes if code.isdigit())
+        self.code = numbers[0] if numbers else known.code
+        self._is_hidden = not numbers
+        codes = evidence.codes | known.codes
         possible = [
-            each for each in symptom.causes if not attestation or each.attestation in ("", attestation)
+            each
+            for each in symptom.causes
+            if (not attestation or each.attestation in ("", attestation)) and not (on_azure and each.only_here)
         ] or symptom.causes
         # what only such devices can run into says more than what all can
         proven = sorted(
-            (each for each in possible if known and _proves(known, each)),
+            (each for each in possible if _proves(known, codes, each)),
             key=lambda each: each.attestation != attestation,
         )
         self.causes = tuple(proven[:1] or possible)
 
+    @property
+    def is_simulator_only(self) -> bool:
+        """Whether Azure has no such answer. The simulator's own codes have a 9 behind the status."""
+        return self.code[3:4] == "9" and not self._on_azure
+
+    @property
+    def about_code(self) -> str:
+        """The error code, with what there is to say about it; empty without one."""
+        if not self.code:
+            return ""
+        hidden = ", which the SDK does not show" if self._is_hidden else ""
+        return f"{self.code}{hidden}{': only the simulator answers so' if self.is_simulator_only else ''}"
+
     def __str__(self) -> str:
         lines = ["What the SDK shows", *(f"  {line}" for line in self.chain)]
+        if self.code:
+            lines += ["Error code", f"  {self.about_code}"]
         if self.reason:
             lines += ["What only the simulator tells you", f"  {self.reason}"]
         lines.append("Why" if len(self.causes) == 1 else "Why (one of these)")
@@ -70,45 +145,38 @@ class Explanation:
     def html(self) -> str:
         """The explanation as HTML."""
 
-        def head(text: str) -> str:
-            return f"<dt><strong>{escape(text)}</strong></dt>"
+        def part(title: str, content: str) -> str:
+            return f"<dt><strong>{escape(title)}</strong></dt><dd>{content}</dd>"
 
-        chain = "<br>".join(f"<code>{escape(line)}</code>" for line in self.chain)
-        reason = f"{head('What only the simulator tells you')}<dd>{escape(self.reason)}</dd>" if self.reason else ""
+        parts = [part("What the SDK shows", "<br>".join(f"<code>{escape(line)}</code>" for line in self.chain))]
+        if self.code:
+            parts.append(part("Error code", escape(self.about_code)))
+        if self.reason:
+            parts.append(part("What only the simulator tells you", escape(self.reason)))
         items = "".join(
             f"<li>{escape(each.cause)}<br><strong>What to do:</strong> {escape(each.remedy)}<br>"
             f"<small>Taught in: {escape(each.taught)}</small></li>"
             for each in self.causes
         )
-        why = head("Why" if len(self.causes) == 1 else "Why (one of these)")
-        return f"<dl>{head('What the SDK shows')}<dd>{chain}</dd>{reason}{why}<dd><ul>{items}</ul></dd></dl>"
+        parts.append(part("Why" if len(self.causes) == 1 else "Why (one of these)", f"<ul>{items}</ul>"))
+        return f"<dl>{''.join(parts)}</dl>"
 
 
-@dataclass(frozen=True)
-class Known:
-    """What the simulator's trace says of a refusal.
-
-    Attributes:
-        reason: the sentence.
-        finding: the word for it, empty where there is none.
-    """
-
-    reason: str
-    finding: str = ""
-
-
-def _proves(known: Known, cause: Cause) -> bool:
-    """Whether this is the cause: its word where there is one, and its pattern where it has one."""
+def _proves(known: Known, codes: frozenset[str], cause: Cause) -> bool:
+    """Whether this is the cause: its word or its code where there is one, and its pattern where it has one."""
     if known.finding or cause.findings:
         return known.finding in cause.findings and bool(re.search(cause.reason, known.reason))
-    return bool(cause.reason and re.search(cause.reason, known.reason))
+    if codes & cause.codes:
+        return True
+    return bool(cause.reason and re.search(cause.reason, known.reason or known.told))
 
 
 def explain(problem: Any, dps: Any = None, *, attestation: str = "") -> Explanation:
-    """Explain an error, or the result of a registration that did not end as ``assigned``.
+    """Explain an error, or a registration that did not end as ``assigned``.
 
     Arguments:
-        problem: the exception, or a ``RegistrationResult``.
+        problem: the exception, a ``RegistrationResult``, or the record of a registration as the service client gives
+            it.
         dps: the target; against the simulator its trace is asked for the reason.
         attestation: ``symmetricKey``, ``x509`` or ``tpm``, how the device proves itself. Azure says no more than 401,
             so this shortens the list of what may be behind it.
@@ -118,31 +186,79 @@ def explain(problem: Any, dps: Any = None, *, attestation: str = "") -> Explanat
     """
     if attestation not in ("", SYMMETRIC_KEY, X509, TPM):
         raise ValueError(f"attestation is {attestation!r}; it must be {SYMMETRIC_KEY!r}, {X509!r} or {TPM!r}.")
-    if not isinstance(problem, BaseException):
-        line = f"status {getattr(problem, 'status', problem)}"
-        symptom = _find([line], frozenset(), frozenset())
-        return Explanation(symptom, [line], _known(dps, symptom, frozenset()), attestation)
+    evidence = _of_exception(problem) if isinstance(problem, BaseException) else _of_registration(problem)
+    symptom = _find(evidence)
+    return Explanation(
+        symptom,
+        evidence,
+        _known(dps, symptom, evidence.statuses) or Known(),
+        attestation=attestation,
+        on_azure=dps is not None and not dps.is_simulator,
+    )
+
+
+def _of_exception(problem: BaseException) -> Evidence:
     chain = causes(problem)
-    lines = [_line(each) for each in chain]
-    classes = frozenset(kind.__name__ for each in chain for kind in type(each).__mro__ if kind is not object)
-    statuses = frozenset(status for each in chain if (status := _status(each)) is not None)
-    symptom = _find(lines, classes, statuses)
-    return Explanation(symptom, lines, _known(dps, symptom, statuses), attestation)
+    return Evidence(
+        lines=tuple(_line(each) for each in chain),
+        classes=frozenset(name for each in chain for name in _class_names(each)),
+        statuses=frozenset(status for each in chain if (status := _status(each)) is not None),
+        codes=frozenset(code for each in chain for code in _codes(each)),
+        at=frozenset(place for each in chain for place in _places(each)),
+    )
 
 
-def _find(lines: Sequence[str], classes: frozenset[str], statuses: frozenset[int]) -> Symptom:
+def _of_registration(problem: Any) -> Evidence:
+    """What a result of the device client, or a record of the service client, tells."""
+    state = getattr(problem, "registration_state", None)
+    if isinstance(problem, Mapping):
+        status, code, text = (problem.get(name) for name in ("status", "errorCode", "errorMessage"))
+    else:
+        status, code, text = getattr(problem, "status", problem), *(getattr(state, name, None) for name in _OF_STATE)
+    lines = [f"status {status}"]
+    if text:
+        lines.append(_steady(str(text)))
+    return Evidence(tuple(lines), codes=frozenset([str(code)] if code else []))
+
+
+_OF_STATE = ("error_code", "error_message")
+
+
+def _find(evidence: Evidence) -> Symptom:
     for symptom in SYMPTOMS:
-        if symptom.classes and not symptom.classes & classes:
+        if symptom.classes and not symptom.classes & evidence.classes:
             continue
-        if symptom.statuses and not symptom.statuses & statuses:
+        if symptom.statuses and not symptom.statuses & evidence.statuses:
             continue
-        if symptom.text and not any(re.search(symptom.text, line) for line in lines):
+        if symptom.codes and not symptom.codes & evidence.codes:
+            continue
+        if symptom.at and not symptom.at & evidence.at:
+            continue
+        if symptom.text and not any(re.search(symptom.text, line) for line in evidence.lines):
             continue
         return symptom
     return UNKNOWN
 
 
-_STATUS_IN_TEXT = re.compile(r"status code (\d{3})\b|^\w+: \((\d{3})\)")
+_STATUS_IN_TEXT = re.compile(
+    r"status code (\d{3})\b|above 428, last (\d{3})\b|too many (\d{3}) error responses"
+    r"|operation returned(?: status|:) (\d{3})\b|^\w+: \((\d{3})\)"
+)
+_CODE_IN_TEXT = re.compile(r"\((\d{6})[;)]|(?i:errorCode)[\\\"']*:[ \\\"']*(\d{6}|[A-Za-z]{4,60})\b")
+_CODES_BY_WORDS = {"not supported by this simulator": "NotSupported", "The simulator failed": "InternalServerError"}
+#: The device client names no service; its texts do.
+_AT_PROVISIONING = re.compile(
+    r"register request returned|query_status request returned|request returned a service error"
+    r"|request was answered|registration status"
+)
+_AT_HUB = re.compile(r"(?i)\b(twin|HTTP) operation returned")
+#: Statuses of exceptions that somebody made without the answer.
+_STATUS_OF_CLASS = {
+    "ResourceNotFoundError": 404,
+    "ResourceExistsError": 409,
+    "ResourceModifiedError": 412,
+    "ResourceNotModifiedError": 304,
+}
 _UNSTEADY = (
     # what differs from run to run and tells a learner nothing
     (re.compile(r"0x[0-9a-f]{6,}"), "0x…"),
@@ -152,6 +268,12 @@ _UNSTEADY = (
 )
 
 
+def _steady(text: str) -> str:
+    for pattern, replacement in _UNSTEADY:
+        text = pattern.sub(replacement, text)
+    return text[:300]
+
+
 def _line(error: BaseException) -> str:
     # the SDK of the service repeats code and message behind this word
     text = " ".join(str(error).split()).partition(" Code: ")[0]
@@ -159,18 +281,62 @@ def _line(error: BaseException) -> str:
     if isinstance(answer, requests.Response):
         # the SDK of the hub keeps the hub's words to itself
         text += f": {refusal_text(answer)}"
-    for pattern, replacement in _UNSTEADY:
-        text = pattern.sub(replacement, text)
+    text = _steady(text)
     name = type(error).__name__
-    return f"{name}: {text[:300]}" if text else name
+    return f"{name}: {text}" if text else name
+
+
+def _class_names(error: BaseException) -> list[str]:
+    return [kind.__name__ for kind in type(error).__mro__ if kind is not object]
 
 
 def _status(error: BaseException) -> int | None:
     status = status_of(error)
     if status is None:
         found = _STATUS_IN_TEXT.search(f"{type(error).__name__}: {error}")
-        status = int(found[1] or found[2]) if found else None
-    return status
+        status = int(next(filter(None, found.groups()))) if found else None
+    return _STATUS_OF_CLASS.get(type(error).__name__) if status is None else status
+
+
+def _codes(error: BaseException) -> list[str]:
+    """Error codes of the service: in a header, in the text of the error, in the body of the answer."""
+    answer = getattr(error, "response", None)
+    texts = [str(error), _body_of(answer)]
+    headers = getattr(answer, "headers", None)
+    given = headers.get("x-ms-error-code", "") if isinstance(headers, Mapping) else ""
+    found = [code for text in texts for code in _codes_in(text)]
+    return [*found, str(given)] if re.fullmatch(r"\d{6}", str(given)) else found
+
+
+def _codes_in(text: str) -> list[str]:
+    # some clients show the words and no code
+    by_words = [code for words, code in _CODES_BY_WORDS.items() if words in text]
+    return [*by_words, *(number or name for number, name in _CODE_IN_TEXT.findall(text))]
+
+
+def _body_of(answer: Any) -> str:
+    """The body of an answer, of which some clients show nothing."""
+    text = getattr(answer, "text", "")
+    try:
+        return str(text() if callable(text) else text)[:_LONGEST_BODY]
+    except Exception:
+        # what was never read, or is no text, says nothing
+        return ""
+
+
+def _places(error: BaseException) -> list[str]:
+    """Who refused."""
+    names = set(_class_names(error))
+    if names & {"HttpOperationError", "ClientRequestError", "RegistryError"}:
+        return [REGISTRY]
+    if "HttpResponseError" in names:
+        request = getattr(getattr(error, "response", None), "request", None)
+        if request is None:
+            return [ENROLLMENTS, MANAGEMENT]
+        is_managed = urlsplit(str(request.url)).path.lower().startswith(("/subscriptions/", "/providers/"))
+        return [MANAGEMENT if is_managed else ENROLLMENTS]
+    text = str(error)
+    return [place for place, pattern in ((PROVISIONING, _AT_PROVISIONING), (HUB, _AT_HUB)) if pattern.search(text)]
 
 
 def _known(dps: Any, symptom: Symptom, statuses: frozenset[int]) -> Known | None:
@@ -182,15 +348,35 @@ def _known(dps: Any, symptom: Symptom, statuses: frozenset[int]) -> Known | None
     except Exception:
         # explaining one error must not end in another one; the simulator may be what is gone
         return None
-    refusals = [event for event in recent if event["service"] in symptom.asks and (refused(event) or _disabled(event))]
+    refusals = [event for event in recent if event["service"] in symptom.asks and (refused(event) or _ended(event))]
     if not refusals or (statuses and refusals[-1]["status"] not in statuses):
         return None
     detail = refusals[-1]["detail"]
-    reason = str(detail.get("reason", ""))
-    return Known(reason, str(detail.get("finding", ""))) if reason else None
+    answer = _answer_in(detail)
+    state = answer.get("registrationState")
+    if isinstance(state, Mapping) and state.get("errorCode"):
+        answer = {**answer, **state, "message": state.get("errorMessage", "")}
+    code = str(answer.get("errorCode") or answer.get("code") or detail.get("code") or "")
+    return Known(
+        reason=str(detail.get("reason", "")),
+        finding=str(detail.get("finding", "")),
+        told=str(answer.get("message") or answer.get("Message") or ""),
+        code=code if re.fullmatch(r"\d{6}", code) else "",
+    )
 
 
-def _disabled(event: Mapping[str, Any]) -> bool:
-    """Whether an event is the polite kind of refusal: a registration that ends with this status instead of an error."""
+def _answer_in(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The JSON object that was answered, also where the trace keeps its text."""
+    body = detail.get("body")
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            body = None
+    return body if isinstance(body, Mapping) else {}
+
+
+def _ended(event: Mapping[str, Any]) -> bool:
+    """Whether an event is the polite kind of refusal: a registration that ends like this instead of with an error."""
     body = event["detail"].get("body")
-    return isinstance(body, Mapping) and body.get("status") == "disabled"
+    return isinstance(body, Mapping) and body.get("status") in ("disabled", "failed")
