@@ -33,6 +33,7 @@ from .notebook_tools.documents import (
     given_parameters,
     parameters,
     read,
+    runs_on_azure,
     selected,
     tags,
     tracks,
@@ -232,9 +233,13 @@ def scratch_folder() -> Iterator[Path]:
 def tutorial(arguments: argparse.Namespace, console: Console) -> int:
     """Run notebooks as a learner would, side by side, and write the report."""
     paths = selected(arguments.notebooks)
+    if arguments.target == "azure":
+        paths = _for_azure(paths, console, named=bool(arguments.notebooks))
     declared = {path: parameters(read(path)) for path in paths}
     given = dict(_name_and_value(text) for text in arguments.parameter)
-    values = given_parameters({"target": arguments.target, **given}, declared)
+    # pages without code have no parameters, not even this one
+    target = {"target": arguments.target} if any("target" in names for names in declared.values()) else {}
+    values = given_parameters({**target, **given}, declared)
     environment = {} if arguments.target == "azure" else {"DPS_SIMULATOR_PACE": arguments.pace}
     facts = {"target": _TARGET_NAMES[arguments.target]}
     if arguments.target == "simulator":
@@ -258,6 +263,20 @@ def tutorial(arguments: argparse.Namespace, console: Console) -> int:
     if interrupted:
         return INTERRUPTED
     return 0 if all(outcome.status == "passed" for outcome in outcomes) else 1
+
+
+def _for_azure(paths: Sequence[Path], console: Console, *, named: bool) -> list[Path]:
+    """The notebooks that may run on Azure. One that may not is left out, and refused when it was asked for by name.
+
+    Raises:
+        NotebookError: somebody asked for one.
+    """
+    left_out = [path.stem for path in paths if not runs_on_azure(read(path))]
+    if left_out and named:
+        raise NotebookError(f"On the simulator only: {', '.join(left_out)}. Leave out, or run without --target azure.")
+    if left_out:
+        console.print(f"Left out, on the simulator only: {', '.join(left_out)}.", highlight=False, soft_wrap=True)
+    return [path for path in paths if path.stem not in left_out]
 
 
 def renew(arguments: argparse.Namespace, console: Console) -> int:

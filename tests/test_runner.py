@@ -54,6 +54,15 @@ def test_a_run_that_passes(tutorial, sample, tmp_path):
     assert "11_a" in (tmp_path / "build" / "report.html").read_text()
 
 
+def test_a_page_without_code_runs_without_parameters(tutorial, tmp_path):
+    page = new_notebook(cells=[new_markdown_cell("# Look up a word")])
+    page.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    write(page, tmp_path / "01_page.ipynb")
+    code, shown = tutorial(str(tmp_path / "01_page.ipynb"))
+    assert code == 0
+    assert "1 notebook: 1 passed." in shown.out
+
+
 def test_a_failure_is_told_and_the_rest_still_runs(tutorial, sample, tmp_path):
     code, shown = tutorial(sample("11_a", "raise KeyError('[red]')"), sample("12_b", "1"), sample("21_c", "2"))
     assert code == 1
@@ -197,3 +206,18 @@ def test_lint_tells_what_is_wrong(sample, capsys):
     shown = capsys.readouterr().out
     assert "11_a.ipynb: the section 'You will' is missing" in shown
     assert shown.splitlines()[-1].startswith("1 notebook: ")
+
+
+def test_on_azure_notebooks_for_the_simulator_only_are_left_out_or_refused_by_name(
+    tutorial, sample, monkeypatch, tmp_path
+):
+    anywhere = sample("11_a", "print(target)")
+    only_here = sample("51_b", "check_parameters = print\ncheck_parameters(simulator_only='it breaks things')")
+    code, shown = tutorial("--target", "azure", anywhere, only_here)
+    assert code == 2
+    assert "On the simulator only: 51_b." in shown.err
+    monkeypatch.setattr(runner, "selected", lambda names: [tmp_path / "11_a.ipynb", tmp_path / "51_b.ipynb"])
+    code, shown = tutorial("--target", "azure")
+    assert code == 0
+    assert "Left out, on the simulator only: 51_b." in shown.out
+    assert "1 notebook: 1 passed." in shown.out

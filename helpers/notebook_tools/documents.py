@@ -120,6 +120,11 @@ def _declaration(statement: ast.stmt) -> tuple[str, str, Parameter]:
     )
 
 
+def runs_on_azure(document: NotebookNode) -> bool:
+    """Whether a notebook may run on Azure; one that may not says so to ``check_parameters``."""
+    return not any("simulator_only=" in cell.source for cell in code_cells(document))
+
+
 def convert(name: str, text: str, default: Parameter) -> Parameter:
     """Turn the text of a command line into the type that a parameter's default has.
 
