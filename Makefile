@@ -12,19 +12,21 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial test lint notebooks bench fidelity binder clean
+.PHONY: help setup lab tutorial test lint notebooks screenshots bench fidelity errors binder clean
 
 help:
-	@echo 'make lab        open JupyterLab on the first notebook'
-	@echo 'make tutorial   run all notebooks without a screen and write a report to $(OUTPUT)/'
-	@echo 'make test       everything that CI runs'
-	@echo 'make lint       style, types and the form of the notebooks'
-	@echo 'make notebooks  execute the notebooks and renew their outputs where they changed'
-	@echo 'make bench      measure the simulator'
-	@echo 'make fidelity   renew docs/fidelity.md: what the simulator supports, and where its answers come from'
-	@echo 'make binder     renew binder/requirements.txt after a change of requirements.txt'
-	@echo 'make setup      only install what all of these need, into $(VENV)/'
-	@echo 'make clean      remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
+	@echo 'make lab          open JupyterLab on the first notebook'
+	@echo 'make tutorial     run all notebooks without a screen and write a report to $(OUTPUT)/'
+	@echo 'make test         everything that CI runs'
+	@echo 'make lint         style, types, spelling and the form of the notebooks'
+	@echo 'make notebooks    execute the notebooks and renew their outputs where they changed'
+	@echo 'make screenshots  take pictures of notebooks in a browser, into $(OUTPUT)/screenshots/'
+	@echo 'make bench        measure the simulator'
+	@echo 'make fidelity     renew docs/fidelity.md: what the simulator supports, and where its answers come from'
+	@echo 'make errors       renew docs/errors.md: what every error means'
+	@echo 'make binder       renew binder/requirements.txt after a change of requirements.txt'
+	@echo 'make setup        only install what all of these need, into $(VENV)/'
+	@echo 'make clean        remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
 
 setup: $(READY)
 	@echo 'Ready: $(VENV)/'
@@ -53,6 +55,9 @@ lint: $(READY)
 	@$(VENV)/bin/mypy --no-error-summary
 	@echo 'Notebooks ...'
 	@$(RUN) -m helpers.runner lint
+	@echo 'Spelling ...'
+	@$(RUN) -m helpers.notebook_tools.spelling
+	@$(VENV)/bin/codespell
 
 # the official packages for Node that the tests run; without Node those tests are skipped, except in CI
 $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
@@ -72,11 +77,18 @@ test: lint $(NODE)/node_modules/ready
 notebooks: $(READY)
 	@$(RUN) -m helpers.runner notebooks $(ARGUMENTS)
 
+# light and dark, wide and narrow; without Chromium the tests are skipped and there are no pictures
+screenshots: $(READY)
+	@DPS_SCREENSHOTS=$(OUTPUT)/screenshots $(RUN) -m pytest -q -m browser tests/browser $(ARGUMENTS)
+
 bench: $(READY)
 	@$(RUN) -m benchmarks $(ARGUMENTS)
 
 fidelity: $(READY)
 	@$(RUN) -m helpers.simulator.fidelity docs/fidelity.md
+
+errors: $(READY)
+	@$(RUN) -m helpers.errors_document docs/errors.md
 
 binder: $(READY)
 	@$(PYTHON) binder/lock.py

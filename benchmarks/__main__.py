@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import certificates, enrollments, readiness, registrations, scale, tutorial
+from . import certificates, enrollments, memory, readiness, registrations, scale, tutorial
 from .measure import Result
 
 MEASUREMENTS: dict[str, Callable[[], Result | list[Result] | list[Result | str] | str]] = {
@@ -14,6 +14,7 @@ MEASUREMENTS: dict[str, Callable[[], Result | list[Result] | list[Result | str] 
     "certificates": certificates.processor_with_chain,
     "ready": readiness.ready_time,
     "tutorial": tutorial.track_against_empty_notebooks,
+    "memory": memory.whole_suite,
     "enrollments": enrollments.rest_at_scale,
     "scale": scale.scale,
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from . import leaks
+from . import accessibility, glossary, leaks
 from .documents import NotebookError, code_cells, parameters, read, tags
 from .normalise import VARIES, normalise
 from .solutions import EXERCISE, exercises
@@ -54,7 +54,14 @@ def problems(path: Path) -> list[str]:
         for name in _CHECKED_NAME.findall(cell.source):
             if name != path.stem:
                 found.append(f"{path.name}: check_parameters(...) calls this notebook {name!r}")
+    for position, text in glossary.broken(path, document):
+        found.append(f"{path.name}{'' if position is None else f', cell {position + 1}'}: {text}")
     return found
+
+
+def is_page(document: NotebookNode) -> bool:
+    """Whether a notebook is there to be read only. It has no code, so it needs neither parameters nor sections."""
+    return all(cell.cell_type != "code" for cell in document.cells)
 
 
 def headings(document: NotebookNode) -> Iterator[tuple[int, int, str]]:
@@ -106,6 +113,8 @@ def _heading_levels(document: NotebookNode) -> Iterator[Finding]:
 
 
 def _sections(document: NotebookNode) -> Iterator[Finding]:
+    if is_page(document):
+        return
     lines = [
         line.lstrip("#* ").strip()
         for cell in document.cells
@@ -125,6 +134,8 @@ def _sections(document: NotebookNode) -> Iterator[Finding]:
 
 
 def _parameters(document: NotebookNode) -> Iterator[Finding]:
+    if is_page(document):
+        return
     tagged = [number for number, cell in enumerate(document.cells) if "parameters" in tags(cell)]
     if len(tagged) != 1:
         yield None, f"{len(tagged)} cells have the tag 'parameters'; one must"
@@ -218,8 +229,8 @@ def _readable_by_all(document: NotebookNode) -> Iterator[Finding]:
         for text in texts:
             if _IMAGE_WITHOUT_ALT.search(text):
                 yield position, "a picture has no alternative text"
-            if any(not _SVG_NAME.search(svg) for svg in re.findall(r"<svg\b.*?</svg>", text, re.DOTALL)):
-                yield position, "an SVG picture has neither a title nor an aria-label"
+            for fault in accessibility.faults(text):
+                yield position, fault
 
 
 def _nothing_private(document: NotebookNode) -> Iterator[Finding]:

@@ -97,7 +97,10 @@ def test_a_good_notebook_passes(tmp_path):
     document = good(
         text("## Step\n\n### Detail\n\n```python\n# no heading\n```\n\n![a device](x.png)"),
         code("print(1)\n# a comment\n\nprint(2)", printed("1\n2\n")),
-        code("f()", shown(text__html='<svg><title>two devices</title></svg><img alt="a" src=x>', text__plain="x")),
+        code(
+            "f()",
+            shown(text__html='<svg role="img"><title>two devices</title></svg><img alt="a" src=x>', text__plain="x"),
+        ),
     )
     assert problems(saved(document, tmp_path / "sample.ipynb")) == []
 
@@ -119,3 +122,40 @@ def test_parameters_may_be_explained_on_the_line_above(tmp_path):
     document.cells[1] = parameters_cell("# how many", "# devices")
     document.cells[1]["id"] = "cell-1"
     assert problems(saved(document, tmp_path / "sample.ipynb")) == []
+
+
+def test_a_notebook_without_code_is_a_page_and_needs_only_title_and_headings(tmp_path):
+    page = notebook(text("# Look up a word"), text("## Words\n\n### DPS"))
+    assert problems(saved(page, tmp_path / "page.ipynb")) == []
+    untitled = notebook(text("## Words"))
+    assert "0 headings of level 1" in problems(saved(untitled, tmp_path / "page.ipynb"))[0]
+
+
+def test_one_code_cell_makes_a_lesson(tmp_path):
+    document = notebook(text("# Look up a word"), code("print(1)", count=1))
+    found = problems(saved(document, tmp_path / "lesson.ipynb"))
+    assert any("'You will' is missing" in line for line in found)
+    assert any("cells have the tag 'parameters'" in line for line in found)
+
+
+def test_links_to_no_word_are_found(tmp_path):
+    glossary = notebook(text("# Look up a word\n\n## A\n\n### DPS"))
+    document = good(text("[DPS](01_glossary.ipynb#DPS) [x](01_glossary.ipynb#EPS)"))
+    saved(glossary, tmp_path / "01_glossary.ipynb")
+    found = problems(saved(document, tmp_path / "globals.ipynb"))
+    assert [line.split(": ", 1)[1] for line in found] == ["the link to #EPS leads to no word of 01_glossary.ipynb"]
+
+
+@pytest.mark.parametrize(
+    ("html", "expected"),
+    [
+        ("<table><tr><td>1</td></tr></table>", "a table has no heads"),
+        ("<table><tr><th>a</th></tr></table>", "a head of a table has no scope"),
+        ('<p style="color: red">no</p>', "color is 'red'"),
+        ("<input>", "a field (input) has no label"),
+        ("<svg role='img'><rect/></svg>", "neither a title nor an aria-label"),
+    ],
+)
+def test_html_that_some_cannot_read_is_found(tmp_path, html, expected):
+    document = good(code("1", shown(text__html=html, text__plain="x"), count=2))
+    assert any(expected in line for line in problems(saved(document, tmp_path / "sample.ipynb")))

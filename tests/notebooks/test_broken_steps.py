@@ -131,6 +131,13 @@ SPOILT = {
         "{hubs[0]: 1, hubs[1]: 3}",
         ["the heavier hub"],
     ),
+    "key of the group in every meter": (
+        "52_provision_a_fleet",
+        "boot",
+        "derive_device_key(group_key, registration_id)",
+        "group_key",
+        ["no meter failed"],
+    ),
     "hub list not changed": (
         "42_reprovision_and_retire",
         "migrate",
