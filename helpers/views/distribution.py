@@ -8,6 +8,7 @@ import logging
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 from helpers.views.text import text_table
@@ -43,8 +44,7 @@ class Distribution:
     __repr__ = __str__
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        png = base64.b64encode(self.png()).decode("ascii")
-        return {"text/plain": str(self), "image/png": png}, {"image/png": {"alt": self.described}}
+        return described_png(str(self), self.png(), self.described)
 
     @property
     def described(self) -> str:
@@ -57,8 +57,8 @@ class Distribution:
 
     def png(self) -> bytes:
         """The picture. It brings its own white background, so that it can be read on any page."""
-        figure = _figure()
-        axes = figure.add_subplot()
+        drawn = figure()
+        axes = drawn.add_subplot()
         width = _GROUP_WIDTH / max(len(self.hubs), 1)
         for number, hub in enumerate(self.hubs):
             shares = [_share(counter, hub) for counter in self.counts.values()]
@@ -83,7 +83,7 @@ class Distribution:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
         content = io.BytesIO()
         # without the name of the program, the same numbers give the same bytes for longer
-        figure.savefig(content, format="png", facecolor="white", metadata={"Software": None})
+        drawn.savefig(content, format="png", facecolor="white", metadata={"Software": None})
         return content.getvalue()
 
 
@@ -115,7 +115,21 @@ def _short(hub: str) -> str:
     return hub.partition(".")[0]
 
 
-def _figure() -> Any:
+def described_png(text: str, png: bytes, described: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """Both parts of a MIME bundle for a picture.
+
+    Arguments:
+        text: the text form.
+        png: the picture.
+        described: the picture in words, for whoever cannot see it.
+    """
+    encoded = base64.b64encode(png).decode("ascii")
+    # JupyterLab shows a bare picture without its description, so that screen readers would find nothing in it
+    html = f'<img alt="{escape(described)}" src="data:image/png;base64,{encoded}" style="max-width:100%"/>'
+    return {"text/plain": text, "text/html": html, "image/png": encoded}, {"image/png": {"alt": described}}
+
+
+def figure() -> Any:
     """An empty picture that belongs to nobody: no window, no global state."""
     logger = logging.getLogger("matplotlib")
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 import statistics
 from collections.abc import Iterable
-from html import escape
 from typing import Any
 
-from helpers.views.distribution import _figure
+from helpers.views.distribution import described_png, figure
 from helpers.views.text import text_table
 
 #: A picture with more bars cannot be read, and with fewer says little.
@@ -61,11 +59,7 @@ class Histogram:
         return f"least {least}, median {middle}, greatest {greatest}{f' {self.unit}' if self.unit else ''}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        png = base64.b64encode(self.png()).decode("ascii")
-        # JupyterLab shows a bare picture without its description, so that screen readers would find nothing in it
-        html = f'<img alt="{escape(self.described)}" src="data:image/png;base64,{png}" style="max-width:100%"/>'
-        bundle = {"text/plain": str(self), "text/html": html, "image/png": png}
-        return bundle, {"image/png": {"alt": self.described}}
+        return described_png(str(self), self.png(), self.described)
 
     @property
     def described(self) -> str:
@@ -76,8 +70,8 @@ class Histogram:
 
     def png(self) -> bytes:
         """The picture. It brings its own white background, so that it can be read on any page."""
-        figure = _figure()
-        axes = figure.add_subplot()
+        drawn = figure()
+        axes = drawn.add_subplot()
         bars = axes.bar(
             self.edges[:-1],
             self.counts,
@@ -97,7 +91,7 @@ class Histogram:
         axes.spines[["top", "right"]].set_visible(False)
         content = io.BytesIO()
         # without the name of the program, the same numbers give the same bytes for longer
-        figure.savefig(content, format="png", facecolor="white", metadata={"Software": None})
+        drawn.savefig(content, format="png", facecolor="white", metadata={"Software": None})
         return content.getvalue()
 
     def _range(self, number: int) -> str:

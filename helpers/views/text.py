@@ -7,8 +7,8 @@ from html import escape
 
 Row = Sequence[str]
 
-# inside a widget JupyterLab gives cells no room of their own
-_CELL = "text-align:left; padding:3px 18px 3px 0"
+# inside a widget JupyterLab gives cells no room of their own, and lines as high as a button
+_CELL = "text-align:left; padding:3px 18px 3px 0; line-height:1.4"
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(nothing)") -> str:
