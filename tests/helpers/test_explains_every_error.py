@@ -8,6 +8,7 @@ clients, which are told to try only once. Where a client would repeat a request 
 import asyncio
 import gc
 import re
+import time
 import warnings
 from contextlib import contextmanager
 from functools import partial
