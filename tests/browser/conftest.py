@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
@@ -51,9 +52,10 @@ def pytest_collection_modifyitems(items):
 def lab(tmp_path_factory):
     """JupyterLab on a copy of the notebooks, so that its autosave changes nothing here."""
     folder = tmp_path_factory.mktemp("lab")
-    shutil.copytree(
-        os.environ.get("V7_NB") or ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*")
-    )
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    # kernels over Unix domain sockets, whose paths must be short: of the TCP ports that Jupyter would choose for them,
+    # another test may take one before the kernel does
+    runtime = Path(tempfile.mkdtemp(prefix="lab-"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -62,7 +64,7 @@ def lab(tmp_path_factory):
         "DPS_WORKSPACE": str(folder / "workspace"),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_DATA_DIR": str(folder / "data"),
-        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "JUPYTER_RUNTIME_DIR": str(runtime),
     }
     settings = folder / "config" / "labconfig" / "default_setting_overrides.json"
     settings.parent.mkdir(parents=True)
@@ -71,7 +73,7 @@ def lab(tmp_path_factory):
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", f"--port={port}"]
     command += ["--IdentityProvider.token=test", f"--ServerApp.root_dir={folder}", "--LabApp.news_url="]
     # the application is reachable from scripts of the page: that is how the theme is changed
-    command += ["--KernelManager.transport_encryption=auto", "--LabApp.expose_app_in_browser=True"]
+    command += ["--KernelManager.transport=ipc", "--LabApp.expose_app_in_browser=True"]
     log = (folder / "lab.log").open("wb")
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
@@ -90,9 +92,11 @@ def lab(tmp_path_factory):
         server.wait(timeout=30)
         log.close()
         launcher.stop(folder / "workspace" / "simulator")
+        shutil.rmtree(runtime, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+# not longer than a module: while it is open, nothing else in this process can have an event loop
+@pytest.fixture(scope="module")
 def browser():
     playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     with playwright.sync_playwright() as play:

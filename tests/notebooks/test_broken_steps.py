@@ -1,11 +1,9 @@
 """A notebook whose step went wrong does not pass: copies with one spoilt cell are seen to fail."""
 
-from pathlib import Path
-
 import pytest
 
 from helpers import runner
-from helpers.notebook_tools.documents import NOTEBOOKS, read, write
+from helpers.notebook_tools.documents import NOTEBOOKS, find, read, tracks, write
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(200)]
 
@@ -186,8 +184,9 @@ def test_the_run_fails(tmp_path, capsys, name, cell, old, new, words):
         assert word in shown
 
 
-def test_the_same_notebooks_pass_unspoilt(tmp_path, capsys):
-    names = sorted({case[0] for case in SPOILT.values()})
-    paths = [str(NOTEBOOKS / f"{name}.ipynb") for name in names]
-    assert runner.main(["tutorial", "--output", str(tmp_path / "build"), *paths]) == 0, capsys.readouterr().out
-    assert not list(Path(tmp_path / "build").glob("logs/*"))
+@pytest.mark.parametrize("track", tracks(find()), ids=lambda track: f"track {track.name}")
+def test_unspoilt_they_pass_and_solutions_solve_their_exercises(tmp_path, capsys, track):
+    paths = [str(path) for path in track.notebooks]
+    build = tmp_path / "build"
+    assert runner.main(["tutorial", "--solutions", "--output", str(build), *paths]) == 0, capsys.readouterr().out
+    assert not list(build.glob("logs/*"))
