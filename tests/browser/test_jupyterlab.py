@@ -11,6 +11,7 @@ expect = playwright.expect
 
 #: What has the focus, by its label or by its own text.
 FOCUSED = "(document.activeElement.labels?.[0] ?? document.activeElement).innerText.trim()"
+PICTURE_WITHOUT_TEXT = "where => document.querySelector(where).insertAdjacentHTML('beforeend', '<img src=data:,>')"
 FIELDS = ["Device ID", "Primary key", "Secondary key", "Choice of hub", "Desired properties", "Enabled", "Enroll"]
 
 
@@ -92,3 +93,26 @@ def test_an_exercise_says_what_was_mistaken_and_then_that_it_is_solved(learner):
     learner.answer(cell, exercise.solved)
     learner.picture("11-solved", learner.find(shown.get_by_text("✓ solved:")))
     assert learner.failures() == 0
+
+
+def test_links_lead_to_words_and_serious_faults_would_be_found(learner):
+    learner.open("00_start_here.ipynb")
+    learner.find(learner.page.locator(".jp-Notebook a[href*='#ID-scope']")).click()
+    word = learner.page.get_by_role("heading", name="ID scope", exact=True)
+    word.wait_for()
+    expect(word).to_be_in_viewport()
+
+    learner.open("01_glossary.ipynb")
+    learner.page.get_by_role("link", name="Throttling", exact=True).first.click()
+    word = learner.page.get_by_role("heading", name="Throttling", exact=True)
+    word.wait_for()
+    expect(word).to_be_in_viewport()
+    assert word.bounding_box()["y"] < 900
+    assert learner.accessibility_faults() == []
+    learner.picture("01-word", word)
+
+    # axe-core looks at what is ours, and does see faults there; what is JupyterLab's is not looked at
+    learner.page.evaluate(PICTURE_WITHOUT_TEXT, ".jp-Toolbar")
+    assert learner.accessibility_faults() == []
+    learner.page.evaluate(PICTURE_WITHOUT_TEXT, ".jp-MarkdownOutput")
+    assert [fault.split(":")[0] for fault in learner.accessibility_faults()] == ["image-alt"]

@@ -30,11 +30,12 @@ def test_the_text_has_every_number_of_the_picture(chart):
 
 def test_the_picture_is_a_png_with_words_for_whoever_cannot_see_it(chart):
     data, metadata = chart._repr_mimebundle_()
-    assert set(data) == {"text/plain", "image/png"}
+    assert set(data) == {"text/plain", "text/html", "image/png"}
     assert base64.b64decode(data["image/png"]).startswith(b"\x89PNG")
     words = metadata["image/png"]["alt"]
     assert words.startswith("Bar chart: Ovens per hub. even: one.azure-devices.test 3 of 4, ")
     assert "custom: one.azure-devices.test 0 of 3, two.azure-devices.test 2 of 3" in words
+    assert f'<img alt="{words}" src="data:image/png;base64,' in data["text/html"]
     assert data["text/plain"] == str(chart)
 
 

@@ -42,6 +42,6 @@ def test_a_different_output_is_seen(fresh, tmp_path):
     text = (NOTEBOOKS / "00_start_here.ipynb").read_text(encoding="utf-8")
     assert "DPS says:  assigned" in text
     copy.write_text(text.replace("DPS says:  assigned", "DPS says:  perhaps"), encoding="utf-8")
-    code, shown = fresh(*NBVAL, "--rootdir", REPOSITORY, copy, pace="instant")
+    code, shown = fresh(*NBVAL, "--rootdir", REPOSITORY, copy, pace=_pace(copy.name))
     assert code == 1, shown
     assert "1 failed" in shown

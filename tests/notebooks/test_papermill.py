@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, find
+from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, find, tracks
 
 PAPERMILL = [
     sys.executable,
@@ -18,15 +18,19 @@ PAPERMILL = [
     "60",
     "--no-progress-bar",
 ]
-NAMES = [path.name for path in find()]
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(200)]
 
 
-#: By turns from the root of the repository and from the folder of the notebooks; both must do.
-FOLDERS = [(name, (REPOSITORY, NOTEBOOKS)[number % 2]) for number, name in enumerate(NAMES)]
+def one_of_each_track():
+    """By turns the first and the last notebook of a track, and the root of the repository and their own folder."""
+    for number, track in enumerate(tracks(find())):
+        yield track.notebooks[-(number % 2)].name, (REPOSITORY, NOTEBOOKS)[number // 2 % 2]
 
 
-@pytest.mark.parametrize(("name", "folder"), FOLDERS, ids=NAMES)
+CASES = list(one_of_each_track())
+
+
+@pytest.mark.parametrize(("name", "folder"), CASES, ids=[name for name, _ in CASES])
 def test_each_notebook_alone(fresh, tmp_path, name, folder):
     output = tmp_path / "executed.ipynb"
     code, shown = fresh(

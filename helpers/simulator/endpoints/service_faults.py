@@ -20,6 +20,10 @@ _LOGGER = logging.getLogger(__name__)
 CallLater = Callable[[float, Callable[[], object]], Any]
 Sleep = Callable[[float], Awaitable[object]]
 
+#: Seconds from a message to the cut that it meets. A program needs a moment until it waits for the answer; when the
+#: connection ends before, SDKs report something else, now and then.
+CUT_AFTER = 0.3
+
 _DELAYED = "the answer is delayed by {:g} s"
 _ENDED = "the connection is cut"
 
@@ -103,7 +107,7 @@ class _FaultyConnection:
     What is delayed is the way in: the application hears of everything later, in the same order, and so answers later.
     """
 
-    __slots__ = ("_application", "_begun", "_link", "_name", "_named", "_service", "_waiting", "_wire")
+    __slots__ = ("_application", "_begun", "_cut", "_link", "_name", "_named", "_service", "_waiting", "_wire")
 
     def __init__(
         self, wire: FaultsOnTheWire, application: MqttApplication, link: MqttLink, service: str, named: str
@@ -115,6 +119,7 @@ class _FaultyConnection:
         self._named = named
         self._name = ""
         self._begun = False
+        self._cut = False
         # a list, and no deque, which takes ten times as much memory in every idle connection
         self._waiting: list[Callable[[], object]] = []
 
@@ -148,13 +153,19 @@ class _FaultyConnection:
 
     def _arrived(self, step: Callable[[], object], *arriving: str) -> None:
         faults = self._wire.faults
+        if self._cut:
+            return
         if not faults.active and not self._waiting:
             step()
             return
         if arriving and faults.cuts(self._service, *arriving):
             self._record(CUT, _ENDED)
             self._waiting.clear()
-            self._link.close()
+            self._cut = True
+            if CONNECTIONS in arriving:
+                self._link.close()
+            else:
+                self._wire.call_later(CUT_AFTER, self._link.close)
             return
         delay = faults.delay(self._service)
         if delay:

@@ -190,6 +190,16 @@ def test_messages_are_cut_with_all_that_waits(parts):
     assert (parts.application.calls, parts.link.closed) == (["connected", "disconnected False"], 1)
 
 
+def test_a_message_is_cut_a_moment_later_and_nothing_more_is_heard(parts):
+    parts.switch_on("cut", cuts="messages", count=1)
+    parts.connection.connected(CONNECT)
+    parts.publish("one")
+    assert parts.link.closed == 0
+    parts.publish("two")
+    parts.later.run()
+    assert (parts.application.calls, parts.link.closed) == (["connected"], 1)
+
+
 class TestHttp:
     REQUEST = Request("GET", "/devices/d-1", {}, {}, b"", Peer(HUB))
 
