@@ -73,6 +73,11 @@ class Known:
         return frozenset([self.code, *_codes_in(self.told)]) - {""}
 
 
+# JupyterLab's style sheet lets both parts of such a list float, and a term then stands beside what came before it
+_HEAD = "float:none; width:auto; margin:6px 0 0 0"
+_BODY = "float:none; width:auto; margin:0 0 0 24px"
+
+
 class Explanation:
     """What an error means. Shows itself as text or HTML.
 
@@ -146,7 +151,7 @@ class Explanation:
         """The explanation as HTML."""
 
         def part(title: str, content: str) -> str:
-            return f"<dt><strong>{escape(title)}</strong></dt><dd>{content}</dd>"
+            return f'<dt style="{_HEAD}"><strong>{escape(title)}</strong></dt><dd style="{_BODY}">{content}</dd>'
 
         parts = [part("What the SDK shows", "<br>".join(f"<code>{escape(line)}</code>" for line in self.chain))]
         if self.code:
@@ -158,7 +163,9 @@ class Explanation:
             f"<small>Taught in: {escape(each.taught)}</small></li>"
             for each in self.causes
         )
-        parts.append(part("Why" if len(self.causes) == 1 else "Why (one of these)", f"<ul>{items}</ul>"))
+        parts.append(
+            part("Why" if len(self.causes) == 1 else "Why (one of these)", f'<ul style="margin:0">{items}</ul>')
+        )
         return f"<dl>{''.join(parts)}</dl>"
 
 
