@@ -86,3 +86,20 @@ class FakePlace:
 def place(own_workspace):
     assert workspace.root() == own_workspace
     return FakePlace()
+
+
+@pytest.fixture
+def said(capsys):
+    """What an exercise says: ``solved``, or its hint."""
+
+    def call(check, *arguments, **options):
+        # what was said before is not about this exercise
+        capsys.readouterr()
+        check(*arguments, **options)
+        shown = capsys.readouterr().out
+        if shown.startswith("✓ solved: "):
+            return "solved"
+        assert shown.startswith("○ not yet: ")
+        return shown.partition("Hint: ")[2].strip()
+
+    return call

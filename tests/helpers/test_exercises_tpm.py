@@ -17,23 +17,6 @@ HUB, DEVICE, REGISTRATION = "hub-1.azure-devices.test", "greenhouse-gateway", "i
 KEY = base64.b64encode(bytes(range(32))).decode()
 
 
-@pytest.fixture
-def said(capsys):
-    """What an exercise says: ``solved``, or its hint."""
-
-    def call(check, *arguments, **options):
-        # what was said before is not about this exercise
-        capsys.readouterr()
-        check(*arguments, **options)
-        shown = capsys.readouterr().out
-        if shown.startswith("✓ solved: "):
-            return "solved"
-        assert shown.startswith("○ not yet: ")
-        return shown.partition("Hint: ")[2].strip()
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def tpms(tmp_path_factory):
     """Two TPMs: that of the device, and that of the spare one; no key is activated in either."""

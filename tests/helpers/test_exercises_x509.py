@@ -13,21 +13,6 @@ CODE = "A-CODE"
 NONSENSE = [None, 7, "x", [], [7], {}, True, object(), b"bytes", len, "-----BEGIN CERTIFICATE-----"]
 
 
-@pytest.fixture
-def said(capsys):
-    """What an exercise says: ``solved``, or its hint."""
-
-    def call(check, *arguments):
-        check(*arguments)
-        shown = capsys.readouterr().out
-        if shown.startswith("✓ solved: "):
-            return "solved"
-        assert shown.startswith("○ not yet: ")
-        return shown.partition("Hint: ")[2].strip()
-
-    return call
-
-
 @pytest.fixture(scope="module")
 def pumps():
     """The certificates of the notebooks."""

@@ -10,21 +10,6 @@ FIRST, SECOND = HUBS
 NONSENSE = [None, 7, "x", [], [1], {}, {"x": object()}, True, object(), len, {FIRST: []}]
 
 
-@pytest.fixture
-def said(capsys):
-    """What an exercise says: ``solved``, or its hint."""
-
-    def call(check, *arguments):
-        check(*arguments)
-        shown = capsys.readouterr().out
-        if shown.startswith("✓ solved: "):
-            return "solved"
-        assert shown.startswith("○ not yet: ")
-        return shown.partition("Hint: ")[2].strip()
-
-    return call
-
-
 @pytest.mark.parametrize(
     ("first", "second", "says"),
     [

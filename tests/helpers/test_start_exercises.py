@@ -17,21 +17,6 @@ TEXT = GROUP.reveal().encode()
 MEMBER = "thermostat-102"
 
 
-@pytest.fixture
-def said(capsys):
-    """What an exercise says: ``solved``, or its hint."""
-
-    def call(check, *arguments, **options):
-        check(*arguments, **options)
-        shown = capsys.readouterr().out
-        if shown.startswith("✓ solved: "):
-            return "solved"
-        assert shown.startswith("○ not yet: ")
-        return shown.partition("Hint: ")[2].strip()
-
-    return call
-
-
 def names(answer):
     symmetric_key.connection(answer, registration_id="reg", device_id="Dev", hub="hub-1.test", id_scope="0ne00000A01")
 
