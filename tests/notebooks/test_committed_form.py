@@ -7,6 +7,7 @@ import pytest
 
 from helpers.notebook_tools.documents import NOTEBOOKS, code_cells, find, parameters, read, runs_on_azure
 from helpers.notebook_tools.lint import problems
+from helpers.notebook_tools.solutions import exercises
 
 NAMES = [path.name for path in find()]
 
@@ -22,6 +23,15 @@ def test_names_give_the_order_and_every_track_has_a_first_notebook():
     numbers = [name.split("_")[0] for name in NAMES]
     assert all(number.isdigit() and len(number) == 2 for number in numbers)
     assert len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name[0] in "12345"])
+def test_a_lesson_ends_with_two_or_three_exercises(name):
+    document = read(NOTEBOOKS / name)
+    found = list(exercises(document))
+    assert len(found) in (2, 3)
+    check = next(number for number, cell in enumerate(document.cells) if cell.source.startswith("## Check yourself"))
+    assert all(exercise.position > check for exercise in found)
 
 
 @pytest.mark.parametrize("name", NAMES)
