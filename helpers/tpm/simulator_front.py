@@ -224,8 +224,9 @@ class MicrosoftSimulatorFront:
         except OSError:  # gone again before it was let in
             return
         if len(self._clients) >= MAX_CLIENTS:
-            client.close()
+            # first the reason, so that whoever sees the end of the connection can find it
             self._failures.append(TpmProtocolError(f"More than {MAX_CLIENTS} connections were opened at a time."))
+            client.close()
             return
         client.setblocking(False)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
