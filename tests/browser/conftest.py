@@ -137,12 +137,13 @@ class Learner:
         """Open a notebook in a JupyterLab that shows nothing else."""
         self.page.goto(f"{self._address}/lab/tree/notebooks/{notebook}?token=test&reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        # before that, JupyterLab shows the notebook and does not yet do what one asks for
+        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
 
     def run_all(self, notebook):
         """Open a notebook and run all its cells, as a person would."""
         self._end_kernels()
         self.open(notebook)
-        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
         # outputs in the file would look like outputs of this run
         self.menu("Edit", "Clear Outputs of All Cells")
         self.menu("Run", "Run All Cells")

@@ -1,5 +1,6 @@
 """The simulator inside one's own process: starting, stopping, calling, resetting; its own certificate; its secrets."""
 
+import asyncio
 import base64
 import datetime
 import gc
@@ -158,11 +159,16 @@ class TestStartingAndStopping:
         assert threads() == others
 
     def test_an_error_while_it_runs_comes_out_at_the_end(self, monkeypatch, others):
+        started = threading.Event()
+
         async def broken(_):
+            # one that breaks before start() has returned is told by start() itself
+            await asyncio.to_thread(started.wait, 30)
             raise ZeroDivisionError("while running")
 
         monkeypatch.setattr(SimulatorRuntime, "run_until_stopped", broken)
         simulator = Simulator().start()
+        started.set()
         with pytest.raises(ZeroDivisionError, match="while running"):
             simulator.stop()
         simulator.stop()
