@@ -65,7 +65,7 @@ class Fault:
                 f"faults.clear(dps) ends all."
             )
         wanted = {"service": self._service, "kind": self._kind, "duration": MOST_SECONDS, **self._options}
-        self._dps._manage("PUT", "/faults", wanted)
+        self._dps.manage("PUT", "/faults", wanted)
         self.struck = 0
         return self
 
@@ -84,7 +84,7 @@ class Fault:
     def _is_on(self) -> bool:
         return any(
             each["service"] == self._service.lower() and each["kind"] == self._kind
-            for each in self._dps._manage("GET", "/faults")["faults"]
+            for each in self._dps.manage("GET", "/faults")["faults"]
         )
 
     def __str__(self) -> str:
@@ -171,5 +171,5 @@ def clear(dps: Any) -> int:
 
 
 def _switch_off(dps: Any, **which: str) -> list[dict[str, Any]]:
-    gone: list[dict[str, Any]] = dps._manage("DELETE", f"/faults?{urlencode(which)}")["faults"]
+    gone: list[dict[str, Any]] = dps.manage("DELETE", f"/faults?{urlencode(which)}")["faults"]
     return gone

@@ -1,8 +1,8 @@
 """Boots a whole fleet: many devices at a time, begun in a staggered way, tried again after a while when that may help.
 
 What a boot is, the notebook says: a function that takes the name of a device. Threads run it. The asynchronous client
-of the SDK was measured, too, with 200 devices, 100 at a time: the same memory, the same processor time, and two thirds
-of the threads, because that client starts threads of its own. That is not worth a second way to write a boot.
+of the SDK was measured, too, with 200 devices, 100 at a time: the same memory, the same processor time, and three
+quarters of the threads, because that client starts threads of its own. That is not worth a second way to write a boot.
 """
 
 from __future__ import annotations
@@ -359,17 +359,17 @@ def limits(dps: Any, **numbers: int) -> Iterator[None]:
     """
     if not dps.is_simulator:
         raise FleetError("Azure has its own limits, and nobody can change them here. Set target to 'simulator'.")
-    before = dps._manage("GET", "/limits")
-    dps._manage("PUT", "/limits", {"mode": "off", **numbers})
+    before = dps.manage("GET", "/limits")
+    dps.manage("PUT", "/limits", {"mode": "off", **numbers})
     try:
         yield
     finally:
-        dps._manage("PUT", "/limits", before)
+        dps.manage("PUT", "/limits", before)
 
 
 def lift_limits(dps: Any) -> bool:
     """Switch the limits off, also those of a kernel that died; whether there was anything to ask, which Azure lacks."""
     if not dps.is_simulator:
         return False
-    dps._manage("PUT", "/limits", {"mode": "off"})
+    dps.manage("PUT", "/limits", {"mode": "off"})
     return True

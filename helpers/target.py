@@ -170,7 +170,7 @@ class Target:
         It keeps its key. After that was replaced, make another one (on Azure, with new settings and a new target).
         """
         if self._route is not None:
-            answer = self._manage("GET", "/connection")
+            answer = self.manage("GET", "/connection")
             self._service = parse_connection_string(answer["serviceConnectionString"])
         return DeviceProvisioningClient.from_connection_string(
             self._service.text().reveal(), transport=self._transport()
@@ -267,7 +267,7 @@ class Target:
         while len(self._hubs) < count:
             host = _next_name(self.hubs)
             workspace.claim(self, _HUB_CLAIM, host)
-            self._manage("PUT", f"/hubs/{host}", {"linked": False})
+            self.manage("PUT", f"/hubs/{host}", {"linked": False})
             self._read_hubs()
         return self.hubs[:count]
 
@@ -282,7 +282,7 @@ class Target:
             for kind, host in workspace.claimed(self):
                 if kind == _HUB_CLAIM:
                     if host in self._hubs:
-                        self._manage("DELETE", f"/hubs/{host}")
+                        self.manage("DELETE", f"/hubs/{host}")
                     workspace.release(self, kind, host)
             self._read_hubs()
         return self.hubs
@@ -307,7 +307,7 @@ class Target:
         if self._route is None:
             return False
         for hub, milliseconds in latencies.items():
-            self._manage("PUT", f"/hubs/{hub}", {"latency": milliseconds})
+            self.manage("PUT", f"/hubs/{hub}", {"latency": milliseconds})
         return True
 
     def registry(self, hub: str) -> Any:
@@ -422,17 +422,17 @@ class Target:
 
     def _read_hubs(self) -> None:
         """Take over the simulator's hubs as they are now: others may have been added or removed."""
-        texts = self._manage("GET", "/connection")["hubConnectionStrings"]
+        texts = self.manage("GET", "/connection")["hubConnectionStrings"]
         self._hubs = {connection.host: connection for connection in map(parse_connection_string, texts)}
         for gone in set(self._registries) - set(self._hubs):
             registries.close_registry(self._registries.pop(gone))
 
     def _trace(self, query: str) -> dict[str, Any]:
-        answer = self._manage("GET", f"/trace?{query}")
+        answer = self.manage("GET", f"/trace?{query}")
         return answer if isinstance(answer, dict) else {}
 
-    def _manage(self, method: str, path: str, body: Any | None = None) -> Any:
-        """Call the simulator's own management API."""
+    def manage(self, method: str, path: str, body: Any | None = None) -> Any:
+        """Call the simulator's own management API; ask ``is_simulator`` before."""
         if self._route is None:  # pragma: no cover - every caller asks before
             raise TargetError("Only the simulator can be asked this.")
         try:

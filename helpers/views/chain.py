@@ -13,6 +13,7 @@ from helpers.views.picture import (
     MARGIN,
     PADDING,
     PAGE_WIDTH,
+    Drawing,
     arrow,
     cross,
     frame,
@@ -20,7 +21,6 @@ from helpers.views.picture import (
     paragraph,
     picture,
     shortened,
-    with_text,
     words,
 )
 
@@ -29,7 +29,7 @@ _BOX_WIDTH, _BOX_HEIGHT, _GAP = 400, 64, 56
 _INSIDE, _BESIDE = _BOX_WIDTH - 2 * PADDING, MARGIN + _BOX_WIDTH + 2 * PADDING
 
 
-class ChainOfTrust:
+class ChainOfTrust(Drawing):
     """The certificates of a chain, the root on top.
 
     Arguments:
@@ -51,15 +51,6 @@ class ChainOfTrust:
             indent = "" if depth == 0 else "   " * (depth - 1) + "└─ "
             lines.append(f"{indent}{sentence}")
         return "\n".join(lines)
-
-    __repr__ = __str__
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self.html()}
-
-    def html(self) -> str:
-        """The picture, and below it the same as text, folded away."""
-        return with_text(self.svg(), str(self))
 
     def svg(self) -> str:
         """The picture alone; it takes its colour from the page around it."""

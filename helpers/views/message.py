@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from html import escape
 
+from helpers.checks import causes
+
 #: Keys and signatures as they stand in connection strings, tokens and JSON.
 _NAMED = re.compile(
     r"(?i)((?:SharedAccessKey|primaryKey|secondaryKey|sig)[\"']?\s*[=:]\s*[\"']?)([A-Za-z0-9+/%]{12,}(?:=|%3D){0,2})"
@@ -28,11 +30,7 @@ def status_html(text: str) -> str:
 
 def reason(problem: BaseException) -> str:
     """An error in words: its kind and text, and the innermost text where the outer one says less."""
-    innermost: BaseException = problem
-    seen = {id(problem)}
-    while (inner := innermost.__cause__ or innermost.__context__) is not None and id(inner) not in seen:
-        seen.add(id(inner))
-        innermost = inner
+    innermost = causes(problem)[-1]
     words = f"{type(problem).__name__}: {_first_line(problem)}"
     if innermost is not problem and _first_line(innermost) not in words:
         words += f" ({_first_line(innermost)})"

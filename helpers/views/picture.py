@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from html import escape
+from typing import Any
 
 #: Room around a picture, and between a box and the words in it.
 MARGIN, PADDING = 20, 14
@@ -28,6 +30,34 @@ _DASHES = ' stroke-dasharray="6 4"'
 _FONTS = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 #: Mean width of a letter, on the safe side; capital letters, digits and bold ones take more.
 _LETTER, _LARGE, _BOLD = 6.8, 2.0, 1.22
+
+
+class Drawing(ABC):
+    """Something that is drawn, and that can be told in words.
+
+    Attributes:
+        note: a sentence below the picture.
+    """
+
+    note = ""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The text form, which says the same as the picture."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    @abstractmethod
+    def svg(self) -> str:
+        """The picture alone; it takes its colour from the page around it."""
+
+    def html(self) -> str:
+        """The picture, and below it the same as text, folded away."""
+        return with_text(self.svg(), str(self), self.note)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/plain": str(self), "text/html": self.html()}
 
 
 def picture(title: str, described: str, width: int, height: int, parts: Iterable[str]) -> str:

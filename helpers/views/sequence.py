@@ -11,6 +11,7 @@ from typing import Any
 from helpers.views.picture import (
     LINE_HEIGHT,
     PAGE_WIDTH,
+    Drawing,
     arrow,
     band,
     frame,
@@ -18,7 +19,6 @@ from helpers.views.picture import (
     picture,
     shortened,
     width_of,
-    with_text,
     words,
     wrapped,
 )
@@ -117,7 +117,7 @@ class Step:
         return f"{self.sender} → {self.receiver}: {self.label}"
 
 
-class SequenceDiagram:
+class SequenceDiagram(Drawing):
     """A diagram of steps between parties.
 
     Arguments:
@@ -141,15 +141,6 @@ class SequenceDiagram:
         if not self.steps:
             lines.append("     (nothing was seen)")
         return "\n".join([*lines, self.note] if self.note else lines)
-
-    __repr__ = __str__
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self.html()}
-
-    def html(self) -> str:
-        """The picture, and below it the same as text, folded away."""
-        return with_text(self.svg(), str(self), self.note)
 
     def svg(self) -> str:
         """The picture alone; it takes its colour from the page around it."""

@@ -9,13 +9,13 @@ from typing import Any
 from helpers.views.picture import (
     MARGIN,
     PAGE_WIDTH,
+    Drawing,
     band,
     bar,
     line,
     picture,
     shortened,
     width_of,
-    with_text,
     words,
 )
 from helpers.views.sequence import is_challenge, moment_of, refused
@@ -128,7 +128,7 @@ class Way:
         return (moment - self.begin) * 1000
 
 
-class Timeline:
+class Timeline(Drawing):
     """Ways of devices over time.
 
     Arguments:
@@ -165,15 +165,6 @@ class Timeline:
         columns = _COLUMNS if self._detailed else _COLUMNS_OF_MANY
         lines = [self.title, text_table(columns, self.rows, empty="(no device was seen)")]
         return "\n".join([*lines, self.note] if self.note else lines)
-
-    __repr__ = __str__
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self.html()}
-
-    def html(self) -> str:
-        """The picture, and below it the table, folded away."""
-        return with_text(self.svg(), str(self), self.note)
 
     def svg(self) -> str:
         """The picture alone; it takes its colour from the page around it."""

@@ -248,21 +248,21 @@ def test_the_busiest_moment():
 
 @pytest.mark.sdk
 def test_limits_hold_for_a_block_and_what_held_before_comes_back(dps):
-    before = dps._manage("GET", "/limits")
+    before = dps.manage("GET", "/limits")
     with fleet.limits(dps, registrations_per_minute=90):
-        assert dps._manage("GET", "/limits")["registrations_per_minute"] == 90
+        assert dps.manage("GET", "/limits")["registrations_per_minute"] == 90
         with fleet.limits(dps, operations_per_minute=5):
-            assert dps._manage("GET", "/limits")["registrations_per_minute"] is None
-        assert dps._manage("GET", "/limits")["registrations_per_minute"] == 90
-    assert dps._manage("GET", "/limits") == before
+            assert dps.manage("GET", "/limits")["registrations_per_minute"] is None
+        assert dps.manage("GET", "/limits")["registrations_per_minute"] == 90
+    assert dps.manage("GET", "/limits") == before
     with pytest.raises(ZeroDivisionError), fleet.limits(dps, registrations_per_minute=1):
         raise ZeroDivisionError
-    assert dps._manage("GET", "/limits") == before
+    assert dps.manage("GET", "/limits") == before
     with pytest.raises(TargetError, match="no limit"), fleet.limits(dps, nonsense=1):
         pass
-    dps._manage("PUT", "/limits", {"mode": "azure"})
+    dps.manage("PUT", "/limits", {"mode": "azure"})
     assert fleet.lift_limits(dps)
-    assert dps._manage("GET", "/limits") == before
+    assert dps.manage("GET", "/limits") == before
 
 
 def test_azure_has_its_own_limits():

@@ -76,7 +76,7 @@ def test_what_was_set_before_is_set_again(dps):
     dps.set_latencies({ONE: 12, TWO: 80})
     assert fleet_lessons.restore(dps) == (ONE, TWO)
     assert state_of(dps) == before == ({ONE: (7, True), TWO: (2, False)}, "GeoLatency")
-    assert {hub["latency"] for hub in dps._manage("GET", "/hubs")["hubs"]} == {None}
+    assert {hub["latency"] for hub in dps.manage("GET", "/hubs")["hubs"]} == {None}
 
 
 def test_a_hub_that_was_unlinked_meanwhile_is_linked_again_and_other_hubs_are_left_alone(dps):

@@ -28,7 +28,7 @@ def azure(monkeypatch, own_workspace):
 
 
 def links(dps):
-    found = dps._manage("GET", "/hubs")["hubs"]
+    found = dps.manage("GET", "/hubs")["hubs"]
     return {hub["host"]: hub for hub in found}
 
 
@@ -62,14 +62,14 @@ def test_another_kernel_finds_the_hub_and_can_remove_it(simulator, dps):
 
 
 def test_a_hub_that_somebody_else_made_stays(dps):
-    dps._manage("PUT", f"/hubs/{TWO}", {"linked": True})
+    dps.manage("PUT", f"/hubs/{TWO}", {"linked": True})
     assert dps.need_hubs(2) == (ONE, TWO)
     assert dps.release_hubs() == (ONE, TWO)
 
 
 def test_a_claimed_hub_that_is_gone_is_forgotten(dps):
     dps.need_hubs(2)
-    dps._manage("DELETE", f"/hubs/{TWO}")
+    dps.manage("DELETE", f"/hubs/{TWO}")
     assert dps.release_hubs() == (ONE,)
     assert workspace.claimed(dps) == []
 
