@@ -29,6 +29,7 @@ from .notebook_tools.documents import (
     NotebookError,
     Parameter,
     Track,
+    at_last_commit,
     code_cells,
     given_parameters,
     parameters,
@@ -41,7 +42,7 @@ from .notebook_tools.documents import (
 )
 from .notebook_tools.execution import Outcome, execute, with_parameters
 from .notebook_tools.lint import problems
-from .notebook_tools.normalise import merge, sanitize_rules
+from .notebook_tools.normalise import is_outdated, merge, sanitize_rules
 from .notebook_tools.solutions import EXERCISE, NOT_YET, SOLVED, with_solutions
 from .simulator import launcher
 
@@ -280,7 +281,7 @@ def _for_azure(paths: Sequence[Path], console: Console, *, named: bool) -> list[
 
 
 def renew(arguments: argparse.Namespace, console: Console) -> int:
-    """Execute notebooks as they stand, one after the other, and renew the outputs that changed."""
+    """Execute notebooks as they stand, one after the other, and renew all outputs of those where one changed."""
     paths = selected(arguments.notebooks)
     rules = sanitize_rules()
     with scratch_folder() as scratch:
@@ -293,8 +294,9 @@ def renew(arguments: argparse.Namespace, console: Console) -> int:
     for outcome in outcomes:
         if outcome.status != "passed" or outcome.document is None:
             continue
-        before = outcome.notebook.read_bytes()
-        write(merge(read(outcome.notebook), outcome.document, rules), outcome.notebook)
+        before, document = outcome.notebook.read_bytes(), read(outcome.notebook)
+        anew = arguments.anew or is_outdated(document, at_last_commit(outcome.notebook))
+        write(merge(document, outcome.document, rules, anew=anew), outcome.notebook)
         if outcome.notebook.read_bytes() != before:
             changed.append(outcome.name)
     console.print(report.summary(outcomes), highlight=False)
@@ -393,6 +395,7 @@ def parser() -> argparse.ArgumentParser:
 
     again = commands.add_parser("notebooks", parents=[common, timing], help="execute notebooks and renew their outputs")
     again.set_defaults(action=renew)
+    again.add_argument("--anew", action="store_true", help="renew all outputs, also where they agree with the old ones")
 
     form = commands.add_parser("lint", parents=[common], help="check the form of notebooks")
     form.set_defaults(action=lint)

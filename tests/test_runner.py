@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -191,6 +192,27 @@ def test_renewing_changes_only_what_changed(sample, capsys):
     assert runner.main(["notebooks", path]) == 0
     assert "Changed: nothing." in capsys.readouterr().out
     assert read(path) == first
+
+
+def test_what_was_measured_by_other_code_is_renewed(sample):
+    path = Path(sample("11_a", "seconds = 1", "import uuid\nprint(seconds, uuid.uuid4())"))
+    document = read(path)
+    document.cells[3].metadata["tags"] = ["nbval-ignore-output"]
+    write(document, path)
+    git = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.com", "-C", str(path.parent)]
+    assert runner.main(["notebooks", str(path)]) == 0
+    for command in (["init", "--quiet"], ["add", path.name], ["commit", "--quiet", "--message", "first"]):
+        subprocess.run([*git, *command], check=True)
+    changed = read(path)
+    changed.cells[2].source = "seconds = 2"
+    write(changed, path)
+    assert runner.main(["notebooks", str(path)]) == 0
+    renewed = read(path)
+    assert renewed.cells[3].outputs[0].text.startswith("2 ")
+    assert runner.main(["notebooks", str(path)]) == 0
+    assert read(path) == renewed
+    assert runner.main(["notebooks", "--anew", str(path)]) == 0
+    assert read(path) != renewed
 
 
 def test_renewing_leaves_a_notebook_that_fails_as_it_was(sample, capsys):

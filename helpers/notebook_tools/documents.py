@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,16 @@ def read(path: Path) -> NotebookNode:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NotebookError(f"{path} is not a valid notebook: {reason[:200]}") from error
     return document
+
+
+def at_last_commit(path: Path) -> NotebookNode | None:
+    """A notebook as git has it; ``None`` where there is no git, no commit, or no such file in it."""
+    command = ["git", "show", f"HEAD:./{path.name}"]
+    try:
+        shown = subprocess.run(command, cwd=path.parent, capture_output=True, check=True).stdout
+        return nbformat.reads(shown.decode("utf-8"), as_version=4)
+    except (OSError, subprocess.CalledProcessError, ValueError, nbformat.ValidationError):
+        return None
 
 
 def write(document: NotebookNode, path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
-from . import accessibility, glossary, leaks
+from . import accessibility, glossary, leaks, stories
 from .documents import NotebookError, code_cells, parameters, read, tags
 from .normalise import VARIES, normalise
 from .solutions import EXERCISE, exercises
@@ -268,4 +268,5 @@ RULES: tuple[Rule, ...] = (
     _exercises,
     _readable_by_all,
     _nothing_private,
+    stories.contradictions,
 )

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from nbformat import NotebookNode
 from nbval.plugin import coalesce_streams, get_sanitize_patterns, transform_streams_for_comparison
 
-from .documents import REPOSITORY, tags
+from .documents import REPOSITORY, code_cells, tags
+from .stories import contradictions
 
 SANITIZE = REPOSITORY / "tests" / "notebooks" / "sanitize.cfg"
 #: nbval's own tag for a cell whose output is never the same again, such as one that shows what it measured.
@@ -36,17 +37,20 @@ def sanitize_rules(path: Path = SANITIZE) -> Rules:
 def comparable(outputs: Sequence[NotebookNode], rules: Rules) -> dict[str, list[Any]]:
     """Outputs as nbval compares them: values by field or media type, sanitized."""
     found: dict[str, list[Any]] = {}
-    for output in transform_streams_for_comparison(coalesce_streams(copy.deepcopy(list(outputs)))):
-        fields = {**output, **output.get("data", {})}
-        for key, value in fields.items():
-            if key in _NOT_COMPARED or key == "data":
-                continue
-            text = value
-            if isinstance(text, str):
-                for pattern, replacement in rules:
-                    text = pattern.sub(replacement, text)
-            found.setdefault(key, []).append(text)
+    for key, value in _compared(outputs):
+        text = value
+        if isinstance(text, str):
+            for pattern, replacement in rules:
+                text = pattern.sub(replacement, text)
+        found.setdefault(key, []).append(text)
     return found
+
+
+def _compared(outputs: Sequence[NotebookNode]) -> Iterator[tuple[str, Any]]:
+    for output in transform_streams_for_comparison(coalesce_streams(copy.deepcopy(list(outputs)))):
+        for key, value in {**output, **output.get("data", {})}.items():
+            if key not in _NOT_COMPARED and key != "data":
+                yield key, value
 
 
 def without_widget_views(document: NotebookNode) -> None:
@@ -87,19 +91,89 @@ def normalise(document: NotebookNode) -> NotebookNode:
     return clean
 
 
-def merge(committed: NotebookNode, executed: NotebookNode, rules: Rules) -> NotebookNode:
-    """The executed notebook, with the committed output of every cell where old and new agree after sanitizing."""
+def merge(committed: NotebookNode, executed: NotebookNode, rules: Rules, *, anew: bool = False) -> NotebookNode:
+    """The executed notebook with all of the committed outputs, or with none of them.
+
+    Outputs of two runs are never mixed: what a run makes up, such as keys and thumbprints, and what it measures would
+    differ from cell to cell. The committed outputs stay as long as every one of them agrees with the new run, and they
+    do not contradict each other.
+
+    Arguments:
+        committed: the notebook with the outputs that it has now.
+        executed: the same after a run.
+        rules: what to overlook when outputs are compared.
+        anew: take the new outputs in any case.
+    """
     old, new = normalise(committed), normalise(executed)
-    by_id = {cell.get("id"): cell for cell in old.cells if cell.cell_type == "code"}
-    for cell in new.cells:
-        before = by_id.get(cell.get("id")) if cell.cell_type == "code" else None
-        if before is None or before.source != cell.source or before.execution_count is None:
-            continue
-        if (VARIES in tags(cell) and before.outputs) or comparable(before.outputs, rules) == comparable(
-            cell.outputs, rules
-        ):
-            cell.outputs = before.outputs
-            for output in cell.outputs:
-                if output.output_type == "execute_result":
-                    output.execution_count = cell.execution_count
+    if not anew and tells_the_same(old, new, rules) and not any(contradictions(old)):
+        for before, cell in zip(old.cells, new.cells, strict=True):
+            if cell.cell_type == "code":
+                cell.outputs = before.outputs
     return new
+
+
+def tells_the_same(old: NotebookNode, new: NotebookNode, rules: Rules) -> bool:
+    """Whether two runs of a notebook tell the same story.
+
+    Their code is the same and their outputs agree, and what varies from run to run does so in step: where one run shows
+    the same value twice, the other does, too.
+    """
+    places = [[(cell.cell_type, cell.get("id")) for cell in each.cells] for each in (old, new)]
+    if places[0] != places[1]:
+        return False
+    cells = [pair for pair in zip(old.cells, new.cells, strict=True) if pair[1].cell_type == "code"]
+    if not all(_agree(before, cell, rules) for before, cell in cells):
+        return False
+    partners: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    for before, cell in cells:
+        # measured values have nothing to do with each other
+        if VARIES in tags(cell):
+            continue
+        for one, other in zip(varying(before.outputs, rules), varying(cell.outputs, rules), strict=True):
+            if partners[0].setdefault(one, other) != other or partners[1].setdefault(other, one) != one:
+                return False
+    return True
+
+
+def _agree(before: NotebookNode, cell: NotebookNode, rules: Rules) -> bool:
+    """Whether a cell is the same in two runs, but for what varies."""
+    if before.source != cell.source or (before.execution_count is None) != (cell.execution_count is None):
+        return False
+    if VARIES in tags(cell):
+        return bool(before.outputs) or not cell.outputs
+    return comparable(before.outputs, rules) == comparable(cell.outputs, rules) and len(
+        varying(before.outputs, rules)
+    ) == len(varying(cell.outputs, rules))
+
+
+def varying(outputs: Sequence[NotebookNode], rules: Rules) -> list[str]:
+    """What the rules overlook in these outputs, in the order in which it stands there."""
+    found: list[str] = []
+    for _, value in _compared(outputs):
+        if not isinstance(value, str):
+            continue
+        rest = value
+        for pattern, replacement in rules:
+            found += [match.group() for match in pattern.finditer(rest)]
+            rest = pattern.sub(replacement, rest)
+    return found
+
+
+def is_outdated(document: NotebookNode, before: NotebookNode | None) -> bool:
+    """Whether the outputs of cells that show what they measured are still those of other code.
+
+    No comparison can tell, because measured outputs always differ.
+
+    Arguments:
+        document: the notebook as it is now.
+        before: the same at the last commit, or ``None``.
+    """
+    if before is None:
+        return False
+    now, then = normalise(document), normalise(before)
+    measured = [
+        {cell.get("id"): cell.outputs for cell in code_cells(each) if VARIES in tags(cell)} for each in (now, then)
+    ]
+    kept = [name for name, outputs in measured[0].items() if outputs and outputs == measured[1].get(name)]
+    sources = [[cell.source for cell in code_cells(each)] for each in (now, then)]
+    return bool(kept) and sources[0] != sources[1]

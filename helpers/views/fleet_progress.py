@@ -141,7 +141,13 @@ class FleetProgress:
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         bundle: Any = self.widget._repr_mimebundle_()
         data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
+        # what is kept of a notebook is what was displayed first, so it must not say what is true for a moment only
+        text, html = (str(self), self.html()) if self.remaining == 0 else self._without_numbers()
+        return {**data, "text/plain": text, "text/html": html}, metadata
+
+    def _without_numbers(self) -> tuple[str, str]:
+        text = f"{self.total} devices. The bar counts them where this notebook is open."
+        return f"{self.title}\n{text}", f"<p><strong>{escape(self.title)}</strong>: {escape(text)}</p>"
 
     def _status_html(self) -> str:
         return f'<p role="status">{escape(self.status)}</p>'

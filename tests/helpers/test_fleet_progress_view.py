@@ -92,9 +92,23 @@ def test_labels_and_forms(progress):
     assert "of 10" in bar.tooltip
     assert 'role="status"' in status.value
     data, _ = progress._repr_mimebundle_()
-    assert data["text/plain"] == str(progress)
     assert "Booting &lt;meters&gt;" in data["text/html"]
     assert "application/vnd.jupyter.widget-view+json" in data
+
+
+def test_what_is_kept_of_a_notebook_cannot_be_stale(progress):
+    """A notebook keeps what was displayed first; only the widget changes after that."""
+    early, _ = progress._repr_mimebundle_()
+    progress.advance(assigned=3)
+    midway, _ = progress._repr_mimebundle_()
+    for kind in ("text/plain", "text/html"):
+        assert early[kind] == midway[kind]
+        assert "10 devices" in early[kind]
+        assert " of 10" not in early[kind]
+    progress.advance(assigned=7)
+    data, _ = progress._repr_mimebundle_()
+    assert data["text/plain"] == str(progress)
+    assert "10 of 10 assigned" in data["text/html"]
 
 
 def test_after_closing_the_bar_stays(progress, clock):

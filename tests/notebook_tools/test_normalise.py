@@ -4,7 +4,15 @@ import pytest
 from nbformat.v4 import new_markdown_cell, new_output
 from notebook_samples import code, notebook, printed
 
-from helpers.notebook_tools.normalise import VARIES, WIDGET_VIEW, comparable, merge, normalise, sanitize_rules
+from helpers.notebook_tools.normalise import (
+    VARIES,
+    WIDGET_VIEW,
+    comparable,
+    is_outdated,
+    merge,
+    normalise,
+    sanitize_rules,
+)
 
 WIDGET = {WIDGET_VIEW: {"model_id": "1"}, "text/plain": "Table(3)"}
 
@@ -68,44 +76,105 @@ def test_comparison_is_nbvals(rules):
     assert agree([display({"application/json": {"a": 1}})], [display({"application/json": {"a": 1}})])
 
 
-def test_committed_outputs_stay_where_they_agree(rules):
+def texts_of(document):
+    cells = [cell for cell in document.cells if cell.cell_type == "code"]
+    return [cell.outputs[0].get("text") or cell.outputs[0].data["text/plain"] for cell in cells]
+
+
+def test_committed_outputs_stay_when_all_agree(rules):
     committed = notebook(
-        code("a()", printed("12:30 fine\n"), count=1),
-        code("b()", printed("old\n"), count=2),
-        code("c()", result("at 10:00", 3), count=3),
-        code("d()", printed("12:00 same\n"), count=4),
-        code("e()", printed("11:11 same\n")),
+        new_markdown_cell("text"),
+        code("a()", printed("12:30 fine\n"), count=4),
+        code("b()", result("at 10:00", 9), count=9),
     )
     executed = copy.deepcopy(committed)
-    executed.cells[0].outputs = [printed("12:31 fine\n")]
-    executed.cells[1].outputs = [printed("new\n")]
+    executed.cells[1].outputs = [printed("12:31 fine\n")]
     executed.cells[2].outputs = [result("at 11:00", 3)]
-    executed.cells[3].source = "d(1)"
-    executed.cells[3].outputs = [printed("12:01 same\n")]
-    executed.cells[4].execution_count = 5
-    executed.cells[4].outputs = [printed("11:12 same\n")]
-    executed.cells.insert(1, code("fresh()", printed("09:00\n"), count=2))
     merged = merge(committed, executed, rules)
-    texts = [cell.outputs[0].get("text") or cell.outputs[0].data["text/plain"] for cell in merged.cells]
-    assert texts == ["12:30 fine\n", "09:00\n", "new\n", "at 10:00", "12:01 same\n", "11:12 same\n"]
-    assert [cell.execution_count for cell in merged.cells] == [1, 2, 3, 4, 5, 6]
-    assert merged.cells[3].outputs[0].execution_count == 4
-    again = copy.deepcopy(merged)
-    again.cells[0].outputs = [printed("12:59 fine\n")]
-    assert merge(merged, again, rules) == merged
+    assert texts_of(merged) == ["12:30 fine\n", "at 10:00"]
+    assert [cell.get("execution_count") for cell in merged.cells] == [None, 1, 2]
+    assert merged.cells[2].outputs[0].execution_count == 2
+    assert merge(merged, executed, rules) == merged
+    assert texts_of(merge(committed, executed, rules, anew=True)) == ["12:31 fine\n", "at 11:00"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cells: cells[1].update(outputs=[printed("12:40 new\n")]),
+        lambda cells: cells[1].update(outputs=[]),
+        lambda cells: cells[1].update(source="b(1)"),
+        lambda cells: cells.insert(1, code("fresh()", printed("12:00\n"), count=2)),
+        lambda cells: cells.pop(1),
+        lambda cells: cells.reverse(),
+    ],
+    ids=["another output", "no output", "other code", "one cell more", "one cell less", "another order"],
+)
+def test_all_outputs_are_renewed_together(rules, change):
+    """Outputs of two runs in one notebook would show two keys for one thing."""
+    committed = notebook(code("a()", printed("12:30 fine\n"), count=1), code("b()", printed("12:30 also\n"), count=2))
+    executed = copy.deepcopy(committed)
+    for cell in executed.cells:
+        cell.outputs = [printed(cell.outputs[0].text.replace("12:30", "12:40"))]
+    assert texts_of(merge(committed, executed, rules)) == ["12:30 fine\n", "12:30 also\n"]
+    change(executed.cells)
+    assert merge(committed, executed, rules) == normalise(executed)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        (["12:30", "12:30"], ["12:40", "12:40"], True),
+        (["12:30", "12:31"], ["12:40", "12:41"], True),
+        (["12:30", "12:31"], ["12:40", "12:40"], False),
+        (["12:30", "12:30"], ["12:40", "12:41"], False),
+        (["12:30 12:31", "12:31"], ["12:40 12:41", "12:41"], True),
+        (["12:30 12:31", "12:31"], ["12:40 12:41", "12:40"], False),
+    ],
+)
+def test_what_varies_must_vary_in_step(rules, old, new, kept):
+    committed, executed = (
+        notebook(*(code("a()", printed(text), count=number) for number, text in enumerate(texts, 1)))
+        for texts in (old, new)
+    )
+    assert texts_of(merge(committed, executed, rules)) == (old if kept else new)
+
+
+def test_outputs_that_contradict_each_other_are_renewed_though_they_agree(rules):
+    committed = notebook(code("display(bar)", printed("0 of 9 assigned, 9 remaining"), count=1, tags=[VARIES]))
+    executed = copy.deepcopy(committed)
+    executed.cells[0].outputs = [printed("9 of 9 assigned, 0 remaining")]
+    assert texts_of(merge(committed, executed, rules)) == ["9 of 9 assigned, 0 remaining"]
 
 
 def test_the_committed_rules_are_valid_and_few():
     assert 0 < len(sanitize_rules()) <= 5
 
 
-def test_a_cell_that_shows_what_it_measured_keeps_its_output_while_its_code_stays(rules):
+def test_cells_that_show_what_they_measured_keep_their_outputs_with_all_others(rules):
     measured = {"tags": [VARIES]}
-    committed = notebook(code("a()", printed("0.1 s\n"), count=1, **measured), code("b()", count=2, **measured))
+    committed = notebook(
+        code("a()", printed("0.1 s\n"), count=1, **measured),
+        code("b()", printed("0.2 s\n"), count=2, **measured),
+        code("c()", printed("fine\n"), count=3),
+    )
     executed = copy.deepcopy(committed)
-    executed.cells[0].outputs = [printed("0.2 s\n")]
-    executed.cells[1].outputs = [printed("0.3 s\n")]
-    merged = merge(committed, executed, rules)
-    assert [cell.outputs[0].text for cell in merged.cells] == ["0.1 s\n", "0.3 s\n"]
-    executed.cells[0].source = "a(1)"
-    assert merge(committed, executed, rules).cells[0].outputs[0].text == "0.2 s\n"
+    executed.cells[0].outputs = [printed("0.3 s\n")]
+    executed.cells[1].outputs = [printed("0.4 s\n")]
+    assert texts_of(merge(committed, executed, rules)) == ["0.1 s\n", "0.2 s\n", "fine\n"]
+    executed.cells[2].outputs = [printed("finer\n")]
+    assert texts_of(merge(committed, executed, rules)) == ["0.3 s\n", "0.4 s\n", "finer\n"]
+    committed.cells[1].outputs = []
+    executed.cells[2].outputs = [printed("fine\n")]
+    assert texts_of(merge(committed, executed, rules)) == ["0.3 s\n", "0.4 s\n", "fine\n"]
+
+
+def test_measured_outputs_are_outdated_when_code_changed_and_they_did_not():
+    before = notebook(code("start(10)", count=1), code("show()", printed("10.0 s\n"), count=2, tags=[VARIES]))
+    now = copy.deepcopy(before)
+    assert not is_outdated(now, before)
+    assert not is_outdated(now, None)
+    now.cells[0].source = "start(5)"
+    assert is_outdated(now, before)
+    now.cells[1].outputs = [printed("5.1 s\n")]
+    assert not is_outdated(now, before)
