@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from helpers.lock_out import PROGRAM, LockOut
+
 FIRST = "00_start_here"
 ENROLL = "11_symmetric_key_enroll"
 START = "12_symmetric_key_start"
@@ -29,13 +31,14 @@ class Cause:
 
     Attributes:
         cause: what is wrong.
-        remedy: what to do about it.
+        remedy: what to do about it; where somebody may have meant it, that question first.
         taught: notebook that shows it.
         reason: regular expression over the simulator's reason that proves this cause.
         findings: words of the simulator, such as ``certificateExpired``, one of which must stand beside the reason.
         attestation: ``symmetricKey``, ``x509`` or ``tpm`` where only such devices can run into it; empty: any.
         codes: error codes of the service that prove this cause, as six digits or as the name that a hub gives.
         only_here: whether it can only be the cause where the simulator is the target.
+        lock_out: how somebody brings it about on purpose, to lock a device out; ``None`` where nobody would.
     """
 
     cause: str
@@ -46,6 +49,42 @@ class Cause:
     attestation: str = ""
     codes: frozenset[str] = frozenset()
     only_here: bool = False
+    lock_out: LockOut | None = None
+
+
+def may_be_meant(
+    cause: str,
+    lock_out: LockOut,
+    taught: str,
+    reason: str = "",
+    *,
+    findings: str = "",
+    attestation: str = "",
+    codes: str = "",
+) -> Cause:
+    """A cause that somebody may have brought about on purpose: whatever admitted the device does so no more.
+
+    A date that has passed is none of these: nobody did anything, and renewing takes the authority's key anyway.
+
+    Arguments:
+        cause: what is wrong.
+        lock_out: how it is done on purpose, and what else there is to do.
+        taught: notebook that shows it.
+        reason: regular expression over the simulator's reason that proves this cause.
+        findings: words of the simulator, separated by spaces.
+        attestation: ``symmetricKey``, ``x509`` or ``tpm`` where only such devices can run into it.
+        codes: error codes of the service, separated by spaces.
+    """
+    return Cause(
+        cause,
+        lock_out.advice,
+        taught,
+        reason,
+        frozenset(findings.split()),
+        attestation,
+        frozenset(codes.split()),
+        lock_out=lock_out,
+    )
 
 
 GROUP_KEY = Cause(
@@ -55,16 +94,24 @@ GROUP_KEY = Cause(
     r"key of enrollment group .* itself",
     attestation=SYMMETRIC_KEY,
 )
-WRONG_KEY = Cause(
+WRONG_KEY = may_be_meant(
     "The device's key is not one of the two keys of its enrollment.",
-    "Take the primary or the secondary key of the individual enrollment, every character of it.",
+    LockOut(
+        "by giving its enrollment new keys",
+        "hand the device the primary or the secondary key of its enrollment, every character of it",
+        "ask whoever manages the service; a key is theirs to give",
+    ),
     f"{ENROLL}, step 2",
     r"decides alone, and neither|signature|signed with another key|key does not match|not signed",
     attestation=SYMMETRIC_KEY,
 )
-UNKNOWN_DEVICE = Cause(
+UNKNOWN_DEVICE = may_be_meant(
     "DPS has no enrollment for this registration ID: none of its own, and no group whose derived key fits.",
-    "Look for the ID in the enrollment list; mind spelling. Enroll it, or derive its key from the right group.",
+    LockOut(
+        "by deleting its enrollment, or by deleting its group or giving that new keys",
+        "look for the ID in the enrollment list; enroll the device, or derive its key from the right group",
+        "mind the spelling of the registration ID; if it is right, ask whoever manages the service",
+    ),
     f"{ENROLL}, step 4",
     r"no individual enrollment",
     attestation=SYMMETRIC_KEY,
@@ -136,9 +183,14 @@ SIMULATOR_FAILED = Cause(
     codes=frozenset({"400902", "500900", "InternalServerError"}),
     only_here=True,
 )
-POLICY = Cause(
+POLICY = may_be_meant(
     "The shared access policy's name or key is wrong, or the policy may not do this.",
-    "Copy the connection string of the policy again; for enrollments it needs the rights to read and write them.",
+    LockOut(
+        "by giving its policy a new key, deleting the policy or taking a right from it",
+        "copy the connection string of the policy again; for enrollments it needs the rights to read and write them",
+        "ask whoever manages the service for the connection string that counts now",
+        PROGRAM,
+    ),
     f"{FIRST}, In practice",
     r"policy|signature|key",
 )
@@ -148,6 +200,10 @@ POLICY = Cause(
 
 def _certificate(cause: str, remedy: str, taught: str, findings: str, reason: str = "") -> Cause:
     return Cause(cause, remedy, taught, reason, frozenset(findings.split()), X509)
+
+
+def _certificate_not_admitted(cause: str, lock_out: LockOut, taught: str, findings: str, reason: str = "") -> Cause:
+    return may_be_meant(cause, lock_out, taught, reason, findings=findings, attestation=X509)
 
 
 ONLY_THE_LEAF = _certificate(
@@ -163,28 +219,41 @@ GAP_IN_CHAIN = _certificate(
     f"{X509_START}, step 5",
     "intermediateMissing",
 )
-UNKNOWN_AUTHORITY = _certificate(
+UNKNOWN_AUTHORITY = _certificate_not_admitted(
     "No enrollment group knows any of the authorities in the chain that the device shows.",
-    "Enroll one of them, root or intermediate, as the signing certificate of an enrollment group.",
+    LockOut(
+        "by deleting the group of its authority, or by putting another authority's certificate into the group",
+        "enroll one of the authorities, root or intermediate, as the signing certificate of an enrollment group",
+    ),
     f"{X509_ENROLL}, step 6",
     "unknownAuthority",
 )
-NOT_VERIFIED = _certificate(
-    "The group's authority is enrolled, but neither it nor one above it was ever proven to be yours.",
-    "Upload it or its root, and prove possession: sign a certificate whose common name is the verification code.",
+NOT_VERIFIED = _certificate_not_admitted(
+    "The group's authority is enrolled, but neither it nor one above it is proven to be yours (any more).",
+    LockOut(
+        "by deleting the certificate of the authority, or of the root above it, from the service",
+        "upload it or its root, and prove possession: sign a certificate whose common name is the verification code",
+    ),
     f"{X509_ENROLL}, step 5",
     "authorityNotVerified",
 )
-OTHER_CERTIFICATE = _certificate(
+OTHER_CERTIFICATE = _certificate_not_admitted(
     "The individual enrollment of this registration ID knows another certificate than the device shows.",
-    "Compare the thumbprints. After a renewal, enroll the new certificate as the secondary one.",
+    LockOut(
+        "by putting another certificate into its enrollment",
+        "compare the thumbprints; if the device has renewed its certificate, enroll the new one as the secondary one",
+        "show the newest certificate that was issued to it; if that is refused, too, ask whoever manages the service",
+    ),
     f"{X509_VERIFY}, step 7",
     "unknownCertificate",
     r"decides alone",
 )
-NOT_ENROLLED = _certificate(
+NOT_ENROLLED = _certificate_not_admitted(
     "Nothing is enrolled for this registration ID, and a self-signed certificate belongs to no group.",
-    "Enroll the certificate individually, under the common name that stands in it.",
+    LockOut(
+        "by deleting its enrollment",
+        "enroll the certificate individually, under the common name that stands in it",
+    ),
     f"{X509_ENROLL}, step 3",
     "unknownCertificate",
 )
@@ -224,9 +293,14 @@ AUTHORITY_AS_DEVICE = _certificate(
     f"{X509_ENROLL}, step 4",
     "authorityUsedAsDevice",
 )
-OTHER_SIGNER = _certificate(
+OTHER_SIGNER = _certificate_not_admitted(
     "A certificate names the right issuer, but another key signed it, as after an authority was made anew.",
-    "Show the authority's certificate that really signed it, or issue everything below the new authority again.",
+    LockOut(
+        "by making its authority anew, under the same name and with another key",
+        "issue a certificate below the new authority to the device, and to no other",
+        "show the certificate of the authority that really signed; if that is refused, too, ask whoever manages the "
+        "service",
+    ),
     f"{X509_ENROLL}, step 4",
     "signatureInvalid",
 )
@@ -248,11 +322,16 @@ WEAK_KEY = _certificate(
     f"{X509_ENROLL}, In practice",
     "weakKey",
 )
-OTHER_PROOF = Cause(
+OTHER_PROOF = may_be_meant(
     "The enrollment of this registration ID expects another proof than the device shows: key, certificate or TPM.",
-    "Register with the proof that the enrollment names as its attestation, or enroll the device with the one it has.",
+    LockOut(
+        "by enrolling it with another proof than it has",
+        "compare the attestation of the enrollment with what the device has, and enroll it with that",
+        "register with the proof that the device was given for this; if it has no other, ask whoever manages the "
+        "service",
+    ),
     f"{X509_ENROLL}, step 3",
-    findings=frozenset({"attestationMismatch"}),
+    findings="attestationMismatch",
 )
 CHAIN_INVALID = _certificate(
     "The chain cannot be read or does not hold together.",
@@ -260,9 +339,13 @@ CHAIN_INVALID = _certificate(
     f"{X509_START}, step 5",
     "chainInvalid",
 )
-AT_THE_HUB = _certificate(
+AT_THE_HUB = _certificate_not_admitted(
     "The device connects with another certificate than the one it registered with: the hub keeps its thumbprint.",
-    "Connect with the certificate that the device registered with; after a renewal, register again first.",
+    LockOut(
+        "by putting another thumbprint into the device's entry in the hub",
+        "compare the thumbprints; if the enrollment has the right certificate, let the device register again",
+        "connect with the certificate that the device registered with; after a renewal, register first",
+    ),
     f"{X509_VERIFY}, step 7",
     "",
     r"(?i)certificate|thumbprint",
@@ -275,18 +358,29 @@ def _tpm(cause: str, remedy: str, taught: str, findings: str = "", reason: str =
     return Cause(cause, remedy, taught, reason, frozenset(findings.split()), TPM)
 
 
-UNKNOWN_TPM = Cause(
+#: A device that shows another TPM than the enrolled one may be another device.
+_ANOTHER_TPM = LockOut(
+    "by enrolling another TPM under its registration ID",
+    "an impostor with a TPM of its own looks the same, so only if you know that the chip was replaced: write the new "
+    "endorsement key into the enrollment, as the maker lists it or as you read it from the device yourself",
+)
+UNKNOWN_TPM = may_be_meant(
     "Nothing is enrolled under this registration ID. A TPM needs an individual enrollment; groups admit none.",
-    "Enroll the TPM by its endorsement key. A registration ID that is made of it changes when the TPM is replaced.",
+    LockOut(
+        "by deleting its enrollment",
+        "enroll the TPM by its endorsement key; a registration ID that is made of it changes when the TPM is replaced",
+        "mind the spelling of the registration ID; if it is right, ask whoever manages the service",
+    ),
     f"{TPM_ENROLL}, step 4",
     r"by the endorsement key of its TPM",
     attestation=TPM,
 )
-OTHER_ENDORSEMENT_KEY = _tpm(
+OTHER_ENDORSEMENT_KEY = may_be_meant(
     "The endorsement key of the enrollment belongs to another TPM: the chip was replaced, or the text mixed up.",
-    "Read the endorsement key from the TPM of this very device, and write it into the enrollment.",
+    _ANOTHER_TPM,
     f"{TPM_START}, step 5",
-    "endorsementKeyMismatch",
+    findings="endorsementKeyMismatch",
+    attestation=TPM,
 )
 CHALLENGE_LATE = _tpm(
     "The device answered the challenge too late: the key in it is good for a limited time only.",
@@ -331,16 +425,23 @@ NO_STORAGE_ROOT_KEY = _tpm(
     f"{TPM_START}, step 2",
     "storageRootKeyMissing",
 )
-OLDER_HUB_KEY = _tpm(
+OLDER_HUB_KEY = may_be_meant(
     "The token was signed with another key than the hub has: every registration gives the device a new one.",
-    "Sign a new token with the TPM after register(), and use none from before.",
+    LockOut(
+        "by giving the device another key in the hub",
+        "let the device register again; if it must not, disable its enrollment: another key in the hub does not keep "
+        "it out for long",
+        "sign a new token with the TPM after register(), and use none from before",
+    ),
     f"{TPM_VERIFY}, step 8",
-    reason=r"signature|signed|key",
+    r"signature|signed|key",
+    attestation=TPM,
 )
-CHALLENGE_FOR_ANOTHER_TPM = _tpm(
+CHALLENGE_FOR_ANOTHER_TPM = may_be_meant(
     "The challenge was made for another TPM, or it was changed on the way; the message names the part.",
-    "Compare the endorsement key of the enrollment with that of the TPM, then register again.",
+    _ANOTHER_TPM,
     f"{TPM_START}, step 5",
+    attestation=TPM,
 )
 TPM_NOT_OPENED = _tpm(
     "The TPM is not installed, does not exist, may not be opened, or is in use; the message says which.",

@@ -21,6 +21,7 @@ import requests
 from helpers.causes import SYMMETRIC_KEY, TPM, X509, Cause
 from helpers.checks import causes
 from helpers.lessons import status_of
+from helpers.lock_out import QUESTION, LockOut
 from helpers.registry import refusal_text
 from helpers.symptom_kinds import ENROLLMENTS, HUB, MANAGEMENT, PROVISIONING, REGISTRY, Symptom
 from helpers.symptoms import SYMPTOMS, UNKNOWN
@@ -131,15 +132,22 @@ class Explanation:
         hidden = ", which the SDK does not show" if self._is_hidden else ""
         return f"{self.code}{hidden}{': only the simulator answers so' if self.is_simulator_only else ''}"
 
+    @property
+    def lock_out(self) -> LockOut | None:
+        """How somebody may have meant this, by the likeliest cause of that kind; ``None`` where nobody would."""
+        return next((each.lock_out for each in self.causes if each.lock_out), None)
+
     def __str__(self) -> str:
         lines = ["What the SDK shows", *(f"  {line}" for line in self.chain)]
         if self.code:
             lines += ["Error code", f"  {self.about_code}"]
         if self.reason:
             lines += ["What only the simulator tells you", f"  {self.reason}"]
+        if self.lock_out:
+            lines += [QUESTION, f"  {self.lock_out.answer}"]
         lines.append("Why" if len(self.causes) == 1 else "Why (one of these)")
         for each in self.causes:
-            lines += [f"  {each.cause}", f"    → {each.remedy}", f"      Taught in: {each.taught}"]
+            lines += [f"  {each.cause}", *(f"    → {line}" for line in _to_do(each)), f"      Taught in: {each.taught}"]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -158,8 +166,10 @@ class Explanation:
             parts.append(part("Error code", escape(self.about_code)))
         if self.reason:
             parts.append(part("What only the simulator tells you", escape(self.reason)))
+        if self.lock_out:
+            parts.append(part(QUESTION, escape(self.lock_out.answer)))
         items = "".join(
-            f"<li>{escape(each.cause)}<br><strong>What to do:</strong> {escape(each.remedy)}<br>"
+            f"<li>{escape(each.cause)}<br><strong>What to do:</strong> {'<br>'.join(map(escape, _to_do(each)))}<br>"
             f"<small>Taught in: {escape(each.taught)}</small></li>"
             for each in self.causes
         )
@@ -167,6 +177,14 @@ class Explanation:
             part("Why" if len(self.causes) == 1 else "Why (one of these)", f'<ul style="margin:0">{items}</ul>')
         )
         return f"<dl>{''.join(parts)}</dl>"
+
+
+def _to_do(cause: Cause) -> tuple[str, ...]:
+    """The lines of a remedy, below the question whether somebody meant this."""
+    if cause.lock_out is None:
+        return (cause.remedy,)
+    deed = f"it may be meant: a {cause.lock_out.who} is locked out {cause.lock_out.deed}."
+    return deed, *cause.lock_out.sides
 
 
 def _proves(known: Known, codes: frozenset[str], cause: Cause) -> bool:

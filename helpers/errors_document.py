@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from helpers.causes import Cause
+from helpers.lock_out import QUESTION
 from helpers.symptom_kinds import Symptom
 from helpers.symptoms import SECTIONS
 
@@ -40,8 +41,13 @@ def _entry(symptom: Symptom) -> str:
     lines.append("| --- | --- | --- | --- |")
     for cause in symptom.causes:
         codes = _codes(cause.codes or (symptom.codes if len(symptom.causes) == 1 else ()))
-        lines.append(f"| {_marked(cause.cause)} | {_marked(cause.remedy)} | {_place(cause)} | {codes} |")
+        lines.append(f"| {_marked(cause.cause)} | {_remedy(cause)} | {_place(cause)} | {codes} |")
     return "\n".join(lines) + "\n"
+
+
+def _remedy(cause: Cause) -> str:
+    text = _marked(cause.remedy)
+    return text.replace(QUESTION, f"**{QUESTION}**", 1) if cause.lock_out else text
 
 
 def _codes(codes: Iterable[str]) -> str:

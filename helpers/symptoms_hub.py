@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from helpers import causes
-from helpers.causes import FAILS, FIRST, FLEET, VERIFY, Cause
+from helpers.causes import FAILS, FIRST, FLEET, RETIRE, VERIFY, Cause, may_be_meant
+from helpers.lock_out import LockOut
 from helpers.symptom_kinds import HUB, PROVISIONING, Symptom, symptom
 
 #: The hub, or DPS, answered.
@@ -12,19 +13,38 @@ REFUSALS: tuple[Symptom, ...] = (
         "connection refused for these credentials",
         "CredentialError: Credentials invalid, could not connect",
         [
-            Cause(
-                "The hub does not know the device, or the device is disabled there.",
-                "Read the device with the registry; register it again if it was deleted.",
+            may_be_meant(
+                "The hub does not know the device: it never was in this hub, was moved, or was deleted.",
+                LockOut(
+                    "by deleting it from the hub, as at the end of a device's life",
+                    "look for the device in the registry of every hub; if it is in none, let it register again, which "
+                    "works for as long as its enrollment stands",
+                    "register with DPS again, and connect to the hub that it names; if DPS refuses, leave it at that",
+                ),
+                f"{RETIRE}, step 6",
+                r"not registered|no (such )?device|unknown device",
+            ),
+            may_be_meant(
+                "The device is disabled in the hub.",
+                LockOut(
+                    "by disabling it in the hub",
+                    "set the status of the device to 'enabled' in the registry of the hub",
+                ),
                 f"{VERIFY}, step 4",
-                r"not registered|no (such )?device|disabled|unknown device",
+                r"disabled",
             ),
             causes.AT_THE_HUB,
             causes.OTHER_RESOURCE,
             causes.EXPIRED_TOKEN,
             causes.MALFORMED_TOKEN,
-            Cause(
+            may_be_meant(
                 "The device connects with another key, or under another device ID, than the hub knows for it.",
-                "Use the hub and the device ID that register() returned, and the same key that it registered with.",
+                LockOut(
+                    "by giving it other keys in the hub or in its enrollment",
+                    "compare the keys of the device in the hub with those of its enrollment",
+                    "use the hub and the device ID that register() returned, and the same key that it registered with; "
+                    "a new key is for whoever manages the service to give",
+                ),
                 f"{VERIFY}, step 3",
                 r"signature|signed|key",
             ),
@@ -90,9 +110,13 @@ REFUSALS: tuple[Symptom, ...] = (
         "refused by the hub",
         "'operation returned' and another status stands in the chain of causes",
         [
-            Cause(
+            may_be_meant(
                 "The hub refused what the device asked for.",
-                "Look at the device in the registry, whether it is there and enabled. Not every hub offers everything.",
+                LockOut(
+                    "by disabling or deleting it in the hub",
+                    "look at the device in the registry, whether it is there and enabled; and not every hub offers "
+                    "everything",
+                ),
                 f"{VERIFY}, step 4",
             ),
             causes.NOT_IN_THE_SIMULATOR,
@@ -111,9 +135,12 @@ _ENDED_BY = (
         r"newer (connection|one)|took over|ForcefullyClosed",
         codes=frozenset({"400027"}),
     ),
-    Cause(
+    may_be_meant(
         "The device was disabled or deleted in the hub while it was connected.",
-        "Read the device with the registry.",
+        LockOut(
+            "by disabling or deleting it in the hub",
+            "read the device with the registry; enable it, or let it register again if it was deleted",
+        ),
         f"{VERIFY}, step 4",
         r"disabled|deleted",
     ),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from helpers import causes
-from helpers.causes import BALANCE, ENROLL, FAILS, FIRST, START, TPM_ENROLL, TPM_START, X509_ENROLL, Cause
+from helpers.causes import BALANCE, ENROLL, FAILS, FIRST, START, TPM_ENROLL, TPM_START, X509_ENROLL, Cause, may_be_meant
+from helpers.lock_out import LockOut
 from helpers.symptom_kinds import PROVISIONING, Symptom, symptom
 
 SYMPTOMS: tuple[Symptom, ...] = (
@@ -25,9 +26,13 @@ SYMPTOMS: tuple[Symptom, ...] = (
                 codes=frozenset({"404002"}),
             ),
             causes.UNKNOWN_TPM,
-            Cause(
+            may_be_meant(
                 "Nothing is enrolled under this registration ID.",
-                "Look at the list of enrollments; mind spelling.",
+                LockOut(
+                    "by deleting its enrollment",
+                    "look at the list of enrollments; mind spelling, and enroll the device if it is missing",
+                    "mind the spelling of the registration ID; if it is right, ask whoever manages the service",
+                ),
                 f"{ENROLL}, step 4",
             ),
             Cause(
@@ -138,15 +143,21 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "enrollment disabled",
         "register() fails, and 'invalid registration status disabled' stands in the chain of causes",
         [
-            Cause(
+            may_be_meant(
                 "The device proved itself, but its individual enrollment is disabled; it goes before any group.",
-                "Set its provisioningStatus to 'enabled', or leave it: this is how a single device is locked out.",
+                LockOut(
+                    "by disabling its enrollment",
+                    "set the provisioningStatus of its enrollment to 'enabled'",
+                ),
                 f"{ENROLL}, step 2",
                 r"individual enrollment",
             ),
-            Cause(
+            may_be_meant(
                 "The device proved itself, but its enrollment group is disabled, and with it all its members.",
-                "Set the group's provisioningStatus to 'enabled', or enroll this device individually.",
+                LockOut(
+                    "by disabling its enrollment group, and all other members with it",
+                    "set the group's provisioningStatus to 'enabled'; to admit one member only, enroll it individually",
+                ),
                 f"{X509_ENROLL}, step 6",
                 r"enrollment group",
             ),

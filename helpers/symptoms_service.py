@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from helpers import causes
-from helpers.causes import BALANCE, ENROLL, FAILS, FIRST, RETIRE, TPM_ENROLL, VERIFY, X509_ENROLL, Cause
+from helpers.causes import BALANCE, ENROLL, FAILS, FIRST, RETIRE, TPM_ENROLL, VERIFY, X509_ENROLL, Cause, may_be_meant
+from helpers.lock_out import PROGRAM, LockOut
 from helpers.symptom_kinds import ENROLLMENTS, MANAGEMENT, REGISTRY, SERVICES, Symptom, symptom
 
 SYMPTOMS: tuple[Symptom, ...] = (
@@ -67,9 +68,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "login refused",
         "HTTP status 401 or 403 from the management plane, ClientAuthenticationError",
         [
-            Cause(
+            may_be_meant(
                 "On Azure: the login has run out, or this login may not manage the service.",
-                "Log in with: az login. You need the role Contributor or Owner; ask whoever owns the subscription.",
+                LockOut(
+                    "by taking its role from it",
+                    "give this login the role Contributor or Owner, which takes the owner of the subscription",
+                    "log in with: az login; if that does not help, ask whoever owns the subscription for the role",
+                    PROGRAM,
+                ),
                 f"{BALANCE}, In practice",
             ),
             Cause(
@@ -126,9 +132,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "access forbidden",
         "HTTP status 403",
         [
-            Cause(
+            may_be_meant(
                 "Who asks is known, and may not do this: a policy without the right, or a firewall of the service.",
-                "Use a policy or a role with the right to write, and look at the service's network rules.",
+                LockOut(
+                    "by taking a right from its policy or role, or with a rule of the service's network",
+                    "give the policy or the role the right that is missing, and look at the service's network rules",
+                    "ask whoever manages the service for a policy with the right, and for nothing beyond it",
+                    PROGRAM,
+                ),
                 f"{FIRST}, In practice",
             )
         ],
@@ -385,9 +396,14 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "connection string of the hub refused",
         "HTTP status 400 from the management plane, 'The connection string leads to no hub'",
         [
-            Cause(
+            may_be_meant(
                 "The connection string with which you link the hub is wrong: its host, its policy or its key.",
-                "Take dps.hub_connection_string(hub); on Azure, copy that of the policy iothubowner again.",
+                LockOut(
+                    "by giving the hub's policy a new key",
+                    "take dps.hub_connection_string(hub); on Azure, copy that of the policy iothubowner again",
+                    "ask whoever manages the hub for the connection string that counts now",
+                    PROGRAM,
+                ),
                 f"{BALANCE}, step 2",
             )
         ],

@@ -136,7 +136,7 @@ def test_a_device_that_is_disabled_in_the_hub(dps, made, failing):
     )
     found = failing(connect, dps, made["individual"])
     assert "disabled" in found.reason
-    assert "disabled there" in found.causes[0].cause
+    assert "disabled in the hub" in found.causes[0].cause
 
 
 def test_an_expired_token(dps, made, failing):
