@@ -352,7 +352,7 @@ def _body_of(answer: Any) -> str:
 def _places(error: BaseException) -> list[str]:
     """Who refused."""
     names = set(_class_names(error))
-    if names & {"HttpOperationError", "ClientRequestError", "RegistryError"}:
+    if names & {"HttpOperationError", "ClientRequestError"}:
         return [REGISTRY]
     if "HttpResponseError" in names:
         request = getattr(getattr(error, "response", None), "request", None)

@@ -3,7 +3,8 @@
 Where ``azure-iot-hub`` can be installed, :func:`open_registry` gives the official ``IoTHubRegistryManager``. That
 package needs ``uamqp``, a library in C that has no ready-made build for some machines (Apple silicon and ARM Linux
 among them). There, :class:`RestRegistry` does the same calls over plain HTTPS: the methods that the notebooks use,
-with the same names, arguments and answers.
+with the same names, arguments and answers. It sends them through ``msrest``, as the official manager does, so both
+repeat a request in the same cases, after the same pauses and equally often, and raise the same errors.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import requests
+from msrest import Configuration, Serializer, ServiceClient
+from msrest.exceptions import HttpOperationError
 
 from helpers.credentials import ConnectionString, sas_token
 
@@ -28,27 +30,13 @@ except ImportError:  # pragma: no cover - depends on the machine
 
 #: The API version that azure-iot-hub 2.7 speaks.
 API_VERSION = "2021-04-12"
-#: Seconds before a request that nobody answers is given up.
-TIMEOUT = 30
+#: A request that the hub refused; the name that it had here before it was the official manager's own.
+RegistryError = HttpOperationError
 
 WHY_REST = (
     "azure-iot-hub is not installed here: it needs uamqp, which has no build for this machine. "
     "The registry is read over plain HTTPS instead; the answers are the same."
 )
-
-
-class RegistryError(Exception):
-    """A request that the hub refused.
-
-    Arguments:
-        status: HTTP status.
-        message: the hub's own text.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(f"({status}) {message}")
-        self.status = status
-        self.message = message
 
 
 def official_available() -> bool:
@@ -67,13 +55,17 @@ def open_official(
     if IoTHubRegistryManager is None:
         raise ImportError(WHY_REST)
     manager = IoTHubRegistryManager.from_connection_string(connection.text().reveal())
+    _lead(manager.protocol.config, proxy_url, certificate_authority)
+    return manager
+
+
+def _lead(configuration: Any, proxy_url: str, certificate_authority: Path | None) -> None:
+    """Tell a client of msrest its way to the hub; without a proxy, the machine decides."""
     if proxy_url:
-        configuration = manager.protocol.config
         configuration.proxies.add("https", proxy_url)
         # without this, HTTPS_PROXY, NO_PROXY and .netrc of the machine have a say
         configuration.proxies.use_env_settings = False
         configuration.connection.verify = str(certificate_authority)
-    return manager
 
 
 def open_registry(
@@ -87,10 +79,7 @@ def open_registry(
 
 def close_registry(registry: Any) -> None:
     """Close the HTTP connections of a registry, official or not."""
-    if isinstance(registry, RestRegistry):
-        registry.close()
-    else:
-        registry.protocol.close()
+    registry.protocol.close()
 
 
 def twin_patch(*, desired: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None) -> Any:
@@ -130,6 +119,19 @@ class Record:
         return f"Record({', '.join(sorted(self.document))})"
 
 
+class _Signed:
+    """Signs every request with a new token of the hub's service API; what msrest calls credentials."""
+
+    def __init__(self, connection: ConnectionString) -> None:
+        self._connection = connection
+
+    def signed_session(self, session: requests.Session) -> requests.Session:
+        """The session, with the token."""
+        token = sas_token(self._connection.host, self._connection.key, policy=self._connection.policy)
+        session.headers["Authorization"] = token.reveal()
+        return session
+
+
 class RestRegistry:
     """The registry of one hub over plain HTTPS, with the method names of ``IoTHubRegistryManager``.
 
@@ -137,72 +139,105 @@ class RestRegistry:
         connection: host, policy and key of the hub's service API.
         proxy_url: an HTTP proxy on the way, empty for none.
         certificate_authority: PEM file that the hub's certificate is checked with; ``None``: what the machine trusts.
+
+    Attributes:
+        protocol: the client of msrest that sends the requests; the official manager's has the same name.
     """
 
     def __init__(
         self, connection: ConnectionString, *, proxy_url: str = "", certificate_authority: Path | None = None
     ) -> None:
         self._connection = connection
-        self._session = requests.Session()
-        self._verify: str | bool | None = None
-        if proxy_url:
-            self._session.trust_env = False
-            self._session.proxies = {"https": proxy_url}
-            self._verify = str(certificate_authority)
+        configuration = Configuration(f"https://{connection.host}")
+        configuration.credentials = _Signed(connection)
+        _lead(configuration, proxy_url, certificate_authority)
+        self._serializer = Serializer()
+        self.protocol = ServiceClient(None, configuration)
 
     def __repr__(self) -> str:
         return f"RestRegistry({self._connection.host})"
 
     def get_device(self, device_id: str) -> Record:
-        """The device's entry in the registry."""
-        return Record(self._request("GET", f"/devices/{quote(device_id, safe='')}"))
+        """The device's entry in the registry.
+
+        Raises:
+            HttpOperationError: the hub refused.
+            ClientRequestError: the hub was not reached, or not available each time that it was asked.
+        """
+        return Record(self._request("GET", "/devices/{id}", device_id))
 
     def get_devices(self, max_number_of_devices: int | None = None) -> list[Record]:
-        """Entries of up to 1,000 devices."""
-        query = {} if max_number_of_devices is None else {"top": str(max_number_of_devices)}
+        """Entries of up to 1,000 devices.
+
+        Raises:
+            HttpOperationError: the hub refused.
+            ClientRequestError: the hub was not reached, or not available each time that it was asked.
+        """
+        query = {}
+        if max_number_of_devices is not None:
+            query["top"] = self._serializer.query("top", max_number_of_devices, "int")
         return [Record(each) for each in self._request("GET", "/devices", query=query)]
 
     def delete_device(self, device_id: str, etag: str | None = None) -> None:
-        """Remove the device from the registry."""
-        self._request("DELETE", f"/devices/{quote(device_id, safe='')}", etag=etag or "*")
+        """Remove the device from the registry.
+
+        Raises:
+            HttpOperationError: the hub refused.
+            ClientRequestError: the hub was not reached, or not available each time that it was asked.
+        """
+        self._request("DELETE", "/devices/{id}", device_id, etag=etag or "*", success=204)
 
     def get_twin(self, device_id: str) -> Record:
-        """The device's twin."""
-        return Record(self._request("GET", f"/twins/{quote(device_id, safe='')}"))
+        """The device's twin.
+
+        Raises:
+            HttpOperationError: the hub refused.
+            ClientRequestError: the hub was not reached, or not available each time that it was asked.
+        """
+        return Record(self._request("GET", "/twins/{id}", device_id))
 
     def update_twin(self, device_id: str, device_twin: Any, etag: str | None = None) -> Record:
-        """Merge a change into the twin; a value of ``None`` removes its property."""
+        """Merge a change into the twin; a value of ``None`` removes its property.
+
+        Raises:
+            HttpOperationError: the hub refused.
+            ClientRequestError: the hub was not reached.
+        """
         body = device_twin.document if isinstance(device_twin, Record) else device_twin.serialize()
-        return Record(self._request("PATCH", f"/twins/{quote(device_id, safe='')}", body=body, etag=etag or "*"))
+        return Record(self._request("PATCH", "/twins/{id}", device_id, body=body, etag=etag or "*"))
 
     def close(self) -> None:
         """Close the connections to the hub."""
-        self._session.close()
+        self.protocol.close()
 
     def _request(
         self,
         verb: str,
         path: str,
+        device_id: str | None = None,
         *,
         body: Any = None,
         query: Mapping[str, str] | None = None,
         etag: str | None = None,
+        success: int = 200,
     ) -> Any:
-        token = sas_token(self._connection.host, self._connection.key, policy=self._connection.policy)
-        headers = {"Authorization": token.reveal(), "Accept": "application/json"}
+        if "{id}" in path:
+            # refuses what is no text, in the official manager's words
+            path = path.format(id=self._serializer.url("id", device_id, "str"))
+        headers = {"Accept": "application/json"}
         if etag is not None:
             headers["If-Match"] = '"' + etag.strip('"') + '"'
-        answer = self._session.request(
-            verb,
-            f"https://{self._connection.host}{path}",
-            params={**(query or {}), "api-version": API_VERSION},
-            headers=headers,
-            json=body,
-            verify=self._verify,
-            timeout=TIMEOUT,
-        )
-        if not answer.ok:
-            raise RegistryError(answer.status_code, refusal_text(answer))
+        if body is not None:
+            headers["Content-Type"] = "application/json; charset=utf-8"
+        client = self.protocol
+        make = getattr(client, verb.lower())
+        request = make(path, {**(query or {}), "api-version": API_VERSION}, headers, body)
+        answer = client.send(request, stream=False)
+        if answer.status_code != success:
+            error = HttpOperationError(None, answer)
+            # what those who catch a RegistryError read
+            error.status = answer.status_code
+            raise error
         return answer.json() if answer.content else None
 
 

@@ -524,7 +524,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
     ),
     symptom(
         "refused in another way",
-        "HttpResponseError, HttpOperationError or RegistryError with another status, or without any",
+        "HttpResponseError or HttpOperationError with another status, or without any",
         [
             Cause(
                 "The service, or something on the way to it, answered what the client did not expect.",
@@ -533,6 +533,6 @@ SYMPTOMS: tuple[Symptom, ...] = (
             )
         ],
         at=SERVICES,
-        classes="HttpResponseError HttpOperationError RegistryError",
+        classes="HttpResponseError HttpOperationError",
     ),
 )

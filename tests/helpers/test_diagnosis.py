@@ -11,11 +11,11 @@ import requests
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, ProxyOptions
 from azure.iot.device.exceptions import ClientError
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
+from msrest.exceptions import HttpOperationError
 
 from helpers import causes, lessons, registry, workspace, x509_lessons
 from helpers.credentials import ConnectionString, CredentialsError, new_key, sas_token
 from helpers.diagnosis import SYMPTOMS, explain
-from helpers.registry import RegistryError
 from helpers.simulator.domain.chains import Finding
 from helpers.simulator.launcher import LaunchError
 
@@ -220,13 +220,19 @@ def test_a_body_that_is_not_valid(dps, failing):
     assert found.symptom.name == "request not valid"
 
 
+def registry_error(status, text):
+    answer = requests.Response()
+    answer.status_code, answer._content = status, text.encode()
+    return HttpOperationError(None, answer)
+
+
 @pytest.mark.parametrize(
     ("problem", "name"),
     [
         (LaunchError("port taken"), "simulator does not start"),
         (CredentialsError("wrong"), "setting or parameter wrong"),
-        (RegistryError(404, "ErrorCode:DeviceNotOnline;x"), "device not online"),
-        (RegistryError(429, "slow down"), "too much at once"),
+        (registry_error(404, "ErrorCode:DeviceNotOnline;x"), "device not online"),
+        (registry_error(429, "slow down"), "too much at once"),
         (RuntimeError("?"), "not in the table"),
         (RuntimeError(""), "not in the table"),
         (requests.ConnectionError("Max retries"), "host not reachable"),
@@ -285,7 +291,7 @@ def test_on_azure_the_proof_of_identity_shortens_the_list():
     with pytest.raises(ValueError, match="'certificate'; it must be 'symmetricKey', 'x509' or 'tpm'"):
         explain(refusal(), attestation="certificate")
     # a list that does not tell proofs apart stays whole
-    assert explain(RegistryError(429, "slow down"), attestation="x509").causes
+    assert explain(registry_error(429, "slow down"), attestation="x509").causes
 
 
 @pytest.mark.parametrize("finding", list(Finding))

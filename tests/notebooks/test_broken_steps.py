@@ -3,7 +3,7 @@
 import pytest
 
 from helpers import runner
-from helpers.notebook_tools.documents import NOTEBOOKS, find, read, tracks, write
+from helpers.notebook_tools.documents import NOTEBOOKS, read, write
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(200)]
 
@@ -182,11 +182,3 @@ def test_the_run_fails(tmp_path, capsys, name, cell, old, new, words):
     assert "1 notebook: 1 failed." in shown
     for word in words:
         assert word in shown
-
-
-@pytest.mark.parametrize("track", tracks(find()), ids=lambda track: f"track {track.name}")
-def test_unspoilt_they_pass_and_solutions_solve_their_exercises(tmp_path, capsys, track):
-    paths = [str(path) for path in track.notebooks]
-    build = tmp_path / "build"
-    assert runner.main(["tutorial", "--solutions", "--output", str(build), *paths]) == 0, capsys.readouterr().out
-    assert not list(build.glob("logs/*"))
