@@ -34,6 +34,11 @@ WIDTHS = (1280, 800)
 #: Where our own content stands; the rest is JupyterLab's.
 OURS = (".jp-MarkdownOutput", ".jp-OutputArea-output")
 
+#: Scroll the notebook that shows; others may be open in tabs behind it.
+SCROLL = """top => {
+    const panels = [...document.querySelectorAll('.jp-WindowedPanel-outer')];
+    panels.find(panel => panel.offsetParent !== null).scrollTop = top
+}"""
 #: What the cells in view have printed, by their numbers.
 OUTPUTS = """Object.fromEntries([...document.querySelectorAll('.jp-CodeCell')].map(cell =>
     [cell.querySelector('.jp-InputPrompt').innerText, cell.querySelector('.jp-OutputArea')?.innerText]))"""
@@ -181,11 +186,15 @@ class Learner:
                 if found.count():
                     found.scroll_into_view_if_needed()
                     return found
-                self.page.evaluate("top => document.querySelector('.jp-WindowedPanel-outer').scrollTop = top", position)
+                self.page.evaluate(SCROLL, position)
                 self.page.wait_for_timeout(60)
                 outputs.update(self.page.evaluate(OUTPUTS))
         dialog = self.page.locator(".jp-Dialog").all_inner_texts()
         raise NeverShowedError(f"{wanted} never showed; dialogs {dialog}, outputs {outputs}")
+
+    def tab(self, name):
+        """The tab of a document."""
+        return self.page.locator("#jp-main-dock-panel .lm-TabBar-tab").filter(has_text=name)
 
     def cell(self, code):
         """The cell that holds a piece of code."""

@@ -1,8 +1,11 @@
 """A learner's first minutes, in a real browser: open JupyterLab, run a notebook, fill in a form, solve an exercise."""
 
+import re
+
 import pytest
 
 from helpers.notebook_tools.documents import NOTEBOOKS, read
+from helpers.notebook_tools.glossary import anchor, cell_id
 from helpers.notebook_tools.solutions import exercises
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
@@ -95,21 +98,62 @@ def test_an_exercise_says_what_was_mistaken_and_then_that_it_is_solved(learner):
     assert learner.failures() == 0
 
 
-def test_links_lead_to_words_and_serious_faults_would_be_found(learner):
-    learner.open("00_start_here.ipynb")
-    learner.find(learner.page.locator(".jp-Notebook a[href*='#ID-scope']")).click()
-    word = learner.page.get_by_role("heading", name="ID scope", exact=True)
-    word.wait_for()
-    expect(word).to_be_in_viewport()
+def follow(learner, notebook, word):
+    """Click on the first link from a lesson to a word."""
+    learner.open(notebook)
+    learner.find(learner.page.locator(f".jp-Notebook a[href$='#{anchor(word)}']")).click()
+    return at_the_top(learner, "h3", word)
 
+
+def at_the_top(learner, level, text):
+    """Wait until a heading is what one reads, and give it; it must stay there."""
+    heading = learner.page.locator(f".jp-Notebook {level}:visible").filter(has_text=re.compile(rf"^{text}\W*$"))
+    heading.wait_for()
+    # cells above it are drawn a little later, and must not push it away
+    learner.page.wait_for_timeout(1500)
+    expect(heading).to_be_in_viewport()
+    assert heading.bounding_box()["y"] < 700
+    return heading
+
+
+@pytest.mark.parametrize(
+    ("notebook", "word"),
+    [
+        ("21_x509_enroll.ipynb", "Proof of possession"),
+        ("52_provision_a_fleet.ipynb", "Jitter"),
+    ],
+)
+def test_the_first_click_on_a_link_leads_to_the_word(learner, notebook, word):
+    learner.picture(f"01-{cell_id(word)}", follow(learner, notebook, word))
+
+
+def test_one_comes_back_from_the_glossary_to_where_one_was(learner):
+    page = learner.page
+    follow(learner, "31_tpm_enroll.ipynb", "Endorsement key")
+    # the link under the word leads to the step in which one meets it
+    learner.find(page.locator(".jp-Notebook a[href$='#cell-id=see-inside']:visible")).click()
+    met = page.locator(f".jp-Notebook a[href$='#{anchor('Storage root key')}']:visible")
+    expect(met).to_be_in_viewport()
+    # a word again, with the glossary open in a tab; then the tab of the notebook, and all is as it was
+    met.click()
+    at_the_top(learner, "h3", "Storage root key")
+    learner.tab("31_tpm_enroll").click()
+    expect(met).to_be_in_viewport()
+
+
+def test_the_words_of_the_glossary_lead_to_each_other_and_serious_faults_would_be_found(learner):
     learner.open("01_glossary.ipynb")
-    learner.page.get_by_role("link", name="Throttling", exact=True).first.click()
-    word = learner.page.get_by_role("heading", name="Throttling", exact=True)
-    word.wait_for()
-    expect(word).to_be_in_viewport()
-    assert word.bounding_box()["y"] < 900
+    page = learner.page
+    for word in ("Throttling", "Workspace", "TPM"):
+        # from the top again
+        page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
+        page.get_by_role("link", name=word, exact=True).first.click()
+        found = at_the_top(learner, "h3", word)
+    # between words, the browser goes back
+    page.go_back()
+    at_the_top(learner, "h3", "Workspace")
     assert learner.accessibility_faults() == []
-    learner.picture("01-word", word)
+    learner.picture("01-word", found)
 
     # axe-core looks at what is ours, and does see faults there; what is JupyterLab's is not looked at
     learner.page.evaluate(PICTURE_WITHOUT_TEXT, ".jp-Toolbar")

@@ -140,10 +140,12 @@ def test_one_code_cell_makes_a_lesson(tmp_path):
 
 def test_links_to_no_word_are_found(tmp_path):
     glossary = notebook(text("# Look up a word\n\n## A\n\n### DPS"))
-    document = good(text("[DPS](01_glossary.ipynb#DPS) [x](01_glossary.ipynb#EPS)"))
+    document = good(text("[DPS](01_glossary.ipynb#cell-id=dps) [x](01_glossary.ipynb#cell-id=eps)"))
     saved(glossary, tmp_path / "01_glossary.ipynb")
     found = problems(saved(document, tmp_path / "globals.ipynb"))
-    assert [line.split(": ", 1)[1] for line in found] == ["the link to #EPS leads to no word of 01_glossary.ipynb"]
+    assert [line.split(": ", 1)[1] for line in found] == [
+        "the link to #cell-id=eps leads to no word of 01_glossary.ipynb"
+    ]
 
 
 @pytest.mark.parametrize(
