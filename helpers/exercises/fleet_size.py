@@ -63,7 +63,7 @@ def services(answer: object) -> None:
 
 
 def pause(answer: object) -> None:
-    """How long a pump waits before it boots after a power cut.
+    """How long a pump waits before it registers, when all get power at once.
 
     Arguments:
         answer: a function that returns seconds, different ones every time.
@@ -85,7 +85,7 @@ def pause(answer: object) -> None:
         hint="random.uniform(0, seconds) spreads evenly. How many seconds does one service need for 20,000 devices?",
         mistakes=[
             (not complete, "your_pause() has to return seconds, and it does not."),
-            (complete and not any(drawn), "It does not wait yet, so all pumps boot in the same second."),
+            (complete and not any(drawn), "It does not wait yet, so all pumps register in the same second."),
             (bool(drawn) and min(drawn) < 0, "Nobody can wait for less than nothing: some pauses are negative."),
             (
                 complete and len(set(drawn)) == 1,
@@ -95,9 +95,9 @@ def pause(answer: object) -> None:
                 0.9 * needed / 60 <= longest <= 1.1 * needed / 60,
                 "20 is right, in minutes. The function returns seconds.",
             ),
-            (not enough, "Spread like this, more than 1,000 pumps boot in a minute. Take a longer time."),
+            (not enough, "Spread like this, more than 1,000 pumps register in a minute. Take a longer time."),
             (longest > 2 * needed, "That works, and the last pumps wait much longer than they must."),
-            (complete and not even, "The pauses are not even: in some minute, too many pumps boot. Start at 0."),
+            (complete and not even, "The pauses are not even: in some minute, too many pumps register. Start at 0."),
         ],
     )
 

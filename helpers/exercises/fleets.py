@@ -196,7 +196,7 @@ def factory_reset(answer: object) -> None:
             ),
             (
                 update is False and migrate is False,
-                "With this the device keeps everything, hub and data: DPS does nothing at its boot. See step 5.",
+                "With this the device keeps everything, hub and data: DPS does nothing when it registers. See step 5.",
             ),
             (
                 update is True and migrate is None,
@@ -278,7 +278,7 @@ def close_a_hub(answer: object) -> None:
             ),
             (
                 place["b"] < place["c"],
-                "The devices boot, and their enrollments still name the hub: they stay. What must change before?",
+                "The devices register, and their enrollments still name the hub: they stay. What must change before?",
             ),
         ],
     )

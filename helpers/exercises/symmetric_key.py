@@ -254,7 +254,7 @@ def new_name(answer: object) -> None:
             (not word, "Which of the three existed before the device booted, and names both IDs?"),
             (
                 "record" in word,
-                "The record is a note of what happened. DPS writes it, and the next boot writes it anew.",
+                "The record is a note of what happened. DPS writes it, and the next registration writes it anew.",
             ),
             (
                 "device" in word,
