@@ -32,8 +32,7 @@ setup: $(READY)
 	@echo 'Ready: $(VENV)/'
 
 $(READY): requirements.txt requirements-dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo 'This needs Python 3.10 to 3.13. Name one: make PYTHON=python3.12 setup' >&2; exit 1; }
+	@$(PYTHON) helpers/python_versions.py
 	@echo 'Setting up $(VENV)/ (a minute or two, once) ...'
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements-dev.txt -e .

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
-from helpers import progress, workspace
+from helpers import progress, python_versions, workspace
 
 #: Seconds that a fact may need to become visible. The simulator shows it at once, Azure a moment later.
 PATIENCE = 30.0
@@ -245,7 +245,7 @@ class _Part:
 
 
 def _python() -> bool:
-    return (3, 10) <= sys.version_info[:2] <= (3, 13)
+    return not python_versions.problem()
 
 
 def _imports(*modules: str) -> Callable[[], object]:
@@ -260,7 +260,7 @@ def _imports(*modules: str) -> Callable[[], object]:
 _INSTALL = "run 'make setup' in the folder of this repository, then restart the kernel"
 
 _PARTS = (
-    _Part("Python 3.10 to 3.13", _python, "install one of these versions, then " + _INSTALL),
+    _Part(f"Python {python_versions.SPAN}", _python, "install one of these versions, then " + _INSTALL),
     _Part("SDK for devices (azure-iot-device)", _imports("azure.iot.device"), _INSTALL),
     _Part("SDK for enrollments (azure-iot-deviceprovisioning)", _imports("azure.iot.deviceprovisioning"), _INSTALL),
     _Part("SDK for CA certificates (azure-mgmt)", _imports("azure.mgmt.iothubprovisioningservices"), _INSTALL),

@@ -176,7 +176,6 @@ async def run_tracks(run: Run, display: Display) -> None:
         async with free:
             await run_track(run, track, display)
 
-    # gather, not a task group: Python 3.10
     together = asyncio.gather(*(next_track(track) for track in run.tracks))
     with _stopping(together.cancel):
         try:

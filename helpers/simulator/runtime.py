@@ -126,7 +126,7 @@ class SimulatorRuntime:
                 return
             try:
                 await asyncio.wait_for(self.stopping.wait(), timeout=max(rest, 0.5) if idle else None)
-            except (asyncio.TimeoutError, TimeoutError):
+            except TimeoutError:
                 continue
 
     @property

@@ -11,16 +11,11 @@ import logging
 import os
 import re
 import stat
-import sys
+import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 from . import settings_values as checks
 from .domain.linked_hubs import DEFAULT_POLICY, SERVICE_POLICIES

@@ -147,7 +147,7 @@ class _Connection:
                 return Answer(response.status, body, response.headers.get("Retry-After", ""))
         except aiohttp.ConnectionTimeoutError as error:
             raise OperationTimeout(timed_out_connecting(self._host)) from error
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise unanswered(step) from error
         except aiohttp.ClientSSLError as error:
             raise ClientError(untrusted(self._host)) from error

@@ -384,7 +384,6 @@ def moment_of(event: Mapping[str, Any]) -> float | None:
     found = _TIME.match(str(event.get("time", "")))
     if found is None:
         return None
-    # the fraction has as many digits as it needs, which Python 3.10 does not read
     whole = datetime.fromisoformat(found[1]).replace(tzinfo=timezone.utc)
     return whole.timestamp() + float(f"0{found[2] or ''}")
 

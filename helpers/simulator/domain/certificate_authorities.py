@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from ..clock import Clock
@@ -36,7 +36,7 @@ CODE_BYTES = 24
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-class ProofFinding(str, Enum):
+class ProofFinding(StrEnum):
     """Why a proof of possession proves nothing, as programs may rely on it."""
 
     CODE_NOT_ASKED_FOR = "codeNotAskedFor"

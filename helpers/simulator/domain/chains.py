@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from functools import lru_cache
 from typing import TypeVar
 
@@ -33,7 +33,7 @@ _WEAK_HASHES = frozenset({"md5", "sha1"})
 _ExtensionT = TypeVar("_ExtensionT", bound=x509.ExtensionType)
 
 
-class Finding(str, Enum):
+class Finding(StrEnum):
     """What is wrong with the certificates of a device, as a word that programs can rely on. Simulator-only."""
 
     CERTIFICATE_EXPIRED = "certificateExpired"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from .ports import Document
@@ -31,7 +31,7 @@ STATE_FIELDS = (
 )
 
 
-class Status(str, Enum):
+class Status(StrEnum):
     """The states of a registration, in the words of the API."""
 
     UNASSIGNED = "unassigned"

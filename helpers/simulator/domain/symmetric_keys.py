@@ -8,7 +8,7 @@ import re
 #: Bytes that a key may have. Source: Microsoft documentation, iot-dps concepts-symmetric-key-attestation.
 KEY_SIZES = range(16, 65)
 
-# not b64decode(validate=True): until Python 3.10 it takes padding that later versions, and other programs, refuse
+# not b64decode(validate=True): what it takes is another thing in another version of Python
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
 

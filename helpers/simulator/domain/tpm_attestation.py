@@ -14,7 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from ..errors import Dps, ServiceError
 from .attestation import SymmetricKeyEvidence, Verdict
@@ -24,7 +24,7 @@ from .tpm_challenges import Challenge, TpmChallenges
 from .tpm_keys import TpmKeys
 
 
-class TpmFinding(str, Enum):
+class TpmFinding(StrEnum):
     """What is wrong with the evidence of a device with a TPM, as a word that programs can rely on. Simulator-only."""
 
     ENDORSEMENT_KEY_MISMATCH = "endorsementKeyMismatch"

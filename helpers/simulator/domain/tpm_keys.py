@@ -39,7 +39,7 @@ _AES_BITS = (128, 192, 256)
 _USER_WITH_AUTH, _ADMIN_WITH_POLICY, _NO_DA = 0x00000040, 0x00000080, 0x00000400
 _RESTRICTED, _DECRYPT, _SIGN = 0x00010000, 0x00020000, 0x00040000
 
-# not b64decode(validate=True): until Python 3.10 it takes padding that later versions, and other programs, refuse
+# not b64decode(validate=True): what it takes is another thing in another version of Python
 _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40})")
 _DER_SEQUENCE = 0x30

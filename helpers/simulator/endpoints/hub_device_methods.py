@@ -82,7 +82,7 @@ class MethodCalls:
         """
         try:
             return await asyncio.wait_for(self._waiting[request], timeout)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise ServiceError(Hub.GATEWAY_TIMEOUT, reason=f"the device did not answer within {timeout:g} s") from None
         finally:
             self._waiting.pop(request, None)

@@ -32,7 +32,8 @@ _TEXTS = {
     "ack": "ack",
 }
 _TIME = re.compile(
-    r"(?P<seconds>\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{1,9}))?(?P<zone>[Zz]|[+-]\d\d:\d\d)?",
+    # the hour 24 is one for Python from 3.13 on only
+    r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?(?P<zone>[Zz]|[+-]\d\d:\d\d)?",
     re.ASCII,
 )
 _FIELDS = ("body", "bodyBase64", "properties", "expiryTimeUtc", *_TEXTS)
@@ -137,10 +138,9 @@ class HubMessages:
         try:
             if match is None:
                 raise ValueError
-            # until Python 3.11, fromisoformat knows no Z, and fractions of 3 or 6 digits only; Azure has 7
-            zone = "+00:00" if match["zone"] in (None, "Z", "z") else match["zone"]
-            fraction = f"{match['fraction'] or '':0<6.6}"
-            return datetime.fromisoformat(f"{match['seconds']}.{fraction}{zone}").astimezone(timezone.utc)
+            # Azure's fractions have seven digits; those after the sixth are dropped
+            text = match[0].upper() if match["zone"] else f"{match[0]}Z"
+            return datetime.fromisoformat(text).astimezone(timezone.utc)
         except (ValueError, OverflowError) as error:
             raise self._wrong(
                 f"expiryTimeUtc is {given!r:.60}; it must be a time such as 2026-01-31T12:00:00Z."

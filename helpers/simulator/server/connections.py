@@ -206,7 +206,7 @@ class ConnectionTable:
             self._changed.clear()
             try:
                 await asyncio.wait_for(self._changed.wait(), end - self.loop.time())
-            except (TimeoutError, asyncio.TimeoutError):
+            except TimeoutError:
                 return False
         return True
 

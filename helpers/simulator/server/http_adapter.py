@@ -167,7 +167,7 @@ class HttpAdapter:
             request.writer.output_size = 0
         try:
             body = await asyncio.wait_for(_body(request), BODY_TIMEOUT)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             return _refusal(
                 Transport.REQUEST_TIMEOUT, f"The request body did not arrive within {BODY_TIMEOUT:g} seconds."
             )

@@ -48,7 +48,7 @@ class DirectTls(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came; the handshake begins."""
         self._connection = self._table.add(cast(asyncio.Transport, transport))
-        # Reading is not paused here: 3.10 begins to read right after this call all the same. The handshake, which
+        # Reading is not paused here: asyncio may begin to read right after this call all the same. The handshake, which
         # pauses it first, comes before the first byte can be read.
         self._connection.start_tls()
 

@@ -114,7 +114,6 @@ class Sniffer(asyncio.Protocol):
         if self._web is not None:
             self._web.connection_lost(exc)
         if self._transport is not None:
-            # 3.10 takes a TLS transport that was never closed by its owner for a forgotten one
             self._transport.close()
             self._connection.ended()
 

@@ -6,13 +6,13 @@ needs the chain takes it from :meth:`TlsObject.presented_chain` afterwards.
 
 :class:`AcceptingContext` is a real ``ssl.SSLContext`` whose ``wrap_bio`` returns a :class:`TlsObject`, an
 ``ssl.SSLObject`` over pyOpenSSL. asyncio drives it like its own. What the two sides expect of each other, learned from
-reading ``asyncio.sslproto`` of 3.10 to 3.13 and from failures:
+reading ``asyncio.sslproto`` of 3.11 to 3.14 and from failures:
 
 * ``incoming.pending`` steers asyncio's flow control. So bytes move from it into OpenSSL one TLS record at a time, and
   never more than the current call needs.
 * A close_notify of the client reads as ``b""``, not as an exception.
 * ``WantReadError`` is a subclass of ``SSL.Error``; it is caught first, else a close cuts off what was still on its way.
-* The exceptions are those of the ``ssl`` module, with ``errno`` set: 3.10 compares the number.
+* The exceptions are those of the ``ssl`` module, with ``errno`` set.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class TlsObject(ssl.SSLObject):
 
         self._run(step)
 
-    # ssl.SSLObject of Python 3.10 to 3.13 disagree on whether the buffer may be None
+    # ssl.SSLObject of Python 3.11 to 3.14 disagree on whether the buffer may be None
     def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002 (the name is part of the interface)
         """Decrypted bytes, or their number when a buffer is given; nothing at the end of the stream."""
         # pyOpenSSL says "nothing there" by an exception; a look into the BIO first is cheaper
@@ -180,7 +180,7 @@ class TlsObject(ssl.SSLObject):
         return chain[0] if binary_form else {}
 
     def get_unverified_chain(self) -> list[bytes]:
-        """:meth:`presented_chain` under its name in Python 3.13."""
+        """:meth:`presented_chain` under its name since Python 3.13."""
         return list(self.presented_chain())
 
     def get_verified_chain(self) -> list[bytes]:
@@ -319,9 +319,9 @@ class TlsObject(ssl.SSLObject):
 def trim_buffer(transport: asyncio.BaseTransport) -> None:
     """Let a TLS transport of asyncio read in small steps.
 
-    Since 3.11 asyncio keeps a buffer of 256 KiB for every TLS connection, and offers no option for it. The buffer is
-    empty between two calls from the event loop, so it can be exchanged there. Where asyncio has no such buffer (3.10,
-    perhaps a later version), nothing happens.
+    asyncio keeps a buffer of 256 KiB for every TLS connection, and offers no option for it. The buffer is empty between
+    two calls from the event loop, so it can be exchanged there. Where asyncio has no such buffer (perhaps a later
+    version), nothing happens.
     """
     protocol: Any = getattr(transport, "_ssl_protocol", None)
     if isinstance(getattr(protocol, "_ssl_buffer", None), bytearray):

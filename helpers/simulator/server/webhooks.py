@@ -171,7 +171,7 @@ class Webhooks:
                     if len(body) > MAX_ANSWER_SIZE:
                         break
                 return response.status, bytes(body[: MAX_ANSWER_SIZE + 1])
-        except (asyncio.TimeoutError, TimeoutError) as error:
+        except TimeoutError as error:
             raise WebhookError(f"the webhook at {host} did not answer within {self._timeout:g} s.") from error
         except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
             raise WebhookError(

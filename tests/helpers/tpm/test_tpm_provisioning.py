@@ -36,9 +36,6 @@ from helpers.simulator.server.authority import CertificateAuthority
 from helpers.tpm import ActivationError, TpmConnectionError, aio, client_options, provisioning
 from helpers.tpm.client_options import OPTIONS, ClientOptions
 
-# asyncio of Python 3.10 complains of every TLS transport that the other side closed
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
-
 BLOB = bytes.fromhex("0001aa 0001bb 0001cc 0001dd 0001ee 0001ff")
 PAYLOAD = {"modelId": "dtmi:contoso:greenhouse;1"}
 GONE = "took the place of the hub key that the TPM had before"

@@ -101,6 +101,7 @@ def test_expiries(api, given, kept):
         ({"expiryTimeUtc": "tomorrow"}, "expiryTimeUtc is 'tomorrow'"),
         ({"expiryTimeUtc": 7}, "expiryTimeUtc is 7"),
         ({"expiryTimeUtc": "2026-02-31T12:00:00Z"}, "expiryTimeUtc is '2026-02-31"),
+        ({"expiryTimeUtc": "2026-01-31T24:00:00Z"}, "expiryTimeUtc is '2026-01-31T24"),
         ({"expiryTimeUtc": "0001-01-01T00:00:00+23:59"}, "expiryTimeUtc is '0001"),
     ],
 )

@@ -8,7 +8,6 @@ import datetime
 import gc
 import logging
 import ssl
-import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -27,18 +26,6 @@ from helpers.simulator.server.listeners import Server
 
 DPS = "global.azure-devices-provisioning.test"
 HUB = "contoso-hub-1.azure-devices.test"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let asyncio of 3.10 complain about test clients.
-
-    It takes a TLS transport for forgotten when the other side closed it first. Ours are closed nevertheless, which the
-    tests with clients that do not use asyncio show.
-    """
-    if sys.version_info < (3, 11):
-        for item in items:
-            if item.path.parent == Path(__file__).parent:
-                item.add_marker(pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"))
 
 
 class Echo:
