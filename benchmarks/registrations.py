@@ -36,8 +36,7 @@ KEY = base64.b64encode(b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES").decode()
 def simulator_process(state: Path | None, *flags: str) -> Iterator[tuple[RunningSimulator, int]]:
     """A simulator in a process of its own, in memory without a folder; gives its endpoints and process number."""
     command = [sys.executable, "-m", "helpers.simulator", "serve", "--json", *flags]
-    if state is not None:
-        command += ["--state", str(state)]
+    command += ["--in-memory"] if state is None else ["--state", str(state)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

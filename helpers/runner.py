@@ -135,7 +135,8 @@ class Display:
 
 async def run_track(run: Run, track: Track, display: Display) -> None:
     """Run the notebooks of a track in order. A failure does not stop it: every notebook makes what it needs."""
-    environment = {**run.environment, "DPS_WORKSPACE": str(run.workspace(track))}
+    # a track has a simulator of its own, whatever the person who runs it has set
+    environment = {**run.environment, "DPS_WORKSPACE": str(run.workspace(track)), "DPS_SIMULATOR_STATE": ""}
     for number, path in enumerate(track.notebooks):
         outcome = run.outcomes[path]
         document = read(path)

@@ -17,7 +17,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Mapping, Sequence
@@ -78,6 +77,10 @@ _MANAGEMENT_SETTINGS: Mapping[str, str] = {
 #: Kind of the claims on hubs that the simulator got for a notebook.
 _HUB_CLAIM = "hub"
 _SIMULATOR_GONE = "The simulator does not answer any more. Run the cell with connect(...) again; it starts it anew."
+_SIMULATOR_RENEWED = (
+    "The simulator was started anew since this notebook connected to it. Run the cell with connect(...) again, and the "
+    "cells that make clients; enrollments and devices were kept."
+)
 
 
 class TargetError(Exception):
@@ -355,12 +358,7 @@ class Target:
             Whether one was running.
         """
         self.close()
-        if self._route is None:
-            return False
-        state = workspace.simulator_state()
-        stopped = launcher.stop(state)
-        shutil.rmtree(state, ignore_errors=True)
-        return stopped
+        return self._route is not None and launcher.remove(workspace.simulator_state())
 
     def close(self) -> None:
         """Close every HTTP connection that this target opened. Closing twice is fine."""
@@ -440,6 +438,8 @@ class Target:
         except OSError as problem:
             # every trouble on the way is one, and so is a certificate file that went with the simulator
             raise TargetError(_SIMULATOR_GONE) from problem
+        except launcher.TokenError as problem:
+            raise TargetError(_SIMULATOR_RENEWED) from problem
         except launcher.LaunchError as problem:
             raise TargetError(str(problem)) from problem
 
@@ -447,15 +447,18 @@ class Target:
 def connect(target: str = "simulator", *, settings: Mapping[str, str] | None = None) -> Target:
     """Connect to the simulator of this workspace (started when it is not running) or to your Azure.
 
+    A simulator in the background that still runs the code of another version is replaced, which one line says.
+
     Arguments:
         target: ``simulator`` or ``azure``.
         settings: for azure, what would otherwise come from the environment and from ``.env``.
 
     Raises:
         TargetError: for an unknown target, and for missing or wrong settings, all of them at once.
+        LaunchError: the simulator cannot be started, or one of other code runs that may not be replaced.
     """
     if target == "simulator":
-        return of_simulator(launcher.ensure_running(workspace.simulator_state()))
+        return of_simulator(launcher.ensure_running(workspace.simulator_state(), say=print))
     if target == "azure":
         return _azure(azure_settings() if settings is None else settings)
     raise TargetError(f"target is {target!r}; it must be one of {', '.join(TARGETS)}.")

@@ -4,7 +4,8 @@ A *document* is a small JSON object under a name such as ``symmetric_key.enrollm
 and ID scopes never mix. A *recipe* (see :mod:`helpers.lessons`) knows how to make a document's contents with the
 same SDK calls that the notebook uses, so that every notebook can be run on its own.
 
-The folder is ``$DPS_WORKSPACE``, else ``.workspace`` beside ``helpers``; never the working directory.
+The folder is ``$DPS_WORKSPACE``, else ``.workspace`` beside ``helpers`` (where the project was installed as a package:
+``.dps-workspace`` in the home folder); never the working directory.
 """
 
 from __future__ import annotations
@@ -15,23 +16,36 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from helpers.credentials import Secret
+from helpers.simulator import state_folder
+from helpers.simulator.settings_values import SettingsError
 
 Document = dict[str, Any]
 
 #: A document is a handful of names and keys; a larger file is not one of ours.
 SIZE_LIMIT = 1_000_000
 
+#: The format of the documents, counted on by whoever changes what stands in them. Where the member is missing it is 1.
+FORMAT = 1
+#: What makes the next format of an older one, from the name and the document, by the older format. Documents are
+#: brought up to date when they are read, and stay as they are until they are written again.
+UPGRADES: dict[int, Callable[[str, Document], Document]] = {}
+
+_FORMAT_MEMBER = "format_version"
 _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 _CLAIMS = "claims"
 
 
 class WorkspaceError(Exception):
     """The workspace cannot be read or written; the text names the file and the way out."""
+
+
+class NewerFormatError(WorkspaceError):
+    """A newer version of this project wrote the file, and this one does not know how."""
 
 
 class Place(Protocol):
@@ -79,18 +93,31 @@ def root() -> Path:
     Raises:
         WorkspaceError: when it cannot be made.
     """
-    setting = os.environ.get("DPS_WORKSPACE", "").strip()
-    folder = Path(setting).expanduser() if setting else Path(__file__).resolve().parent.parent / ".workspace"
-    return _private(folder.absolute())
+    try:
+        return _private(state_folder.workspace(os.environ))
+    except SettingsError as problem:
+        raise WorkspaceError(f"The workspace folder cannot be used: {problem}") from None
 
 
 def simulator_state() -> Path:
-    """Where the simulator of this workspace keeps its state."""
-    return root() / "simulator"
+    """Where the simulator that the notebooks use keeps its state: as for the command ``dps-simulator``.
+
+    Raises:
+        WorkspaceError: the workspace cannot be made.
+    """
+    top = root()
+    try:
+        return state_folder.state({**os.environ, state_folder.WORKSPACE_VARIABLE: str(top)})
+    except SettingsError as problem:
+        raise WorkspaceError(f"The state folder of the simulator cannot be used: {problem}") from None
 
 
 def save(name: str, dps: Place, document: Mapping[str, Any]) -> None:
-    """Keep a document; secrets inside it are written in clear, into a file that only you can read."""
+    """Keep a document; secrets inside it are written in clear, into a file that only you can read.
+
+    Raises:
+        WorkspaceError: it cannot be written, or a newer version of this project wrote the one that is there.
+    """
     _write(_path(name, dps), _plain(document))
 
 
@@ -98,7 +125,7 @@ def load(name: str, dps: Place) -> Document | None:
     """The document, its keys wrapped as :class:`~helpers.credentials.Secret`, or ``None`` when there is none.
 
     Raises:
-        WorkspaceError: when the file is damaged. It is left as it is.
+        WorkspaceError: when the file is damaged, or of a newer version. It is left as it is.
     """
     found = _read(_path(name, dps))
     return None if found is None else _guarded(found)
@@ -131,8 +158,14 @@ def start_over(name: str, dps: Any, **names: str) -> None:
 
 
 def forget(name: str, dps: Place) -> None:
-    """Delete the document; nothing there is fine."""
-    _path(name, dps).unlink(missing_ok=True)
+    """Delete the document; nothing there is fine.
+
+    Raises:
+        WorkspaceError: a newer version of this project wrote it.
+    """
+    path = _path(name, dps)
+    _spare_newer(path)
+    path.unlink(missing_ok=True)
 
 
 def claim(dps: Place, kind: str, identifier: str) -> None:
@@ -230,6 +263,9 @@ def _private(folder: Path) -> Path:
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
     """Write through a new file and rename it, so that a reader meets the old or the new text, never half of one."""
+    _spare_newer(path)
+    if FORMAT > 1:
+        document = {**document, _FORMAT_MEMBER: FORMAT}
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -248,7 +284,35 @@ def _write(path: Path, document: Mapping[str, Any]) -> None:
         ) from None
 
 
+def _spare_newer(path: Path) -> None:
+    """Refuse to replace what a newer version wrote. What is damaged may be replaced."""
+    try:
+        _read(path)
+    except NewerFormatError:
+        raise
+    except WorkspaceError:
+        return
+
+
 def _read(path: Path) -> Document | None:
+    """The document in the format of today."""
+    document = _parsed(path)
+    if document is None:
+        return None
+    found = document.pop(_FORMAT_MEMBER, 1)
+    if type(found) is not int or found < 1:
+        raise _damaged(path, f"its {_FORMAT_MEMBER} is {found!r:.40}")
+    if found > FORMAT:
+        raise NewerFormatError(
+            f"The workspace file {path} has format {found} of a newer version (this one knows {FORMAT}). It was left "
+            "as it is. Get the newer version of this project, or set DPS_WORKSPACE to another folder."
+        )
+    for step in range(found, FORMAT):
+        document = UPGRADES[step](path.stem, document)
+    return document
+
+
+def _parsed(path: Path) -> Document | None:
     try:
         if path.stat().st_size > SIZE_LIMIT:
             raise _damaged(path, f"it has more than {SIZE_LIMIT} bytes")

@@ -1,4 +1,7 @@
-"""The command line: ``python -m helpers.simulator serve|run|status|stop|reset``."""
+"""The command line: ``dps-simulator serve|run|status|stop|reset``, also as ``python -m helpers.simulator``.
+
+All but ``run`` are about one state folder, found by one rule: see :mod:`~.state_folder`.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import launcher
+from . import fingerprint, launcher, program, replacement, state_folder
 from .private_files import FolderError, FolderLock
 from .running import FILE_NAME, RunningSimulator
 from .runtime import SimulatorError, SimulatorRuntime, version
 from .services import LASTING_COLLECTIONS
-from .settings import KEYS, Settings, SettingsError, load
+from .settings import KEYS, Key, Settings, SettingsError, load
 from .simulator import Simulator
 from .store import FILE_NAME as STORE_NAME
 from .store import DamagedStoreError, Store, StoreError
-
-_PACKAGE = __package__ or "helpers.simulator"
 
 #: Exit codes.
 OK, FAILED, MISUSED, NOT_RUNNING = 0, 1, 2, 3
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "--" in given and given[:1] == ["run"]:
         position = given.index("--")
         given, command = given[:position], given[position + 1 :]
+    # before more of it can change
+    fingerprint.loaded()
     options = _parser().parse_args(given)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
@@ -65,13 +69,14 @@ def _execute(options: argparse.Namespace, command: Sequence[str]) -> int:
         return asyncio.run(_serve(_settings(options), as_json=options.json))
     if options.command == "run":
         return _run(_settings(options), command)
-    state = options.state or _default_state(os.environ)
+    state = _state(options)
     return {"status": _status, "stop": _stop, "reset": _reset}[options.command](state, options.json)
 
 
 def _parser() -> argparse.ArgumentParser:
+    called = program.name()
     parser = argparse.ArgumentParser(
-        prog=f"python -m {_PACKAGE}",
+        prog=called,
         allow_abbrev=False,
         description="A Device Provisioning Service and its IoT hubs on this machine. It is not Azure.",
     )
@@ -82,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser(
         "run",
         help="start a program with an environment that sends it to a simulator of its own",
-        usage=f"python -m {_PACKAGE} run [options] -- PROGRAM [ARGUMENT ...]",
+        usage=f"{called} run [options] -- PROGRAM [ARGUMENT ...]",
         allow_abbrev=False,
     )
     for command in (serve, run):
@@ -91,40 +96,57 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--config", type=Path, metavar="FILE", help="TOML file with the keys below")
         for key in KEYS:
-            text = f"{key.help} [{key.variable}]"
-            if key.secret:
-                # a key on the command line could be read by every user of the machine
-                continue
-            if key.switch:
-                command.add_argument(key.flag, dest=key.destination, action="store_true", help=text)
-            elif key.repeated:
-                command.add_argument(
-                    key.flag, dest=key.destination, action="append", metavar="VALUE", help=f"{text}; may be repeated"
-                )
-            else:
-                command.add_argument(key.flag, dest=key.destination, metavar="VALUE", help=text)
+            _add_flag(command, key)
     for name, text in (
-        ("status", "tell whether a background simulator runs, and how to reach it"),
-        ("stop", "stop the background simulator"),
+        ("status", "tell whether a simulator runs on the state folder, and how to reach it"),
+        ("stop", "stop the simulator that runs on the state folder"),
         ("reset", "forget all enrollments, registrations and devices"),
     ):
         command = commands.add_parser(name, help=text, allow_abbrev=False)
-        command.add_argument("--state", type=Path, metavar="FOLDER", help="its state folder [DPS_SIMULATOR_STATE]")
+        command.add_argument("--config", type=Path, metavar="FILE", help="TOML file that may name the state folder")
         command.add_argument("--json", action="store_true", help="answer in JSON")
+        _add_flag(command, next(key for key in KEYS if key.name == "state"))
+    serve.add_argument("--in-memory", action="store_true", help="keep nothing: use no state folder at all")
     return parser
 
 
+def _add_flag(command: argparse.ArgumentParser, key: Key) -> None:
+    text = f"{key.help} [{key.variable}]"
+    if key.secret:
+        # a key on the command line could be read by every user of the machine
+        return
+    if key.switch:
+        command.add_argument(key.flag, dest=key.destination, action="store_true", help=text)
+    elif key.repeated:
+        command.add_argument(
+            key.flag, dest=key.destination, action="append", metavar="VALUE", help=f"{text}; may be repeated"
+        )
+    else:
+        command.add_argument(key.flag, dest=key.destination, metavar="VALUE", help=text)
+
+
 def _settings(options: argparse.Namespace) -> Settings:
-    return load(file=options.config, environment=os.environ, flags=vars(options))
+    """The settings of ``serve``, which has a state folder unless told not to, and of ``run``, which has one if told."""
+    settings = load(file=options.config, environment=os.environ, flags=vars(options))
+    if options.command == "run":
+        return settings
+    if options.in_memory:
+        if options.state is not None:
+            raise SettingsError("--in-memory uses no state folder, and --state names one; give one of them.")
+        return replace(settings, state=None)
+    return replace(settings, state=_absolute(settings.state))
 
 
-def _default_state(environment: Mapping[str, str]) -> Path:
-    """The state folder that the notebooks use, unless the environment names another."""
-    if environment.get("DPS_SIMULATOR_STATE"):
-        return Path(environment["DPS_SIMULATOR_STATE"])
-    root = Path(__file__).resolve().parents[len(_PACKAGE.split("."))]
-    workspace = environment.get("DPS_WORKSPACE")
-    return (Path(workspace) if workspace else root / ".workspace") / "simulator"
+def _state(options: argparse.Namespace) -> Path:
+    """The state folder that the same words would give to ``serve``."""
+    variable = state_folder.STATE_VARIABLE
+    environment = {variable: os.environ[variable]} if variable in os.environ else {}
+    return _absolute(load(file=options.config, environment=environment, flags={"state": options.state}).state)
+
+
+def _absolute(state: Path | None) -> Path:
+    """In full, so that what is printed leads there from everywhere."""
+    return state_folder.state(os.environ) if state is None else state.absolute()
 
 
 async def _serve(settings: Settings, *, as_json: bool) -> int:
@@ -180,7 +202,8 @@ def _description(running: RunningSimulator, endpoint_file: Path) -> str:
 
 def _run(settings: Settings, command: Sequence[str]) -> int:
     if not command:
-        return _complain("name the program after `--`, e.g. `run -- python device.py`.", MISUSED)
+        example = program.command_line("run", "--", "python", "device.py")
+        return _complain(f"name the program after `--`, e.g. `{example}`.", MISUSED)
     with _handed_on() as relay, Simulator(settings) as simulator:
         if relay.received:
             return _BY_SIGNAL + relay.received
@@ -257,11 +280,21 @@ def _status(state: Path, as_json: bool) -> int:
         _say(json.dumps({"running": False}) if as_json else f"No simulator runs on {state}.")
         return NOT_RUNNING
     endpoint_file = state / FILE_NAME
+    current = running.code == replacement.here().fingerprint
     if as_json:
-        _say(json.dumps({"running": True, **running.public_json(), "endpoint_file": str(endpoint_file)}))
+        document = {"running": True, **running.public_json(), "endpoint_file": str(endpoint_file)}
+        _say(json.dumps({**document, "current_code": current}))
     else:
         _say(f"running (process {running.process_id}): {_description(running, endpoint_file)}")
+        if not current:
+            _say("It runs other code than this one. " + _what_to_do(state, running))
     return OK
+
+
+def _what_to_do(state: Path, running: RunningSimulator) -> str:
+    if replacement.is_background(running, state / launcher.LOG_NAME):
+        return "The next notebook that connects replaces it; what it knows is kept."
+    return "Somebody started it by hand: end it there and start it again; what it knows is kept."
 
 
 def _unresponsive(state: Path) -> str:

@@ -1,4 +1,7 @@
-"""A simulator in the background: one per state folder, found when it runs, started when it does not."""
+"""A simulator in the background: one per state folder, found when it runs, started when it does not.
+
+One that runs other code than the files beside this one, because these changed since it began, is replaced.
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,37 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from . import fingerprint, program, replacement
 from .private_files import FolderError, FolderLock, private_folder
 from .running import FILE_NAME, HubEndpoint, RunningSimulator, read
 
-__all__ = ["HubEndpoint", "LaunchError", "RunningSimulator", "ensure_running", "find", "manage", "stop"]
+__all__ = [
+    "HubEndpoint",
+    "LaunchError",
+    "RunningSimulator",
+    "TokenError",
+    "ensure_running",
+    "find",
+    "manage",
+    "remove",
+    "stop",
+]
 
 LOG_NAME = "simulator.log"
 #: Held by the simulator while it runs.
 LOCK_NAME = "simulator.lock"
 #: Held by whoever starts one, so that two kernels starting at once get the same simulator.
 _LAUNCH_LOCK_NAME = "launch.lock"
+#: Everything that a simulator and whoever starts it write into a state folder.
+_FILES = (
+    *("simulator.sqlite3", "simulator.sqlite3-wal", "simulator.sqlite3-shm", FILE_NAME, replacement.FILE_NAME),
+    *("authority.pem", "authority.key", "server.pem", "server.key"),
+    *(LOG_NAME, LOCK_NAME, _LAUNCH_LOCK_NAME, "probe"),
+)
 _LOG_LIMIT = 1_000_000
 #: A background simulator that nobody talked to for so many seconds stops by itself.
 IDLE_STOP = 3_600
@@ -45,6 +65,10 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 class LaunchError(Exception):
     """The background simulator could not be started or stopped. The text says why and what to do."""
+
+
+class TokenError(LaunchError):
+    """The simulator does not know the management token: it was started anew, or replaced, since that was read."""
 
 
 class _Connection(http.client.HTTPSConnection):
@@ -82,7 +106,8 @@ def manage(running: RunningSimulator, method: str, path: str, body: Any | None =
 
     Raises:
         OSError: nobody answers.
-        LaunchError: the answer is an error.
+        TokenError: the token is not that of the simulator that answers.
+        LaunchError: the answer is another error.
     """
     connection = _Connection(running, timeout)
     try:
@@ -95,7 +120,8 @@ def manage(running: RunningSimulator, method: str, path: str, body: Any | None =
     finally:
         connection.close()
     if answer.status >= 400:
-        raise LaunchError(f"The simulator refused {method} {path}: {content.decode('utf-8', 'replace')[:500]}")
+        kind = TokenError if answer.status == 401 else LaunchError
+        raise kind(f"The simulator refused {method} {path}: {content.decode('utf-8', 'replace')[:500]}")
     return json.loads(content) if content else None
 
 
@@ -115,24 +141,36 @@ def find(state: Path) -> RunningSimulator | None:
 
 
 def ensure_running(
-    state: Path, *, settings: Mapping[str, str] | None = None, timeout: float = 30.0
+    state: Path,
+    *,
+    settings: Mapping[str, str] | None = None,
+    timeout: float = 60.0,
+    say: Callable[[str], object] | None = None,
 ) -> RunningSimulator:
     """Find the simulator of this state folder, or start one in the background.
 
     It runs in a session of its own without our input and output, so interrupting or ending this process does not
     hurt it. What it logs goes to ``simulator.log`` in the state folder.
 
+    One that was started so and runs other code than the files beside this one is stopped, which keeps all that it
+    knows, and another takes its place. One that somebody started by hand is left alone, and so is one of another
+    checkout that has replaced this one's before.
+
     Arguments:
         state: the state folder; made when missing.
         settings: environment variables for it, such as ``{"DPS_SIMULATOR_PACE": "instant"}``. One that runs already
             keeps its own.
-        timeout: seconds to wait until it is ready.
+        timeout: seconds to wait until it is ready, and before that until one that is to be replaced has gone.
+        say: is told in one line when another took the place of the one that ran.
 
     Raises:
-        LaunchError: it did not start; the text holds what it said.
+        LaunchError: it did not start, or one of other code runs that is not replaced. The text says why and what to
+            do.
     """
-    running = find(state)
-    if running is not None:
+    first, code, running = fingerprint.loaded(), replacement.here(), find(state)
+    if say is not None and first != code.fingerprint:
+        say("The code of the simulator changed since this program began to use it. Restart this one (the kernel), too.")
+    if running is not None and running.code == code.fingerprint:
         return running
     deadline = time.monotonic() + timeout
     try:
@@ -143,15 +181,64 @@ def ensure_running(
                 raise LaunchError(f"Another process has been starting a simulator in {state} for {timeout:g} seconds.")
             time.sleep(0.05)
         try:
-            # somebody else may have started it while we waited for the lock
-            return _settled(state, deadline) or _start(state, settings or {}, deadline)
+            # somebody else may have started or replaced it while we waited for the lock
+            running = _settled(state, deadline)
+            if running is None:
+                return _start(state, settings or {}, deadline)
+            if running.code == code.fingerprint:
+                return running
+            return _replace(state, running, code, settings or {}, timeout, say)
         finally:
             lock.release()
     except FolderError as error:
         raise LaunchError(str(error)) from error
 
 
-def stop(state: Path, *, timeout: float = 10.0) -> bool:
+def _replace(
+    state: Path,
+    running: RunningSimulator,
+    code: replacement.Code,
+    settings: Mapping[str, str],
+    timeout: float,
+    say: Callable[[str], object] | None,
+) -> RunningSimulator:
+    """Stop the simulator that runs and start one of our code. The caller holds the launch lock."""
+    other = replacement.of(running)
+    whose = f"the code in {other.folder}" if other.folder not in ("", code.folder) else "the code of another version"
+    way_out = program.command_line("stop", "--state", state)
+    if not replacement.is_background(running, state / LOG_NAME):
+        raise LaunchError(
+            f"The simulator that uses {state} (process {running.process_id}) runs {whose}, and somebody started it by "
+            f"hand, so it is left alone. End it where it was started, or with `{way_out}`; then do this again."
+        )
+    replaced = replacement.replaced_by(state, running)
+    if other.folder != code.folder and code in replaced:
+        raise LaunchError(
+            f"The simulator that uses {state} (process {running.process_id}) runs {whose}, which took the place of "
+            f"ours. Two checkouts cannot share it: set DPS_WORKSPACE to another folder in one of them, or stop it with "
+            f"`{way_out}` and do this again."
+        )
+    _check_format(state)
+    stop(state, timeout=timeout)
+    new = _start(state, settings, time.monotonic() + timeout)
+    replacement.note(state, new, [*(each for each in replaced if each != other), other])
+    if say is not None:
+        say(f"The simulator in the background ran {whose}. It was replaced; enrollments, devices and keys are kept.")
+    return new
+
+
+def _check_format(state: Path) -> None:
+    """See that we can open what a running simulator keeps, before it is stopped for us."""
+    # whoever only looks for a running simulator shall not pay for this
+    from .store import StoreError, check  # noqa: PLC0415
+
+    try:
+        check(state)
+    except StoreError as error:
+        raise LaunchError(str(error)) from error
+
+
+def stop(state: Path, *, timeout: float = 30.0) -> bool:
     """Stop the simulator of this state folder and wait until it has gone; tells whether one was running.
 
     Raises:
@@ -176,6 +263,24 @@ def stop(state: Path, *, timeout: float = 10.0) -> bool:
     except FolderError as error:
         raise LaunchError(str(error)) from error
     return True
+
+
+def remove(state: Path) -> bool:
+    """Stop the simulator of this state folder and delete what it kept there; tells whether one was running.
+
+    Files of others in the folder stay, and so does the folder then.
+
+    Raises:
+        LaunchError: it did not stop, or does not answer.
+    """
+    stopped = stop(state)
+    for name in _FILES:
+        for file in (state / name, *state.glob(f".{name}-*")):
+            with contextlib.suppress(OSError):
+                file.unlink()
+    with contextlib.suppress(OSError):
+        state.rmdir()
+    return stopped
 
 
 def _settled(state: Path, deadline: float) -> RunningSimulator | None:

@@ -40,6 +40,8 @@ class RunningSimulator:
         management_token: for the simulator's own management API, and for the management plane as bearer token.
         address: IP address where the ports are reached.
         standard_ports: the ports that are open beside them: 8883 and 443, or none.
+        code: fingerprint of the code that it runs; empty when it is so old that it does not say.
+        code_folder: where that code lies; empty likewise.
     """
 
     process_id: int
@@ -56,6 +58,8 @@ class RunningSimulator:
     management_token: str = field(repr=False)
     address: str = "127.0.0.1"
     standard_ports: tuple[int, ...] = ()
+    code: str = ""
+    code_folder: str = ""
 
     @property
     def _place(self) -> str:
@@ -108,6 +112,8 @@ class RunningSimulator:
             "management_token": self.management_token,
             "address": self.address,
             "standard_ports": list(self.standard_ports),
+            "code": self.code,
+            "code_folder": self.code_folder,
         }
 
     def public_json(self) -> dict[str, Any]:
@@ -144,7 +150,8 @@ def read(folder: Path) -> RunningSimulator | None:
         return None
 
 
-_DEFAULTS = {"address": "127.0.0.1", "standard_ports": ()}
+#: What earlier versions did not write.
+_DEFAULTS = {"address": "127.0.0.1", "standard_ports": (), "code": "", "code_folder": ""}
 _MAX_PORT = 65_535
 _NUMBERS = {"process_id": 2**31 - 1, "proxy_port": _MAX_PORT, "tls_port": _MAX_PORT}
 _TEXTS = (
@@ -156,6 +163,8 @@ _TEXTS = (
     "service_connection_string",
     "management_token",
     "address",
+    "code",
+    "code_folder",
 )
 
 

@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from . import fingerprint, program
 from .clock import Clock, SystemClock
 from .domain.hub import IotHub
 from .domain.registration_states import Pace
@@ -147,6 +148,8 @@ class SimulatorRuntime:
             management_token=self._token,
             address=self._address,
             standard_ports=STANDARD_PORTS if self.settings.standard_ports else (),
+            code=fingerprint.loaded(),
+            code_folder=str(fingerprint.FOLDER),
         )
 
     @property
@@ -252,7 +255,13 @@ class SimulatorRuntime:
     def health(self) -> Mapping[str, Any]:
         """Facts that tell which simulator this is."""
         status = "stopping" if self._stop_requested else "ready"
-        return {"status": status, "version": version(), "processId": os.getpid()}
+        return {
+            "status": status,
+            "version": version(),
+            "processId": os.getpid(),
+            "code": fingerprint.loaded(),
+            "codeFolder": str(fingerprint.FOLDER),
+        }
 
     @property
     def pace(self) -> str:
@@ -325,7 +334,7 @@ async def _locked_folder(stack: AsyncExitStack, path: Path) -> Path:
         if time.monotonic() > deadline:
             raise SimulatorError(
                 f"Another simulator (process {lock.holder() or 'unknown'}) uses the state folder {folder}. Use that "
-                f"one, stop it with `python -m helpers.simulator stop --state {folder}`, or choose another folder."
+                f"one, stop it with `{program.command_line('stop', '--state', folder)}`, or choose another folder."
             )
         await asyncio.sleep(0.02)
     stack.callback(lock.release)

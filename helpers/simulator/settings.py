@@ -204,7 +204,7 @@ KEYS: tuple[Key, ...] = (
         "how assignments are answered: azure, instant or polls=n",
         checks.text(_PACE, "azure, instant or polls=n with n up to 1000"),
     ),
-    Key("state", "folder for what outlives the process; without it all is kept in memory", checks.path, path=True),
+    Key("state", "folder for what outlives the process; else the notebooks' (run: none)", checks.path, path=True),
     Key("service_policy.name", "policy name of the service API", policy_name),
     Key("service_policy.key", "base64 key of that policy; made when not given", checks.key, secret=True),
     Key("hubs", "host name of a linked hub (the variable takes connection strings, too)", hub_from_text, repeated=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -10,11 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from . import program
 from .domain.ports import Document, StoredDocument
 
 FILE_NAME = "simulator.sqlite3"
 _APPLICATION_ID = 0x44505331  # "DPS1"
-_SCHEMA_VERSION = 1
+#: The format of today: of the table below, and of what stands in the documents. Whoever changes either counts on, adds
+#: what makes the new format of the one before to :data:`MIGRATIONS`, and keeps a workspace of that one first
+#: (``tests/workspaces/README.md``).
+FORMAT = 1
+#: What makes the next format of an older one, by the older one. All that are needed run in one transaction.
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], object]] = {}
 _SCHEMA = """
 CREATE TABLE documents (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -43,6 +50,63 @@ class DamagedStoreError(StoreError):
     """The state file is ours but not readable any more."""
 
 
+def check(folder: Path) -> None:
+    """Refuse a state that this version cannot open. Nothing is changed, and it may be in use.
+
+    Arguments:
+        folder: the state folder.
+
+    Raises:
+        StoreError: the state is foreign, or of a format that this version does not know.
+    """
+    path = folder / FILE_NAME
+    with contextlib.suppress(sqlite3.DatabaseError):
+        # whether it is damaged, whoever opens it finds out
+        if path.is_file():
+            _look_at(path)
+
+
+def _look_at(path: Path) -> None:
+    """Refuse a file without opening it for writing: even closing it again could change it.
+
+    Raises:
+        StoreError: it is foreign, or of a format that this version does not know.
+    """
+    with contextlib.suppress(sqlite3.OperationalError):
+        # what a reader cannot open, a writer may still repair
+        reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            _format_of(reader, path)
+        finally:
+            reader.close()
+
+
+def _format_of(connection: sqlite3.Connection, path: Path | None) -> int | None:
+    """The format of a file, ``None`` when it is new.
+
+    Raises:
+        StoreError: it is foreign, or of a format that this version does not know.
+    """
+    run = connection.execute
+    application = run("PRAGMA application_id").fetchone()[0]
+    version = int(run("PRAGMA user_version").fetchone()[0])
+    if application == 0 and run("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        return None
+    if application != _APPLICATION_ID:
+        raise StoreError(f"{path} is a database of another program. Choose another state folder.")
+    if version > FORMAT:
+        raise StoreError(
+            f"{path} was written by a newer version (format {version}, this one knows {FORMAT}). Nothing was changed. "
+            "Update the project, or choose another state folder."
+        )
+    if any(step not in MIGRATIONS for step in range(version, FORMAT)):
+        raise StoreError(
+            f"{path} has the format {version}, which this version cannot read (it knows {FORMAT}). Nothing was "
+            "changed. Open it once with a version in between, or choose another state folder."
+        )
+    return version
+
+
 class Store:
     """All collections of documents.
 
@@ -53,7 +117,7 @@ class Store:
         folder: where the file lies; ``None`` keeps everything in memory.
 
     Raises:
-        StoreError: the folder cannot be written, or the file is damaged, foreign or of a newer version.
+        StoreError: the folder cannot be written, or the file is damaged, foreign or of a format that is not known.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
@@ -78,34 +142,38 @@ class Store:
                     f"The state file {self._path} is used by another program. End that program, "
                     "or choose another state folder."
                 ) from error
+            start_empty = program.command_line("reset", "--state", self._path.parent if self._path else "")
             raise DamagedStoreError(
                 f"The state file {self._path} is damaged ({error}). Nothing was changed. "
-                "Move it away to keep it, or run `python -m helpers.simulator reset` to start empty."
+                f"Move it away to keep it, or run `{start_empty}` to start empty."
             ) from error
         except StoreError:
             self._connection.close()
             raise
 
     def _prepare(self) -> None:
+        if self._path is not None:
+            _look_at(self._path)
         run = self._connection.execute
-        application = run("PRAGMA application_id").fetchone()[0]
-        version = run("PRAGMA user_version").fetchone()[0]
-        if application == 0 and run("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+        found = _format_of(self._connection, self._path)
+        if found is None:
             run("PRAGMA journal_mode=WAL")
             self._connection.executescript(
                 f"BEGIN IMMEDIATE; {_SCHEMA}"
-                f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={_SCHEMA_VERSION}; COMMIT;"
-            )
-        elif application != _APPLICATION_ID:
-            raise StoreError(f"{self._path} is a database of another program. Choose another state folder.")
-        elif version > _SCHEMA_VERSION:
-            raise StoreError(
-                f"{self._path} was written by a newer version (format {version}, this one knows {_SCHEMA_VERSION}). "
-                "Update the project, or choose another state folder."
+                f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={FORMAT}; COMMIT;"
             )
         # NORMAL: durable against the death of the process, without a disk flush per change
         run("PRAGMA synchronous=NORMAL")
         run("SELECT count(*) FROM documents WHERE collection = ''")
+        if found is not None and found < FORMAT:
+            self._migrate(found)
+
+    def _migrate(self, found: int) -> None:
+        """Bring an older format to the one of today, in one transaction: killed in between, it is as it was."""
+        with self.transaction():
+            for step in range(found, FORMAT):
+                MIGRATIONS[step](self._connection)
+            self._connection.execute(f"PRAGMA user_version={FORMAT}")
 
     def collection(self, name: str) -> Collection:
         """The collection with this name."""

@@ -203,7 +203,7 @@ def _parse(path: Path) -> Keys:
         TpmUnavailableError: it is damaged, or something else.
     """
     # exceptions of the parsers may repeat what they read, so they do not become causes here
-    reason = ""
+    reason, instead = "", "Move"
     keys = Keys()
     try:
         with path.open("rb") as file:
@@ -222,7 +222,9 @@ def _parse(path: Path) -> Keys:
         reason = "is not a state of the embedded TPM"
     else:
         if document.get("version") != _VERSION:
-            reason = f"was written by another version of these notebooks (this one reads version {_VERSION})"
+            found = f"{document.get('version')!r:.20}"
+            reason = f"has format {found} of another version of these notebooks (this one reads version {_VERSION})"
+            instead = "Use it with that version. Move"
         else:
             try:
                 keys = _keys_of(document)
@@ -230,8 +232,8 @@ def _parse(path: Path) -> Keys:
                 reason = "is damaged"
     if reason:
         raise TpmUnavailableError(
-            f"{path} {reason}. It was left as it is. Move it away to get a new TPM, which has another endorsement key "
-            "and so needs a new enrollment, or choose another folder."
+            f"{path} {reason}. It was left as it is. {instead} it away to get a new TPM, which has another endorsement "
+            "key and so needs a new enrollment, or choose another folder."
         )
     return keys
 

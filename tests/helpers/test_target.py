@@ -4,7 +4,6 @@ import json
 import os
 import socket
 from contextlib import closing
-from dataclasses import replace
 
 import pytest
 import requests
@@ -18,7 +17,7 @@ from helpers import target as targets
 from helpers import workspace
 from helpers.credentials import derive_device_key, new_key
 from helpers.lessons import register_device
-from helpers.simulator import launcher
+from helpers.simulator import Simulator, launcher
 from helpers.target import TargetError, azure_settings, checked_id_scope, connect, normalised_host, port_is_open
 
 KEY = new_key().reveal()
@@ -153,11 +152,35 @@ def test_a_simulator_that_has_gone_says_so(simulator, dps):
         dps.events()
 
 
-def test_a_refused_management_call_says_so(dps, monkeypatch):
-    running = replace(dps._route.running, management_token="wrong")
-    monkeypatch.setattr(dps, "_route", replace(dps._route, running=running))
-    with pytest.raises(TargetError, match="refused"):
-        dps.last_event()
+def test_a_refused_management_call_says_so(dps):
+    with pytest.raises(TargetError, match=r"refused GET /nothing: .*not supported"):
+        dps.manage("GET", "/nothing")
+
+
+def test_a_notebook_that_connected_to_a_simulator_which_was_replaced_is_told(tmp_path):
+    with Simulator(state=tmp_path) as simulator:
+        dps = targets.of_simulator(simulator.running)
+        service, old = dps.service_client(), simulator.running
+    # another notebook had it replaced: on the same ports, with the same keys
+    with Simulator(state=tmp_path, proxy_port=old.proxy_port, tls_port=old.tls_port):
+        for call in (dps.service_client, dps.last_event, lambda: dps.need_hubs(2)):
+            with pytest.raises(TargetError, match=r"started anew since .*connect\(\.\.\.\) again"):
+                call()
+        # what does not need the token goes on
+        assert list(service.enrollment.query({"query": "SELECT *"})) == []
+        dps.close()
+
+
+def test_only_what_is_the_simulators_own_is_removed_with_it(tmp_path, monkeypatch, dps):
+    state = tmp_path / "mine"
+    state.mkdir(mode=0o700)
+    (state / "notes.txt").write_text("mine")
+    monkeypatch.setenv("DPS_SIMULATOR_STATE", str(state))
+    with Simulator(state=state):
+        pass
+    assert len(list(state.iterdir())) > 1
+    assert dps.remove_simulator() is False
+    assert [each.name for each in state.iterdir()] == ["notes.txt"]
 
 
 def test_connect_starts_the_simulator_of_the_workspace_and_removes_it(own_workspace):

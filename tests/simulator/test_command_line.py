@@ -9,7 +9,6 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -86,7 +85,7 @@ class TestServe:
             socket.create_connection(("127.0.0.1", ready["tls_port"]))
 
     def test_the_plain_ready_line_names_every_place_and_no_key(self):
-        with Served("--hub", "a.azure-devices.test", "--hub", "b.azure-devices.test") as served:
+        with Served("--in-memory", "--hub", "a.azure-devices.test", "--hub", "b.azure-devices.test") as served:
             line = served.line
             file = Path(re.search(r"keys in (\S+)", line)[1])
             document = json.loads(file.read_text())
@@ -415,20 +414,6 @@ class TestStatusStopReset:
         assert capsys.readouterr().out == "stopped\n"
         assert launcher.find(tmp_path / "state") is None
 
-    def test_the_state_folder_comes_from_the_flag_the_variable_or_the_workspace(self, tmp_path, monkeypatch, capsys):
-        def named():
-            assert command_line.main(["status"]) == 3
-            return capsys.readouterr().out.strip()
-
-        monkeypatch.setenv("DPS_WORKSPACE", str(tmp_path / "workspace"))
-        assert named() == f"No simulator runs on {tmp_path / 'workspace' / 'simulator'}."
-        monkeypatch.setenv("DPS_SIMULATOR_STATE", str(tmp_path / "variable"))
-        assert named() == f"No simulator runs on {tmp_path / 'variable'}."
-        monkeypatch.delenv("DPS_SIMULATOR_STATE")
-        monkeypatch.delenv("DPS_WORKSPACE")
-        root = Path(command_line.__file__).parents[2]
-        assert command_line._default_state({}) == root / ".workspace" / "simulator"
-
     def test_one_that_does_not_answer_is_told_apart_from_none(self, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(launcher.stop, "__kwdefaults__", {"timeout": 0.2})
         lock = FolderLock(tmp_path / launcher.LOCK_NAME)
@@ -503,15 +488,9 @@ def test_without_a_command_the_five_commands_are_named(capsys):
     assert "serve|run|status|stop|reset" in capsys.readouterr().err
 
 
-def test_it_is_started_as_a_module_or_by_its_own_name():
-    script = shutil.which("dps-simulator", path=Path(sys.executable).parent)
-    for start in [COMMAND] + [[script]] * bool(script):
-        result = subprocess.run([*start, "--version"], env=environment(), capture_output=True, text=True, check=True)
-        assert re.fullmatch(r"\d+(\.\d+)*\n", result.stdout)
-
-
 def test_defaults_are_those_of_the_settings():
-    assert command_line._settings(command_line._parser().parse_args(["serve"])) == Settings()
+    for arguments in (["serve", "--in-memory"], ["run"]):
+        assert command_line._settings(command_line._parser().parse_args(arguments)) == Settings()
 
 
 class TestDocumentation:

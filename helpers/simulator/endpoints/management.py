@@ -22,7 +22,13 @@ from .management_faults import ManagementFaults
 
 _ONLY_HERE = Provenance.SIMULATOR_ONLY
 UNAUTHORIZED = ErrorKind(
-    "ManagementUnauthorized", 401, 401900, "The management token is missing or wrong.", "-", _ONLY_HERE, "-"
+    "ManagementUnauthorized",
+    401,
+    401900,
+    "The management token is missing or wrong. Every start of a simulator makes a new one: connect again.",
+    "-",
+    _ONLY_HERE,
+    "-",
 )
 INVALID = ErrorKind("ManagementInvalid", 400, 400901, "The request is invalid.", "-", _ONLY_HERE, "-")
 HUB_UNKNOWN = ErrorKind("ManagementHubUnknown", 404, 404901, "There is no such hub.", "-", _ONLY_HERE, "-")
