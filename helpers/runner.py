@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from .notebook_tools import leaks, report
+from .notebook_tools import junit, leaks, report
 from .notebook_tools.documents import (
     NotebookError,
     Parameter,
@@ -41,8 +42,6 @@ from .notebook_tools.documents import (
     write,
 )
 from .notebook_tools.execution import Outcome, execute, with_parameters
-from .notebook_tools.lint import problems
-from .notebook_tools.normalise import is_outdated, merge, sanitize_rules
 from .notebook_tools.solutions import EXERCISE, NOT_YET, SOLVED, with_solutions
 from .simulator import launcher
 
@@ -64,6 +63,7 @@ class Run:
         cell_timeout: seconds that one cell may take.
         jobs: how many tracks run at the same time.
         solved: whether the exercises are filled in, and must then be found right.
+        on_end: called with the outcome of every notebook that ran, however that ended.
     """
 
     tracks: Sequence[Track]
@@ -73,6 +73,7 @@ class Run:
     cell_timeout: float
     jobs: int
     solved: bool = False
+    on_end: Callable[[Outcome], object] = lambda outcome: None
     outcomes: dict[Path, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -159,6 +160,7 @@ async def run_track(run: Run, track: Track, display: Display) -> None:
                 _check_exercises(outcome)
         finally:
             display.ended(outcome)
+            run.on_end(outcome)
 
 
 def _check_exercises(outcome: Outcome) -> None:
@@ -169,15 +171,24 @@ def _check_exercises(outcome: Outcome) -> None:
             outcome.fail(f"The solution does not solve the exercise: {' '.join(written.split())}", number)
 
 
+def longest_first(of: Sequence[Track]) -> list[Track]:
+    """Tracks in the order in which several at a time are through soonest: no long one is begun last.
+
+    How long one takes differs from machine to machine; how many cells it has does not, and says enough.
+    """
+    return sorted(of, key=lambda track: -sum(len(code_cells(read(path))) for path in track.notebooks))
+
+
 async def run_tracks(run: Run, display: Display) -> None:
     """Run all tracks, ``jobs`` at a time. Ends early, with everything stopped, on SIGINT and SIGTERM."""
     free = asyncio.Semaphore(run.jobs)
+    waiting = longest_first(run.tracks) if run.jobs > 1 else run.tracks
 
     async def next_track(track: Track) -> None:
         async with free:
             await run_track(run, track, display)
 
-    together = asyncio.gather(*(next_track(track) for track in run.tracks))
+    together = asyncio.gather(*(next_track(track) for track in waiting))
     with _stopping(together.cancel):
         try:
             await together
@@ -233,9 +244,9 @@ def scratch_folder() -> Iterator[Path]:
 
 def tutorial(arguments: argparse.Namespace, console: Console) -> int:
     """Run notebooks as a learner would, side by side, and write the report."""
-    paths = selected(arguments.notebooks)
+    paths, left_out = selected(arguments.notebooks), list[Path]()
     if arguments.target == "azure":
-        paths = _for_azure(paths, console, named=bool(arguments.notebooks))
+        paths, left_out = _for_azure(paths, console, named=bool(arguments.notebooks))
     declared = {path: parameters(read(path)) for path in paths}
     given = dict(_name_and_value(text) for text in arguments.parameter)
     # pages without code have no parameters, not even this one
@@ -246,42 +257,114 @@ def tutorial(arguments: argparse.Namespace, console: Console) -> int:
     if arguments.target == "simulator":
         facts["pace"] = arguments.pace
     # the track about hubs changes the service for everybody; on the simulator every track has one of its own
-    jobs = arguments.jobs or (1 if arguments.target == "azure" else os.cpu_count() or 1)
-    with scratch_folder() as scratch:
-        run = Run(tracks(paths), values, scratch, environment, arguments.cell_timeout, jobs, arguments.solutions)
+    jobs = arguments.jobs or (1 if arguments.target == "azure" else cores())
+    if arguments.junit is not None:
+        junit.prepare(arguments.junit)
+    _prepare_output(arguments.output)
+    with scratch_folder() as scratch, _Pages(arguments.output) as pages:
+        run = Run(
+            tracks(paths), values, scratch, environment, arguments.cell_timeout, jobs, arguments.solutions, pages.add
+        )
         console.print(
             f"{len(paths)} notebooks, {min(jobs, len(run.tracks))} at a time. Target: {facts['target']}.",
             highlight=False,
             soft_wrap=True,
         )
         interrupted = perform(run, console)
-        outcomes = list(run.outcomes.values())
-        saved = report.save(outcomes, arguments.output, facts, datetime.now(timezone.utc))
+        outcomes, now = list(run.outcomes.values()), datetime.now(timezone.utc)
+        saved = report.save(outcomes, arguments.output, facts, now, pages.written())
         _keep_logs(run, arguments.output / "logs")
     console.print(_table(outcomes))
     console.print(report.summary(outcomes), highlight=False)
     console.print(f"Report: {saved}", highlight=False, soft_wrap=True)
+    if arguments.junit is not None:
+        reasons = {path.stem: "on the simulator only; this run was on Azure" for path in left_out}
+        junit.save(outcomes, arguments.junit, left_out=reasons, facts={**facts, **report.versions()}, now=now)
+        console.print(f"JUnit: {arguments.junit}", highlight=False, soft_wrap=True)
     if interrupted:
         return INTERRUPTED
     return 0 if all(outcome.status == "passed" for outcome in outcomes) else 1
 
 
-def _for_azure(paths: Sequence[Path], console: Console, *, named: bool) -> list[Path]:
-    """The notebooks that may run on Azure. One that may not is left out, and refused when it was asked for by name.
+def cores() -> int:
+    """How many cores this process may use, which in a container are often fewer than the machine has."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _prepare_output(folder: Path) -> None:
+    """Make the folder of the report, before minutes are spent on what could not be kept.
+
+    Raises:
+        NotebookError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise NotebookError(
+            f"The folder {str(folder)!r} for the report cannot be made: {problem.strerror or problem}. "
+            "Name another one with --output."
+        ) from problem
+
+
+class _Pages:
+    """Writes the pages of notebooks while others still run: that is seconds of work, and kernels wait a lot.
+
+    Arguments:
+        output: the folder of the report.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        # one thread: more would take the processor from the kernels
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._begun: dict[Path, concurrent.futures.Future[None]] = {}
+
+    def __enter__(self) -> _Pages:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+
+    def add(self, outcome: Outcome) -> None:
+        """Write the page of a notebook that is through."""
+        self._begun[outcome.notebook] = self._thread.submit(report.keep, outcome, self._output)
+
+    def written(self) -> set[Path]:
+        """Wait for all pages.
+
+        Returns:
+            The notebooks that have one.
+
+        Raises:
+            OSError: one could not be written.
+        """
+        for future in self._begun.values():
+            future.result()
+        return set(self._begun)
+
+
+def _for_azure(paths: Sequence[Path], console: Console, *, named: bool) -> tuple[list[Path], list[Path]]:
+    """The notebooks that may run on Azure, and those left out. One that may not is refused when it was named.
 
     Raises:
         NotebookError: somebody asked for one.
     """
-    left_out = [path.stem for path in paths if not runs_on_azure(read(path))]
+    left_out = [path for path in paths if not runs_on_azure(read(path))]
+    names = ", ".join(path.stem for path in left_out)
     if left_out and named:
-        raise NotebookError(f"On the simulator only: {', '.join(left_out)}. Leave out, or run without --target azure.")
+        raise NotebookError(f"On the simulator only: {names}. Leave out, or run without --target azure.")
     if left_out:
-        console.print(f"Left out, on the simulator only: {', '.join(left_out)}.", highlight=False, soft_wrap=True)
-    return [path for path in paths if path.stem not in left_out]
+        console.print(f"Left out, on the simulator only: {names}.", highlight=False, soft_wrap=True)
+    return [path for path in paths if path not in left_out], left_out
 
 
 def renew(arguments: argparse.Namespace, console: Console) -> int:
     """Execute notebooks as they stand, one after the other, and renew all outputs of those where one changed."""
+    # it brings nbval and pytest, which the other commands do without
+    from .notebook_tools.normalise import is_outdated, merge, sanitize_rules  # noqa: PLC0415
+
     paths = selected(arguments.notebooks)
     rules = sanitize_rules()
     with scratch_folder() as scratch:
@@ -306,6 +389,9 @@ def renew(arguments: argparse.Namespace, console: Console) -> int:
 
 def lint(arguments: argparse.Namespace, console: Console) -> int:
     """Check the form of notebooks."""
+    # likewise
+    from .notebook_tools.lint import problems  # noqa: PLC0415
+
     paths = selected(arguments.notebooks)
     found = [problem for path in paths for problem in problems(path)]
     for problem in found:
@@ -391,6 +477,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--solutions", action="store_true", help="solve the exercises, and see that they are solved")
     run.add_argument("--output", type=Path, default=Path("build"), help="folder for the report (default: build)")
+    run.add_argument(
+        "--junit", type=Path, metavar="FILE", help="write the results as JUnit XML, too, for a CI service to show"
+    )
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="for the notebooks")
 
     again = commands.add_parser("notebooks", parents=[common, timing], help="execute notebooks and renew their outputs")

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -83,6 +84,110 @@ def test_a_track_shares_a_workspace_and_tracks_do_not(tutorial, sample, tmp_path
     assert not os.path.exists(places[0].strip())  # noqa: PTH110 - a text, not a path
 
 
+def test_several_tracks_at_a_time_begin_with_the_longest_and_are_told_in_order(tutorial, sample, monkeypatch, tmp_path):
+    begun = []
+    started = runner.Display.started
+    monkeypatch.setattr(
+        runner.Display, "started", lambda self, outcome: (begun.append(outcome.name), started(self, outcome))
+    )
+    names = [sample("11_a", "1"), sample("21_b", "1"), sample("31_c", "1", "2", "3"), sample("32_d", "1")]
+    code, shown = tutorial("--jobs", "2", *reversed(names))
+    assert code == 0
+    assert begun[0] == "31_c"
+    assert sorted(begun) == ["11_a", "21_b", "31_c", "32_d"]
+    page = (tmp_path / "build" / "report.html").read_text()
+    for text in (shown.out.partition("Notebook")[2], page):
+        places = [text.index(name) for name in sorted(begun)]
+        assert places == sorted(places)
+    # one at a time, nothing is gained by another order than that of the names
+    begun.clear()
+    assert tutorial("--jobs", "1", *names)[0] == 0
+    assert begun == ["11_a", "21_b", "31_c", "32_d"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says which cores a process may use")
+def test_as_many_tracks_at_a_time_as_there_are_cores_for_us(tutorial, sample):
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, [min(allowed)])
+    try:
+        code, shown = tutorial(sample("11_a", "1"), sample("21_b", "1"))
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert code == 0
+    assert "2 notebooks, 1 at a time." in shown.out
+
+
+def junit(path):
+    """Test cases by their names: what became of them, and the text of that."""
+    # our own file
+    suite = ElementTree.parse(path).getroot().find("testsuite")  # noqa: S314
+    counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
+    cases = {}
+    for case in suite.iter("testcase"):
+        results = [(child.tag, child.get("message"), child.get("type"), child.text or "") for child in case]
+        cases[case.get("name")] = results
+        assert float(case.get("time")) >= 0
+        assert case.get("classname") == "notebooks"
+    return counts, cases
+
+
+def test_results_as_junit(tutorial, sample, tmp_path):
+    file = tmp_path / "results" / "notebooks.xml"
+    text = "\\x00\\x1b[31m<red> & ]]> Shared' + 'AccessKey=abcdefghijklmnop"
+    failing = sample("12_b", "1", f"key = 'Shared' + 'AccessKey=abcdefgh' + 'ijklmnop'\nraise KeyError('{text}')")
+    raising = sample("21_c", f"raise RuntimeError('{text}')")
+    warning = sample("31_d", "import sys\nprint('a warning', file=sys.stderr)")
+    code, shown = tutorial("--junit", str(file), sample("11_a", "1"), failing, raising, warning)
+    assert code == 1
+    assert f"JUnit: {file}" in shown.out
+    counts, cases = junit(file)
+    assert counts == {"tests": 4, "failures": 3, "errors": 0, "skipped": 0}
+    assert cases["11_a"] == []
+    ((tag, message, kind, details),) = cases["12_b"]
+    assert (tag, kind) == ("failure", "KeyError")
+    assert message.startswith("In [4]: KeyError: ")
+    assert details.startswith("In [4]:\nkey = 'Shared'")
+    assert "Traceback (most recent call last)" in details
+    ((_, message, kind, details),) = cases["21_c"]
+    assert (message, kind) == (
+        "In [3]: RuntimeError: \ufffd<red> & ]]> SharedAccessKey=****mnop",
+        "RuntimeError",
+    )
+    assert "RuntimeError: " in details
+    ((_, message, kind, details),) = cases["31_d"]
+    assert (message, kind) == ("In [3]: The cell wrote to stderr: a warning", "Failure")
+    assert details.endswith("\n\na warning\n")
+    raw = file.read_text(encoding="utf-8")
+    assert "SharedAccessKey=abc" not in raw
+    assert "\x1b" not in raw
+
+
+@pytest.mark.parametrize("place", ["", "file/notebooks.xml"])
+def test_a_junit_file_that_cannot_be_written_is_refused_before_anything_runs(tutorial, sample, tmp_path, place):
+    (tmp_path / "file").write_text("x")
+    code, shown = tutorial("--junit", str(tmp_path / place), sample("11_a", "1"))
+    assert code == 2
+    assert f"The JUnit file '{tmp_path / place}' cannot be written: " in shown.err
+    assert not (tmp_path / "build").exists()
+
+
+def test_a_folder_for_the_report_that_cannot_be_made_is_refused_before_anything_runs(tutorial, sample, tmp_path):
+    (tmp_path / "file").write_text("x")
+    code, shown = tutorial("--output", str(tmp_path / "file"), sample("11_a", "1"))
+    assert code == 2
+    assert f"The folder '{tmp_path / 'file'}' for the report cannot be made: " in shown.err
+    assert "passed" not in shown.out
+
+
+def test_results_of_an_earlier_run_do_not_stay(tutorial, sample, tmp_path, monkeypatch):
+    file = tmp_path / "notebooks.xml"
+    file.write_text("<testsuites/>")
+    monkeypatch.setattr(runner, "perform", lambda run, console: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tutorial("--junit", str(file), sample("11_a", "1"))
+    assert not file.exists()
+
+
 def test_parameters_reach_the_notebook_with_their_type(tutorial, sample, tmp_path):
     path = sample("11_a", "print(repr(target), repr(count), __import__('os').environ.get('DPS_SIMULATOR_PACE'))")
     assert tutorial("--target", "azure", "-p", "count=7", path)[0] == 0
@@ -133,6 +238,7 @@ def test_an_interrupted_run_stops_its_kernels_and_still_reports(sample, tmp_path
     started = tmp_path / "started"
     wait = f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
     command = [sys.executable, "-m", "helpers.runner", "tutorial", "--output", str(tmp_path / "build")]
+    command += ["--junit", str(tmp_path / "notebooks.xml")]
     process = subprocess.Popen(
         [*command, sample("11_a", wait), sample("12_b", "1")], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
@@ -149,6 +255,10 @@ def test_an_interrupted_run_stops_its_kernels_and_still_reports(sample, tmp_path
     assert process.returncode == 130
     assert "2 notebooks: 1 interrupted, 1 not run." in shown
     assert "interrupted" in (tmp_path / "build" / "report.html").read_text()
+    counts, cases = junit(tmp_path / "notebooks.xml")
+    assert counts == {"tests": 2, "failures": 0, "errors": 1, "skipped": 1}
+    assert cases["11_a"] == [("error", "interrupted", "Interrupted", "")]
+    assert cases["12_b"] == [("skipped", "not run, as the run was interrupted before", None, "")]
     with pytest.raises(ProcessLookupError):
         os.kill(int(started.read_text()), 0)
 
@@ -239,7 +349,10 @@ def test_on_azure_notebooks_for_the_simulator_only_are_left_out_or_refused_by_na
     assert code == 2
     assert "On the simulator only: 51_b." in shown.err
     monkeypatch.setattr(runner, "selected", lambda names: [tmp_path / "11_a.ipynb", tmp_path / "51_b.ipynb"])
-    code, shown = tutorial("--target", "azure")
+    code, shown = tutorial("--target", "azure", "--junit", str(tmp_path / "notebooks.xml"))
     assert code == 0
+    counts, cases = junit(tmp_path / "notebooks.xml")
+    assert counts == {"tests": 2, "failures": 0, "errors": 0, "skipped": 1}
+    assert cases == {"11_a": [], "51_b": [("skipped", "on the simulator only; this run was on Azure", None, "")]}
     assert "Left out, on the simulator only: 51_b." in shown.out
     assert "1 notebook: 1 passed." in shown.out

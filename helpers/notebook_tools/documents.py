@@ -15,6 +15,8 @@ from nbformat import NotebookNode
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
 Parameter = str | bool | int | float
 
 
@@ -77,6 +79,16 @@ def at_last_commit(path: Path) -> NotebookNode | None:
 def write(document: NotebookNode, path: Path) -> None:
     """Write a notebook in the one form that git sees: sorted keys, one space, a line feed at the end."""
     path.write_bytes((nbformat.writes(document).rstrip("\n") + "\n").encode("utf-8"))
+
+
+def without_widget_views(document: NotebookNode) -> None:
+    """Drop references to widgets, which live only in the kernel that made them; text and HTML stay."""
+    document.metadata.pop("widgets", None)
+    for cell in document.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if len(data) > 1:
+                data.pop(WIDGET_VIEW, None)
 
 
 def tags(cell: NotebookNode) -> list[str]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import papermill
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -61,15 +60,23 @@ class Outcome:
             self.status, self.error, self.cell = "failed", first_line(error), cell
 
 
+def without_colours(text: str) -> str:
+    """The text as a file shows it, not a terminal."""
+    return _ANSI.sub("", text)
+
+
 def first_line(text: str) -> str:
     """The first line that says something, short, without colours and secrets."""
-    lines = [line.strip() for line in _ANSI.sub("", text).splitlines() if line.strip()]
+    lines = [line.strip() for line in without_colours(text).splitlines() if line.strip()]
     line = leaks.masked(lines[0] if lines else "no text")
     return line if len(line) <= 300 else line[:299] + "…"
 
 
 def with_parameters(document: NotebookNode, values: Mapping[str, Parameter]) -> NotebookNode:
     """The notebook with a cell of injected parameters after its parameters cell, as papermill writes it."""
+    # it takes most of a second to import, and not every command of the runner needs it
+    import papermill  # noqa: PLC0415
+
     # papermill expects what its own reader adds
     document.metadata.setdefault("papermill", {})
     for cell in document.cells:
@@ -120,9 +127,13 @@ async def execute(
         on_cell: called after every code cell.
     """
     began = time.monotonic()
+    outcome.document = document
+    if not code_cells(document):
+        # a page, such as the glossary, needs no kernel
+        outcome.status = "passed"
+        return
     for cell in code_cells(document):
         cell.outputs, cell.execution_count = [], None
-    outcome.document = document
     manager = kernel_manager(scratch)
     client = NotebookClient(document, km=manager, timeout=cell_timeout, startup_timeout=_START_TIMEOUT)
     variables = {**os.environ, "IPYTHONDIR": str(scratch / "ipython"), **environment}

@@ -11,13 +11,12 @@ from typing import Any
 from nbformat import NotebookNode
 from nbval.plugin import coalesce_streams, get_sanitize_patterns, transform_streams_for_comparison
 
-from .documents import REPOSITORY, code_cells, tags
+from .documents import REPOSITORY, WIDGET_VIEW, code_cells, tags, without_widget_views
 from .stories import contradictions
 
 SANITIZE = REPOSITORY / "tests" / "notebooks" / "sanitize.cfg"
 #: nbval's own tag for a cell whose output is never the same again, such as one that shows what it measured.
 VARIES = "nbval-ignore-output"
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 # What nbval leaves out of its comparison, so that "agrees" means the same here and there.
 _NOT_COMPARED = frozenset(
@@ -51,16 +50,6 @@ def _compared(outputs: Sequence[NotebookNode]) -> Iterator[tuple[str, Any]]:
         for key, value in {**output, **output.get("data", {})}.items():
             if key not in _NOT_COMPARED and key != "data":
                 yield key, value
-
-
-def without_widget_views(document: NotebookNode) -> None:
-    """Drop references to widgets, which live only in the kernel that made them; text and HTML stay."""
-    document.metadata.pop("widgets", None)
-    for cell in document.cells:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if len(data) > 1:
-                data.pop(WIDGET_VIEW, None)
 
 
 def normalise(document: NotebookNode) -> NotebookNode:

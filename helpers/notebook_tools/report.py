@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from jinja2 import DictLoader
-from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 
-from .documents import write
+from .documents import without_widget_views, write
 from .execution import Outcome, mask_outputs
-from .normalise import without_widget_views
 
 # The page of a notebook as JupyterLab draws it, without the scripts that the usual template loads from the Internet.
 _OFFLINE = """{%- extends 'lab/index.html.j2' -%}
@@ -64,10 +63,20 @@ def versions() -> dict[str, str]:
 
 def notebook_page(document: NotebookNode, title: str) -> str:
     """An executed notebook as one page without references to other files or hosts."""
+    body, _ = _exporter().from_notebook_node(document, resources={"metadata": {"name": title}})
+    return str(body)
+
+
+@functools.cache
+def _exporter() -> Any:
+    """What makes pages; one for all, as it keeps its template."""
+    # they take a second to import, which passes unnoticed while kernels start
+    from jinja2 import DictLoader  # noqa: PLC0415
+    from nbconvert import HTMLExporter  # noqa: PLC0415
+
     exporter = HTMLExporter(extra_loaders=[DictLoader({"offline.html.j2": _OFFLINE})], template_file="offline.html.j2")
     exporter.embed_images = True
-    body, _ = exporter.from_notebook_node(document, resources={"metadata": {"name": title}})
-    return str(body)
+    return exporter
 
 
 def page(outcomes: Sequence[Outcome], facts: Mapping[str, str], now: datetime) -> str:
@@ -122,19 +131,48 @@ def _row(outcome: Outcome) -> str:
     )
 
 
-def save(outcomes: Sequence[Outcome], output: Path, facts: Mapping[str, str], now: datetime) -> Path:
-    """Write executed notebooks, their pages and the report into a folder; returns the report's path."""
+def keep(outcome: Outcome, output: Path) -> None:
+    """Write an executed notebook and its page into a folder, without secrets.
+
+    Arguments:
+        outcome: the notebook; without a document, only what an earlier run left of it goes.
+        output: the folder of the report.
+    """
     folder = output / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
+    for old in (folder / f"{outcome.name}.ipynb", folder / f"{outcome.name}.html"):
+        old.unlink(missing_ok=True)
+    if outcome.document is None:
+        return
+    mask_outputs(outcome.document)
+    without_widget_views(outcome.document)
+    write(outcome.document, folder / f"{outcome.name}.ipynb")
+    (folder / f"{outcome.name}.html").write_text(notebook_page(outcome.document, outcome.name), encoding="utf-8")
+
+
+def save(
+    outcomes: Sequence[Outcome],
+    output: Path,
+    facts: Mapping[str, str],
+    now: datetime,
+    kept: Collection[Path] = (),
+) -> Path:
+    """Write the report, and the notebooks beside it that were not kept before.
+
+    Arguments:
+        outcomes: the notebooks, in the order of the table.
+        output: the folder of the report.
+        facts: what else to tell, e.g. target and pace.
+        now: when the run ended.
+        kept: notebooks that :func:`keep` wrote already.
+
+    Returns:
+        The report's path.
+    """
+    output.mkdir(parents=True, exist_ok=True)
     for outcome in outcomes:
-        for old in (folder / f"{outcome.name}.ipynb", folder / f"{outcome.name}.html"):
-            old.unlink(missing_ok=True)
-        if outcome.document is None:
-            continue
-        mask_outputs(outcome.document)
-        without_widget_views(outcome.document)
-        write(outcome.document, folder / f"{outcome.name}.ipynb")
-        (folder / f"{outcome.name}.html").write_text(notebook_page(outcome.document, outcome.name), encoding="utf-8")
+        if outcome.notebook not in kept:
+            keep(outcome, output)
     report = output / "report.html"
     report.write_text(page(outcomes, facts, now), encoding="utf-8")
     return report
