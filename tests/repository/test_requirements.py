@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import re
 import sys
 
@@ -93,3 +94,26 @@ def test_helpers_import_only_what_learners_install(repository):
                     continue
                 from_packages = {canonicalize_name(package) for package in providers.get(top, ())}
                 assert from_packages & listed, f"{path.relative_to(repository)} imports {name}"
+
+
+def test_the_table_of_tried_sdks_names_the_versions_that_the_tests_install(repository):
+    text = (repository / "docs" / "simulator.md").read_text(encoding="utf-8")
+    table = text.partition("<!-- tried:")[2].partition("\n\nNone of them")[0]
+    told = dict.fromkeys(re.findall(r"`(azure-[\w-]+)`", table))
+    for names, version in re.findall(r"((?:`azure-[\w-]+`(?: and )?)+) (\d[\w.]*)", table):
+        told |= dict.fromkeys(re.findall(r"`([\w-]+)`", names), version)
+    pinned = {}
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (repository / name).read_text(encoding="utf-8")
+        pinned |= dict(re.findall(r"^(azure-[\w-]+)==([\w.]+)", lines, re.MULTILINE))
+    packages = json.loads((repository / "tests" / "node" / "package.json").read_text(encoding="utf-8"))
+    pinned |= packages["dependencies"]
+    # those of other languages have no version, because nothing runs them
+    assert {name: version for name, version in told.items() if version} == {
+        name: pinned[name] for name in told if name in pinned
+    }
+    assert {name for name, version in told.items() if not version} == {
+        "azure-iot-sdk-c",
+        "azure-iot-sdk-java",
+        "azure-iot-sdk-csharp",
+    }
