@@ -143,7 +143,7 @@ class Learner:
         self.page.goto(f"{self._address}/lab/tree/notebooks/{notebook}?token=test&reset")
         self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
         # before that, JupyterLab shows the notebook and does not yet do what one asks for
-        self.page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+        self.page.locator("#jp-main-statusbar").get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
 
     def run_all(self, notebook):
         """Open a notebook and run all its cells, as a person would."""
