@@ -130,6 +130,35 @@ ON_THE_WAY: tuple[Symptom, ...] = (
 #: What the clients, the helpers and you do wrong; the most general at the end.
 ON_THIS_SIDE: tuple[Symptom, ...] = (
     symptom(
+        "simulator of other code",
+        "LaunchError with 'runs the code', 'left alone' or 'cannot share'",
+        [
+            Cause(
+                "A simulator of other code than the files here runs on this workspace: somebody started it by hand, or "
+                "another checkout started it.",
+                "Stop it with the command in the message and run the cell again, or set DPS_WORKSPACE to another "
+                "folder. Nothing is lost.",
+                f"{FIRST}, step 2",
+                only_here=True,
+            )
+        ],
+        classes="LaunchError",
+        text=r"left alone|cannot share",
+    ),
+    symptom(
+        "workspace of a newer version",
+        "LaunchError, WorkspaceError or StoreError with 'newer version'",
+        [
+            Cause(
+                "A newer version of this project wrote the workspace or the state of the simulator.",
+                "Update the project, or set DPS_WORKSPACE to another folder. Nothing was changed.",
+                f"{FIRST}, step 2",
+            )
+        ],
+        classes="LaunchError WorkspaceError StoreError",
+        text=r"newer version",
+    ),
+    symptom(
         "simulator does not start",
         "LaunchError",
         [

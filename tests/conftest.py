@@ -75,6 +75,7 @@ def _workspace_of_the_tests(tmp_path_factory):
     """Nothing is written into the workspace of the person who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPS_WORKSPACE", str(tmp_path_factory.mktemp("workspace")))
+        patch.delenv("DPS_SIMULATOR_STATE", raising=False)
         yield
 
 

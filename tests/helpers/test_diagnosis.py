@@ -18,6 +18,7 @@ from helpers.credentials import ConnectionString, CredentialsError, new_key, sas
 from helpers.diagnosis import SYMPTOMS, explain
 from helpers.simulator.domain.chains import Finding
 from helpers.simulator.launcher import LaunchError
+from helpers.workspace import NewerFormatError
 
 pytestmark = pytest.mark.sdk
 
@@ -220,6 +221,9 @@ def test_a_body_that_is_not_valid(dps, failing):
     assert found.symptom.name == "request not valid"
 
 
+NEWER = "workspace of a newer version"
+
+
 def registry_error(status, text):
     answer = requests.Response()
     answer.status_code, answer._content = status, text.encode()
@@ -230,6 +234,10 @@ def registry_error(status, text):
     ("problem", "name"),
     [
         (LaunchError("port taken"), "simulator does not start"),
+        (LaunchError("somebody started it by hand, so it is left alone"), "simulator of other code"),
+        (LaunchError("Two checkouts cannot share it"), "simulator of other code"),
+        (LaunchError("did not start. Its log ends with: error: x was written by a newer version"), NEWER),
+        (NewerFormatError("x has format 2 of a newer version"), NEWER),
         (CredentialsError("wrong"), "setting or parameter wrong"),
         (registry_error(404, "ErrorCode:DeviceNotOnline;x"), "device not online"),
         (registry_error(429, "slow down"), "too much at once"),
