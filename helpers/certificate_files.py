@@ -325,6 +325,12 @@ def files_in(folder: Path, name: str, pass_phrase: Secret | None = None) -> Cert
     )
 
 
+def file_names(name: str) -> tuple[str, ...]:
+    """The names of all files that belong to the certificate with this common name."""
+    own = files_in(Path(), name)
+    return tuple(each.name for each in (own.certificate_file, own.key_file, own.chain_file, own.cer_file))
+
+
 def stem(name: str) -> str:
     """A file name, without its ending, for a common name: what not every file system takes becomes a dash."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", name)

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from helpers.certificates import Authority, DeviceCertificate, build, device_extensions, new_key
+from helpers.simulator.domain.identifier_rules import MAX_COMMON_NAME
 
 
 def expired(issuer: Authority, name: str) -> DeviceCertificate:
@@ -54,7 +55,9 @@ def issued_by_device(issuer: DeviceCertificate, name: str) -> DeviceCertificate:
 
 def other_name(issuer: Authority, name: str) -> DeviceCertificate:
     """A certificate for another name than the one with which the device registers."""
-    return issuer.issue_device(f"not-{name}")
+    # a name of full length leaves no room for more, so its beginning makes room
+    other = f"not-{name[-(MAX_COMMON_NAME - 4) :]}"
+    return issuer.issue_device(other if other != name else f"nor-{other[4:]}")
 
 
 def leaf_only(device: DeviceCertificate) -> DeviceCertificate:

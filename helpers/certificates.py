@@ -31,6 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from helpers import certificate_files
 from helpers.certificate_files import CertificateError, CertificateFiles
 from helpers.credentials import Secret
+from helpers.simulator.domain.identifier_rules import MAX_COMMON_NAME, REGISTRATION_ID
 
 __all__ = [
     "Authority",
@@ -49,12 +50,9 @@ __all__ = [
 ROOT_DAYS, INTERMEDIATE_DAYS, DEVICE_DAYS, PROOF_DAYS = 3_650, 1_825, 365, 1
 #: Clocks differ; a certificate that is valid only from this very second would be refused by some.
 CLOCK_TOLERANCE = timedelta(minutes=5)
-#: Source: RFC 5280, appendix A.1 (ub-common-name).
-MAX_COMMON_NAME = 64
 MIN_RSA_BITS, MAX_RSA_BITS = 2_048, 8_192
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-_REGISTRATION_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
 
 
 class SigningRequest:
@@ -476,7 +474,7 @@ def checked_device_name(name: str) -> str:
     Raises:
         CertificateError: it cannot.
     """
-    if not isinstance(name, str) or len(name) > MAX_COMMON_NAME or not _REGISTRATION_ID.fullmatch(name):
+    if not isinstance(name, str) or len(name) > MAX_COMMON_NAME or not REGISTRATION_ID.fullmatch(name):
         raise CertificateError(
             f"The device's name is {name!r:.120}; as its registration ID and common name it must have 1 to "
             f"{MAX_COMMON_NAME} letters, digits and - . _ : and end with a letter, a digit or a dash."

@@ -10,12 +10,12 @@ import importlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from helpers import progress, python_versions, workspace
+from helpers import parameter_rules, progress, python_versions, workspace
 
 #: Seconds that a fact may need to become visible. The simulator shows it at once, Azure a moment later.
 PATIENCE = 30.0
@@ -29,52 +29,7 @@ class ParameterError(ValueError):
     """A parameter of the notebook is unknown, or has the wrong type or value."""
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """What a parameter may be."""
-
-    pattern: re.Pattern[str]
-    expected: str
-    may_be_empty: bool = False
-    is_address: bool = False
-
-    def shown(self, value: str) -> str:
-        """The value in an error text; what follows the ? of an address is often a key."""
-        if not self.is_address:
-            return f"{value!r:.200}"
-        address, question, _ = value.partition("?")
-        return f"{address + ('?****' if question else '')!r:.200}"
-
-
 _NOTEBOOK = re.compile(r"[0-9]{2}_[a-z0-9_]{1,60}")
-_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
-_ID_TEXT = "up to 128 letters, digits and . _ : - with a letter, a digit or - at its end"
-
-_RULES: Mapping[str, _Rule] = {
-    "target": _Rule(re.compile("simulator|azure"), "'simulator' or 'azure'"),
-    "registration_id": _Rule(_ID, _ID_TEXT),
-    "device_id": _Rule(
-        re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}"),
-        "up to 128 letters, digits and - : . + % _ # * ? ! ( ) , = @ ; $ '",
-        may_be_empty=True,
-    ),
-    "group_id": _Rule(_ID, _ID_TEXT),
-    "member_id": _Rule(_ID, _ID_TEXT),
-    "authority_name": _Rule(re.compile(r"[A-Za-z0-9._-]{1,64}"), "up to 64 letters, digits and . _ -"),
-    "tpm_kind": _Rule(
-        re.compile(r"embedded|swtpm|/[^\0\n]{1,200}"),
-        "'embedded', 'swtpm' or the path of a device, such as '/dev/tpmrm0'",
-    ),
-    "webhook_url": _Rule(
-        re.compile(r"https://[^\s/?#]+[^\s#]{0,2000}"),
-        "an address that begins with https://, such as 'https://contoso.azurewebsites.net/api/choose-hub?code=…'",
-        may_be_empty=True,
-        is_address=True,
-    ),
-    "reset": _Rule(re.compile("yes|no"), "'yes' or 'no'"),
-}
-#: Where the notebook has a TPM, the registration ID can be derived from it.
-_DERIVED_ID = replace(_RULES["registration_id"], may_be_empty=True)
 
 
 def check_parameters(notebook: str, /, *, simulator_only: str = "", **values: object) -> None:
@@ -100,31 +55,11 @@ def check_parameters(notebook: str, /, *, simulator_only: str = "", **values: ob
         for name in _injected_names()
         if name not in values
     ]
-    for name, value in values.items():
-        problem = _problem(name, value, with_tpm="tpm_kind" in values)
-        if problem:
-            problems.append(problem)
-    ids = [values[name] for name in ("registration_id", "member_id") if name in values]
-    if not problems and len(ids) == 2 and str(ids[0]).lower() == str(ids[1]).lower():
-        problems.append(f"registration_id and member_id are both {ids[0]!r}; two devices need two names.")
+    problems += parameter_rules.problems(notebook, values)
     if problems:
         raise ParameterError("\n".join(problems))
     progress.begin(notebook)
     _say("Parameters: ok")
-
-
-def _problem(name: str, value: object, *, with_tpm: bool) -> str:
-    rule = _DERIVED_ID if with_tpm and name == "registration_id" else _RULES.get(name)
-    if rule is None:
-        return f"{name}: no rule is known for this parameter."
-    if not isinstance(value, str):
-        hint = f" With papermill, write  -r {name} VALUE  (raw text) instead of  -p." if value is not None else ""
-        return f"{name} is {value!r}, of type {type(value).__name__}; it must be text.{hint}"
-    if not value and rule.may_be_empty:
-        return ""
-    if not rule.pattern.fullmatch(value):
-        return f"{name} is {rule.shown(value)}; it must be {rule.expected}."
-    return ""
 
 
 def _injected_names() -> list[str]:

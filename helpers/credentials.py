@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
+from helpers.simulator.domain.identifier_rules import HOST
+
 #: Sizes that Azure accepts for a symmetric key, in bytes. Source: concepts-symmetric-key-attestation.
 KEY_SIZES = range(16, 65)
 #: No connection string is near this long; longer input is a mistake (a whole file, for example).
@@ -196,8 +198,11 @@ def parse_connection_string(text: str, *, of: str = "the connection string") -> 
     if missing:
         raise CredentialsError(f"{of} lacks {' and '.join(missing)}. It reads {_shape()}.")
     host = found["HostName"]
-    if "/" in host or " " in host:
-        raise CredentialsError(f"{of} has HostName={host!r}; give the bare host name, without https:// and path.")
+    if not HOST.fullmatch(host.lower()):
+        raise CredentialsError(
+            f"{of} has HostName={host!r:.300}; give the bare host name, such as my-hub.azure-devices.net, without "
+            "https:// and path."
+        )
     key = Secret(found["SharedAccessKey"])
     try:
         decode_key(key)

@@ -73,6 +73,3 @@ class Freezers:
             f"Nothing is enrolled as {names['registration_id']}.",
             f"There is no enrollment group {names['group_id']}, nor {names['group_id']}{WITH_CERTIFICATE}.",
         ]
-
-
-workspace.register(FREEZERS, Freezers())

@@ -8,6 +8,7 @@ quarters of the threads, because that client starts threads of its own. That is 
 from __future__ import annotations
 
 import heapq
+import math
 import random
 import threading
 import time
@@ -71,10 +72,12 @@ class Backoff:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not 0 < self.first <= self.most:
-            raise FleetError(f"first is {self.first} and most is {self.most}; it must be 0 < first <= most.")
-        if self.tries < 1:
-            raise FleetError(f"tries is {self.tries}; a device has to try once at least.")
+        if not (_is_seconds(self.first) and _is_seconds(self.most) and 0 < self.first <= self.most):
+            raise FleetError(
+                f"first is {self.first!r} and most is {self.most!r}; they must be seconds, and 0 < first <= most."
+            )
+        if not _is_count(self.tries):
+            raise FleetError(f"tries is {self.tries!r}; it must be a whole number: a device has to try once at least.")
 
     def wait(self, failed: int, retry_after: float = 0.0, chance: Callable[[], float] = random.random) -> float:
         """Seconds to wait.
@@ -169,13 +172,25 @@ def provision(
     Raises:
         FleetError: a value is not possible.
     """
-    if not 1 <= at_a_time <= MOST_AT_A_TIME:
-        raise FleetError(f"at_a_time is {at_a_time}; it must be a number from 1 to {MOST_AT_A_TIME}.")
-    if spread < 0:
-        raise FleetError(f"spread is {spread}; it must be seconds, 0 or more.")
+    if not _is_count(at_a_time) or at_a_time > MOST_AT_A_TIME:
+        raise FleetError(f"at_a_time is {at_a_time!r}; it must be a whole number from 1 to {MOST_AT_A_TIME}.")
+    if not _is_seconds(spread):
+        raise FleetError(f"spread is {spread!r}; it must be seconds, 0 or more.")
+    if isinstance(names, str):
+        raise FleetError(f"names is the text {names!r:.120}; it must be a list of names, even for one device.")
     if len(set(names)) != len(names):
         raise FleetError("Some devices stand twice among the names; each can boot once.")
     return _Fleet(boot, names, spread, backoff or Backoff(), progress).run(min(at_a_time, len(names)))
+
+
+def _is_count(value: object) -> bool:
+    """Whether it is a whole number from 1 on. ``True`` counts as 1 in Python, and nobody means it."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_seconds(value: object) -> bool:
+    """Whether it is a time: a number from 0 on, and not an infinite one."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < math.inf
 
 
 class _Fleet:

@@ -256,8 +256,3 @@ def _delete_if_there(dps: Any, hub: str, device_id: str) -> None:
     except Exception as problem:
         if lessons.status_of(problem) != 404:
             raise
-
-
-workspace.register(HUBS, FleetHubs())
-workspace.register(FLEET, Fleet())
-workspace.register(KETTLES, Kettles())

@@ -354,8 +354,3 @@ def _reset_twin(dps: Any, hub: str, device_id: str) -> None:
     desired = registry.get_twin(device_id).properties.desired or {}
     if desired.get("targetTemperature") != INITIAL_TEMPERATURE:
         registry.update_twin(device_id, registries.twin_patch(desired={"targetTemperature": INITIAL_TEMPERATURE}))
-
-
-workspace.register("first_device", FirstDevice())
-workspace.register("symmetric_key.enrollments", SymmetricKeyEnrollments())
-workspace.register("symmetric_key.registrations", SymmetricKeyRegistrations())

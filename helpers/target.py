@@ -39,6 +39,7 @@ from helpers import registry as registries
 from helpers import workspace
 from helpers.credentials import ConnectionString, CredentialsError, Secret, parse_connection_string
 from helpers.simulator import launcher
+from helpers.simulator.domain.identifier_rules import HOST
 from helpers.views.banner import banner_bundle
 from helpers.views.observation import SDK_LOGGER, SdkObserver
 
@@ -53,7 +54,6 @@ _SIMULATOR_GROUP = "simulator"
 
 _AZURE_HOST = "global.azure-devices-provisioning.net"
 _ID_SCOPE = re.compile(r"0n[a-z][0-9a-z]{8}", re.IGNORECASE)
-_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
 
 #: The settings of the azure target that have no default, and where Azure shows them.
 _SETTINGS: Mapping[str, str] = {
@@ -256,8 +256,10 @@ class Target:
             Host names of the first ``count`` hubs.
 
         Raises:
-            TargetError: on Azure, when the settings name fewer.
+            TargetError: ``count`` is no number from 1 on; on Azure, when the settings name fewer.
         """
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise TargetError(f"count is {count!r}; it must be a whole number, 1 or more.")
         if self._route is None and len(self._hubs) < count:
             raise TargetError(
                 f"This notebook needs {count} hubs, and IOTHUB_CONNECTION_STRING names {len(self._hubs)}: "
@@ -484,7 +486,7 @@ def normalised_host(text: str, setting: str = "PROVISIONING_HOST") -> str:
     """
     stripped = text.strip()
     host = (urlsplit(stripped).netloc if "://" in stripped else stripped.rstrip("/")).lower()
-    if not _HOST.fullmatch(host):
+    if not HOST.fullmatch(host):
         raise TargetError(f"{setting} is {text!r}; it must be a host name such as {_AZURE_HOST}.")
     return host
 

@@ -257,7 +257,3 @@ def _registration_ids(dps: Any, names: Mapping[str, str]) -> list[str]:
 def _called(names: Mapping[str, str]) -> str:
     """What to call the device; the ID that is derived from a TPM is too long to be read."""
     return names["device_id"] or names["registration_id"] or "the device with this TPM"
-
-
-workspace.register(ENROLLMENTS, TpmEnrollments())
-workspace.register(REGISTRATIONS, TpmRegistrations())

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from helpers.credentials import Secret
+from helpers.recipes import RECIPES
 from helpers.simulator import state_folder
 from helpers.simulator.settings_values import SettingsError
 
@@ -79,11 +80,12 @@ class Recipe(Protocol):
         """The lines to print when nothing of it is there (any more)."""
 
 
+#: Recipes by the names of their documents: those that were used, and those that somebody added.
 _RECIPES: dict[str, Recipe] = {}
 
 
 def register(name: str, recipe: Recipe) -> None:
-    """Make a recipe known under the name of its document."""
+    """Make a recipe of your own known under the name of its document. Those of the notebooks are known already."""
     _RECIPES[_checked(name)] = recipe
 
 
@@ -225,13 +227,14 @@ def files(dps: Place) -> list[str]:
 
 
 def _recipe(name: str) -> Recipe:
-    # the recipes register themselves; they import this module, so it cannot import them at its top
-    for module in ("helpers.lessons", "helpers.x509_lessons", "helpers.tpm_lessons", "helpers.fleet_lessons"):
-        importlib.import_module(module)
-    try:
-        return _RECIPES[name]
-    except KeyError:
-        raise WorkspaceError(f"Nothing is known as {name!r}. Known: {', '.join(sorted(_RECIPES))}.") from None
+    if name not in _RECIPES:
+        if name not in RECIPES:
+            known = ", ".join(sorted({*RECIPES, *_RECIPES}))
+            raise WorkspaceError(f"Nothing is known as {name!r:.120}. Known: {known}.")
+        # the recipes import this module, so it cannot import them at its top
+        module, kind = RECIPES[name]
+        _RECIPES[name] = getattr(importlib.import_module(module), kind)()
+    return _RECIPES[name]
 
 
 def _checked(name: str) -> str:

@@ -272,7 +272,3 @@ def _where(dps: Any, name: str) -> dict[str, str]:
         "resource_group_name": dps.resource_group,
         "provisioning_service_name": dps.service_name,
     }
-
-
-workspace.register(ENROLLMENTS, X509Enrollments())
-workspace.register(REGISTRATIONS, X509Registrations())

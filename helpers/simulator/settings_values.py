@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)+")
+from .domain.identifier_rules import HOST
 
 
 class SettingsError(Exception):
@@ -66,7 +66,7 @@ def host_name(value: str) -> str:
     expected = "a host name with at least one dot, without https:// and without a port"
     if not isinstance(value, str):
         raise impossible(value, expected)
-    value = text(_HOST, expected)(value.lower().rstrip("."))
+    value = text(HOST, expected)(value.lower().rstrip("."))
     if _is_address(value):
         raise SettingsError(f"{value!r} is an IP address; expected a host name, because it tells the services apart.")
     return value

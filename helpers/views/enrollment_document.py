@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cryptography import x509
 
 from helpers.credentials import CredentialsError, Secret, decode_key
+from helpers.simulator.domain.identifier_rules import DEVICE_ID, DEVICE_ID_RULE, REGISTRATION_ID, REGISTRATION_ID_RULE
 from helpers.views.json_text import JsonTextError, json_object
 
 Document = dict[str, Any]
@@ -43,9 +43,6 @@ _FIELDS_OF_PROOF: Mapping[str, tuple[str, ...]] = {
     "x509": ("certificate",),
     "tpm": ("endorsement_key", "storage_root_key"),
 }
-# Source: concepts-service, "Registration ID" and "Device ID"
-_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
-_DEVICE_ID = re.compile(r"[A-Za-z0-9\-:.+%_#*?!(),=@;$']{1,128}")
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 
 
@@ -140,17 +137,14 @@ def _names(kind: str, values: Mapping[str, Any], problems: list[str]) -> Documen
     name = values[field].strip()
     if not name:
         problems.append(f"{LABELS[field]} is empty; choose a name, such as {_EXAMPLES[field]}.")
-    elif not _ID.fullmatch(name):
-        problems.append(
-            f"{LABELS[field]} is {name!r:.150}; it takes up to 128 letters, digits and . _ : - with a letter, a digit "
-            "or - at its end."
-        )
+    elif not REGISTRATION_ID.fullmatch(name):
+        problems.append(f"{LABELS[field]} is {name!r:.150}; it takes {REGISTRATION_ID_RULE}.")
     document: Document = {key: name}
     device_id = values["device_id"].strip() if kind == "individual" else ""
-    if device_id and not _DEVICE_ID.fullmatch(device_id):
+    if device_id and not DEVICE_ID.fullmatch(device_id):
         problems.append(
-            f"{LABELS['device_id']} is {device_id!r:.150}; it takes up to 128 letters, digits and "
-            "- : . + % _ # * ? ! ( ) , = @ ; $ ' without blanks. Leave it empty to take the registration ID."
+            f"{LABELS['device_id']} is {device_id!r:.150}; it takes {DEVICE_ID_RULE} without blanks. "
+            "Leave it empty to take the registration ID."
         )
     if device_id:
         document["deviceId"] = device_id

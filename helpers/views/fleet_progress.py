@@ -25,12 +25,12 @@ class FleetProgress:
         clock: seconds that only grow.
 
     Raises:
-        ValueError: there are fewer than no devices.
+        ValueError: ``total`` is no number of devices.
     """
 
     def __init__(self, total: int, title: str = "Devices", clock: Callable[[], float] = time.monotonic) -> None:
-        if total < 0:
-            raise ValueError(f"total is {total}; it must be a number of devices.")
+        if not isinstance(total, int) or isinstance(total, bool) or total < 0:
+            raise ValueError(f"total is {total!r}; it must be a number of devices, 0 or more.")
         self.total = total
         self.title = title
         self.assigned = self.failed = self.throttled = 0

@@ -1,5 +1,6 @@
 """A fleet that boots: order, how many at a time, waits, what is tried again, and the limits of the simulator."""
 
+import math
 import threading
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -123,12 +124,19 @@ def test_no_devices_are_no_outcomes():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"at_a_time": 0}, "at_a_time is 0; it must be a number from 1 to 200"),
+        ({"at_a_time": 0}, "at_a_time is 0; it must be a whole number from 1 to 200"),
         ({"at_a_time": 201}, "at_a_time is 201"),
+        ({"at_a_time": "5"}, "at_a_time is '5'"),
+        ({"at_a_time": 2.5}, "at_a_time is 2.5"),
+        ({"at_a_time": True}, "at_a_time is True"),
         ({"spread": -1}, "spread is -1; it must be seconds, 0 or more"),
+        ({"spread": "2"}, "spread is '2'"),
+        ({"spread": math.nan}, "spread is nan"),
+        ({"spread": math.inf}, "spread is inf"),
+        ({"names": "meters"}, "names is the text 'meters'; it must be a list of names"),
         ({"names": ["a", "a"]}, "stand twice"),
     ],
-    ids=["nobody", "too many", "before now", "twice"],
+    ids=str,
 )
 def test_impossible_values_are_refused(options, says):
     names = options.pop("names", NAMES)
@@ -136,9 +144,16 @@ def test_impossible_values_are_refused(options, says):
         fleet.provision(str, names, **options)
 
 
-@pytest.mark.parametrize("values", [{"first": 0}, {"first": 2, "most": 1}, {"tries": 0}], ids=str)
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"first": 0}, {"first": 2, "most": 1}, {"first": "1"}, {"first": True}, {"first": math.nan}),
+        *({"most": math.inf}, {"most": None}, {"tries": 0}, {"tries": 1.5}, {"tries": "8"}, {"tries": True}),
+    ],
+    ids=str,
+)
 def test_impossible_waits_are_refused(values):
-    with pytest.raises(FleetError, match=r"it must be 0 < first|has to try once"):
+    with pytest.raises(FleetError, match=r"they must be seconds, and 0 < first|has to try once"):
         Backoff(**values)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import hmac
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,14 +25,13 @@ from . import etags
 from .certificates import Certificate, read_certificate
 from .chains import is_signed_by
 from .field_checks import checked_flag, checked_object
+from .identifier_rules import CERTIFICATE_NAME
 from .identifiers import lookup_key
 from .ports import Document, Storage
 
 #: Source: Microsoft documentation, iot-dps limits.
 MAX_AUTHORITIES = 25
 CODE_BYTES = 24
-
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class ProofFinding(StrEnum):
@@ -150,7 +148,7 @@ class CertificateAuthorities:
         Raises:
             ServiceError: the name, a field or the tag is wrong, or there are too many.
         """
-        if not _NAME.fullmatch(name):
+        if not CERTIFICATE_NAME.fullmatch(name):
             raise ServiceError(
                 ResourceManager.INVALID_REQUEST,
                 f"The name is {name!r:.120}; it must have 1 to 64 letters, digits and . _ -",

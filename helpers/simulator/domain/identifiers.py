@@ -6,15 +6,10 @@ iot-hub-devguide-identity-registry (device IDs of a hub).
 
 from __future__ import annotations
 
-import re
-
 from ..errors import Dps, ServiceError
+from .identifier_rules import DEVICE_ID, MAX_ID_LENGTH, REGISTRATION_ID
 
-#: Characters of a registration ID or a group's name.
-MAX_ID_LENGTH = 128
-_REGISTRATION_ID = re.compile(r"[A-Za-z0-9._:-]{0,127}[A-Za-z0-9-]")
-#: The documented characters plus ``:``, which provisioned device IDs may contain.
-DEVICE_ID = re.compile(r"[A-Za-z0-9._:%+#*?!(),=@$'-]{1,128}")
+__all__ = ["DEVICE_ID", "MAX_ID_LENGTH", "device_id", "lookup_key", "registration_id"]
 
 
 def registration_id(value: object, *, field: str = "registrationId") -> str:
@@ -29,7 +24,7 @@ def registration_id(value: object, *, field: str = "registrationId") -> str:
     """
     if value is None:
         raise ServiceError(Dps.INVALID_BODY, f"{field} is missing.")
-    if not isinstance(value, str) or not _REGISTRATION_ID.fullmatch(value):
+    if not isinstance(value, str) or not REGISTRATION_ID.fullmatch(value):
         raise ServiceError(
             Dps.INVALID_BODY,
             f"{field} is {value!r:.160}; it must have 1 to 128 characters out of letters, digits and - . _ : "

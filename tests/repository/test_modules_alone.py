@@ -1,0 +1,97 @@
+"""Nothing depends on what was imported before: every module and every recipe works in a fresh interpreter."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from helpers.recipes import RECIPES
+
+# does each thing in a process of its own, in which nothing of helpers was imported before; what comes from elsewhere
+# is imported once, before the processes part
+ALONE = """
+import importlib, json, os, sys, traceback
+for name in json.loads(sys.argv[1]):
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        # optional, or of another system
+        pass
+assert not [name for name in sys.modules if name.partition(".")[0] == "helpers"]
+for statement in json.loads(sys.argv[2]):
+    child = os.fork()
+    if child == 0:
+        try:
+            exec(statement)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    if os.waitpid(child, 0)[1]:
+        print(statement)
+"""
+
+
+def fresh(repository, statements):
+    """The statements that fail in a fresh interpreter, each for itself."""
+    files = (repository / "helpers").rglob("*.py")
+    elsewhere = {name for path in files for name in imported_by(path) if not name.startswith("helpers")}
+    command = [sys.executable, "-W", "ignore", "-c", ALONE, json.dumps(sorted(elsewhere)), json.dumps(statements)]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "", done.stderr
+
+
+def modules_of(repository):
+    for path in sorted((repository / "helpers").rglob("*.py")):
+        parts = path.relative_to(repository).with_suffix("").parts
+        if parts[-1] != "__main__":
+            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_by(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            yield node.module
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a fresh interpreter for each would take minutes")
+@pytest.mark.timeout(600)
+def test_every_module_and_every_recipe_works_alone(repository):
+    modules = list(modules_of(repository))
+    assert "helpers.failure_lessons" in modules
+    recipes = [
+        f"from helpers import workspace; assert type(workspace._recipe({name!r})).__name__ == {kind!r}"
+        for name, (_, kind) in RECIPES.items()
+    ]
+    fresh(repository, [*(f"import {name}" for name in modules), *recipes])
+
+
+def test_every_document_that_a_notebook_needs_has_a_recipe(repository):
+    needed = set()
+    for path in (repository / "notebooks").glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            if cell["cell_type"] != "code":
+                continue
+            for node in ast.walk(ast.parse("".join(cell["source"]))):
+                if isinstance(node, ast.Call) and ast.unparse(node.func) in ("workspace.need", "workspace.start_over"):
+                    needed.add(ast.literal_eval(node.args[0]))
+    assert needed
+    assert needed <= set(RECIPES)
+
+
+def test_every_class_that_is_a_recipe_is_listed(repository):
+    """Found by what it can do, so that a new one cannot be forgotten."""
+    found = set()
+    for path in (repository / "helpers").glob("*lessons.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                functions = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
+                if {"find", "make", "remove", "ready", "removed"} <= functions:
+                    found.add((f"helpers.{path.stem}", node.name))
+    assert found == set(RECIPES.values())
