@@ -58,24 +58,12 @@ def test_binder_installs_the_same(repository):
     locked = {canonicalize_name(each.name): each for each in requirements(repository / "binder" / "requirements.txt")}
     binder = {"python_version": "3.11", "sys_platform": "linux", "platform_machine": "x86_64"}
     for each in requirements(repository / "requirements.txt"):
-        if each.marker is None or each.marker.evaluate(binder):
+        # JupyterLab comes with Binder's image: test_binder.py
+        if each.name != "jupyterlab" and (each.marker is None or each.marker.evaluate(binder)):
             assert str(locked[canonicalize_name(each.name)].specifier) == str(each.specifier)
     assert (repository / "binder" / "runtime.txt").read_text(encoding="utf-8") == "python-3.11\n"
 
 
-def test_binder_installs_what_the_packages_need(repository):
-    """The lock is closed: nothing is left for pip to choose."""
-    locked = {canonicalize_name(each.name) for each in requirements(repository / "binder" / "requirements.txt")}
-    if sys.version_info[:2] != (3, 11) or sys.platform != "linux":
-        pytest.skip("the lock is for Python 3.11 on Linux")
-    for name in sorted(locked):
-        for text in importlib.metadata.requires(name) or []:
-            needed = Requirement(text)
-            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
-                assert canonicalize_name(needed.name) in locked, f"{name} needs {needed.name}; run `make binder`"
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 cannot tell which package a module comes from")
 def test_helpers_import_only_what_learners_install(repository):
     listed = {canonicalize_name(each.name) for each in requirements(repository / "requirements.txt")}
     providers = importlib.metadata.packages_distributions()
@@ -90,7 +78,7 @@ def test_helpers_import_only_what_learners_install(repository):
                 names = [node.module]
             for name in names:
                 top = name.split(".")[0]
-                if top in sys.stdlib_module_names or top in ("helpers", "tomli"):
+                if top in sys.stdlib_module_names or top == "helpers":
                     continue
                 from_packages = {canonicalize_name(package) for package in providers.get(top, ())}
                 assert from_packages & listed, f"{path.relative_to(repository)} imports {name}"
