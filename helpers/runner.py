@@ -43,10 +43,12 @@ from .notebook_tools.documents import (
 )
 from .notebook_tools.execution import Outcome, execute, with_parameters
 from .notebook_tools.solutions import EXERCISE, NOT_YET, SOLVED, with_solutions
-from .simulator import launcher
+from .simulator import launcher, streams
 
 TARGETS = ("simulator", "azure")
 USAGE = 2
+#: Where folders for temporary files are short, and how long one may be: sockets lie in it, whose paths end early.
+_SHORT, _LONGEST_TEMPORARY = "/tmp", 60  # noqa: S108 - mkdtemp makes a folder of our own in it
 INTERRUPTED = 130
 
 
@@ -235,7 +237,8 @@ def perform(run: Run, console: Console) -> bool:
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder for one run. Its path is short, because socket paths are."""
-    folder = Path(tempfile.mkdtemp(prefix="dps-run-"))
+    is_long = len(os.fsencode(tempfile.gettempdir())) > _LONGEST_TEMPORARY
+    folder = Path(tempfile.mkdtemp(prefix="dps-run-", dir=_SHORT if is_long and os.access(_SHORT, os.W_OK) else None))
     try:
         yield folder
     finally:
@@ -493,6 +496,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
+    streams.make_usable()
     arguments = parser().parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:

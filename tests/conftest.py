@@ -9,6 +9,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+import surroundings
+from patience import PATIENCE
+
+# before anything else is imported, which may look at it
+surroundings.make_known()
 
 pytest_plugins = ["helpers.simulator.pytest_plugin"]
 
@@ -72,10 +77,17 @@ def _only_this_machine():
 
 @pytest.fixture(autouse=True, scope="session")
 def _workspace_of_the_tests(tmp_path_factory):
-    """Nothing is written into the workspace of the person who runs the tests."""
+    """Nothing is written into the workspace or the home of the person who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DPS_WORKSPACE", str(tmp_path_factory.mktemp("workspace")))
         patch.delenv("DPS_SIMULATOR_STATE", raising=False)
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _known_signals():
+    with surroundings.signals():
         yield
 
 
@@ -101,7 +113,7 @@ def pytest_sessionfinish(session):
     result = yield
     if "PYTEST_XDIST_WORKER" in os.environ:
         return result
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while (processes := left_behind()) and time.monotonic() < deadline:
         time.sleep(0.1)
     for process in processes:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import fingerprint, launcher, program, replacement, state_folder
+from . import fingerprint, launcher, program, replacement, state_folder, streams
 from .private_files import FolderError, FolderLock
 from .running import FILE_NAME, RunningSimulator
 from .runtime import SimulatorError, SimulatorRuntime, version
@@ -41,6 +41,7 @@ _ENDING = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (0 done, 1 failed, 2 misused, 3 nothing is running)."""
+    streams.make_usable()
     given = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] = []
     if "--" in given and given[:1] == ["run"]:

@@ -18,6 +18,7 @@ reading ``asyncio.sslproto`` of 3.11 to 3.14 and from failures:
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -357,8 +358,9 @@ class AcceptingContext(ssl.SSLContext):
         context = SSL.Context(SSL.TLS_SERVER_METHOD)
         context.set_min_proto_version(SSL.TLS1_2_VERSION)
         try:
-            context.use_certificate_chain_file(str(certificate_file))
-            context.use_privatekey_file(str(key_file))
+            # as bytes: pyOpenSSL itself cannot encode every path that exists where the locale is C
+            context.use_certificate_chain_file(os.fsencode(certificate_file))
+            context.use_privatekey_file(os.fsencode(key_file))
             context.check_privatekey()
         except SSL.Error as error:
             raise ssl.SSLError(

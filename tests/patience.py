@@ -1,0 +1,27 @@
+"""How tests wait: for an event, never for a time.
+
+A machine may be ten times slower than the one where a test was written. What has to come gets so much time that only
+something broken exceeds it, and is noticed as soon as it is there; what must not happen is shown by an event that comes
+after it, or by a clock that the test moves itself.
+"""
+
+import time
+
+#: Seconds that a test waits for what has to come. They pass only where something is broken.
+PATIENCE = 90
+
+
+def wait_until(condition, what="it", pause=0.005):
+    """Wait until a condition holds, and return what it said; how long that takes says nothing.
+
+    Arguments:
+        condition: called again and again.
+        what: what is waited for, for the message; a function is called for it.
+        pause: seconds between two looks.
+    """
+    end = time.monotonic() + PATIENCE
+    while not (result := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"{what() if callable(what) else what} did not come true in {PATIENCE} seconds")
+        time.sleep(pause)
+    return result
