@@ -2,12 +2,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from patience import PATIENCE, wait_until
 
 from helpers import runner
 from helpers.notebook_tools.documents import read, write
@@ -236,19 +236,16 @@ def test_logs_of_a_failed_track_are_kept_without_secrets(tutorial, sample, tmp_p
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_stops_its_kernels_and_still_reports(sample, tmp_path, number):
     started = tmp_path / "started"
-    wait = f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
+    wait = f"import os, pathlib, time\npathlib.Path({str(started)!r}).write_text(str(os.getpid()))\ntime.sleep(3600)"
     command = [sys.executable, "-m", "helpers.runner", "tutorial", "--output", str(tmp_path / "build")]
     command += ["--junit", str(tmp_path / "notebooks.xml")]
     process = subprocess.Popen(
         [*command, sample("11_a", wait), sample("12_b", "1")], stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
-        deadline = time.monotonic() + 30
-        while not (started.exists() and started.read_text()):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: started.exists() and started.read_text(), "the first cell")
         process.send_signal(number)
-        shown, _ = process.communicate(timeout=30)
+        shown, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
         process.wait()
@@ -288,7 +285,7 @@ def test_a_terminal_shows_a_bar(sample, tmp_path):
             break
         seen += piece
     os.close(leader)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert b"cells" in seen
 
 

@@ -4,7 +4,8 @@ import contextlib
 import http.server
 import json
 import threading
-import time
+
+from patience import wait_until
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -69,11 +70,8 @@ class WebhookServer:
     def documents(self):
         return [document for _, _, document in self.requests]
 
-    def wait_for(self, count, seconds=10):
-        deadline = time.monotonic() + seconds
-        while len(self.requests) < count and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert len(self.requests) >= count
+    def wait_for(self, count):
+        wait_until(lambda: len(self.requests) >= count, lambda: f"{count} requests instead of {len(self.requests)}")
 
     def close(self):
         self._server.shutdown()

@@ -48,6 +48,8 @@ _FILES = (
     *(LOG_NAME, LOCK_NAME, _LAUNCH_LOCK_NAME, "probe"),
 )
 _LOG_LIMIT = 1_000_000
+#: Seconds until a simulator that says nothing is taken for one that hangs.
+_HEALTH_TIMEOUT = 10.0
 #: A background simulator that nobody talked to for so many seconds stops by itself.
 IDLE_STOP = 3_600
 #: Settings that are paths. The simulator runs in another working directory, so it gets them in full.
@@ -131,7 +133,8 @@ def find(state: Path) -> RunningSimulator | None:
     if running is None:
         return None
     try:
-        health = manage(running, "GET", "/health", timeout=3.0)
+        # refused at once where nobody is; who is slow to answer is not gone
+        health = manage(running, "GET", "/health", timeout=_HEALTH_TIMEOUT)
     except (OSError, LaunchError, ValueError):
         return None
     if not isinstance(health, dict) or health.get("status") != "ready":

@@ -170,7 +170,7 @@ class Swtpm:
         """How it ended, as a sentence for the user; empty while it runs."""
         try:
             # its connections break a moment before it is gone
-            code = self._process.wait(min(1.0, self._timeout))
+            code = self._process.wait(min(_END_TIMEOUT, self._timeout))
         except subprocess.TimeoutExpired:
             return ""
         return f"swtpm ended in the middle of the work ({self._reason(code)}). Open the TPM again: its keys are kept."

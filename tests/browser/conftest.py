@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import pytest
 import requests
+from patience import PATIENCE
 
 from helpers.simulator import launcher
 
@@ -48,7 +49,7 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name == "browser":
             item.add_marker(pytest.mark.browser)
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(900))
             if CHROMIUM is None:
                 item.add_marker(pytest.mark.skip(reason="Chromium is not installed"))
 
@@ -82,10 +83,10 @@ def lab(tmp_path_factory):
     log = (folder / "lab.log").open("wb")
     server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=test", timeout=2).close()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token=test", timeout=PATIENCE).close()
                 break
             except OSError:
                 assert time.monotonic() < deadline, (folder / "lab.log").read_text()
@@ -94,7 +95,7 @@ def lab(tmp_path_factory):
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()
-        server.wait(timeout=30)
+        server.wait(timeout=PATIENCE)
         log.close()
         launcher.stop(folder / "workspace" / "simulator")
         shutil.rmtree(runtime, ignore_errors=True)
@@ -141,9 +142,10 @@ class Learner:
     def open(self, notebook):
         """Open a notebook in a JupyterLab that shows nothing else."""
         self.page.goto(f"{self._address}/lab/tree/notebooks/{notebook}?token=test&reset")
-        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=60_000)
+        self.page.wait_for_selector(".jp-Notebook .jp-Cell", timeout=1_000 * PATIENCE)
         # before that, JupyterLab shows the notebook and does not yet do what one asks for
-        self.page.locator("#jp-main-statusbar").get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=60_000)
+        idle = self.page.locator("#jp-main-statusbar").get_by_text("Python 3 (ipykernel) | Idle")
+        idle.wait_for(timeout=1_000 * PATIENCE)
 
     def run_all(self, notebook):
         """Open a notebook and run all its cells, as a person would."""
@@ -248,6 +250,6 @@ class Learner:
 
     def _end_kernels(self):
         headers = {"Authorization": "token test"}
-        for session in requests.get(f"{self._address}/api/sessions", headers=headers, timeout=20).json():
-            answer = requests.delete(f"{self._address}/api/sessions/{session['id']}", headers=headers, timeout=20)
+        for session in requests.get(f"{self._address}/api/sessions", headers=headers, timeout=PATIENCE).json():
+            answer = requests.delete(f"{self._address}/api/sessions/{session['id']}", headers=headers, timeout=PATIENCE)
             answer.raise_for_status()

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from patience import PATIENCE
 
 from helpers.notebook_tools.documents import NOTEBOOKS, read
 from helpers.notebook_tools.glossary import anchor, cell_id
@@ -23,16 +24,16 @@ def fill_in(learner, name):
     field = learner.find(learner.page.get_by_label("Registration ID", exact=True))
     field.fill(name)
     sent = learner.page.locator("section[aria-label='What will be sent']")
-    expect(sent).to_contain_text(f'"registrationId": "{name}"', timeout=15_000)
+    expect(sent).to_contain_text(f'"registrationId": "{name}"', timeout=1_000 * PATIENCE)
     return field
 
 
 def is_enrolled_and_starts(learner, name):
     """See that the first button did its work, and press the second."""
     said = learner.page.get_by_role("status").filter(has_text=name)
-    expect(said).to_contain_text(f"Enrolled: {name}. Now you can start the device.", timeout=15_000)
+    expect(said).to_contain_text(f"Enrolled: {name}. Now you can start the device.", timeout=1_000 * PATIENCE)
     learner.page.get_by_role("button", name="Start the device").click()
-    expect(said).to_contain_text(f"{name} belongs to contoso-hub-", timeout=30_000)
+    expect(said).to_contain_text(f"{name} belongs to contoso-hub-", timeout=1_000 * PATIENCE)
 
 
 def test_the_first_notebook_provisions_a_device_and_its_form_others(learner):

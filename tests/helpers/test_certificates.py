@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
+from patience import PATIENCE
 
 from helpers import certificates
 from helpers.certificate_files import is_signed_by
@@ -226,7 +227,7 @@ def test_the_commands_of_openssl_make_the_same(tmp_path, kind):
     alone = certificates.create_self_signed("pump-001", key=kind)
     for each in (root, line, device, alone):
         subprocess.run(
-            ["sh", "-e", "-c", each.openssl_commands()], cwd=tmp_path, check=True, capture_output=True, timeout=60
+            ["sh", "-e", "-c", each.openssl_commands()], cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE
         )
         name = certificates.certificate_files.stem(each.common_name)
         made = x509.load_pem_x509_certificate((tmp_path / f"{name}.pem").read_bytes())

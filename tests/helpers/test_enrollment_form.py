@@ -1,11 +1,11 @@
 """The form: it shows what it sends, sends it, boots the device, and says what went wrong."""
 
 import threading
-import time
 import types
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from patience import PATIENCE, wait_until
 
 from helpers import lessons, workspace
 from helpers.credentials import Secret, new_key
@@ -69,10 +69,7 @@ def press(form, label):
 
 
 def wait_for(form, words):
-    deadline = time.monotonic() + 10
-    while words not in message(form):
-        assert time.monotonic() < deadline, message(form)
-        time.sleep(0.005)
+    wait_until(lambda: words in message(form), lambda: f"{words!r} in {message(form)!r}")
 
 
 def test_it_shows_the_same_as_text_html_and_widget(service):
@@ -258,7 +255,7 @@ def test_the_second_button_boots_the_device(service):
     def start(registration_id, key):
         got.append((registration_id, key))
         began.set()
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         return "It has a hub."
 
     form = make(service, start=start)
@@ -266,12 +263,12 @@ def test_the_second_button_boots_the_device(service):
     press(form, "Enroll")
     assert "Now you can start the device." in message(form)
     button = press(form, "Start the device")
-    assert began.wait(10)
+    assert began.wait(PATIENCE)
     assert button.disabled
     assert "boots and asks" in message(form)
     form._start_clicked(button)
     go_on.set()
-    form._booting.join(10)
+    form._booting.join(PATIENCE)
     assert "It has a hub." in message(form)
     assert got == [("my-device", Secret(KEY))]
     assert not button.disabled

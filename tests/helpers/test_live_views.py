@@ -1,21 +1,12 @@
 """Tables that refresh by themselves, and the timer behind them."""
 
 import threading
-import time
 
 import pytest
+from patience import PATIENCE, wait_until
 
 from helpers.views.explorer import Entry, Explorer
 from helpers.views.live import LiveRefresh
-
-PATIENCE = 10
-
-
-def eventually(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def threads():
@@ -98,7 +89,7 @@ def test_stopping_waits_for_a_refresh_under_way():
     assert began.wait(PATIENCE)
     stopping = threading.Thread(target=live.stop)
     stopping.start()
-    eventually(lambda: not live.running)
+    wait_until(lambda: not live.running)
     go_on.set()
     stopping.join(PATIENCE)
     assert done == [True]
@@ -146,11 +137,11 @@ def test_a_live_table_shows_what_is_new_and_when(explorer, shelf):
     assert switch(explorer).value is True
     assert "Refreshes every 0.05 seconds" in message(explorer)
     before = shelf.read_times
-    eventually(lambda: shelf.read_times > before + 1)
+    wait_until(lambda: shelf.read_times > before + 1)
     assert "Last change" not in message(explorer)
     explorer.widget.children[1].children[0].value = "one"
     shelf.entries = [*shelf.entries, Entry("two", ("two", "2"))]
-    eventually(lambda: "Last change at " in message(explorer))
+    wait_until(lambda: "Last change at " in message(explorer))
     assert "2 lines" in message(explorer)
     assert "two" in explorer.widget.children[0].value
     assert explorer.widget.children[1].children[0].value == "one"
@@ -166,7 +157,7 @@ def test_the_switch_does_the_same_and_works_again_after_close(explorer, shelf):
     for times in (2, 4):
         switch(explorer).value = True
         assert explorer.is_live
-        eventually(lambda least=times: shelf.read_times > least)
+        wait_until(lambda least=times: shelf.read_times > least)
         explorer.close()
         assert not explorer.is_live
     switch(explorer).value = True
@@ -178,9 +169,9 @@ def test_the_switch_does_the_same_and_works_again_after_close(explorer, shelf):
 def test_a_table_that_cannot_be_read_says_so_and_stops(explorer, shelf):
     shelf.problem = OSError("<no way>")
     explorer.live(seconds=0.05)
-    eventually(lambda: "Reading failed" in message(explorer))
+    wait_until(lambda: "Reading failed" in message(explorer))
     assert "OSError: &lt;no way&gt;" in message(explorer)
-    eventually(lambda: not explorer.is_live)
+    wait_until(lambda: not explorer.is_live)
     assert switch(explorer).value is False
     assert explorer.rows == [("one", "1")]
 

@@ -5,6 +5,7 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 import pytest
+from patience import PATIENCE
 
 from helpers.webhook import BODY_LIMIT, PATH, Unreachable, Webhook, example_request, publish
 
@@ -28,7 +29,7 @@ def ask(hook, body, *, path=None, headers=None):
     """Status and document of the answer to a request."""
     parts = urlsplit(hook.url)
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)) as connection:
         connection.putrequest("POST", path or f"{parts.path}?{parts.query}")
         for name, value in (headers or {"Content-Length": str(len(content))}).items():
             connection.putheader(name, value)
@@ -47,7 +48,7 @@ def test_the_function_is_asked_and_its_answer_given(hook):
 
 def test_one_connection_serves_many_requests(hook):
     parts = urlsplit(hook.url)
-    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)) as connection:
         for _ in range(3):
             connection.request("POST", f"{parts.path}?{parts.query}", json.dumps({"linkedHubs": ["a"]}))
             assert json.loads(connection.getresponse().read()) == {"iotHubHostName": "a"}
@@ -89,7 +90,7 @@ def test_a_function_that_answers_something_else_ends_as_an_error(answer):
 
 def test_a_caller_that_hangs_up_is_no_news(hook, capfd):
     parts = urlsplit(hook.url)
-    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)) as connection:
         connection.putrequest("POST", f"{parts.path}?{parts.query}")
         connection.putheader("Content-Length", "100")
         connection.endheaders(b"{")

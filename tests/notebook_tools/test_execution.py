@@ -5,6 +5,7 @@ import sys
 import pytest
 from nbformat.v4 import new_markdown_cell
 from notebook_samples import code, notebook, parameters_cell, printed
+from patience import PATIENCE
 
 from helpers.notebook_tools import execution
 from helpers.notebook_tools.execution import Outcome, execute, first_line, mask_outputs, with_parameters
@@ -14,7 +15,7 @@ NO_WINDOWS = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no 
 
 @pytest.fixture
 def run(tmp_path):
-    def run(*cells, timeout=30.0, environment=None, before=lambda task, outcome: None):
+    def run(*cells, timeout=PATIENCE, environment=None, before=lambda task, outcome: None):
         folder = tmp_path / "notebooks"
         folder.mkdir(exist_ok=True)
         outcome = Outcome(folder / "11_sample.ipynb")
@@ -79,7 +80,7 @@ def test_a_secret_in_an_output_is_a_failure_and_masked(run):
 
 
 def test_a_cell_that_takes_too_long_is_a_failure(run):
-    outcome, _ = run(code("import time\ntime.sleep(30)"), timeout=1.0)
+    outcome, _ = run(code("import time\ntime.sleep(3600)"), timeout=1.0)
     assert (outcome.status, outcome.error) == ("failed", "The cell did not end within 1 seconds.")
 
 
@@ -99,16 +100,23 @@ def test_a_kernel_that_cannot_start_is_a_failure_with_its_reason(run, monkeypatc
     assert outcome.cell == 0
 
 
-def test_being_cancelled_leaves_no_kernel(run):
-    outcome = None
+def test_being_cancelled_leaves_no_kernel(run, tmp_path):
+    outcome, begun = None, tmp_path / "begun"
 
     def stop(task, running):
         nonlocal outcome
         outcome = running
-        asyncio.get_running_loop().call_later(0.3, task.cancel)
+        cancel_when_begun(task, asyncio.get_running_loop())
 
+    def cancel_when_begun(task, loop):
+        if begun.exists():
+            task.cancel()
+        else:
+            loop.call_later(0.05, cancel_when_begun, task, loop)
+
+    wait = f"import pathlib, time\npathlib.Path({str(begun)!r}).touch()\ntime.sleep(3600)"
     with pytest.raises(asyncio.CancelledError):
-        run(code("import os\nprint(os.getpid())"), code("import time\ntime.sleep(30)"), before=stop)
+        run(code("import os\nprint(os.getpid())"), code(wait), before=stop)
     assert outcome.status == "interrupted"
     with pytest.raises(ProcessLookupError):
         os.kill(int(text_of(outcome, 0)), 0)

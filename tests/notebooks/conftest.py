@@ -28,7 +28,7 @@ def fresh(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=1_200,
             check=False,
         )
         return done.returncode, done.stdout + done.stderr

@@ -5,7 +5,7 @@ import pytest
 from helpers import runner
 from helpers.notebook_tools.documents import NOTEBOOKS, read, write
 
-pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1_300)]
 
 # notebook, cell, what is replaced, by what, and the words of the failure
 SPOILT = {
@@ -176,7 +176,7 @@ def test_the_run_fails(tmp_path, capsys, name, cell, old, new, words):
     spoilt.source = spoilt.source.replace(old, new)
     copy = tmp_path / f"{name}.ipynb"
     write(document, copy)
-    code = runner.main(["tutorial", "--output", str(tmp_path / "build"), "--cell-timeout", "60", str(copy)])
+    code = runner.main(["tutorial", "--output", str(tmp_path / "build"), "--cell-timeout", "600", str(copy)])
     shown = capsys.readouterr().out
     assert code == 1, shown
     assert "1 notebook: 1 failed." in shown

@@ -10,14 +10,14 @@ from helpers.notebook_tools.normalise import SANITIZE
 
 OVER_IPC = Path(__file__).with_name("over_ipc.py")
 NBVAL = [
-    *(sys.executable, OVER_IPC, "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120"),
+    *(sys.executable, OVER_IPC, "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "600"),
     *("--nbval-sanitize-with", SANITIZE, "-p", "no:cacheprovider", "--color=no", "-q"),
     # nbval itself leaves a file open
     *("-o", "filterwarnings=", "-o", "addopts="),
 ]
 # a page without code has nothing to compare, and nbval alone with it says that there were no tests
 NAMES = [path.name for path in find() if code_cells(read(path))]
-pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1_300)]
 
 
 def test_all_in_order_from_the_root(fresh):

@@ -13,12 +13,12 @@ PAPERMILL = [
     Path(__file__).with_name("over_ipc.py"),
     "papermill",
     "--execution-timeout",
-    "120",
+    "600",
     "--start-timeout",
-    "60",
+    "300",
     "--no-progress-bar",
 ]
-pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1_300)]
 
 
 def one_of_each_track():

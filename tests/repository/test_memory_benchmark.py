@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from benchmarks import memory
 from benchmarks.memory import Watch, descendants, memory_of
@@ -26,7 +27,7 @@ def family():
     ) as child:
         assert child.stdout.readline() == "1\n"
         yield child
-        child.communicate("\n", timeout=30)
+        child.communicate("\n", timeout=PATIENCE)
 
 
 def test_children_of_children_are_found(family):

@@ -4,6 +4,9 @@ import warnings
 import pytest
 from sdk_clients import Sdk
 
+from helpers.simulator.clock import ManualClock
+from helpers.simulator.errors import ServiceError
+
 
 def pytest_collection_modifyitems(items):
     for item in items:
@@ -19,6 +22,26 @@ def _sockets_that_the_sdk_left():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+
+
+@pytest.fixture
+def unhurried_limits(dps_simulator, monkeypatch):
+    """Limits that no time fills: whoever is refused finds what he was promised when he comes again, however late.
+
+    So what a client meets depends on the order of requests, and not on how fast the machine is.
+    """
+    clock, throttle = ManualClock(), dps_simulator.call(lambda runtime: runtime.services.throttle)
+    take = throttle.take
+
+    def take_and_go_on(*arguments, **options):
+        try:
+            take(*arguments, **options)
+        except ServiceError as refusal:
+            clock.advance(refusal.retry_after or 1)
+            raise
+
+    monkeypatch.setattr(throttle, "_clock", clock)
+    monkeypatch.setattr(throttle, "take", take_and_go_on)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.device import exceptions as device_errors
 from azure.iot.device.aio import ProvisioningDeviceClient as AsyncProvisioningDeviceClient
+from patience import PATIENCE
 from sdk_clients import KEY, derive
 from webhook_server import WebhookServer
 
@@ -221,7 +222,7 @@ def test_webhooks_that_answer_wrongly(sdk, hubs, webhook):
 
 def test_a_webhook_that_takes_its_time(sdk, hubs, webhook):
     release = threading.Event()
-    webhook.answer = lambda document: release.wait(20) and {"iotHubHostName": hubs[1]}
+    webhook.answer = lambda document: release.wait(PATIENCE) and {"iotHubHostName": hubs[1]}
     sdk.enroll("device-1", **custom(webhook.url))
     timer = threading.Timer(3.5, release.set)
     timer.start()

@@ -1,12 +1,15 @@
 """Faults that a device asks for, as Microsoft's own end-to-end tests do, with the official device SDK."""
 
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message
 from azure.iot.device.exceptions import ConnectionFailedError, CredentialError
+from patience import PATIENCE, wait_until
 from sdk_clients import KEY, OTHER_KEY
+
+from helpers.simulator.clock import ManualClock
 
 pytestmark = pytest.mark.sdk
 
@@ -24,7 +27,7 @@ class Device:
 
     def becomes(self, connected):
         with self.changed:
-            return self.changed.wait_for(lambda: self.client.connected == connected, timeout=10)
+            return self.changed.wait_for(lambda: self.client.connected == connected, timeout=PATIENCE)
 
     def ask(self, operation, **times):
         message = Message(" ")
@@ -63,23 +66,39 @@ def test_the_sdk_comes_back_after_a_lost_connection(dps_simulator, device, opera
     ("operation", "error"),
     [("InvokeThrottling", ConnectionFailedError), ("InvokeAuthError", CredentialError)],
 )
-def test_the_fault_begins_after_its_delay_and_lasts(sdk, device, operation, error):
+def test_the_fault_begins_after_its_delay_and_lasts(sdk, device, dps_simulator, monkeypatch, operation, error):
+    # the delay is over when the test says so, and so is the fault
+    clock, later = ManualClock(), []
+    hub = dps_simulator.call(lambda runtime: runtime.services._hubs[sdk.hub])
+    monkeypatch.setattr(hub.hub.connections, "_clock", clock)
+    call_later = hub.devices.call_later
+
+    def keep(seconds, function):
+        if seconds != 1:
+            return call_later(seconds, function)
+        later.append(function)
+        return SimpleNamespace(cancel=lambda: None)
+
+    monkeypatch.setattr(hub.devices, "call_later", keep)
     faulty = device(connection_retry=False)
     faulty.client.connect()
     faulty.ask(operation, Delay=1, Duration=2)
-    asked = time.monotonic()
+    (begin,) = wait_until(lambda: later, "the fault that was put off")
     assert faulty.client.connected
+    dps_simulator.call(lambda _: begin())
     assert faulty.becomes(connected=False)
-    assert time.monotonic() - asked > 0.5
-    refusals = []
-    deadline = time.monotonic() + 10
-    while not faulty.client.connected and time.monotonic() < deadline:
+
+    def comes_in():
         try:
             faulty.client.connect()
         except (error, ConnectionFailedError) as refusal:
             # on a busy machine, the SDK takes the end of the old connection for a failure of the new one
             refusals.append(type(refusal))
-            time.sleep(0.1)
-    assert error in refusals
-    assert faulty.client.connected
+        return faulty.client.connected
+
+    refusals = []
+    wait_until(lambda: comes_in() or error in refusals, "the refusal")
+    assert not faulty.client.connected
+    clock.advance(2)
+    wait_until(comes_in, "the end of the fault")
     assert any(f"the fault {operation}" in event["detail"].get("reason", "") for event in sdk.trace())

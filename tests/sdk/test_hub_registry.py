@@ -6,6 +6,7 @@ import pytest
 from azure.iot.device import IoTHubDeviceClient, MethodResponse
 from azure.iot.hub.models import CloudToDeviceMethod, QuerySpecification, Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
+from patience import PATIENCE
 from sdk_clients import KEY, OTHER_KEY
 
 pytestmark = pytest.mark.sdk
@@ -109,6 +110,6 @@ def test_subscriptions_outlive_a_connection(sdk, registry, websockets):
         result = registry.invoke_device_method("d-1", method)
         assert (result.status, result.payload) == (201, [{"x": 1}])
         registry.update_twin("d-1", Twin(properties=TwinProperties(desired={"interval": 5})), "*")
-        assert patches.get(timeout=5) == {"interval": 5, "$version": 2}
+        assert patches.get(timeout=PATIENCE) == {"interval": 5, "$version": 2}
     finally:
         device.shutdown()

@@ -15,6 +15,7 @@ from azure.core.exceptions import (
 from azure.iot.device import ProvisioningDeviceClient
 from azure.iot.device.exceptions import ClientError
 from azure.mgmt.iothubprovisioningservices import models
+from patience import PATIENCE
 from sdk_clients import KEY, Sdk, derive
 
 from helpers import certificates
@@ -103,7 +104,7 @@ def test_what_was_read_can_be_written_and_the_poller_hears_of_the_end(service):
     before = service.get()
     poller = service.operations.begin_create_or_update(service.group, service.name, before)
     assert poller.status() in {"InProgress", "Succeeded"}
-    after = poller.result(timeout=20)
+    after = poller.result(timeout=PATIENCE)
     assert poller.status() == "Succeeded"
     assert after.properties == before.properties
     assert after.etag != before.etag

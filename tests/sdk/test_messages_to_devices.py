@@ -4,6 +4,7 @@ import queue
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient, Message
+from patience import PATIENCE
 from sdk_clients import KEY, OTHER_KEY
 
 from helpers.simulator import CloudToDeviceMessage, launcher
@@ -63,7 +64,7 @@ def test_a_message_arrives_whole(sdk, registry, device, websockets):
         },
     )
     assert sent["messageId"] == "m/1"
-    message = received.get(timeout=5)
+    message = received.get(timeout=PATIENCE)
     assert message.data == b'{"temperature":21}'
     assert (message.message_id, message.correlation_id, message.user_id) == ("m/1", "c & 1", "ünal")
     assert (message.content_type, message.content_encoding, message.ack) == ("application/json", "utf-8", "full")
@@ -84,7 +85,7 @@ def test_messages_wait_for_a_device_that_is_away(sdk, registry, device, dps_simu
     assert count(registry) == 3
     assert registry.get_twin("d-1").cloud_to_device_message_count == 3
     client.connect()  # the hub remembers the subscription; the SDK does not subscribe again
-    assert [received.get(timeout=5).data for _ in range(3)] == [b"0", b"1", b"2"]
+    assert [received.get(timeout=PATIENCE).data for _ in range(3)] == [b"0", b"1", b"2"]
     client.send_message(Message("after it"))
     assert count(registry) == 0
 

@@ -7,6 +7,7 @@ import pytest
 from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Message, MethodResponse
 from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
+from patience import PATIENCE
 from sdk_clients import KEY, OTHER_KEY
 
 pytestmark = pytest.mark.sdk
@@ -57,7 +58,7 @@ def test_twin_of_a_module(registry, connect):
     module.on_twin_desired_properties_patch_received = patches.put
     module.patch_twin_reported_properties({"running": True})
     registry.update_module_twin("d-1", "filter", Twin(properties=TwinProperties(desired={"level": 5})), "*")
-    assert patches.get(timeout=5) == {"level": 5, "$version": 2}
+    assert patches.get(timeout=PATIENCE) == {"level": 5, "$version": 2}
     assert module.get_twin()["reported"] == {"running": True, "$version": 2}
     assert registry.get_module_twin("d-1", "filter").properties.reported["running"] is True
     assert "running" not in registry.get_twin("d-1").properties.reported

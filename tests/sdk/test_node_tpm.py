@@ -14,6 +14,7 @@ import subprocess
 import pytest
 from azure.iot.device import IoTHubDeviceClient
 from azure.iot.device.exceptions import ClientError
+from patience import PATIENCE
 
 from helpers.tpm.commands import Tpm
 from helpers.tpm.device import TpmDevice
@@ -57,7 +58,7 @@ class Node:
             input=json.dumps({"tpmPort": port, **settings}),
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=False,
         )
         assert done.stderr == ""

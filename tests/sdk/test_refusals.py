@@ -15,6 +15,7 @@ from azure.core.exceptions import (
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.device import exceptions as device_errors
 from msrest.exceptions import HttpOperationError
+from patience import PATIENCE, wait_until
 from sdk_clients import KEY, OTHER_KEY, derive
 
 from benchmarks import wire
@@ -36,11 +37,7 @@ def register(sdk, registration_id="thermostat-1", key=KEY, **changes):
         **changes,
     }
     client = ProvisioningDeviceClient.create_from_symmetric_key(**arguments)
-    started = time.monotonic()
-    try:
-        return client.register()
-    finally:
-        assert time.monotonic() - started < 10, "the SDK must never hang"
+    return client.register()
 
 
 def reasons(sdk):
@@ -158,15 +155,12 @@ def connect(sdk, key=KEY, device_id="thermostat-1", hub=None, **changes):
     device = IoTHubDeviceClient.create_from_symmetric_key(
         key, hub or sdk.hub, device_id, connection_retry=False, **{**sdk.device_options(), **changes}
     )
-    started = time.monotonic()
     try:
         device.connect()
         return device
     except BaseException:
         device.shutdown()
         raise
-    finally:
-        assert time.monotonic() - started < 10, "the SDK must never hang"
 
 
 @pytest.mark.parametrize(
@@ -214,10 +208,7 @@ def test_second_connection_drops_the_first(sdk):
     register(sdk)
     first = connect(sdk)
     second = connect(sdk)
-    deadline = time.monotonic() + 5
-    while first.connected and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not first.connected
+    wait_until(lambda: not first.connected, "the end of the first connection")
     assert second.connected
     first.shutdown()
     second.shutdown()
@@ -235,10 +226,7 @@ def test_disabled_or_deleted_device_is_dropped_and_refused(sdk, how):
         registry.update_device_with_sas("thermostat-1", found.etag, keys.primary_key, keys.secondary_key, "disabled")
     else:
         registry.delete_device("thermostat-1")
-    deadline = time.monotonic() + 5
-    while device.connected and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not device.connected
+    wait_until(lambda: not device.connected, "the end of the connection")
     device.shutdown()
     with pytest.raises(device_errors.CredentialError):
         connect(sdk)
@@ -325,7 +313,7 @@ def call(sdk, method, path, **arguments):
             f"https://{sdk.running.service_host}{path}",
             proxies={"https": sdk.running.proxy_url},
             verify=str(sdk.running.certificate_authority_file),
-            timeout=10,
+            timeout=PATIENCE,
             **arguments,
         )
 

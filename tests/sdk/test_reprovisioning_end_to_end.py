@@ -1,7 +1,6 @@
 """Devices that register again, through the real device SDK: moved, reset, kept, retired, in any order."""
 
 import contextlib
-import time
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
@@ -9,6 +8,7 @@ from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.device import exceptions as device_errors
 from azure.iot.hub.models import Twin, TwinProperties
 from msrest.exceptions import HttpOperationError
+from patience import wait_until
 from sdk_clients import KEY, derive
 
 pytestmark = pytest.mark.sdk
@@ -121,10 +121,7 @@ def test_policies(fleet, policy, to, substatus, hub, twin):
     assert fleet.twin(hub) == twin
     if hub == 1:
         # the old hub drops it, and takes it no more
-        deadline = time.monotonic() + 10
-        while device.connected and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert not device.connected
+        wait_until(lambda: not device.connected, "the end of the connection to the old hub")
     device.shutdown()
     moved = report(fleet, HUBS[hub])
     assert moved.get_twin()["desired"]["interval"] == twin[1]

@@ -10,6 +10,7 @@ import time
 import pytest
 import requests
 from azure.iot.device import ProvisioningDeviceClient, ProxyOptions
+from patience import PATIENCE, wait_until
 
 from helpers.simulator.protocols import sas
 from helpers.simulator.running import read
@@ -48,7 +49,7 @@ class Process:
                 "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}},
             },
             headers={"Authorization": self.token(self.running.service_connection_string)},
-            timeout=10,
+            timeout=PATIENCE,
         )
         answer.raise_for_status()
         return answer.json()["etag"]
@@ -66,7 +67,7 @@ class Process:
 
     def end(self, number):
         self.process.send_signal(number)
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE)
         self.process.stdout.close()
 
 
@@ -109,14 +110,12 @@ def test_nothing_acknowledged_is_lost(tmp_path, moment):
     enroller.start()
     registrar.start()
     try:
-        deadline = time.monotonic() + 30
-        while len(registered) < 5 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: len(registered) >= 5, lambda: f"5 registrations instead of {len(registered)}")
         time.sleep(moment)
     finally:
         simulator.end(signal.SIGKILL)
         stop.set()
-        enroller.join(timeout=20)
+        enroller.join(timeout=PATIENCE)
     acknowledged_registrations = dict(registered)
     assert len(acknowledged_registrations) >= 5
 

@@ -8,6 +8,7 @@ from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse, Provis
 from azure.iot.device.aio import IoTHubDeviceClient as AsyncIoTHubDeviceClient
 from azure.iot.device.aio import ProvisioningDeviceClient as AsyncProvisioningDeviceClient
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
+from patience import PATIENCE
 from sdk_clients import KEY, OTHER_KEY, derive
 
 pytestmark = pytest.mark.sdk
@@ -85,7 +86,7 @@ def test_sync(sdk, kind, websockets):
         assert twin["desired"]["interval"] == 10
         assert twin["reported"] == {"firmware": "1.2", "$version": twin["reported"]["$version"]}
         check_registry(sdk, device_id)
-        assert changed.wait(10)
+        assert changed.wait(PATIENCE)
         assert desired[0]["interval"] == 20
         assert desired[0]["$version"] == twin["desired"]["$version"] + 1
     finally:
@@ -122,7 +123,7 @@ def test_aio(sdk, kind, websockets):
             await device.patch_twin_reported_properties({"firmware": "1.2"})
             assert (await device.get_twin())["desired"]["interval"] == 10
             await asyncio.to_thread(check_registry, sdk, device_id)
-            assert (await asyncio.wait_for(desired.get(), 10))["interval"] == 20
+            assert (await asyncio.wait_for(desired.get(), PATIENCE))["interval"] == 20
         finally:
             await device.shutdown()
 

@@ -9,7 +9,7 @@ from azure.iot.device.exceptions import ClientError
 from msrest.exceptions import HttpOperationError
 from sdk_clients import KEY, derive
 
-pytestmark = pytest.mark.sdk
+pytestmark = [pytest.mark.sdk, pytest.mark.usefixtures("unhurried_limits")]
 
 
 def register(sdk, registration_id, key):

@@ -5,12 +5,14 @@ import base64
 import hmac
 import json
 import re
-import time
+import threading
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient
 from azure.iot.device.aio import IoTHubDeviceClient as AsyncIoTHubDeviceClient
+from azure.iot.device.common import alarm
 from azure.iot.device.exceptions import CredentialError
+from patience import PATIENCE, wait_until
 from tpm_devices import FLAVOURS, KINDS, TpmDevices
 
 from helpers.tpm import hub_token, renew_tokens, tpm_sas_token
@@ -224,11 +226,21 @@ def connections(sdk):
     ]
 
 
-def soon(condition, seconds=10):
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return condition()
+@pytest.fixture
+def connected(monkeypatch):
+    """Set when the SDK may notice that a token is about to expire, so that it never does before it is connected."""
+    event = threading.Event()
+    event.alarms = []
+
+    class Patient(alarm.Alarm):
+        def run(self):
+            event.alarms.append(self)
+            event.wait(PATIENCE)
+            super().run()
+
+    monkeypatch.setattr(alarm, "Alarm", Patient)
+    yield event
+    event.set()
 
 
 def about_to_expire(tpm, sdk):
@@ -237,7 +249,7 @@ def about_to_expire(tpm, sdk):
     return tpm_sas_token(tpm, resource, seconds=RENEWAL_MARGIN + 1).reveal()
 
 
-def test_tokens_are_renewed_before_they_expire(sdk, devices):
+def test_tokens_are_renewed_before_they_expire(sdk, devices, connected):
     tpm = devices.open()
     devices.enroll(tpm, deviceId=DEVICE)
     devices.register(tpm)
@@ -246,17 +258,19 @@ def test_tokens_are_renewed_before_they_expire(sdk, devices):
         renew_tokens(device, tpm, sdk.hub, DEVICE)
         device.connect()
         signed = len(tpm.history)
-        assert soon(lambda: len(connections(sdk)) == 2 and device.connected)
+        connected.set()
+        wait_until(lambda: len(connections(sdk)) == 2 and device.connected)
         assert [exchange.command for exchange in tpm.history[signed:]] == ["TPM2_HMAC"]
         device.send_message("21.5")
-        # the new token is good for an hour, so nothing more happens
-        time.sleep(1.2)
+        # the new token is good for an hour, and nothing more happens until then
+        first, second = wait_until(lambda: len(connected.alarms) > 1 and connected.alarms, "the next alarm")
+        assert second.alarm_time - first.alarm_time > 3_000
         assert len(connections(sdk)) == 2
     finally:
         device.shutdown()
 
 
-def test_tokens_are_renewed_in_asyncio(sdk, embedded):
+def test_tokens_are_renewed_in_asyncio(sdk, embedded, connected):
     tpm = embedded.open()
     embedded.enroll(tpm, deviceId=DEVICE)
     embedded.register(tpm)
@@ -266,7 +280,8 @@ def test_tokens_are_renewed_in_asyncio(sdk, embedded):
         try:
             renew_tokens(device, tpm, sdk.hub, DEVICE)
             await device.connect()
-            assert await asyncio.to_thread(soon, lambda: len(connections(sdk)) == 2 and device.connected)
+            connected.set()
+            await asyncio.to_thread(wait_until, lambda: len(connections(sdk)) == 2 and device.connected)
             await device.send_message("21.5")
         finally:
             await device.shutdown()

@@ -16,6 +16,7 @@ from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.device.exceptions import ClientError, CredentialError, ServiceError
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from patience import PATIENCE
 from sdk_clients import KEY, Sdk
 from tpm_devices import KINDS, TpmDevices
 
@@ -62,10 +63,8 @@ def chain(error):
 
 def refused(devices, tpm, *says, cause=ServiceError, **arguments):
     """Register in vain; gives the error after checking that its texts say all of this and nothing secret."""
-    started = time.monotonic()
     with pytest.raises(ClientError) as caught:
         devices.register(tpm, **arguments)
-    assert time.monotonic() - started < 15
     assert isinstance(caught.value.__cause__, cause)
     text = "".join(traceback.format_exception(caught.value))
     for words in says:
@@ -409,7 +408,7 @@ class Wire:
                 f"https://{self.sdk.running.provisioning_host}/{self.resource}/register?api-version=2021-06-01",
                 json={"registrationId": self.tpm.registration_id, **body},
                 headers={"Authorization": token} if token else {},
-                timeout=10,
+                timeout=PATIENCE,
             )
 
     def challenged(self):

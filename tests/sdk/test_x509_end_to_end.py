@@ -15,6 +15,7 @@ import pytest
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.device.aio import IoTHubDeviceClient as AsyncIoTHubDeviceClient
 from azure.iot.device.aio import ProvisioningDeviceClient as AsyncProvisioningDeviceClient
+from patience import PATIENCE
 from sdk_clients import KEY
 
 from helpers import certificates
@@ -156,7 +157,7 @@ class PlainClient:
             context.set_ciphers("DEFAULT@SECLEVEL=0")
             context.load_cert_chain(files.chain_file, files.key_file)
         # the name goes into the handshake, the connection to this machine
-        self.connection = http.client.HTTPSConnection(sdk.running.provisioning_host, context=context, timeout=10)
+        self.connection = http.client.HTTPSConnection(sdk.running.provisioning_host, context=context, timeout=PATIENCE)
         self.connection._create_connection = lambda address, *rest: socket.create_connection(
             ("127.0.0.1", sdk.running.tls_port), *rest
         )

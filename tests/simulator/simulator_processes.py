@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from patience import PATIENCE
+
 from helpers.simulator.running import read
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +29,7 @@ def command(*arguments, env=None, cwd=None, prefix=()):
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -61,7 +63,7 @@ class Served:
     def stop(self, number=signal.SIGTERM):
         """Send a signal; returns exit code, rest of stdout, stderr."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return self.process.returncode, out, err
 
     def __enter__(self):

@@ -10,10 +10,10 @@ import socket
 import sqlite3
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE, wait_until
 from simulator_processes import COMMAND, Served, command, environment
 
 from helpers.simulator import Simulator, launcher
@@ -121,8 +121,9 @@ class TestServe:
         with process:
             assert json.loads(process.stdout.readline())["ready"]
             process.send_signal(signal.SIGHUP)
-            time.sleep(0.3)
-            assert process.poll() is None
+            # what it answers now, it answers after the signal
+            assert launcher.find(tmp_path) is not None
+            assert launcher.manage(launcher.find(tmp_path), "GET", "/health")["status"] == "ready"
             process.terminate()
         assert process.returncode == 0
 
@@ -141,17 +142,14 @@ class TestServe:
 
     def test_idleness_ends_it(self, tmp_path):
         with Served("--json", "--state", tmp_path, "--idle-stop", "1") as served:
-            out, err = served.process.communicate(timeout=20)
+            out, err = served.process.communicate(timeout=PATIENCE)
             assert (served.process.returncode, out, err) == (0, "", "")
 
     def test_it_runs_inside_a_process_too(self, tmp_path, capsys):
         state = tmp_path / "state"
 
         def end():
-            deadline = time.monotonic() + 20
-            while not (state / "endpoint.json").exists() and time.monotonic() < deadline:
-                time.sleep(0.01)
-            time.sleep(0.1)
+            wait_until((state / "endpoint.json").exists, "the endpoint file")
             os.kill(os.getpid(), signal.SIGINT)
 
         killer = threading.Thread(target=end)

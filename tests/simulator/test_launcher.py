@@ -13,9 +13,11 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+from patience import PATIENCE, wait_until
 from simulator_processes import COMMAND, Served, environment
 
 from helpers.simulator import Simulator, launcher
@@ -58,18 +60,13 @@ def child(code, state, **keywords):
 
 
 def lines(process):
-    out, err = process.communicate(timeout=40)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     return out.split()
 
 
 def gone(process_id):
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(process_id):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+    return wait_until(lambda: not psutil.pid_exists(process_id), f"the end of process {process_id}")
 
 
 def pace(running):
@@ -112,15 +109,15 @@ class TestStarting:
         with Served("--json", "--state", state) as served:
             assert launcher.ensure_running(state).process_id == served.process.pid
             assert launcher.stop(state) is True
-            assert served.process.wait(10) == 0
+            assert served.process.wait(PATIENCE) == 0
 
     def test_one_that_is_just_starting_is_waited_for(self, state):
         process = subprocess.Popen(
             [*COMMAND, "serve", "--state", str(state)], env=environment(), stdout=subprocess.DEVNULL
         )
         with process:
-            while not (state / launcher.LOCK_NAME).exists() or not FolderLock(state / launcher.LOCK_NAME).is_taken():
-                time.sleep(0.005)
+            lock = state / launcher.LOCK_NAME
+            wait_until(lambda: lock.exists() and FolderLock(lock).is_taken(), "a lock that is taken")
             assert launcher.stop(state) is True
         assert process.returncode == 0
 
@@ -165,8 +162,15 @@ class TestStarting:
         monkeypatch.setattr(launcher.sys, "executable", str(slow))
         wait = subprocess.Popen.wait
         monkeypatch.setattr(subprocess.Popen, "wait", lambda self, timeout=None: wait(self, timeout and 0.2))
+        # the time is over as soon as it has said something, however long that took
+        log, monotonic = state / launcher.LOG_NAME, time.monotonic
+
+        def now():
+            return monotonic() + (3_600 if log.exists() and "thinking" in log.read_text() else 0)
+
+        monkeypatch.setattr(launcher, "time", SimpleNamespace(monotonic=now, sleep=time.sleep))
         with pytest.raises(LaunchError, match=r"not ready in time\..*thinking"):
-            launcher.ensure_running(state, timeout=0.5)
+            launcher.ensure_running(state)
         assert psutil.Process().children() == []
 
     def test_a_lock_that_somebody_keeps_is_named(self, state):
@@ -197,7 +201,8 @@ class TestSurviving:
     def test_an_interrupt_of_the_kernel(self, state):
         code = (
             START
-            + "\ntry:\n    print(running.process_id, flush=True)\n    time.sleep(30)\nexcept KeyboardInterrupt: pass\n"
+            + "\ntry:\n    print(running.process_id, flush=True)\n    time.sleep(3600)\n"
+            + "except KeyboardInterrupt: pass\n"
         )
         code += "print(launcher.find(Path(sys.argv[1])) == running)"
         kernel = child(code, state, start_new_session=True)
@@ -207,7 +212,7 @@ class TestSurviving:
         assert launcher.find(state).process_id == process_id
 
     def test_the_death_of_the_kernel(self, state):
-        kernel = child(START + "\nprint(running.process_id, flush=True)\ntime.sleep(30)", state)
+        kernel = child(START + "\nprint(running.process_id, flush=True)\ntime.sleep(3600)", state)
         process_id = int(kernel.stdout.readline())
         kernel.kill()
         kernel.communicate()
@@ -252,9 +257,12 @@ class TestSurviving:
             simulator.call(
                 lambda runtime: runtime.services.provisioning.enrollments.of(INDIVIDUAL).put("thermostat-1", body, None)
             )
-        first = launcher.ensure_running(state, settings={"DPS_SIMULATOR_IDLE_STOP": "1"})
+        first = launcher.ensure_running(state)
         launcher.manage(first, "PUT", "/hubs/contoso-hub-2.azure-devices.test")
-        assert gone(first.process_id)
+        launcher.stop(state)
+        # nobody talks to this one
+        with Served("--json", "--state", state, "--idle-stop", "1") as served:
+            assert served.process.wait(PATIENCE) == 0
         assert not (state / FILE_NAME).exists()
         second = launcher.ensure_running(state)
         assert [hub.host for hub in second.hubs][1:] == ["contoso-hub-2.azure-devices.test"]
@@ -284,7 +292,16 @@ class TestStopping:
         running = launcher.ensure_running(state)
         healthy = launcher.manage(running, "GET", "/health")
         monkeypatch.setattr(launcher, "manage", lambda *_, **__: healthy)
-        assert launcher.stop(state, timeout=0.3) is True
+        # the first wait ends at once, the second lasts until it has gone
+        wait_until_gone, waits = launcher._wait_until_gone, []
+
+        def wait(*arguments):
+            waits.append(arguments)
+            return len(waits) > 1 and wait_until_gone(*arguments)
+
+        monkeypatch.setattr(launcher, "_wait_until_gone", wait)
+        assert launcher.stop(state, timeout=PATIENCE) is True
+        assert len(waits) == 2
         assert gone(running.process_id)
 
     def test_one_that_stays_is_named(self, state, monkeypatch):
@@ -448,7 +465,7 @@ def test_what_a_notebook_imports_is_light():
         "print(*sorted({'aiohttp', 'OpenSSL', 'cryptography', 'sqlite3', 'asyncio'} & set(sys.modules)))"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True, timeout=PATIENCE
     )
     assert result.stdout.strip() == ""
 

@@ -2,6 +2,7 @@
 
 import pytest
 import requests
+from patience import PATIENCE
 
 from helpers.simulator import Settings, Simulator, launcher
 from helpers.simulator.domain.throttling import LIMITS, Limits
@@ -21,7 +22,7 @@ def api(simulator):
         session.verify = str(running.certificate_authority_file)
         session.headers["Authorization"] = f"Bearer {running.management_token}"
         yield lambda method, **options: session.request(
-            method, f"{running.management_url}/limits", timeout=10, **options
+            method, f"{running.management_url}/limits", timeout=PATIENCE, **options
         )
     simulator.limits = "off"
 
@@ -86,7 +87,7 @@ def test_linked_hubs_have_a_limit():
             headers={"Authorization": f"Bearer {simulator.running.management_token}"},
             verify=str(simulator.running.certificate_authority_file),
             proxies={"https": ""},
-            timeout=10,
+            timeout=PATIENCE,
         )
         assert (answer.status_code, answer.json()["errorCode"]) == (403, 403_001)
         assert len(simulator.running.hubs) == 1

@@ -3,10 +3,10 @@
 import json
 import socket
 import ssl
-import time
 
 import pytest
 import requests
+from patience import PATIENCE, wait_until
 
 from helpers.simulator import Simulator, launcher
 from helpers.simulator.endpoints import management
@@ -31,7 +31,7 @@ def api(simulator):
         session.headers["Authorization"] = f"Bearer {running.management_token}"
 
         def call(method, path, *, base=running.management_url, **options):
-            return session.request(method, base + path, timeout=10, **options)
+            return session.request(method, base + path, timeout=PATIENCE, **options)
 
         yield call
 
@@ -156,7 +156,7 @@ def test_hubs(api, simulator):
     assert [hub.host for hub in simulator.running.hubs] == [first]
     assert [hub["host"] for hub in json.loads(file.read_text())["hubs"]] == [first]
     with pytest.raises(requests.exceptions.ProxyError):
-        requests.get(f"https://{SECOND}/", proxies={"https": simulator.running.proxy_url}, timeout=10)
+        requests.get(f"https://{SECOND}/", proxies={"https": simulator.running.proxy_url}, timeout=PATIENCE)
     missing = api("DELETE", f"/hubs/{SECOND}")
     assert (missing.status_code, missing.json()["errorCode"]) == (404, 404_901)
     assert SECOND in missing.json()["message"]
@@ -335,11 +335,9 @@ def test_stop(tmp_path):
     with Simulator(state=tmp_path) as simulator:
         running = simulator.running
         assert launcher.manage(running, "POST", "/stop") == {"status": "stopping"}
-        deadline = time.monotonic() + 10
-        while (tmp_path / "endpoint.json").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: not (tmp_path / "endpoint.json").exists(), "the removal of the endpoint file")
         assert launcher.find(tmp_path) is None
-        simulator._thread.join(10)
+        simulator._thread.join(PATIENCE)
         with pytest.raises(RuntimeError, match="not running"):
             simulator.call(lambda _: None)
 

@@ -21,6 +21,7 @@ from azure.mgmt.iothubprovisioningservices import IotDpsClient
 from x509_family import make, make_root
 
 from helpers.simulator import Simulator, launcher
+from helpers.simulator.clock import ManualClock
 from helpers.simulator.running import RunningSimulator
 
 pytestmark = pytest.mark.sdk
@@ -94,7 +95,11 @@ def verify(client, etag, proof):
 
 
 @pytest.mark.parametrize("form", ["der", "pem"])
-def test_possession_is_proved(client, root, form):
+def test_possession_is_proved(client, root, form, dps_simulator, monkeypatch):
+    # long after the certificate was made, at a time that no clock shows by chance
+    moment = NOW.replace(microsecond=0) + datetime.timedelta(hours=3)
+    certificates = dps_simulator.call(lambda runtime: runtime.services.provisioning.authorities)
+    monkeypatch.setattr(certificates, "_clock", ManualClock(moment))
     content = root.der if form == "der" else root.pem.encode()
     uploaded = upload(client, content)
     assert uploaded.name == NAME
@@ -102,7 +107,7 @@ def test_possession_is_proved(client, root, form):
     assert uploaded.properties.is_verified is False
     assert bytes(uploaded.properties.certificate) == root.der
     assert uploaded.properties.expiry == root.certificate.not_valid_after_utc
-    assert abs((uploaded.properties.created - NOW).total_seconds()) < 600
+    assert uploaded.properties.created == moment
     asked = ask(client, uploaded.etag)
     proof = root.issue(asked.properties.verification_code, now=NOW)
     verified = verify(client, asked.etag, proof.pem if form == "pem" else proof.base64)

@@ -2,6 +2,7 @@
 
 import pytest
 import requests
+from patience import PATIENCE
 
 from helpers.simulator import Simulator
 
@@ -29,19 +30,19 @@ def api(simulator, session):
     headers = {"Authorization": f"Bearer {running.management_token}"}
 
     def call(method, path="/faults", **options):
-        return session.request(method, running.management_url + path, headers=headers, timeout=10, **options)
+        return session.request(method, running.management_url + path, headers=headers, timeout=PATIENCE, **options)
 
     return call
 
 
 def ask(simulator, session, host):
     proxies = {"https": simulator.running.proxy_url}
-    return session.get(f"https://{host}/anything/at/all?api-version=2021-10-01", proxies=proxies, timeout=10)
+    return session.get(f"https://{host}/anything/at/all?api-version=2021-10-01", proxies=proxies, timeout=PATIENCE)
 
 
 def test_nobody_gets_in_without_the_token(simulator, session):
     for method in ("GET", "PUT", "DELETE"):
-        answer = session.request(method, f"{simulator.running.management_url}/faults", timeout=10)
+        answer = session.request(method, f"{simulator.running.management_url}/faults", timeout=PATIENCE)
         assert answer.status_code == 401
 
 
@@ -116,7 +117,7 @@ def test_the_management_api_is_never_struck(simulator, session, api):
         f"https://{simulator.running.service_host}/simulator/health",
         headers={"Authorization": f"Bearer {simulator.running.management_token}"},
         proxies={"https": simulator.running.proxy_url},
-        timeout=10,
+        timeout=PATIENCE,
     )
     assert answer.status_code == 200
     assert ask(simulator, session, simulator.running.management_host).status_code in (400, 401, 404)

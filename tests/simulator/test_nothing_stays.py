@@ -5,10 +5,10 @@ import gc
 import os
 import ssl
 import threading
-import time
 from pathlib import Path
 
 import pytest
+from patience import wait_until
 
 from benchmarks import wire
 from helpers.simulator import Simulator
@@ -31,14 +31,10 @@ def open_files():
 
 def settled(simulator):
     """Tasks and connections once everything that was closed has gone."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        tasks = simulator.call(lambda runtime: len(asyncio.all_tasks()))
-        connections = simulator.call(lambda runtime: runtime._server.open_connections)
-        if connections == 0:
-            return tasks
-        time.sleep(0.02)
-    raise AssertionError("connections stay open")
+    wait_until(
+        lambda: simulator.call(lambda runtime: runtime._server.open_connections) == 0, "the end of all connections"
+    )
+    return simulator.call(lambda runtime: len(asyncio.all_tasks()))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")

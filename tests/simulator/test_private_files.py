@@ -35,7 +35,7 @@ def test_only_one_process_holds_a_lock_and_its_death_frees_it(tmp_path):
     path = tmp_path / "lock"
     code = (
         "import sys, time; from pathlib import Path; from helpers.simulator.private_files import FolderLock\n"
-        f"lock = FolderLock(Path({str(path)!r})); print(lock.acquire(), flush=True); time.sleep(60)"
+        f"lock = FolderLock(Path({str(path)!r})); print(lock.acquire(), flush=True); time.sleep(3600)"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None

@@ -6,6 +6,7 @@ import sys
 import textwrap
 
 import pytest
+from patience import PATIENCE
 
 from helpers.simulator import Simulator
 
@@ -78,7 +79,7 @@ def foreign(folder, text, *arguments):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
 import pytest
+from patience import PATIENCE, wait_until
 from simulator_processes import COMMAND, command, environment
 
 from helpers.simulator import __main__ as command_line
@@ -167,14 +167,12 @@ class Started:
             text=True,
             start_new_session=True,
         )
-        deadline = time.monotonic() + 20
-        while not self.marker.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(self.marker.exists, "the program that was to be started")
         self.authority = self.marker.read_text().strip()
 
     def end(self):
         try:
-            out, err = self.process.communicate(timeout=20)
+            out, err = self.process.communicate(timeout=PATIENCE)
         finally:
             self.process.kill()
         assert not os.path.exists(self.authority)  # noqa: PTH110
@@ -229,9 +227,7 @@ def test_signals_are_handed_on_inside_a_process_too(tmp_path):
     program = f"echo $$ > {tmp_path}/pid; exec sleep 60"
 
     def end():
-        deadline = time.monotonic() + 20
-        while not (tmp_path / "pid").exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until((tmp_path / "pid").exists, "the program that was to be started")
         os.kill(os.getpid(), signal.SIGTERM)
 
     killer = threading.Thread(target=end)

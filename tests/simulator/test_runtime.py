@@ -16,6 +16,7 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -27,6 +28,7 @@ from azure.iot.deviceprovisioning import DeviceProvisioningClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from patience import PATIENCE, wait_until
 from simulator_processes import Served, command, environment
 
 from benchmarks import wire
@@ -163,7 +165,7 @@ class TestStartingAndStopping:
 
         async def broken(_):
             # one that breaks before start() has returned is told by start() itself
-            await asyncio.to_thread(started.wait, 30)
+            await asyncio.to_thread(started.wait, PATIENCE)
             raise ZeroDivisionError("while running")
 
         monkeypatch.setattr(SimulatorRuntime, "run_until_stopped", broken)
@@ -186,15 +188,27 @@ class TestStartingAndStopping:
             with pytest.raises(ssl.SSLCertVerificationError):
                 wire.Wire(one.tls_port, trusting(other), DPS)
 
-    def test_idleness_ends_it(self, caplog):
+    def test_idleness_ends_it(self, caplog, monkeypatch):
+        from helpers.simulator import runtime
+
+        stands, looks = [time.monotonic()], []
+
+        def now():
+            looks.append(None)
+            return stands[0] if stands else time.monotonic()
+
+        # until somebody is connected, no time passes
+        monkeypatch.setattr(runtime, "time", SimpleNamespace(monotonic=now))
         with caplog.at_level(logging.INFO), Simulator(idle_stop=0.2) as simulator:
             running = simulator.running
-            # as long as somebody is connected it goes on
             connection = wire.Wire(running.tls_port, trusting(running), DPS)
-            time.sleep(1.2)
+            # as long as somebody is connected it goes on
+            stands.clear()
+            looked = len(looks)
+            wait_until(lambda: len(looks) > looked + 2, "a look after the time was over")
             assert simulator.pace == "azure"
             connection.abandon()
-            simulator._thread.join(10)
+            simulator._thread.join(PATIENCE)
             with pytest.raises(RuntimeError, match="not running"):
                 simulator.call(lambda _: None)
         assert "nobody has called for 0.2 seconds" in caplog.text
@@ -307,7 +321,7 @@ class TestHubs:
             assert json.loads((tmp_path / "endpoint.json").read_text())["hubs"][1]["host"] == second
             # devices get to it through the proxy and by its own name
             for port, target in ((first.proxy_port, second), (first.tls_port, None)):
-                connection = http.client.HTTPSConnection("127.0.0.1", port, context=trusting(first), timeout=10)
+                connection = http.client.HTTPSConnection("127.0.0.1", port, context=trusting(first), timeout=PATIENCE)
                 if target:
                     connection.set_tunnel(target, 443)
                     connection.request("GET", "/devices/x?api-version=2021-04-12")
@@ -368,7 +382,7 @@ def test_requests_that_no_service_is_there_for():
             # the name that TLS asks for is not checked here: a client that does not care gets an answer that helps
             context = trusting(running)
             context.check_hostname = False
-            plain = socket.create_connection(("127.0.0.1", running.tls_port), timeout=10)
+            plain = socket.create_connection(("127.0.0.1", running.tls_port), timeout=PATIENCE)
             with context.wrap_socket(plain, server_hostname=host) as connection:
                 connection.sendall(f"GET /x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 answer = connection.makefile("rb").read()
@@ -402,7 +416,9 @@ class TestBind:
             assert running.management_url == f"https://{address}:{running.tls_port}/simulator"
             assert launcher.find(tmp_path) == running
             # its certificate stands for the address
-            connection = http.client.HTTPSConnection(address, running.tls_port, context=trusting(running), timeout=10)
+            connection = http.client.HTTPSConnection(
+                address, running.tls_port, context=trusting(running), timeout=PATIENCE
+            )
             connection.request("GET", "/simulator/health")
             assert connection.getresponse().status == 401
             connection.close()

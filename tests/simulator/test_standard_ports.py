@@ -10,6 +10,7 @@ import time
 import pytest
 import requests
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
+from patience import PATIENCE
 from simulator_processes import COMMAND, Served, environment
 
 from benchmarks import wire
@@ -86,7 +87,7 @@ def test_the_sdk_finds_its_way_by_name(simulator, hosts_file, websockets):
         answer = session.get(
             f"https://{hub.host}/devices/thermostat-1?api-version=2021-04-12",
             headers={"Authorization": token},
-            timeout=10,
+            timeout=PATIENCE,
         )
         assert (answer.status_code, answer.json()["deviceId"]) == (200, "thermostat-1")
     transports = {event.protocol for event in simulator.trace() if event.operation == "telemetry"}
@@ -97,7 +98,7 @@ def test_the_sdk_finds_its_way_by_name(simulator, hosts_file, websockets):
 def test_a_device_that_sends_no_server_name_is_known_by_its_user_name(simulator):
     running = simulator.running
     context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
-    plain = socket.create_connection((ADDRESS, 8883), timeout=10)
+    plain = socket.create_connection((ADDRESS, 8883), timeout=PATIENCE)
     # an address is no server name, so none is sent; the certificate stands for the address
     with context.wrap_socket(plain, server_hostname=ADDRESS) as connection:
         name = f"{running.id_scope}/registrations/thermostat-1"
@@ -155,7 +156,7 @@ def test_without_the_right_to_low_ports():
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.startswith(f"error: The standard port 443 on {FREE} needs privileges. ")

@@ -11,6 +11,7 @@ import threading
 import time
 
 from azure.iot.device import ProxyOptions
+from patience import PATIENCE, wait_until
 
 from helpers.simulator.server.authority import CertificateAuthority
 
@@ -93,10 +94,7 @@ class ScriptedService:
         }
 
     def wait_for_requests(self, count):
-        deadline = time.monotonic() + 5
-        while len(self.requests) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(lambda: len(self.requests) >= count, lambda: f"{count} requests instead of {len(self.requests)}")
 
     def close(self):
         self._server.shutdown()
@@ -116,7 +114,7 @@ class Request:
 def _handler(service, context):
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 10
+        timeout = PATIENCE
 
         def do_CONNECT(self):
             if self.path != f"{HOST}:443":

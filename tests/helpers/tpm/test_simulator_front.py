@@ -5,6 +5,7 @@ import threading
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from helpers.tpm import simulator_front
 from helpers.tpm.errors import TpmConnectionError, TpmError, TpmProtocolError, TpmUnavailableError
@@ -45,7 +46,7 @@ class Client:
     """A TPM client of another language."""
 
     def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
     def send(self, data):
         self.socket.sendall(data)

@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import os
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from patience import PATIENCE, wait_until
 
 from helpers.tpm import swtpm
 from helpers.tpm.commands import Tpm
@@ -87,13 +89,18 @@ def is_gone(pid):
         return True
 
 
-def gone(pids, seconds=5):
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if all(map(is_gone, pids)):
-            return True
-        time.sleep(0.01)
-    return False
+@contextlib.contextmanager
+def impatient(program, seconds):
+    """Transports that are made meanwhile wait no longer than so many seconds for an answer."""
+    patience, program._timeout = program._timeout, seconds
+    try:
+        yield
+    finally:
+        program._timeout = patience
+
+
+def gone(pids):
+    return wait_until(lambda: all(map(is_gone, pids)), f"the end of {pids}")
 
 
 # --- what it is for -------------------------------------------------------------------------------------------------
@@ -197,10 +204,12 @@ def test_threads_share_one_connection(installed, folder):
 
 
 def test_ports_serve_one_client_after_the_other(installed, folder):
-    with Swtpm(folder, ports=True, timeout=0.5) as program:
+    with Swtpm(folder, ports=True) as program:
         first = program.transport()
         assert Tpm(first).random(4)
-        second = program.transport()
+        # only who has to wait in vain is impatient
+        with impatient(program, 0.5):
+            second = program.transport()
         with pytest.raises(
             TpmConnectionError, match=r"did not answer within 0.5 seconds. It serves one client at a time"
         ):
@@ -368,8 +377,13 @@ def test_the_next_exchange_after_its_end_says_so(installed, folder, ports, numbe
 
 def test_one_that_says_nothing_is_not_waited_for_and_ended(installed, folder, monkeypatch):
     monkeypatch.setattr(swtpm, "_END_TIMEOUT", 0.2)
-    with Swtpm(folder, timeout=0.3) as program:
-        tpm = Tpm(program.transport())
+    with Swtpm(folder) as program:
+        transport = program.transport()
+        # from now on, and not while it starts
+        socket_transport = transport._connection
+        socket_transport._timeout = 0.3
+        socket_transport._connection.settimeout(0.3)
+        tpm = Tpm(transport)
         real(programs(folder)).suspend()
         with pytest.raises(TpmConnectionError, match=r"did not answer within 0.3 seconds"):
             tpm.random(4)
@@ -387,10 +401,11 @@ def test_one_that_says_nothing_behind_its_ports_is_ended_too(installed, folder, 
 
 
 def test_a_connection_that_breaks_for_another_reason_is_said_as_it_is(installed, folder):
-    with Swtpm(folder, ports=True, timeout=0.5) as program:
+    with Swtpm(folder, ports=True) as program:
         transport = program.transport()
         transport._connection.close()
-        with pytest.raises(TpmConnectionError, match="The connection to the TPM broke"):
+        # it does not end, and that need not be waited for
+        with impatient(program, 0.1), pytest.raises(TpmConnectionError, match="The connection to the TPM broke"):
             Tpm(transport).random(4)
         assert program.is_running
 
@@ -403,7 +418,7 @@ def test_the_end_can_be_asked_for_while_somebody_waits(installed, folder):
             said.append(str(error))
 
     said = []
-    program = Swtpm(folder, timeout=10)
+    program = Swtpm(folder, timeout=PATIENCE)
     tpm = Tpm(program.transport())
     process = real(programs(folder))
     process.suspend()
@@ -411,7 +426,7 @@ def test_the_end_can_be_asked_for_while_somebody_waits(installed, folder):
     waiting.start()
     time.sleep(0.1)
     process.kill()
-    waiting.join(5)
+    waiting.join(PATIENCE)
     program.close()
     assert not waiting.is_alive()
     assert "killed by signal 9" in said[0]
@@ -465,7 +480,7 @@ def test_it_does_not_outlive_a_process_that_is_killed(owner, folder):
 def test_it_does_not_outlive_a_process_that_ends(owner):
     process, pids = owner
     process.stdin.close()
-    assert process.wait(10) == 0
+    assert process.wait(PATIENCE) == 0
     assert gone(pids)
 
 

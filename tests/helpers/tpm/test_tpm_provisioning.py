@@ -7,9 +7,9 @@ import hmac
 import inspect
 import ssl
 import threading
-import time
 import traceback
 import warnings
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
@@ -17,6 +17,7 @@ from azure.iot.device import ProvisioningDeviceClient, ProxyOptions
 from azure.iot.device.exceptions import ClientError, ConnectionFailedError, OperationTimeout, ServiceError
 from azure.iot.device.provisioning import abstract_provisioning_device_client as sdk
 from azure.iot.device.provisioning import provisioning_device_client as sdk_client
+from patience import PATIENCE, wait_until
 from scripted_service import (
     HOST,
     HUB,
@@ -33,16 +34,18 @@ from scripted_service import (
 )
 
 from helpers.simulator.server.authority import CertificateAuthority
-from helpers.tpm import ActivationError, TpmConnectionError, aio, client_options, provisioning
+from helpers.tpm import ActivationError, TpmConnectionError, aio, client_options, provisioning, tokens
 from helpers.tpm.client_options import OPTIONS, ClientOptions
 
 BLOB = bytes.fromhex("0001aa 0001bb 0001cc 0001dd 0001ee 0001ff")
 PAYLOAD = {"modelId": "dtmi:contoso:greenhouse;1"}
+NOW = 1_800_000_000
 GONE = "took the place of the hub key that the TPM had before"
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch):
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: NOW + 0.9))
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "HTTP_PROXY"):
         monkeypatch.delenv(name, raising=False)
 
@@ -139,7 +142,7 @@ def check_token(token, key):
     assert kind == "SharedAccessSignature"
     assert list(values) == ["sr", "sig", "se", "skn"]
     assert (values["sr"], values["skn"]) == (f"{SCOPE}%2Fregistrations%2Fgateway", "registration")
-    assert 3_590 < int(values["se"]) - time.time() <= 3_600
+    assert int(values["se"]) == NOW + 3_600
     expected = hmac.digest(key, f"{values['sr']}\n{values['se']}".encode(), "sha256")
     assert values["sig"] == base64.b64encode(expected).decode().translate({43: "%2B", 47: "%2F", 61: "%3D"})
 
@@ -180,7 +183,7 @@ def test_a_registration_id_of_one_s_own_and_a_short_token(flavour, service, tpm)
     assert unquote(service.requests[0].path).startswith(f"/{SCOPE}/registrations/Gateway:7/register?")
     token = service.requests[1].headers["authorization"]
     assert f"sr={SCOPE}%2Fregistrations%2FGateway%3A7&" in token
-    assert 50 < int(token.rpartition("&se=")[2].partition("&")[0]) - time.time() <= 60
+    assert int(token.rpartition("&se=")[2].partition("&")[0]) == NOW + 60
 
 
 def test_a_challenge_alone(flavour, service, tpm):
@@ -256,10 +259,7 @@ def test_nothing_stays_open(flavour, service, tpm):
         flavour.register(tpm, **service.options)
         with pytest.raises(ClientError):
             flavour.register(tpm, **service.options)
-    deadline = time.monotonic() + 5
-    while set(threading.enumerate()) - threads and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert set(threading.enumerate()) <= threads
+    wait_until(lambda: set(threading.enumerate()) <= threads, "the end of all threads")
 
 
 # --- what the service may answer instead --------------------------------------------------------------------------
@@ -507,7 +507,7 @@ def test_cancelled_while_the_tpm_works(service, error):
     class Busy(PaperTpm):
         def activate(self, blob):
             started.set()
-            assert go_on.wait(5)
+            assert go_on.wait(PATIENCE)
             super().activate(blob)
             ended.set()
             if error:
@@ -518,7 +518,7 @@ def test_cancelled_while_the_tpm_works(service, error):
 
     async def scenario():
         task = asyncio.create_task(client.register())
-        await asyncio.to_thread(started.wait, 5)
+        await asyncio.to_thread(started.wait, PATIENCE)
         task.cancel()
         await asyncio.sleep(0.05)
         assert not task.done()

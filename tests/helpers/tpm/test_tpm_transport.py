@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from helpers.tpm import TpmConnectionError, TpmProtocolError, TpmUnavailableError, transport
 from helpers.tpm.commands import Tpm
@@ -23,7 +24,7 @@ COMMAND = bytes.fromhex("8001 0000000c 0000017b 0008")
 def pair():
     """A transport, and the other end of its socket."""
     ours, theirs = socket.socketpair()
-    client = SocketTransport(ours, timeout=5)
+    client = SocketTransport(ours, timeout=PATIENCE)
     yield client, theirs
     client.close()
     theirs.close()
@@ -122,7 +123,7 @@ def test_connecting(tmp_path, family, monkeypatch):
     with listening(socket.AF_UNIX if family == "unix" else socket.AF_INET, address) as server:
         thread = threading.Thread(target=serve_once, args=[server, bytes.fromhex("8001 0000000a 00000000")])
         thread.start()
-        client = connect_unix(Path("s"), 5) if family == "unix" else connect_tcp(*server.getsockname(), 5)
+        client = connect_unix(Path("s"), PATIENCE) if family == "unix" else connect_tcp(*server.getsockname(), PATIENCE)
         assert len(client.exchange(COMMAND)) == 10
         thread.join()
         client.close()

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from patience import PATIENCE
 
 from helpers.simulator.endpoints.http import Request, Response
 from helpers.simulator.endpoints.mqtt import MqttLink
@@ -76,7 +77,8 @@ class FakeFrontend:
         if request.path == "/empty":
             return Response(204, None, {"x-kind": "empty"})
         if request.path == "/slow":
-            await asyncio.sleep(60)
+            # until it is cancelled
+            await asyncio.Event().wait()
         if request.path == "/broken":
             raise RuntimeError("broken on purpose")
         return Response(
@@ -218,8 +220,8 @@ def running(
 def eventually() -> Callable[..., Any]:
     """Waits for something to become true."""
 
-    async def wait(condition: Callable[[], object], seconds: float = 5.0) -> None:
-        end = asyncio.get_running_loop().time() + seconds
+    async def wait(condition: Callable[[], object]) -> None:
+        end = asyncio.get_running_loop().time() + PATIENCE
         while not condition():
             assert asyncio.get_running_loop().time() < end, "it did not become true in time"
             await asyncio.sleep(0.005)

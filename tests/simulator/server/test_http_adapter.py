@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 import pytest
 import requests
 import websockets
+from patience import PATIENCE
 from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
@@ -39,7 +40,7 @@ async def exchange(port: int, settings: ssl.SSLContext, sent: bytes, name: str =
     """Send raw bytes over TLS and read until the server closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=settings, server_hostname=name)
     writer.write(sent)
-    answer = await asyncio.wait_for(reader.read(-1), 10)
+    answer = await asyncio.wait_for(reader.read(-1), PATIENCE)
     writer.close()
     return answer
 
@@ -110,7 +111,7 @@ class TestRequests:
     async def test_stop_ends_a_request_in_progress(self, running: Any, session: Any, frontend: Any, eventually: Any):
         async with running() as server:
             going = asyncio.ensure_future(
-                asyncio.to_thread(session.get, f"https://localhost:{server.tls_port}/slow", timeout=10)
+                asyncio.to_thread(session.get, f"https://localhost:{server.tls_port}/slow", timeout=PATIENCE)
             )
             await eventually(lambda: frontend.requests)
             await server.stop()
@@ -253,8 +254,8 @@ async def test_a_client_that_goes_in_the_middle_of_a_body(
             "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname="localhost"
         )
         writer.write(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na")
-        await eventually(lambda: server.open_connections == 1)
-        await asyncio.sleep(0.02)
+        # the head was read, and the body is waited for
+        await eventually(lambda: server.open_connections == 1 and server._http._tasks)
         writer.transport.abort()
         await eventually(lambda: not server.open_connections)
     assert frontend.requests == []
@@ -458,9 +459,9 @@ class TestWebSocket:
                 client.proxy_set(proxy_type=3, proxy_addr="127.0.0.1", proxy_port=proxy_port)  # type: ignore[no-untyped-call]
             client.connect(host, port, 30)
             client.loop_start()
-            assert connected.wait(5)
+            assert connected.wait(PATIENCE)
             client.publish("topic", b"hello", qos=1)
-            assert answered.wait(5)
+            assert answered.wait(PATIENCE)
             client.disconnect()
             client.loop_stop()
             return received
@@ -513,7 +514,7 @@ async def test_http_client_that_reads_slowly_gets_everything(
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 2 + b"GET / HTTP/1.0\r\n\r\n")
         await eventually(lambda: paused)
         writer.transport.resume_reading()
-        answer = await asyncio.wait_for(reader.read(-1), 20)
+        answer = await asyncio.wait_for(reader.read(-1), PATIENCE)
         writer.close()
     assert answer.count(b"HTTP/1.") == 3
     assert answer.count(b"x" * 6_000_000) == 3

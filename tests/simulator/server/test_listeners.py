@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from helpers.simulator.server import listeners, sniffer
 from helpers.simulator.server.connections import ConnectionTable
@@ -142,13 +143,14 @@ class TestListening:
             await server.start()
         await server.stop()
 
-    async def test_activity(self, server_of: Any, client_context: Any) -> None:
+    async def test_activity(self, server_of: Any, client_context: Any, eventually: Any) -> None:
         server = server_of()
         assert server.open_connections == 0
         assert server.last_activity <= time.monotonic()
         await server.start()
         started = server.last_activity
-        await asyncio.sleep(0.01)
+        # a clock may stand for a moment
+        await eventually(lambda: time.monotonic() > started)
         _, writer = await mqtt(server.tls_port, client_context())
         assert started < server.last_activity <= time.monotonic()
         assert server.open_connections == 1
@@ -180,7 +182,7 @@ class TestClients:
             # blocking, so that the Finished message and the packet leave in one go
             incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
             client = client_context(None, version).wrap_bio(incoming, outgoing, server_hostname=DPS)
-            with socket.create_connection(("127.0.0.1", port), 5) as plain:
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as plain:
                 while True:
                     try:
                         client.do_handshake()
@@ -202,7 +204,7 @@ class TestClients:
     async def test_half_close(self, running: Any, client_context: Any, frontend: Any, eventually: Any, version: Any):
         def talk(port: int) -> bytes:
             with (
-                socket.create_connection(("127.0.0.1", port), 5) as plain,
+                socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
                 client_context(None, version).wrap_socket(plain, server_hostname=DPS) as client,
             ):
                 client.sendall(MQTT_CONNECT)
@@ -234,24 +236,33 @@ class TestClients:
 
         def talk(port: int, gone: threading.Event) -> None:
             with (
-                socket.create_connection(("127.0.0.1", port), 5) as plain,
+                socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
                 client_context(None, version).wrap_socket(plain, server_hostname=DPS) as client,
             ):
                 client.sendall(MQTT_CONNECT + b"\x10\x00")
                 client.recv(4)
-                gone.wait(5)
+                gone.wait(PATIENCE)
 
         gone = threading.Event()
         async with running() as server:
             client = asyncio.ensure_future(asyncio.to_thread(talk, server.tls_port, gone))
-            await eventually(lambda: server.open_connections)
-            await eventually(lambda: not server.open_connections)
-            gone.set()
-            await client
+            try:
+                await eventually(lambda: server.open_connections)
+                await eventually(lambda: not server.open_connections)
+            finally:
+                gone.set()
+                await client
 
 
 class TestStopping:
-    async def test_with_connections_in_every_state(self, running: Any, client_context: Any, frontend: Any) -> None:
+    async def test_with_connections_in_every_state(
+        self,
+        running: Any,
+        client_context: Any,
+        frontend: Any,
+        eventually: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         writers = []
         async with running() as server:
             for port, sent in (
@@ -271,14 +282,25 @@ class TestStopping:
                 )
                 writer.write(sent)
                 writers.append(writer)
-            await asyncio.sleep(0.05)
-            assert server.open_connections == len(writers)
-            began = time.monotonic()
-        assert time.monotonic() - began < 1.5
+            # every one of them got as far as it can
+            await eventually(lambda: server.open_connections == len(writers))
+            await eventually(lambda: frontend.mqtt_log and [each.path for each in frontend.requests] == ["/slow"])
+            # stopping waits for none of them: each would be given up by itself long after
+            waited = server._table.wait_until_empty
+            seen: list[bool] = []
+
+            async def wait_until_empty(seconds: float) -> bool:
+                seen.append(await waited(PATIENCE))
+                return seen[-1]
+
+            monkeypatch.setattr(server._table, "wait_until_empty", wait_until_empty)
+        assert seen == [True]
         assert frontend.mqtt_log[-1] == ("disconnected", False)
         for writer in writers:
             writer.transport.abort()
-        await asyncio.sleep(0.01)
+        # one turn of the loop calls the protocols, the next lets their tasks see it
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def test_connections_that_come_while_stopping(self, running: Any, client_context: Any) -> None:
         for turns in range(12):
@@ -340,12 +362,12 @@ async def test_waiting_for_connections_has_an_end(frontend: Any) -> None:
 
     loop = asyncio.get_running_loop()
     table = ConnectionTable(frontend=frontend, context=None, http=None, loop=loop)  # type: ignore[arg-type]
-    assert await table.wait_until_empty(0.01)
+    assert await table.wait_until_empty(PATIENCE)
     connection = table.add(Immortal())
     assert not await table.wait_until_empty(0.01)
     connection.ended()
     connection.ended()
-    assert await table.wait_until_empty(0.01)
+    assert await table.wait_until_empty(PATIENCE)
 
 
 async def test_lost_in_the_very_step_that_ends_the_handshake(
@@ -401,12 +423,12 @@ async def test_a_transport_that_is_closing_gets_no_handshake(frontend: Any) -> N
         connection.start_tls()
         await asyncio.sleep(0)
         connection.lost()
-        assert await table.wait_until_empty(1)
+        assert await table.wait_until_empty(PATIENCE)
     # and one that is told of its end before the task could begin
     connection = table.add(Closing())
     connection.start_tls()
     connection.lost()
-    assert await table.wait_until_empty(1)
+    assert await table.wait_until_empty(PATIENCE)
     table.close()
     table.add(Closing())
     assert len(table) == 1

@@ -12,6 +12,7 @@ import threading
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from patience import PATIENCE
 from x509_family import key_of, make
 
 from helpers.simulator import Simulator
@@ -66,7 +67,7 @@ def context_for(simulator, version, folder, issued, key):
 def talk(port, context):
     """Shake hands and send one request; what comes back."""
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain,
         context.wrap_socket(plain, server_hostname=HOST) as secured,
     ):
         secured.sendall(f"GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode())
@@ -110,11 +111,11 @@ class Meddler:
 
     def close(self):
         self._listener.close()
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=PATIENCE)
 
     def _carry(self):
         client, _ = self._listener.accept()
-        with client, socket.create_connection(("127.0.0.1", self._server_port), timeout=10) as server:
+        with client, socket.create_connection(("127.0.0.1", self._server_port), timeout=PATIENCE) as server:
             back = threading.Thread(target=self._copy, args=(server, client), daemon=True)
             back.start()
             stream = client.makefile("rb")
@@ -128,7 +129,7 @@ class Meddler:
                 except OSError:
                     break
             stream.close()
-            back.join(timeout=10)
+            back.join(timeout=PATIENCE)
 
     @staticmethod
     def _copy(source, target):

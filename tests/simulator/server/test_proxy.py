@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from helpers.simulator.server import connections, proxy, sniffer
 
@@ -21,7 +22,7 @@ async def ask(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes to the proxy and read its answer to the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    answer = await asyncio.wait_for(reader.read(-1), 5)
+    answer = await asyncio.wait_for(reader.read(-1), PATIENCE)
     writer.close()
     await writer.wait_closed()
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -167,8 +168,9 @@ async def test_reset_at_every_stage(running: Any, eventually: Any, client_contex
             plain = socket.create_connection(("127.0.0.1", port))
             plain.sendall(sent)
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            await asyncio.sleep(0.01)
+            await eventually(lambda: server.open_connections == 1)
             plain.close()
+            await eventually(lambda: not server.open_connections)
         await eventually(lambda: not server.open_connections)
         reader, writer = await tunnel(server.proxy_port, f"{DPS}:8883", client_context())
         writer.write(MQTT_CONNECT)
@@ -191,7 +193,7 @@ async def test_plaintext_on_the_tls_port(running: Any, frontend: Any, eventually
     async with running() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.tls_port)
         writer.write(sent)
-        await asyncio.wait_for(reader.read(-1), 5)
+        await asyncio.wait_for(reader.read(-1), PATIENCE)
         writer.close()
         await eventually(lambda: not server.open_connections)
     ((host, reason),) = frontend.refused
@@ -232,7 +234,7 @@ async def test_silence_after_the_handshake_times_out(
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname=DPS
         )
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.close()
         await eventually(lambda: not server.open_connections)
     assert "nothing came within 0.05 seconds" in frontend.refused[0][1]
@@ -247,7 +249,7 @@ async def test_a_request_that_never_ends_times_out(
             "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname=DPS
         )
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nX-Endless: ")
-        assert await asyncio.wait_for(reader.read(), 5) == b""
+        assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
         writer.close()
         await eventually(lambda: not server.open_connections)
     assert "no complete HTTP request came within 0.05 seconds" in frontend.refused[0][1]
@@ -256,14 +258,30 @@ async def test_a_request_that_never_ends_times_out(
 async def test_a_connection_that_has_asked_may_stay(
     running: Any, frontend: Any, client_context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sniffer, "FIRST_REQUEST_TIMEOUT", 0.05)
+    asked, too_slow = asyncio.Event(), sniffer.Sniffer._too_slow
+    looked: list[bool] = []
+
+    async def look_when_asked(connection: sniffer.Sniffer) -> None:
+        await asked.wait()
+        too_slow(connection)
+        looked.append(True)
+
+    def hold_back(connection: sniffer.Sniffer) -> None:
+        # the time is over, and is noticed as soon as the first request has been answered, however long that takes
+        looks.append(asyncio.ensure_future(look_when_asked(connection)))
+
+    looks: list[asyncio.Future[None]] = []
+    monkeypatch.setattr(sniffer.Sniffer, "_too_slow", hold_back)
+    monkeypatch.setattr(sniffer, "FIRST_REQUEST_TIMEOUT", 0)
     async with running() as server:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname=DPS
         )
         for _ in range(2):
             writer.write(b"GET /empty HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert b" 204 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
-            await asyncio.sleep(0.1)
+            assert b" 204 " in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE)
+            asked.set()
+            await asyncio.gather(*looks)
         writer.close()
+    assert looked == [True]
     assert not frontend.refused
