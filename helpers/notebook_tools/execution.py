@@ -143,7 +143,7 @@ async def execute(
             env=variables, cwd=str(outcome.notebook.resolve().parent), stdout=log, stderr=log
         )
         await client.async_start_new_kernel_client()
-        await _execute_cells(client, document, outcome, on_cell)
+        await execute_cells(client, document, outcome, on_cell)
         # time for devices to say goodbye
         await manager.shutdown_kernel(now=False)
     except asyncio.CancelledError:
@@ -159,9 +159,20 @@ async def execute(
         outcome.seconds = time.monotonic() - began
 
 
-async def _execute_cells(
-    client: NotebookClient, document: NotebookNode, outcome: Outcome, on_cell: Callable[[], None]
+async def execute_cells(
+    client: NotebookClient,
+    document: NotebookNode,
+    outcome: Outcome,
+    on_cell: Callable[[], None] = lambda: None,
 ) -> None:
+    """Execute the cells of a notebook in a kernel that runs, up to the first that fails.
+
+    Arguments:
+        client: its kernel is started, and its channels are open.
+        document: the notebook.
+        outcome: takes the result; see :func:`execute` for what counts as a failure.
+        on_cell: called after every code cell.
+    """
     number = 0
     for index, cell in enumerate(document.cells):
         if cell.cell_type != "code" or not cell.source.strip():

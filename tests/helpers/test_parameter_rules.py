@@ -236,7 +236,9 @@ def test_names_that_only_look_alike_go_together(quiet):
     check_parameters("31_tpm_enroll", tpm_kind="embedded", registration_id="", device_id="")
 
 
-@pytest.mark.parametrize("value", [None, True, False, 0, -1, 7, 1.5, float("nan"), b"a", ["a"], {}, Path("a")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, True, False, 0, -1, 7, 1.5, float("nan"), b"a", ["a"], {}, Path("a")], ids=repr
+)
 @pytest.mark.parametrize("name", ["target", "registration_id", "device_id", "tpm_kind", "webhook_url", "reset"])
 def test_what_is_no_text_is_refused_with_its_type(quiet, name, value):
     with pytest.raises(ParameterError, match=rf"{name} is .*of type {type(value).__name__}; it must be text"):

@@ -1,5 +1,8 @@
 import os
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,14 @@ def pytest_collection_modifyitems(items):
         if item.path.parent.name == "notebooks":
             # notebooks run in processes of their own; such a socket belongs to an SDK client of an earlier test
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"))
+
+
+@pytest.fixture
+def short_folder():
+    """An empty folder whose path is short enough for sockets in it."""
+    folder = Path(tempfile.mkdtemp(prefix="nb-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

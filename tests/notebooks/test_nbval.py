@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, code_cells, find, read
+from test_papermill import ALONE
+
+from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, code_cells, find, read, tracks
 from helpers.notebook_tools.normalise import SANITIZE
 
 OVER_IPC = Path(__file__).with_name("over_ipc.py")
@@ -16,24 +18,30 @@ NBVAL = [
     *("-o", "filterwarnings=", "-o", "addopts="),
 ]
 # a page without code has nothing to compare, and nbval alone with it says that there were no tests
-NAMES = [path.name for path in find() if code_cells(read(path))]
+TRACKS = {
+    track.name: [path for path in track.notebooks if code_cells(read(path))] for track in tracks(find()) if track.name
+}
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1_300)]
 
 
-def test_all_in_order_from_the_root(fresh):
-    code, shown = fresh(*NBVAL, NOTEBOOKS, pace="azure")
+def _pace(paths):
+    """Whether devices had to ask again is seen in diagrams only; all else must be the same when DPS answers at once."""
+    return "azure" if any("ask again (202)" in path.read_text(encoding="utf-8") for path in paths) else "instant"
+
+
+@pytest.mark.parametrize("track", TRACKS)
+def test_a_track_in_order_from_the_root(fresh, track):
+    code, shown = fresh(*NBVAL, *TRACKS[track], pace=_pace(TRACKS[track]))
     assert code == 0, shown
 
 
-def _pace(name):
-    """Whether devices had to ask again is seen in diagrams only; all else must be the same when DPS answers at once."""
-    shown = "ask again (202)" in (NOTEBOOKS / name).read_text(encoding="utf-8")
-    return "azure" if shown else "instant"
+# the first of a track has run alone above, and papermill runs one of each track alone
+LATER = [path for paths in TRACKS.values() for path in paths[1:] if path.name not in ALONE]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_alone_from_its_own_folder(fresh, name):
-    code, shown = fresh(*NBVAL, name, pace=_pace(name), folder=NOTEBOOKS)
+@pytest.mark.parametrize("path", LATER, ids=lambda path: path.name)
+def test_each_later_one_alone_from_its_own_folder(fresh, path):
+    code, shown = fresh(*NBVAL, path.name, pace=_pace([path]), folder=NOTEBOOKS)
     assert code == 0, shown
 
 
