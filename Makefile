@@ -12,12 +12,15 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial test lint notebooks screenshots bench fidelity errors binder clean
+.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors binder clean
 
 help:
 	@echo 'make lab          open JupyterLab on the first notebook'
 	@echo 'make tutorial     run all notebooks without a screen and write a report to $(OUTPUT)/'
-	@echo 'make test         everything that CI runs'
+	@echo 'make check        before a commit: lint, and the tests that take no processes; less than a minute'
+	@echo 'make test         everything about our own code: tests, notebooks, official SDKs, a browser'
+	@echo 'make test-clients   official clients in other languages'
+	@echo 'make test-anywhere  larger parts of the tests in other surroundings'
 	@echo 'make lint         style, types, spelling and the form of the notebooks'
 	@echo 'make notebooks    execute the notebooks and renew their outputs where they changed'
 	@echo 'make screenshots  take pictures of notebooks in a browser, into $(OUTPUT)/screenshots/'
@@ -66,12 +69,35 @@ $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
 	elif test -n "$$CI" ; then echo 'CI needs Node.js and npm: apt-get install nodejs npm' >&2 ; exit 1 ; \
 	else echo 'Node.js and npm are not installed: the tests of its packages are skipped.' ; fi
 
-test: lint $(NODE)/node_modules/ready
-	@echo 'Tests ...'
-	@$(RUN) -m pytest -n 4 --dist worksteal --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
+# Two runs, because coverage is for our own code: the official SDKs, notebooks and the browser show that the whole works.
+PYTEST = $(RUN) -m pytest -n 4
+WHOLE = tests/sdk tests/notebooks tests/browser
+
+test: lint
+	@echo 'Tests of our own code ...'
+	@$(PYTEST) --dist worksteal --ignore=tests/sdk --ignore=tests/notebooks --ignore=tests/browser \
+	  --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
 	@$(RUN) -m coverage report --skip-covered --fail-under=100 \
 	  --include='helpers/simulator/domain/*,helpers/simulator/protocols/*' > $(VENV)/coverage.txt || { \
 	  cat $(VENV)/coverage.txt; echo 'The domain and the protocols must be covered completely.' >&2; exit 1; }
+	@echo 'Tests with the official SDKs, the notebooks and a browser ...'
+	@$(PYTEST) --dist loadgroup --no-loadscope-reorder $(WHOLE)
+
+# official clients in other languages
+test-clients: $(READY) $(NODE)/node_modules/ready
+	@echo 'Tests with official clients in other languages ...'
+	@$(PYTEST) --dist worksteal -m clients
+
+# runs of larger parts of the suite in other surroundings
+test-anywhere: $(READY)
+	@echo 'Tests in other surroundings ...'
+	@$(PYTEST) --dist worksteal -m anywhere
+
+# what one runs before each commit
+check: lint
+	@echo 'Tests of the domain, the protocols and the endpoints ...'
+	@$(RUN) -m pytest -q -n 2 --dist worksteal tests/simulator/domain tests/simulator/protocols tests/simulator/endpoints \
+	  tests/notebook_tools/test_lint_rules.py tests/notebook_tools/test_normalise.py tests/repository
 
 notebooks: $(READY)
 	@$(RUN) -m helpers.runner notebooks $(ARGUMENTS)

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import socket
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -16,6 +17,10 @@ from patience import PATIENCE
 surroundings.make_known()
 
 pytest_plugins = ["helpers.simulator.pytest_plugin"]
+
+# Somebody's wish to keep folders free of compiled files would let every one of some hundred processes compile anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # Every process that a test starts inherits this variable, and is found by it.
 SESSION = "DPS_TEST_SESSION"
@@ -123,30 +128,24 @@ def pytest_sessionfinish(session):
     return result
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items):
-    """Spread the tests that run notebooks over the workers, first thing, so that no worker begins its longest last.
+#: What takes longest comes first, so that no worker begins it when the others are about to end.
+LONGEST = (
+    "test_azure_target.py",
+    "test_without_azure_iot_hub.py",
+    "test_nbval.py",
+    "test_jupyterlab.py",
+    "test_broken_steps.py",
+    "test_papermill.py",
+)
 
-    Workers get equal, contiguous parts of the list, and later take over what others have not begun.
-    """
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    if workers == 1:
-        return
-    # those in the browser share one JupyterLab
-    together = [item for item in items if item.get_closest_marker("browser")]
-    long = [item for item in items if item.get_closest_marker("notebooks")]
-    # the one that takes longest of all
-    long.sort(key=lambda item: item.name != "test_all_in_order_from_the_root")
-    begun = {id(item) for item in (*together, *long)}
-    rest = [item for item in items if id(item) not in begun]
-    heads = [long[number::workers] for number in range(workers)]
-    heads[-1] = [*together, *heads[-1]]
-    size, ordered = len(items) // workers, []
-    for head in heads:
-        part = max(0, size - len(head))
-        ordered += [*head, *rest[:part]]
-        del rest[:part]
-    items[:] = [*ordered, *rest]
+
+def pytest_collection_modifyitems(items):
+    """Put what takes longest first, and keep the journeys in a browser, which share one JupyterLab, in one worker."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.xdist_group("browser"))
+    places = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from helpers.tpm.simulator_front import MicrosoftSimulatorFront
 from helpers.tpm.soft_tpm import SoftTpm
 from helpers.tpm.swtpm import Swtpm
 
-pytestmark = pytest.mark.sdk
+pytestmark = [pytest.mark.sdk, pytest.mark.clients]
 
 PACKAGES = {
     "azure-iot-provisioning-device",
