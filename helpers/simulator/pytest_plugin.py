@@ -39,8 +39,12 @@ def _dps_simulator_of_session(dps_simulator_settings: Settings) -> Iterator[Simu
 
 @pytest.fixture
 def dps_simulator(_dps_simulator_of_session: Simulator, dps_simulator_settings: Settings) -> Simulator:
-    """A running simulator without enrollments, registrations and devices."""
+    """A running simulator without enrollments, registrations and devices; started anew if a test stopped it."""
     simulator = _dps_simulator_of_session
+    if not simulator.is_running:
+        # one that stopped by itself, because it was asked to, has a thread to be waited for
+        simulator.stop()
+        simulator.start()
     for hub in simulator.running.hubs:
         if hub.host not in {configured.host for configured in dps_simulator_settings.hubs}:
             simulator.remove_hub(hub.host)

@@ -90,6 +90,14 @@ class Simulator:
         self.stop()
 
     @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not stopped, neither by :meth:`stop` nor by itself."""
+        try:
+            return self.call(lambda runtime: not runtime.stopping.is_set())
+        except RuntimeError:
+            return False
+
+    @property
     def running(self) -> RunningSimulator:
         """How to reach it: host names, ports, connection strings, the certificate to trust."""
         return self.call(lambda runtime: runtime.running)

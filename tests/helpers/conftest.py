@@ -4,7 +4,6 @@ import warnings
 import pytest
 
 from helpers import certificates, workspace
-from helpers.simulator import Simulator
 from helpers.target import of_simulator
 
 NAMES = {
@@ -47,9 +46,9 @@ def own_workspace(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def simulator():
-    with Simulator(pace="instant") as running:
-        yield running
+def simulator(dps_simulator):
+    """An empty simulator; one for all tests of a worker, as starting one takes longer than many of them."""
+    return dps_simulator
 
 
 @pytest.fixture

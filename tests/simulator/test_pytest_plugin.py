@@ -39,6 +39,18 @@ FOREIGN_TEST = """
     def test_it_is_the_same_all_the_time(dps_simulator):
         assert len(set(SEEN)) == 1 and len(SEEN) == 3
 
+    @pytest.mark.parametrize("how", ["stop", "management"])
+    def test_one_that_a_test_stopped_is_started_anew(dps_simulator, how):
+        assert dps_simulator.is_running
+        if how == "stop":
+            dps_simulator.stop()
+        else:
+            dps_simulator.call(lambda runtime: runtime.stopping.set())
+        assert not dps_simulator.is_running
+
+    def test_and_is_there_again(dps_simulator):
+        assert dps_simulator.is_running and count(dps_simulator) == 0
+
     def test_without_it():
         pass
 """
@@ -95,7 +107,7 @@ def _installed(request):
 def test_the_installed_fixture_gives_every_test_an_empty_simulator(tmp_path):
     result = foreign(tmp_path, FOREIGN_TEST)
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
-    assert "5 passed" in result.stdout
+    assert "8 passed" in result.stdout
 
 
 def test_settings_are_overridden_by_a_fixture(tmp_path):
@@ -115,7 +127,7 @@ def test_who_does_not_use_it_does_not_pay_for_it(tmp_path):
 def test_it_is_listed_with_its_words(tmp_path):
     result = foreign(tmp_path, WITHOUT, "--fixtures")
     assert "dps_simulator -- " in result.stdout
-    assert "A running simulator without enrollments, registrations and devices." in result.stdout
+    assert "A running simulator without enrollments, registrations and devices;" in result.stdout
     assert "Settings of the simulator; override it to change them." in result.stdout
 
 
