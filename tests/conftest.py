@@ -3,7 +3,6 @@
 import ipaddress
 import os
 import socket
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -17,10 +16,6 @@ from patience import PATIENCE
 surroundings.make_known()
 
 pytest_plugins = ["helpers.simulator.pytest_plugin"]
-
-# Somebody's wish to keep folders free of compiled files would let every one of some hundred processes compile anew.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-sys.dont_write_bytecode = False
 
 # Every process that a test starts inherits this variable, and is found by it.
 SESSION = "DPS_TEST_SESSION"

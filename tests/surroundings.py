@@ -21,7 +21,7 @@ UNWANTED = re.compile(
     r"|NETRC|NODE_(OPTIONS|EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED)|OPENSSL_CONF"
     r"|COLUMNS|LINES|TERM|NO_COLOR|FORCE_COLOR|CLICOLOR(_FORCE)?|PY_COLORS|PAGER|MANPAGER|BROWSER"
     r"|PYTHON(WARNINGS|UTF8|IOENCODING|LEGACYWINDOWS.*|OPTIMIZE|INSPECT|STARTUP|DEVMODE|ASYNCIODEBUG|VERBOSE|PROFILEIMPORTTIME"
-    r"|BREAKPOINT|COERCECLOCALE|DEBUG|UNBUFFERED|SAFEPATH|INTMAXSTRDIGITS)",
+    r"|BREAKPOINT|COERCECLOCALE|DEBUG|UNBUFFERED|SAFEPATH|DONTWRITEBYTECODE|INTMAXSTRDIGITS)",
     re.IGNORECASE,
 )
 #: The longest folder for temporary files that leaves room for a socket in a folder in it; see ``sun_path`` in unix(7).
@@ -38,6 +38,8 @@ def make_known():
     for name in list(os.environ):
         if UNWANTED.fullmatch(name):
             del os.environ[name]
+    # without compiled files, each of some hundred programs that the tests start would compile everything anew
+    sys.dont_write_bytecode = False
     os.environ["LANG"] = "C.UTF-8"
     # for what this process itself reads and prints: its children find the variable
     with contextlib.suppress(locale.Error):
