@@ -6,12 +6,14 @@ A *step* that fails raises, so that a run without a reader fails too. An *exerci
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 
@@ -158,6 +160,27 @@ class expect_failure:  # noqa: N801  (reads as a statement: with expect_failure(
         self.error = error
         _say(f"✓ failed as expected: {type(error).__name__}")
         return True
+
+
+@contextlib.contextmanager
+def gone_is_fine() -> Iterator[None]:
+    """Stands around a deletion, so that the cell can be run again when there is nothing left.
+
+    Of all errors only "not found" (404) is overlooked, whichever client raises it.
+    """
+    try:
+        yield
+    except Exception as problem:
+        if status_of(problem) != HTTPStatus.NOT_FOUND:
+            raise
+
+
+def status_of(problem: BaseException) -> int | None:
+    """The HTTP status of an error of any of the service clients, if it has one."""
+    status = getattr(problem, "status_code", None) or getattr(problem, "status", None)
+    if status is None:
+        status = getattr(getattr(problem, "response", None), "status_code", None)
+    return status if isinstance(status, int) else None
 
 
 def causes(error: BaseException) -> list[BaseException]:

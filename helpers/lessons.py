@@ -14,6 +14,7 @@ from azure.iot.device import ProvisioningDeviceClient
 
 from helpers import registry as registries
 from helpers import workspace
+from helpers.checks import status_of as status_of  # noqa: PLC0414 - its public name of before
 from helpers.credentials import Secret, derive_device_key
 from helpers.workspace import Document
 
@@ -98,14 +99,6 @@ def delete_device(dps: Any, hub: str, device_id: str) -> None:
     """Remove a device from a hub's registry; not there is fine."""
     if device_exists(dps, hub, device_id):
         dps.registry(hub).delete_device(device_id)
-
-
-def status_of(problem: BaseException) -> int | None:
-    """The HTTP status of an error of any of the service clients, if it has one."""
-    status = getattr(problem, "status_code", None) or getattr(problem, "status", None)
-    if status is None:
-        status = getattr(getattr(problem, "response", None), "status_code", None)
-    return status if isinstance(status, int) else None
 
 
 def remove_enrollment(dps: Any, service: Any, registration_id: str) -> None:

@@ -137,12 +137,21 @@ class Explorer:
         self._show(list(self._read()))
 
     def close(self) -> None:
-        """Switch off the refreshing; no thread is left. Closing twice is fine."""
+        """Switch off the refreshing; no thread is left. Closing twice is fine.
+
+        A table that was live is read a last time, so that it does not go on showing what is gone.
+        """
         was_live = self.is_live
         self._timer.stop()
         self._switch.value = False
-        if was_live:
-            self._say(_OFF)
+        if not was_live:
+            return
+        try:
+            self.refresh()
+        except Exception as problem:
+            self._say(f"The last reading failed: {reason(problem)}\n{_OFF}")
+        else:
+            self._say(f"Read for the last time: {_lines(self.entries)}. {_OFF}")
 
     def _show(self, entries: list[Entry]) -> bool:
         """Show entries, and give whether something has changed."""

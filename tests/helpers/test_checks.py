@@ -164,3 +164,25 @@ def test_a_name_for_a_ca_certificate(capsys):
         checks.check_parameters("11_name", authority_name="a b")
     with pytest.raises(ParameterError, match="authority_name"):
         checks.check_parameters("11_name", authority_name="")
+
+
+class RefusedError(Exception):
+    """Carries a status in one of the ways in which service clients do."""
+
+    def __init__(self, **fields):
+        super().__init__("refused")
+        vars(self).update(fields)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"status_code": 404}, {"status": 404}, {"response": types.SimpleNamespace(status_code=404)}], ids=str
+)
+def test_what_is_gone_may_be_removed_again(fields):
+    with checks.gone_is_fine():
+        raise RefusedError(**fields)
+
+
+@pytest.mark.parametrize("problem", [RefusedError(status_code=409), RefusedError(), KeyError("x")], ids=repr)
+def test_no_other_error_is_overlooked(problem):
+    with pytest.raises(type(problem)), checks.gone_is_fine():
+        raise problem

@@ -152,6 +152,29 @@ def test_a_live_table_shows_what_is_new_and_when(explorer, shelf):
     explorer.close()
 
 
+def test_closing_reads_a_last_time(explorer, shelf):
+    """Or the table would go on showing what the end of a notebook has removed."""
+    explorer.live(seconds=60)
+    shelf.entries = []
+    explorer.close()
+    assert explorer.rows == []
+    assert "(nothing)" in explorer.widget.children[0].value
+    assert "Read for the last time: 0 lines." in message(explorer)
+    read_times = shelf.read_times
+    explorer.close()
+    assert shelf.read_times == read_times
+
+
+def test_closing_when_the_service_is_gone(explorer, shelf):
+    explorer.live(seconds=60)
+    shelf.problem = ConnectionError("nobody there")
+    explorer.close()
+    assert not explorer.is_live
+    assert "The last reading failed: ConnectionError: nobody there" in message(explorer)
+    assert "not refresh by itself any more" in message(explorer)
+    assert len(explorer.rows) == 1
+
+
 def test_the_switch_does_the_same_and_works_again_after_close(explorer, shelf):
     explorer._pause = 0.05
     for times in (2, 4):

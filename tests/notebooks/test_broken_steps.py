@@ -174,11 +174,24 @@ SPOILT = {
     "device left in its hub": (
         "42_reprovision_and_retire",
         "retire",
-        'dps.registry(record["assignedHub"]).delete_device(record["deviceId"])\n',
-        "",
+        'dps.registry(record["assignedHub"]).delete_device(record["deviceId"])',
+        "pass",
         ["no hub knows the kettle"],
     ),
-    "twin not changed": ("13_symmetric_key_verify", "change-twin", '"targetTemperature": 23', '"other": 23', []),
+    "twin not changed": (
+        "13_symmetric_key_verify",
+        "change-twin",
+        # it would wait half a minute for news that do not come
+        """"targetTemperature": 23}))
+wanted = None
+while wanted != 23:  # what you sent with the editor may come first
+    wanted = news.get(timeout=30)""",
+        """"other": 23}))
+wanted = None
+while wanted != 23:
+    wanted = news.get(timeout=2)""",
+        ["Empty"],
+    ),
 }
 
 
