@@ -41,7 +41,7 @@ from helpers.credentials import ConnectionString, CredentialsError, Secret, pars
 from helpers.simulator import launcher
 from helpers.simulator.domain.identifier_rules import HOST
 from helpers.views.banner import banner_bundle
-from helpers.views.observation import SDK_LOGGER, SdkObserver
+from helpers.views.observation import SDK_LOGGER, SdkObserver, device_of
 
 TARGETS = ("simulator", "azure")
 #: MQTT over TLS; closed in many company networks and on Binder, where WebSockets over 443 do the same.
@@ -351,7 +351,7 @@ class Target:
             return self._observer.events(after)
         wanted = set(filter(None, [device] if isinstance(device, str) else device))
         found: list[dict[str, Any]] = self._trace(f"after={after}").get("events", [])
-        return [event for event in found if not wanted or _device_of(event) in wanted]
+        return [event for event in found if not wanted or device_of(event) in wanted]
 
     def remove_simulator(self) -> bool:
         """Stop the simulator of this workspace and delete its state; on Azure there is none.
@@ -512,11 +512,6 @@ def _next_name(hosts: Sequence[str]) -> str:
     stem = re.sub(r"-\d+$", "", name)
     numbers = (number for number in range(1, len(hosts) + 2))
     return next(host for number in numbers if (host := f"{stem}-{number}.{domain}") not in hosts)
-
-
-def _device_of(event: Mapping[str, Any]) -> str:
-    """Who an event is about; a device that only just knocks is known by the client ID that it gives."""
-    return str(event.get("device") or (event.get("detail") or {}).get("clientId") or "")
 
 
 def of_simulator(running: launcher.RunningSimulator) -> Target:

@@ -97,3 +97,8 @@ class SdkObserver(logging.Handler):
                 logger.removeHandler(self)
                 logger.setLevel(level)
         super().close()
+
+
+def device_of(event: Mapping[str, Any]) -> str:
+    """Who an event is about; a device that only just knocks is known by the client ID that it gives."""
+    return str(event.get("device") or (event.get("detail") or {}).get("clientId") or "")
