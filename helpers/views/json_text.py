@@ -9,6 +9,8 @@ from typing import Any
 
 #: A twin is small; longer text is a mistake, a whole file for example. Source: "Understand device twins", limits.
 LONGEST = 32_768
+#: Nesting that no twin comes near; which depth exactly is too much, the hub says.
+_DEEPEST = 64
 #: Names of properties must not hold these. Source: "Understand device twins", format.
 _REFUSED = re.compile(r"[.$ \x00-\x1f\x7f-\x9f]")
 
@@ -34,7 +36,13 @@ def json_object(text: str, *, field: str) -> dict[str, Any]:
     except json.JSONDecodeError as problem:
         raise JsonTextError(f"{field} is not JSON: {_place(text, problem)}") from None
     except RecursionError:
-        raise JsonTextError(f"{field} is nested too deeply; a twin takes 10 levels.") from None
+        found = None
+        deep = True
+    else:
+        # how deep the parser goes by itself is another thing in another version of Python
+        deep = _is_deep(found)
+    if deep:
+        raise JsonTextError(f"{field} is nested too deeply; a twin takes 10 levels.")
     if not isinstance(found, dict):
         raise JsonTextError(
             f'{field} is {_shown(found)}; it must be a JSON object, in braces, such as {{"targetTemperature": 21}}.'
@@ -49,6 +57,18 @@ def json_object(text: str, *, field: str) -> dict[str, Any]:
 
 def _no_number(name: str) -> None:
     raise JsonTextError(f"{name} is no JSON value; write a number, or null.")
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return bool(level)
 
 
 def _names(document: Mapping[str, Any]) -> Iterator[str]:

@@ -494,9 +494,9 @@ IMPORTED = bytes.fromhex("0008000b000404400000 0005000b 0020") + bytes(32)
 def test_imports_that_make_no_sense(device, transport, inner, public, duplicate, seed, cipher, code):
     assert device.storage_root_key
     parameters = sized(inner) + sized(public) + sized(duplicate) + sized(seed) + cipher
-    assert hex(response_code(transport, message(CommandCode.Import, [SRK_HANDLE], parameters, [TPM_RS_PW]))) == hex(
-        code
-    )
+    answer = response_code(transport, message(CommandCode.Import, [SRK_HANDLE], parameters, [TPM_RS_PW]))
+    # a seed that cannot be decrypted is a general failure in the TPM of libtpms 0.9, and names the parameter in 0.10
+    assert hex(answer) in ((hex(code), "0x4c4") if code == 0x101 else (hex(code),))
 
 
 # --- what the TPM tells -----------------------------------------------------------------------------------------

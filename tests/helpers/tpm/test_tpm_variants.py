@@ -154,4 +154,7 @@ def test_a_seed_for_another_purpose(lasting_device, field, key, label):
     setattr(blob, field, Parent(getattr(lasting_device, key)).encrypt(label, bytes(32)))
     with pytest.raises(ActivationError) as caught:
         lasting_device.activate(bytes(blob))
-    assert (hex(caught.value.__cause__.code), caught.value.field) == ("0x101", field)
+    # libtpms 0.9 calls it a failure, 0.10 names the parameter
+    parameter = {"secret": "0x2c4", "encrypted_seed": "0x4c4"}[field]
+    assert hex(caught.value.__cause__.code) in ("0x101", parameter)
+    assert caught.value.field == field
