@@ -25,8 +25,8 @@ UNAUTHORIZED = ErrorKind(
     "ManagementUnauthorized",
     401,
     401900,
-    "The management token is missing or wrong. Every start of a simulator makes a new one: in a notebook run the cell with "
-    "connect(...) again, elsewhere read endpoint.json again.",
+    "The management token is missing or wrong. Every start of a simulator makes a new one: in a notebook run the cell "
+    "with connect(...) again, elsewhere read endpoint.json again.",
     "-",
     _ONLY_HERE,
     "-",
