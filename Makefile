@@ -15,7 +15,7 @@ ARGUMENTS =
 .PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors binder clean
 
 help:
-	@echo 'make lab          open JupyterLab on the first notebook'
+	@echo 'make lab          open JupyterLab on the first notebook; ARGUMENTS go to jupyter lab'
 	@echo 'make tutorial     run all notebooks without a screen and write a report to $(OUTPUT)/'
 	@echo 'make check        before a commit: lint, and the tests that take no processes; less than a minute'
 	@echo 'make test         everything about our own code: tests, notebooks, official SDKs, a browser'
@@ -41,10 +41,12 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements-dev.txt -e .
 	@touch $@
 
-# in a container one is often root, and Jupyter wants to be told that this is meant
+# The root is this folder, not notebooks/, or links to README.md and docs/ would lead nowhere. In a container one is
+# often root, and Jupyter wants to be told that this is meant.
 lab: $(READY)
 	@root= ; test "$$(id -u)" != 0 || root=--allow-root ; \
-	  $(RUN) -m jupyter lab $$root --KernelManager.transport_encryption=auto notebooks/00_start_here.ipynb
+	  $(RUN) -m jupyter lab $$root --KernelManager.transport_encryption=auto \
+	  --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(ARGUMENTS)
 
 tutorial: $(READY)
 	@$(RUN) -m helpers.runner tutorial --output $(OUTPUT) $(ARGUMENTS)

@@ -56,9 +56,11 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """JupyterLab on a copy of the notebooks, so that its autosave changes nothing here."""
+    """JupyterLab on a copy of the notebooks, and of what they link to, so that its autosave changes nothing here."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    shutil.copy(ROOT / "README.md", folder)
     # kernels over Unix domain sockets, whose paths must be short: of the TCP ports that Jupyter would choose for them,
     # another test may take one before the kernel does
     runtime = Path(tempfile.mkdtemp(prefix="lab-"))

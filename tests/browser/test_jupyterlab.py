@@ -161,3 +161,13 @@ def test_the_words_of_the_glossary_lead_to_each_other_and_serious_faults_would_b
     assert learner.accessibility_faults() == []
     learner.page.evaluate(PICTURE_WITHOUT_TEXT, ".jp-MarkdownOutput")
     assert [fault.split(":")[0] for fault in learner.accessibility_faults()] == ["image-alt"]
+
+
+@pytest.mark.parametrize("file", ["docs/handout.md", "docs/fidelity.md", "README.md"])
+def test_links_lead_out_of_the_folder_of_the_notebooks(learner, file):
+    learner.open("02_run_a_workshop.ipynb")
+    learner.find(learner.page.locator(f".jp-Notebook a[href*='{file}']")).click()
+    tab = learner.page.get_by_role("tab", name=file.rpartition("/")[2])
+    tab.first.wait_for()
+    expect(tab.first).to_have_attribute("aria-selected", "true")
+    assert learner.page.locator(".jp-Dialog").count() == 0
