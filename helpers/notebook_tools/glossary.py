@@ -30,6 +30,8 @@ WORD_LEVEL = 3
 LIST = "index"
 #: What stands before the ID of a cell in the fragment of a link.
 CELL = "cell-id="
+#: So many words of that list fit on a line of the page.
+ON_A_LINE = 9
 #: How one brings the page up to date.
 REMEDY = "run `python -m helpers.notebook_tools.glossary link`"
 
@@ -311,6 +313,14 @@ def _with_meeting(text: str, sentence: str | None) -> str:
     return f"{bare}\n\n{sentence}" if sentence else bare
 
 
+def _list(known: Iterable[str]) -> str:
+    entries = [f"[{word}](#{anchor(word)})" for word in sorted(known, key=str.casefold)]
+    # about as many lines as the page shows: from their number JupyterLab guesses how high a cell will be, and a wrong
+    # guess would move what a link has led to
+    lines = (", ".join(entries[start : start + ON_A_LINE]) for start in range(0, len(entries), ON_A_LINE))
+    return ",\n".join(lines) + "."
+
+
 def tidy(document: NotebookNode, met: Mapping[str, str]) -> None:
     """Give each word of the glossary a cell, list all words from A to Z, and say where one meets them.
 
@@ -332,9 +342,7 @@ def tidy(document: NotebookNode, met: Mapping[str, str]) -> None:
             elif new.get("id") in taken:
                 new["id"] = f"part-{new['id']}"
             if new.get("id") == LIST:
-                title = part.partition("\n")[0]
-                entries = (f"[{word}](#{anchor(word)})" for word in sorted(known, key=str.casefold))
-                new["source"] = f"{title}\n\n{f',{chr(10)}'.join(entries)}."
+                new["source"] = f"{part.partition(chr(10))[0]}\n\n{_list(known)}"
             if part:
                 cells.append(new)
     document.cells = cells
