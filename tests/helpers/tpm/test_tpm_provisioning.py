@@ -7,6 +7,7 @@ import hmac
 import inspect
 import ssl
 import threading
+import time
 import traceback
 import warnings
 from types import SimpleNamespace
@@ -396,8 +397,21 @@ def test_the_answer_stops_in_the_middle(flavour, service, tpm, monkeypatch):
 
 
 def test_the_answer_never_ends(flavour, service, tpm, monkeypatch):
-    monkeypatch.setattr(flavour.module, "TIMEOUT", 0.3)
-    service.answers = [challenge(), assigning(), trickle]
+    monkeypatch.setattr(flavour.module, "TIMEOUT", 10 * PATIENCE)
+    monotonic, passed = time.monotonic, []
+
+    def now(*_):
+        return monotonic() + sum(passed)
+
+    # the time is over in the middle of this answer, and not before, however slow the others are
+    monkeypatch.setattr(provisioning, "time", SimpleNamespace(monotonic=now, sleep=time.sleep, time=time.time))
+    monkeypatch.setattr(asyncio.BaseEventLoop, "time", now)
+
+    def trickle_too_long(handler):
+        passed.append(20 * PATIENCE)
+        trickle(handler)
+
+    service.answers = [challenge(), assigning(), trickle_too_long]
     with refused(ClientError, GONE, ServiceError) as caught:
         flavour.register(tpm, **service.options)
     assert "before provisioning service could respond for query operation" in str(caught.value.__cause__)

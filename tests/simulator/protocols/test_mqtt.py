@@ -283,15 +283,15 @@ def test_byte_by_byte_takes_time_in_proportion() -> None:
     def seconds(size: int) -> float:
         decoder, raw = PacketDecoder(), packet(0x30, text("t") + bytes(size))
         best = float("inf")
-        for _ in range(2):
+        for _ in range(3):
             start = time.process_time()
             for position in range(len(raw)):
                 decoder.feed(raw[position : position + 1])
             best = min(best, time.process_time() - start)
         return best
 
-    # quadratic would be 64 times as long
-    assert seconds(160_000) < 24 * seconds(20_000)
+    # of the processor's time, which others do not take away; quadratic would be 64 times as long, and this is 8 times
+    assert seconds(160_000) < 36 * seconds(20_000)
 
 
 def test_many_small_packets_in_one_portion() -> None:

@@ -244,6 +244,15 @@ async def test_a_request_that_never_ends_times_out(
     running: Any, frontend: Any, client_context: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sniffer, "FIRST_REQUEST_TIMEOUT", 0.05)
+    too_slow = sniffer.Sniffer._too_slow
+
+    def too_slow_once_it_has_begun(connection: sniffer.Sniffer) -> None:
+        if connection._web is None:
+            connection._timer = connection._loop.call_later(0.005, too_slow_once_it_has_begun, connection)
+        else:
+            too_slow(connection)
+
+    monkeypatch.setattr(sniffer.Sniffer, "_too_slow", too_slow_once_it_has_begun)
     async with running() as server:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname=DPS
