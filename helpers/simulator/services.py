@@ -255,8 +255,13 @@ class SimulatedServices:
             direction="in",
             protocol="tls",
             operation="connection refused",
-            detail={"reason": reason},
+            detail={"reason": reason, "addressed": self._addressed(host)},
         )
+
+    def _addressed(self, host: str) -> str:
+        """Which service was meant, in the words of traces; empty for a host that is not simulated."""
+        names = {self._settings.provisioning_host: PROVISIONING, self._settings.service_host: ENROLLMENTS}
+        return "hub" if host in self._hubs else names.get(host, "")
 
     # --- what the management API asks ----------------------------------------------------------------------------
 

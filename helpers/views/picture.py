@@ -226,6 +226,22 @@ def arrow(x1: int, y1: int, x2: int, y2: int, *, answer: bool = False, refused: 
     return line(x1, y1, x2, y2, dashed=True) + head + cross(x2 - right * 22, y2 - down * 22)
 
 
+def interrupted(x1: int, y: int, x2: int, *, broken: bool = False) -> str:
+    """What happens on the way between two ends, and that neither of them says: a dotted line without a head.
+
+    Arguments:
+        x1: one end.
+        y: the height.
+        x2: the other end.
+        broken: a cross before the other end: nothing gets through any more.
+    """
+    dotted = (
+        f'<line x1="{x1}" y1="{y}" x2="{x2}" y2="{y}" stroke="currentColor" stroke-width="2" '
+        'stroke-linecap="round" stroke-dasharray="0.1 6"/>'
+    )
+    return dotted + (cross(x2 - _sign(x2 - x1) * 22, y) if broken else "")
+
+
 def cross(x: int, y: int) -> str:
     """A cross: this was refused."""
     return (

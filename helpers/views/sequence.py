@@ -15,6 +15,7 @@ from helpers.views.picture import (
     arrow,
     band,
     frame,
+    interrupted,
     line,
     picture,
     shortened,
@@ -22,7 +23,7 @@ from helpers.views.picture import (
     words,
     wrapped,
 )
-from helpers.views.tpm_lane import SIGN, HasHistory, Timed, acts_of
+from helpers.views.tpm_lane import SIGN, Act, HasHistory, Timed, acts_of
 
 YOU, DEVICE, TPM, DPS, FUNCTION, HUB = "You", "Device", "TPM", "DPS", "Your function", "Hub"
 _LANES = (YOU, DEVICE, TPM, DPS, FUNCTION, HUB)
@@ -66,6 +67,18 @@ _WORDS: Mapping[tuple[str, str, str], str] = {
     ("webhook", "allocate", "in"): "this hub",
 }
 
+#: What the network does, by what the trace calls it. It is said by neither end.
+_NETWORK: Mapping[str, str] = {
+    "fault: cut": "the connection is cut",
+    "fault: latency": "delayed",
+    "connection refused": "no connection",
+}
+#: What a service does when it ends a connection.
+_CLOSES = frozenset({"close", "disconnect"})
+_LOST = "the connection is lost"
+#: What stands beside a refusal that somebody switched on.
+_SWITCHED_ON, _FAULT = "faultSwitchedOn", "a fault that is switched on"
+
 #: What a device subscribes to: part of the topic → words.
 _SUBSCRIPTIONS: Mapping[str, str] = {
     "$dps/registrations/res": "subscribe to answers",
@@ -105,6 +118,7 @@ class Step:
         label: what is said.
         failed: whether it is a refusal; drawn dashed with a cross, and the words say so too.
         answer: whether it answers; drawn with an open head.
+        network: whether nobody said it: it happened on the way between the two. Drawn dotted, without a head.
     """
 
     sender: str
@@ -112,9 +126,21 @@ class Step:
     label: str
     failed: bool = False
     answer: bool = False
+    network: bool = False
 
     def __str__(self) -> str:
-        return f"{self.sender} → {self.receiver}: {self.label}"
+        return self.told(self.sender, self.receiver)
+
+    def told(self, sender: str, receiver: str) -> str:
+        """The step in words.
+
+        Arguments:
+            sender: what to call who sends.
+            receiver: what to call who receives.
+        """
+        if self.network:
+            return f"Network between {sender} and {receiver}: {self.label}"
+        return f"{sender} → {receiver}: {self.label}"
 
 
 class SequenceDiagram(Drawing):
@@ -152,7 +178,7 @@ class SequenceDiagram(Drawing):
         return self._names.get(lane, lane)
 
     def _sentence(self, step: Step) -> str:
-        return f"{self._name(step.sender)} → {self._name(step.receiver)}: {step.label}"
+        return step.told(self._name(step.sender), self._name(step.receiver))
 
 
 @dataclass(frozen=True)
@@ -204,6 +230,8 @@ class _Layout:
             self._bands.append((phase, start, y))
         self._bottom = y + _AIR
         self.height = self._bottom + (_LEGEND if steps else 0)
+        self._legend, needed = self._explained()
+        self.width = max(self.width, needed)
 
     def parts(self) -> list[str]:
         """The elements of the picture, what lies behind first."""
@@ -213,9 +241,12 @@ class _Layout:
             base = row.top + _TO_WORDS
             for number, text in enumerate(row.lines):
                 parts.append(words((start + end) // 2, base + number * LINE_HEIGHT, text, anchor="middle"))
+            if row.step.network:
+                parts.append(interrupted(start, row.arrow, end, broken=row.step.failed))
+                continue
             tip = end - (2 if end > start else -2)
             parts.append(arrow(start, row.arrow, tip, row.arrow, answer=row.step.answer, refused=row.step.failed))
-        return parts + self._legend()
+        return parts + self._legend
 
     def _shades(self) -> Iterator[str]:
         """Bands behind what is said to DPS and behind what is said to the hub, where both occur."""
@@ -241,9 +272,9 @@ class _Layout:
         parts.append(line(x, y, x, self._bottom, faint=True))
         return "".join(parts)
 
-    def _legend(self) -> list[str]:
-        """What the heads of the arrows mean, as far as they occur."""
-        steps = [row.step for row in self._rows]
+    def _explained(self) -> tuple[list[str], int]:
+        """What the lines and the heads of the arrows mean, as far as they occur, and the width that this needs."""
+        steps = [row.step for row in self._rows if not row.step.network]
         kinds = [
             ("asks or tells", any(not (step.answer or step.failed) for step in steps), False, False),
             ("answers", any(step.answer and not step.failed for step in steps), True, False),
@@ -256,7 +287,13 @@ class _Layout:
                 parts.append(arrow(x, y, x + 42, y, answer=answer, refused=refused))
                 parts.append(words(x + 50, y + 4, meaning, small=True))
                 x += 80 + width_of(meaning, small=True)
-        return parts
+        network = [row.step for row in self._rows if row.step.network]
+        if network:
+            parts.append(interrupted(x, y, x + 42, broken=all(step.failed for step in network)))
+            meaning = "the network: nobody says it"
+            parts.append(words(x + 50, y + 4, meaning, small=True))
+            x += 80 + width_of(meaning, small=True)
+        return parts, x
 
 
 def _phases(steps: Sequence[Step]) -> list[str]:
@@ -301,6 +338,7 @@ def sequence(
     title: str,
     name: str = "",
     tpm: HasHistory | None = None,
+    since: float | None = None,
 ) -> SequenceDiagram:
     """What happened on the wire, drawn from the target's events.
 
@@ -310,18 +348,23 @@ def sequence(
         device: the registration ID and the device ID of the device to follow.
         title: what the picture shows.
         name: what to write above the device's line.
-        tpm: the device's TPM. What it was asked from the first message in the picture on gets a line of its own.
+        tpm: the device's TPM. What it was asked gets a line of its own, from the first message in the picture on.
+        since: the moment from which on the TPM counts instead, as ``time.time()`` gave it: for when a token is signed
+            before the first message.
     """
     note = (
         ""
         if dps.is_simulator
         else "Drawn from what the SDK in this notebook says. Azure does not show its side: no status codes, no polls."
     )
-    steps = steps_of(dps.events(after=after, device=device), tpm.history if tpm is not None else ())
+    history = tpm.history if tpm is not None else ()
+    steps = steps_of(dps.events(after=after, device=device), history, since=since)
     return SequenceDiagram(title, steps, note=note, names={DEVICE: name} if name else None)
 
 
-def steps_of(events: Iterable[Mapping[str, Any]], exchanges: Iterable[Timed] = ()) -> list[Step]:
+def steps_of(
+    events: Iterable[Mapping[str, Any]], exchanges: Iterable[Timed] = (), *, since: float | None = None
+) -> list[Step]:
     """Arrows for events.
 
     Left out is what would hide the story: answers to subscriptions, your own reading, and the answers to your requests
@@ -331,15 +374,24 @@ def steps_of(events: Iterable[Mapping[str, Any]], exchanges: Iterable[Timed] = (
         events: what was seen on the wire, oldest first.
         exchanges: what the device's TPM was asked, oldest first; what was asked before the first message is left out,
             because it belongs to something else.
+        since: the moment before which it belongs to something else, instead of the first message.
     """
-    shown = [event for event in events if str(event["service"]) in _PARTIES and not _left_out(event)]
+    shown = [event for event in events if _service_of(event) in _PARTIES and not _left_out(event)]
     steps: list[Step] = []
     said = Step("", "", "")  # the last step on the wire
     assigned = False
+    before, exchanges = _before(shown, exchanges, since)
+    for act in acts_of(before):
+        steps += _with_tpm(act)
     for event, inside in _with_exchanges(shown, exchanges):
         step = _step_of(event, challenged=said.label == _CHALLENGE)
+        if step.network:
+            # who loses a connection that was just cut tells nothing new
+            if not (step.label == _LOST and steps and steps[-1].network and steps[-1].failed):
+                steps.append(step)
+            step = said
         # the SDK may say twice that it was assigned
-        if not (step.label == "assigned" and step == said):
+        elif not (step.label == "assigned" and step == said):
             if event["operation"] == "poll" and steps[-2:-1] == [step]:
                 # the same question, answered with "not yet": keep only the last question and the last answer
                 del steps[-2:]
@@ -348,9 +400,24 @@ def steps_of(events: Iterable[Mapping[str, Any]], exchanges: Iterable[Timed] = (
         # a new registration begins with another challenge
         assigned = step.label.startswith("assigned") or (assigned and event["operation"] not in {"register", "poll"})
         for act in acts_of(inside, assigned=assigned):
-            steps.append(Step(DEVICE, TPM, act.asked))
-            steps.append(Step(TPM, DEVICE, act.answered, act.failed, answer=True))
+            steps += _with_tpm(act)
     return steps
+
+
+def _with_tpm(act: Act) -> list[Step]:
+    return [Step(DEVICE, TPM, act.asked), Step(TPM, DEVICE, act.answered, act.failed, answer=True)]
+
+
+def _before(
+    events: Sequence[Mapping[str, Any]], exchanges: Iterable[Timed], since: float | None
+) -> tuple[list[Timed], list[Timed]]:
+    """What the TPM was asked from a moment on: before the first message, and after it."""
+    begins = moment_of(events[0]) if events else None
+    counted = [each for each in exchanges if since is not None and each.time >= since]
+    if since is None or begins is None:
+        return counted, list(exchanges)
+    before = [each for each in counted if each.time < begins]
+    return before, counted[len(before) :]
 
 
 def _with_exchanges(
@@ -370,13 +437,41 @@ def _with_exchanges(
 
 def _step_of(event: Mapping[str, Any], *, challenged: bool) -> Step:
     """The arrow for an event; ``challenged`` says whether the last one was the challenge to a TPM."""
-    service, comes_in = str(event["service"]), event["direction"] == "in"
+    service, comes_in = _service_of(event), event["direction"] == "in"
     parties = _PARTIES[service]
+    network = _by_network(event)
+    if network:
+        return Step(*parties, network, failed=event["operation"] != "fault: latency", network=True)
     sender, receiver = parties if comes_in else parties[::-1]
     label = _ANSWERED if challenged and event["operation"] == "register" and comes_in else _label(event)
     # a method is called by the service, and what the device then says is the answer
     answer = comes_in == (service == "webhook" or event["operation"] in _UNASKED)
+    answer = answer and event["operation"] not in _CLOSES
     return Step(sender, receiver, label, refused(event), answer)
+
+
+def _service_of(event: Mapping[str, Any]) -> str:
+    """The service of an event; where nothing got through, the one that was meant."""
+    return str((event.get("detail") or {}).get("addressed") or event["service"])
+
+
+def _by_network(event: Mapping[str, Any]) -> str:
+    """What the network did, in words; empty for what one of the two ends says."""
+    operation, detail = str(event["operation"]), event.get("detail") or {}
+    reason = str(detail.get("reason") or "")
+    if operation in _NETWORK:
+        return (
+            reason
+            if operation.startswith("fault") and reason
+            else ": ".join(filter(None, [_NETWORK[operation], reason]))
+        )
+    if operation == "disconnect" and event["direction"] == "in":
+        # an older trace only says whether the client took its leave
+        ended = detail.get("ended") or ("client" if detail.get("clean", True) else "network")
+        return _LOST if ended == "network" else ""
+    if event["service"] == "webhook" and event["direction"] == "in" and event.get("status") is None and reason:
+        return f"no answer: {reason}"
+    return ""
 
 
 def moment_of(event: Mapping[str, Any]) -> float | None:
@@ -411,8 +506,12 @@ def is_challenge(event: Mapping[str, Any]) -> bool:
 
 
 def _left_out(event: Mapping[str, Any]) -> bool:
-    if refused(event):
+    detail = event.get("detail") or {}
+    if refused(event) or _by_network(event):
         return False
+    if event["operation"] == "disconnect" and detail.get("ended") == "service":
+        # what made the service close is told already, unless it was silence
+        return not detail.get("reason")
     if event["direction"] == "out":
         return event["operation"] == "subscribe" or event["service"] in {"registry", "enrollments"}
     return event["service"] in {"registry", "enrollments"} and str(event["operation"]).startswith(_READS)
@@ -425,8 +524,12 @@ def _label(event: Mapping[str, Any]) -> str:
     shown = detail.get("certificates")
     if service == "webhook" and direction == "in":
         label = _allocation(event)
+    elif operation in _CLOSES and direction == "out":
+        label = _closing(detail)
     elif refused(event):
         label = f"refused, {'code' if operation == 'connect' else 'status'} {status}"
+        if detail.get("finding") == _SWITCHED_ON:
+            label += f" ({_FAULT})"
     elif is_challenge(event):
         label = _CHALLENGE
     elif operation == "subscribe":
@@ -438,6 +541,12 @@ def _label(event: Mapping[str, Any]) -> str:
         outcome = str(body.get("status", "")) if isinstance(body, Mapping) else ""
         label = f"not yet, ask again ({status})" if status == 202 else f"{outcome or 'answer'} ({status})"
     return label
+
+
+def _closing(detail: Mapping[str, Any]) -> str:
+    """What a service does that ends a connection."""
+    code, reason = detail.get("code"), str(detail.get("reason") or "")
+    return ": ".join(filter(None, ["closes the connection" + (f", code {code}" if code else ""), reason]))
 
 
 def _allocation(event: Mapping[str, Any]) -> str:

@@ -6,7 +6,9 @@ from itertools import combinations
 from xml.etree import ElementTree
 
 import pytest
+from azure.iot.device import IoTHubDeviceClient
 
+from helpers import faults, workspace
 from helpers.tpm import TpmProvisioningDeviceClient, open_tpm
 from helpers.tpm.commands import Exchange
 from helpers.views import overview, sequence
@@ -128,9 +130,9 @@ def test_a_function_that_decides_has_a_lane():
         "Your function → DPS: take contoso-hub-2",
         "Your function → DPS: this hub",
         "Your function → DPS: no answer that helps, status 500",
-        "Your function → DPS: no answer that helps",
+        "Network between Your function and DPS: no answer: nobody there",
     ]
-    assert [step.answer for step in steps] == [False, True, True, True, True]
+    assert [step.answer for step in steps] == [False, True, True, True, False]
     assert [step.failed for step in steps] == [False, False, False, True, True]
     assert refused({"service": "webhook", "operation": "allocate", "status": 200, "detail": {"reason": "no hub"}})
 
@@ -187,6 +189,16 @@ DIAGRAMS = {
     "tpm": SequenceDiagram("A boot", steps_of(BOOT, COMMANDS), names={"Device": "greenhouse-gateway"}),
     "all lanes": SequenceDiagram("All", FUNCTION, names={"Device": "x" * 60}),
     "long words": SequenceDiagram("Long", [Step("Device", "DPS", "word " * 30), Step("DPS", "Device", "y" * 200)]),
+    "two lanes, every kind": SequenceDiagram(
+        "Network",
+        [
+            Step("Device", "DPS", "connect"),
+            Step("DPS", "Device", "accepted", answer=True),
+            Step("DPS", "Device", "refused, status 429 (a fault that is switched on)", failed=True, answer=True),
+            Step("Device", "DPS", "the answer is delayed by 0.3 s", network=True),
+            Step("Device", "DPS", "the connection is cut", failed=True, network=True),
+        ],
+    ),
     "nothing": SequenceDiagram("Nothing", []),
 }
 every_diagram = pytest.mark.parametrize("diagram", DIAGRAMS.values(), ids=DIAGRAMS.keys())
@@ -308,4 +320,139 @@ def test_a_boot_with_a_tpm_is_drawn_with_what_happens_inside(dps, tmp_path):
         "the signature",
         "take in the key for the hub",
         "taken in, it stays inside",
+    ]
+
+
+def cut(at, service="hub", what="cut", reason="the connection is cut"):
+    return event(at, service, f"fault: {what}", "out" if what == "cut" else "in", reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("detail", "direction", "told"),
+    [
+        ({"clean": True, "ended": "client"}, "in", ["Device → Hub: goodbye"]),
+        ({"clean": False, "ended": "network"}, "in", ["Network between Device and Hub: the connection is lost"]),
+        (
+            {"clean": False, "ended": "service", "reason": "no packet within 1.5 times the keep alive time"},
+            "out",
+            ["Hub → Device: closes the connection: no packet within 1.5 times the keep alive time"],
+        ),
+        # the service has said before why it closes: a refusal, a wrong topic
+        ({"clean": False, "ended": "service"}, "out", []),
+        # traces of a simulator that does not say who ended it, and the SDK's own words
+        ({"clean": False}, "in", ["Network between Device and Hub: the connection is lost"]),
+        ({"clean": True}, "in", ["Device → Hub: goodbye"]),
+        ({}, "in", ["Device → Hub: goodbye"]),
+    ],
+)
+def test_only_who_takes_leave_says_goodbye(detail, direction, told):
+    assert [str(step) for step in steps_of([event(1, "hub", "disconnect", direction, None, **detail)])] == told
+
+
+def test_what_a_service_does_that_ends_a_connection():
+    taken_over = event(1, "hub", "disconnect", "out", 400, code=400027, reason="the newer one stays")
+    wrong = event(1, "provisioning", "close", "out", reason="the topic is unknown")
+    steps = steps_of([taken_over, wrong])
+    assert [str(step) for step in steps] == [
+        "Hub → Device: closes the connection, code 400027: the newer one stays",
+        "DPS → Device: closes the connection: the topic is unknown",
+    ]
+    assert not any(step.answer or step.network for step in steps)
+
+
+def test_what_the_network_does_is_said_by_nobody():
+    slow = cut(1, "provisioning", "latency", "the answer is delayed by 0.3 s")
+    lost = event(4, "hub", "disconnect", "in", None, clean=False, ended="network")
+    late = event(5, "hub", "disconnect", "in", None, clean=False, ended="network")
+    steps = steps_of([slow, cut(2, "provisioning"), cut(3), lost, event(4.5, "hub", "connect", "in"), late])
+    assert [str(step) for step in steps] == [
+        "Network between Device and DPS: the answer is delayed by 0.3 s",
+        "Network between Device and DPS: the connection is cut",
+        # that it is lost then is no news
+        "Network between Device and Hub: the connection is cut",
+        "Device → Hub: connect with a signed token",
+        "Network between Device and Hub: the connection is lost",
+    ]
+    assert [step.failed for step in steps] == [False, True, True, False, True]
+
+
+def test_faults_of_the_network_are_seen_where_your_requests_are_left_out():
+    steps = steps_of([cut(1, "enrollments"), cut(2, "registry"), event(3, "registry", "get device", "in")])
+    assert [str(step) for step in steps] == [
+        "Network between You and DPS: the connection is cut",
+        "Network between You and Hub: the connection is cut",
+    ]
+
+
+@pytest.mark.parametrize(("addressed", "lane"), [("provisioning", "Device and DPS"), ("hub", "Device and Hub")])
+def test_a_handshake_that_failed_is_no_message(addressed, lane):
+    failed = event(1, "simulator", "connection refused", "in", reason="the TLS handshake failed", addressed=addressed)
+    assert [str(step) for step in steps_of([failed])] == [
+        f"Network between {lane}: no connection: the TLS handshake failed"
+    ]
+    failed["detail"]["addressed"] = ""
+    assert steps_of([failed]) == []
+
+
+@pytest.mark.parametrize(("operation", "status", "said"), [("register", 429, "status 429"), ("connect", 3, "code 3")])
+def test_a_fault_of_the_service_is_its_answer_and_says_that_it_was_switched_on(operation, status, said):
+    (forced,) = steps_of([event(1, "provisioning", operation, "out", status, finding="faultSwitchedOn")])
+    (real,) = steps_of([event(1, "provisioning", operation, "out", status)])
+    assert str(forced) == f"DPS → Device: refused, {said} (a fault that is switched on)"
+    assert str(real) == f"DPS → Device: refused, {said}"
+    assert not forced.network
+
+
+def test_a_challenge_is_answered_across_a_fault_of_the_network():
+    told = [*BOOT[:2], cut(3, "provisioning", "latency", "the answer is delayed by 0.3 s"), *BOOT[2:]]
+    assert "Device → DPS: register me, the TPM has signed" in [str(step) for step in steps_of(told)]
+
+
+def test_the_network_is_drawn_dotted_and_without_a_head():
+    steps = [Step("Device", "DPS", "delayed", network=True), Step("Device", "DPS", "cut", failed=True, network=True)]
+    diagram = SequenceDiagram("Network", steps)
+    picture = ElementTree.fromstring(diagram.svg())  # noqa: S314  (our own)
+    dotted = [each for each in picture.iter(f"{SVG}line") if each.get("stroke-dasharray") == "0.1 6"]
+    assert len(dotted) == 3, "one for each, and one that explains them"
+    assert len(list(picture.iter(f"{SVG}path"))) == 1, "only what gets through no more has a cross"
+    assert not list(picture.iter(f"{SVG}polygon"))
+    assert "the network: nobody says it" in diagram.svg()
+    assert "2. Network between Device and DPS: cut." in diagram.svg()
+    assert "  2. Network between Device and DPS: cut" in str(diagram)
+
+
+def test_what_is_signed_before_the_first_message_belongs_to_the_story_from_a_moment_on():
+    connect = [event(1, "hub", "connect", "in"), event(1.5, "hub", "connect", "out", 0)]
+    signed = asked(0.5, "TPM2_HMAC")
+    older = asked(-10, *OPENING)
+    steps = [str(step) for step in steps_of(connect, [*older, *signed], since=START)]
+    assert steps[:2] == ["Device → TPM: sign this token", "TPM → Device: the signature"]
+    assert len(steps) == 4
+    assert len(steps_of(connect, [*older, *signed])) == 2
+    assert steps_of([], signed, since=START)[0].label == "sign this token"
+
+
+@pytest.mark.sdk
+def test_a_cut_and_a_goodbye_are_told_apart_on_the_wire(dps, names):
+    device = workspace.need("symmetric_key.registrations", dps, **names)["individual"]
+    before = dps.last_event()
+    client = IoTHubDeviceClient.create_from_symmetric_key(
+        symmetric_key=device["key"].reveal(),
+        hostname=device["hub"],
+        device_id=device["device_id"],
+        **dps.device_options,
+    )
+    client.connect()
+    with faults.cut(dps, device["hub"], messages=True):
+        client.send_message("minus seventeen")
+    client.shutdown()
+    told = str(sequence(dps, after=before, device=device["device_id"], title="A cut"))
+    assert [line.partition(". ")[2] for line in told.splitlines()[1:]] == [
+        "Device → Hub: connect with a signed token",
+        "Hub → Device: connection accepted",
+        "Network between Device and Hub: the connection is cut",
+        "Device → Hub: connect with a signed token",
+        "Hub → Device: connection accepted",
+        "Device → Hub: telemetry",
+        "Device → Hub: goodbye",
     ]

@@ -20,7 +20,7 @@ from ..errors import Dps, ServiceError, ascii_json, dps_body
 from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from ..trace import Trace
 from .dps_registration import MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Outcome, Refusals
-from .mqtt import MqttApplication, MqttLink
+from .mqtt import SERVICE, Ending, MqttApplication, MqttLink, ending
 from .presented import presented_certificates
 
 _LOGGER = logging.getLogger(__name__)
@@ -195,9 +195,10 @@ class _DeviceConnection:
         self._record("in", "unsubscribe", detail={"filters": list(packet.filters)})
         self._link.unsubscribed(packet.packet_id)
 
-    def disconnected(self, clean: bool) -> None:
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         """Keep in the trace how the connection ended."""
-        self._record("in", "disconnect", detail={"clean": clean})
+        how = how or ending(clean)
+        self._record("out" if how.by == SERVICE else "in", "disconnect", detail={"clean": clean, **how.told()})
 
     def _refuse(self, code: int, reason: str) -> None:
         self._link.refuse(code)

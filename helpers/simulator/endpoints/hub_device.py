@@ -36,7 +36,7 @@ from .hub_device_topics import (
 )
 from .hub_limits import TWIN_LIMITS, admit_telemetry
 from .json_body import load_json
-from .mqtt import MqttLink
+from .mqtt import SERVICE, Ending, MqttLink, ending
 from .presented import presented_certificates
 
 #: CONNACK return codes.
@@ -226,14 +226,15 @@ class DeviceSession:
         self._link.accept()
         self._announce()
 
-    def disconnected(self, clean: bool) -> None:
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         """The connection is gone: publish the will, unless the client took leave."""
         will, self._will = self._will, None
         if will is not None and not clean:
             self._keep_telemetry(will.topic, will.payload, will.retain, {"iothub-MessageType": "Will"})
         if self._open:
             self._end()
-            self._record("in", "disconnect", detail={"clean": clean})
+            how = how or ending(clean)
+            self._record("out" if how.by == SERVICE else "in", "disconnect", detail={"clean": clean, **how.told()})
 
     def drop(self, error: ServiceError) -> None:
         """Close the connection; the error says why."""

@@ -3,10 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from .http import Peer
+
+#: Who ended a connection: the client, with a DISCONNECT packet; the service; or what lies between them.
+CLIENT, SERVICE, NETWORK = "client", "service", "network"
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a connection ended.
+
+    Attributes:
+        by: :data:`CLIENT`, :data:`SERVICE` or :data:`NETWORK`. A client that goes without a word cannot be told from
+            a cable that is cut.
+        reason: why, where the service knows; empty else.
+    """
+
+    by: str
+    reason: str = ""
+
+    def told(self) -> dict[str, str]:
+        """What goes into the trace."""
+        return {"ended": self.by, **({"reason": self.reason} if self.reason else {})}
+
+
+def ending(clean: bool) -> Ending:
+    """The ending that is likely when nobody says more."""
+    return Ending(CLIENT if clean else NETWORK)
 
 
 class MqttLink(Protocol):
@@ -58,5 +85,10 @@ class MqttApplication(Protocol):
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """An UNSUBSCRIBE packet; the application answers it."""
 
-    def disconnected(self, clean: bool) -> None:
-        """The connection is gone; ``clean`` when the client said DISCONNECT. Called once after ``connected``."""
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
+        """The connection is gone. Called once after ``connected``.
+
+        Arguments:
+            clean: whether the client said DISCONNECT.
+            how: who ended it, where that is known.
+        """

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import unquote
 
-from ..domain.service_faults import CONNECTIONS, CUT, FINDING, LATENCY, MESSAGES, ServiceFaults
+from ..domain.service_faults import CONNECTIONS, CUT, FINDING, LATENCY, MESSAGES, PROVISIONING, ServiceFaults
 from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from ..trace import Trace
 from .http import Request, Response
-from .mqtt import MqttApplication, MqttLink
+from .mqtt import NETWORK, Ending, MqttApplication, MqttLink
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class FaultsOnTheWire:
             protocol="https",
             kind=kind,
             detail={"reason": what, "request": f"{request.method} {request.path}"},
+            device=_device_in(request.path) if named == PROVISIONING else "",
         )
 
     def record(
@@ -93,12 +95,18 @@ class FaultsOnTheWire:
             service=service,
             host=host,
             device=device,
-            # what is delayed is the way in; a cut is the service's doing
+            # what is delayed is the way in; of a cut, the client hears
             direction="in" if kind == LATENCY else "out",
             protocol=protocol,
             operation=f"fault: {kind}",
             detail={**detail, "finding": FINDING, "provenance": "a fault that was switched on in this simulator"},
         )
+
+
+def _device_in(path: str) -> str:
+    """Who registers, by the path of the request: ``/{ID scope}/registrations/{registration ID}/...``."""
+    parts = path.split("/")
+    return unquote(parts[3])[:256] if len(parts) > 3 and parts[2] == "registrations" else ""
 
 
 class _FaultyConnection:
@@ -145,11 +153,12 @@ class _FaultyConnection:
         """An UNSUBSCRIBE packet."""
         self._arrived(lambda: self._application.unsubscribe(packet))
 
-    def disconnected(self, clean: bool) -> None:
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         """The connection is gone, and with it what waited; the client hears of no answer any more."""
         self._waiting.clear()
         if self._begun:
-            self._application.disconnected(clean)
+            # behind a cut it is the service that closes, and it stands for the network
+            self._application.disconnected(clean, Ending(NETWORK, _ENDED) if self._cut else how)
 
     def _arrived(self, step: Callable[[], object], *arriving: str) -> None:
         faults = self._wire.faults

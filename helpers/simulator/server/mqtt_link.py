@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 
 from ..endpoints.http import Peer
-from ..endpoints.mqtt import MqttApplication, MqttLink
+from ..endpoints.mqtt import CLIENT, NETWORK, SERVICE, Ending, MqttApplication, MqttLink
 from ..protocols.mqtt import (
     Connect,
     Disconnect,
@@ -61,6 +61,8 @@ class MqttConnection:
         self._deliveries: dict[int, Callable[[], object]] = {}
         self._working = False
         self._ended = False
+        self._ended_by = NETWORK
+        self._reason = ""
         self._farewell: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._set_timer()
@@ -143,6 +145,7 @@ class MqttConnection:
         if self._ended:
             return
         self._ended = True
+        self._ended_by = SERVICE
         self._flush()
         self._end()
         # not at once: the caller may be the application itself, in the middle of something
@@ -267,11 +270,13 @@ class MqttConnection:
         if application is None:
             return
         try:
-            application.disconnected(self._session.ended_cleanly)
+            clean = self._session.ended_cleanly
+            application.disconnected(clean, Ending(CLIENT) if clean else Ending(self._ended_by, self._reason))
         except Exception:
             _LOGGER.exception("MQTT connection to %s: the application failed at the end", self._peer.host)
 
     def _report(self, reason: str) -> None:
+        self._reason = reason
         connect = self._session.connect
         client = f" by {connect.client_id[:128]!r}" if connect is not None else ""
         _LOGGER.info("MQTT connection to %s%s closed: %s", self._peer.host, client, reason)

@@ -7,6 +7,7 @@ import pytest
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.service_faults import FINDING, ServiceFault, ServiceFaults
 from helpers.simulator.endpoints.http import Peer, Request, Response
+from helpers.simulator.endpoints.mqtt import NETWORK, Ending
 from helpers.simulator.endpoints.service_faults import FaultsOnTheWire
 from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from helpers.simulator.trace import Trace
@@ -52,8 +53,9 @@ class Application:
     def unsubscribe(self, packet):
         self.calls.append("unsubscribe")
 
-    def disconnected(self, clean):
+    def disconnected(self, clean, how=None):
         self.calls.append(f"disconnected {clean}")
+        self.how = how
 
 
 class Link:
@@ -188,6 +190,8 @@ def test_messages_are_cut_with_all_that_waits(parts):
     parts.later.run()
     parts.connection.disconnected(False)
     assert (parts.application.calls, parts.link.closed) == (["connected", "disconnected False"], 1)
+    # although it was the service that closed the socket
+    assert parts.application.how == Ending(NETWORK, "the connection is cut")
 
 
 def test_a_message_is_cut_a_moment_later_and_nothing_more_is_heard(parts):

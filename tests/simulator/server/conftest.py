@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from patience import PATIENCE
 
 from helpers.simulator.endpoints.http import Request, Response
-from helpers.simulator.endpoints.mqtt import MqttLink
+from helpers.simulator.endpoints.mqtt import Ending, MqttLink
 from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from helpers.simulator.server.authority import CertificateAuthority
 from helpers.simulator.server.listeners import Server
@@ -56,7 +56,7 @@ class Echo:
     def unsubscribe(self, packet: Unsubscribe) -> None:
         self.link.unsubscribed(packet.packet_id)
 
-    def disconnected(self, clean: bool) -> None:
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         self.log.append(("disconnected", clean))
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from patience import PATIENCE
 
 from helpers.simulator.endpoints.http import Peer
-from helpers.simulator.endpoints.mqtt import MqttLink
+from helpers.simulator.endpoints.mqtt import CLIENT, NETWORK, SERVICE, Ending, MqttLink
 from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, encode_puback, encode_publish
 from helpers.simulator.server.mqtt_link import MqttConnection
 
@@ -119,8 +119,9 @@ class Application:
         self.seen.append(packet)
         self.link.unsubscribed(packet.packet_id)
 
-    def disconnected(self, clean: bool) -> None:
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         self.seen.append(("disconnected", clean))
+        self.how = how
 
 
 class Bench:
@@ -688,3 +689,28 @@ def test_after_the_end_no_acknowledgement_is_heard() -> None:
     bench.connection.receive(encode_puback(1))
     bench.connection.publish("t", b"b", 1, lambda: heard.append("b"))
     assert heard == []
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (lambda bench: bench.connection.lost(), Ending(NETWORK)),
+        (lambda bench: bench.connection.receive(DISCONNECT), Ending(CLIENT)),
+        (lambda bench: bench.connection.close(), Ending(SERVICE)),
+        (lambda bench: bench.loop.advance(1_000), Ending(SERVICE, "no packet within 1.5 times the keep alive time")),
+    ],
+    ids=["a cable is cut", "the client takes its leave", "the service hangs up", "nothing is heard any more"],
+)
+def test_who_ended_a_connection_is_told(end: Callable[[Bench], None], expected: Ending) -> None:
+    bench = Bench().connected()
+    end(bench)
+    bench.loop.advance()
+    assert bench.made[0].how == expected
+
+
+def test_a_packet_that_cannot_be_ends_a_connection_with_the_reason() -> None:
+    bench = Bench().connected()
+    bench.connection.receive(b"\xf0\x00")
+    bench.loop.advance()
+    assert bench.made[0].how.by == SERVICE
+    assert bench.made[0].how.reason
