@@ -30,7 +30,7 @@ def test_links_lead_somewhere(repository, name):
 @pytest.mark.parametrize("name", TEXTS)
 def test_named_files_and_commands_exist(repository, name):
     text = (repository / name).read_text(encoding="utf-8")
-    for command in re.findall(r"^make ([a-z]+)|`make ([a-z]+)", text, re.MULTILINE):
+    for command in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", text, re.MULTILINE):
         assert "".join(command) in targets(repository)
     made_later = (".venv", "build", ".workspace", ".env")
     for path in re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", text):
@@ -48,7 +48,7 @@ def test_readme_starts_with_the_two_commands_and_lists_every_notebook(repository
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_make_help_lists_every_target(repository):
     shown = subprocess.run(["make", "help"], cwd=repository, capture_output=True, text=True, check=True).stdout
-    assert set(re.findall(r"^make (\w+) ", shown, re.MULTILINE)) == targets(repository) - {"help"}
+    assert set(re.findall(r"^make ([\w-]+) ", shown, re.MULTILINE)) == targets(repository) - {"help"}
 
 
 @pytest.mark.parametrize("script", [".ci/run", "binder/postBuild", "binder/start"])
