@@ -42,6 +42,10 @@ def test_the_first_notebook_provisions_a_device_and_its_form_others(learner):
     learner.picture("00-check", learner.see("Removed: first-device"))
     assert learner.failures() == 0
 
+    # the table was live, and does not go on showing what the end of the notebook has removed
+    learner.see("Devices in the registry: (no devices)")
+    learner.picture("00-ended", learner.see("Read for the last time: 0 lines."))
+
     # what DPS does, as a picture that has a name, and words for whoever does not see it
     diagram = learner.find(page.get_by_role("img", name="How a device finds its hub"))
     assert "1. You → DPS: enroll" in diagram.locator("desc").text_content()
