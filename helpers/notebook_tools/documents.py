@@ -8,9 +8,10 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
-from nbformat import NotebookNode
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -55,6 +56,8 @@ def read(path: Path) -> NotebookNode:
     Raises:
         NotebookError: the file is missing or is no notebook.
     """
+    import nbformat  # noqa: PLC0415 - takes longer than all else here, and who asks for --help needs none of it
+
     try:
         document = nbformat.read(path, as_version=4)
         nbformat.validate(document)
@@ -68,6 +71,8 @@ def read(path: Path) -> NotebookNode:
 
 def at_last_commit(path: Path) -> NotebookNode | None:
     """A notebook as git has it; ``None`` where there is no git, no commit, or no such file in it."""
+    import nbformat  # noqa: PLC0415
+
     command = ["git", "show", f"HEAD:./{path.name}"]
     try:
         shown = subprocess.run(command, cwd=path.parent, capture_output=True, check=True).stdout
@@ -78,6 +83,8 @@ def at_last_commit(path: Path) -> NotebookNode | None:
 
 def write(document: NotebookNode, path: Path) -> None:
     """Write a notebook in the one form that git sees: sorted keys, one space, a line feed at the end."""
+    import nbformat  # noqa: PLC0415
+
     path.write_bytes((nbformat.writes(document).rstrip("\n") + "\n").encode("utf-8"))
 
 

@@ -11,16 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from . import leaks
 from .documents import Parameter, code_cells
+
+if TYPE_CHECKING:
+    from nbclient import NotebookClient
+    from nbformat import NotebookNode
 
 KERNEL = "python3"
 # Windows has no Unix domain sockets for ZeroMQ; there the connection is encrypted, if the kernel can.
@@ -86,6 +84,9 @@ def with_parameters(document: NotebookNode, values: Mapping[str, Parameter]) -> 
 
 def kernel_manager(scratch: Path) -> Any:
     """A manager for one kernel of this very interpreter, with its sockets and files in ``scratch``."""
+    from jupyter_client.kernelspec import KernelSpecManager  # noqa: PLC0415
+    from jupyter_client.manager import AsyncKernelManager  # noqa: PLC0415
+
     specification = {
         "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         "display_name": "Python 3",
@@ -134,6 +135,8 @@ async def execute(
         return
     for cell in code_cells(document):
         cell.outputs, cell.execution_count = [], None
+    from nbclient import NotebookClient  # noqa: PLC0415 - other commands do without what runs kernels
+
     manager = kernel_manager(scratch)
     client = NotebookClient(document, km=manager, timeout=cell_timeout, startup_timeout=_START_TIMEOUT)
     variables = {**os.environ, "IPYTHONDIR": str(scratch / "ipython"), **environment}
@@ -173,6 +176,8 @@ async def execute_cells(
         outcome: takes the result; see :func:`execute` for what counts as a failure.
         on_cell: called after every code cell.
     """
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError  # noqa: PLC0415
+
     number = 0
     for index, cell in enumerate(document.cells):
         if cell.cell_type != "code" or not cell.source.strip():
@@ -234,5 +239,7 @@ def _masked(node: Any) -> Any:
     if isinstance(node, list):
         return [_masked(item) for item in node]
     if isinstance(node, dict):
+        from nbformat import NotebookNode  # noqa: PLC0415
+
         return NotebookNode({key: _masked(value) for key, value in node.items()})
     return node

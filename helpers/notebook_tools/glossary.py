@@ -17,10 +17,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING
 
 from .documents import NOTEBOOKS, NotebookError, find, read, selected, write
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 PAGE = "01_glossary.ipynb"
 #: Pages in which no word is introduced: the glossary itself, and the one for whoever teaches.
@@ -334,7 +336,7 @@ def tidy(document: NotebookNode, met: Mapping[str, str]) -> None:
     for cell in document.cells:
         parts = re.split(r"^(?=###[ \t])", cell.source, flags=re.MULTILINE) if _words_of(cell) else [cell.source]
         for part in (part.strip() for part in parts):
-            new = NotebookNode({**cell, "source": part})
+            new = type(cell)({**cell, "source": part})
             [*of_part] = _words_of(new)
             if of_part:
                 new["id"] = cell_id(of_part[0])

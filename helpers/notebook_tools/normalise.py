@@ -6,10 +6,7 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
-
-from nbformat import NotebookNode
-from nbval.plugin import coalesce_streams, get_sanitize_patterns, transform_streams_for_comparison
+from typing import TYPE_CHECKING, Any
 
 from .documents import REPOSITORY, WIDGET_VIEW, code_cells, tags, without_widget_views
 from .stories import contradictions
@@ -24,11 +21,16 @@ _NOT_COMPARED = frozenset(
     | {"image/png", "image/jpeg"}
 )
 
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
 Rules = Sequence[tuple[re.Pattern[str], str]]
 
 
 def sanitize_rules(path: Path = SANITIZE) -> Rules:
     """The rules of nbval's sanitize file: what to replace before outputs are compared."""
+    from nbval.plugin import get_sanitize_patterns  # noqa: PLC0415 - nbval brings pytest
+
     patterns = get_sanitize_patterns(path.read_text(encoding="utf-8"))
     return [(re.compile(pattern), replacement) for pattern, replacement in dict(patterns).items()]
 
@@ -46,14 +48,28 @@ def comparable(outputs: Sequence[NotebookNode], rules: Rules) -> dict[str, list[
 
 
 def _compared(outputs: Sequence[NotebookNode]) -> Iterator[tuple[str, Any]]:
+    from nbval.plugin import coalesce_streams, transform_streams_for_comparison  # noqa: PLC0415
+
     for output in transform_streams_for_comparison(coalesce_streams(copy.deepcopy(list(outputs)))):
         for key, value in {**output, **output.get("data", {})}.items():
             if key not in _NOT_COMPARED and key != "data":
                 yield key, value
 
 
+def _coalesced(outputs: Sequence[NotebookNode]) -> list[NotebookNode]:
+    """Each stream in one piece, as nbval makes it; whoever only looks at finished notebooks does without nbval."""
+    streams = [output for output in outputs if output.output_type == "stream"]
+    if len(streams) == len({stream.name for stream in streams}) and not any("\r" in each.text for each in streams):
+        return list(outputs)
+    from nbval.plugin import coalesce_streams  # noqa: PLC0415
+
+    return list(coalesce_streams(list(outputs)))
+
+
 def normalise(document: NotebookNode) -> NotebookNode:
     """A copy with nothing but content: metadata, widget references and the order of streams do not vary any more."""
+    from nbformat import NotebookNode  # noqa: PLC0415
+
     clean = copy.deepcopy(document)
     without_widget_views(clean)
     clean.metadata = NotebookNode({"kernelspec": NotebookNode(KERNELSPEC)})
@@ -68,7 +84,7 @@ def normalise(document: NotebookNode) -> NotebookNode:
         cell.source = "\n".join(line.rstrip() for line in cell.source.rstrip().split("\n"))
         if cell.cell_type != "code":
             continue
-        cell.outputs = coalesce_streams(list(cell.outputs))
+        cell.outputs = _coalesced(cell.outputs)
         executed = cell.execution_count is not None
         number += executed
         cell.execution_count = number if executed else None

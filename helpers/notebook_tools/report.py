@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
-
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any
 
 from .documents import without_widget_views, write
 from .execution import Outcome, mask_outputs
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 # The page of a notebook as JupyterLab draws it, without the scripts that the usual template loads from the Internet.
 _OFFLINE = """{%- extends 'lab/index.html.j2' -%}

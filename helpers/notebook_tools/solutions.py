@@ -12,10 +12,12 @@ import copy
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING
 
 from .documents import NotebookError, tags
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 EXERCISE = "exercise"
 #: What the checks of exercises print. A run with solutions must show none of the second kind.
