@@ -13,6 +13,7 @@ from urllib.parse import quote
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from thoroughness import examples
 
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.attestation import derive_device_key
@@ -319,4 +320,4 @@ class ServicesMachine(RuleBasedStateMachine):
 
 
 TestServicesAgainstAModel = ServicesMachine.TestCase
-TestServicesAgainstAModel.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestServicesAgainstAModel.settings = settings(max_examples=examples(100), stateful_step_count=30, deadline=None)

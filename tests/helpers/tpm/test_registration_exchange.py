@@ -9,6 +9,7 @@ from azure.iot.device.exceptions import OperationTimeout, ServiceError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted_service import OPERATION, assigned, assigning, challenge
+from thoroughness import examples
 
 from helpers.credentials import Secret
 from helpers.tpm import registration_exchange as exchanges
@@ -314,7 +315,7 @@ ANSWER = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=examples(150), deadline=None, derandomize=True)
 @given(
     st.lists(
         st.tuples(

@@ -17,6 +17,7 @@ import pytest
 from blob_maker import made_for
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 from tpm_messages import (
     AES_128,
     EMPTY,
@@ -598,7 +599,7 @@ def check_response(response):
         assert len(response) == 10
 
 
-fuzz = settings(max_examples=300, deadline=None, derandomize=True)
+fuzz = settings(max_examples=examples(300), deadline=None, derandomize=True)
 
 
 @fuzz

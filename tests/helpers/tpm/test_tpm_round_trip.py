@@ -9,6 +9,7 @@ import pytest
 from blob_maker import Blob, made_for, make_blob
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from helpers.tpm import ActivationBlob, ActivationError, TpmError
 from helpers.tpm.activation import FIELDS, MAX_SIZE
@@ -16,7 +17,10 @@ from helpers.tpm.activation import FIELDS, MAX_SIZE
 KEY = bytes(range(32))
 
 quick = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(25),
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
 

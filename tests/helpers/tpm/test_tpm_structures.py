@@ -5,6 +5,7 @@ import hashlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thoroughness import examples
 
 from helpers.tpm import ActivationBlob, ActivationError, TpmError, TpmProtocolError, TpmResponseError
 from helpers.tpm import response_codes as codes
@@ -51,7 +52,7 @@ def test_a_reader_says_what_is_left():
         Reader(b"ab").finish()
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_a_public_key_or_a_protocol_error(data):
     try:
@@ -61,7 +62,7 @@ def test_any_bytes_are_a_public_key_or_a_protocol_error(data):
     assert data[2:] == public.area
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=examples(200), deadline=None, derandomize=True)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_six_parts_or_an_error(data):
     try:

@@ -18,6 +18,7 @@ from provisioning_parts import (
     Provisioning,
     symmetric_key,
 )
+from thoroughness import examples
 
 from helpers.simulator.domain import registration
 from helpers.simulator.domain.attestation import derive_device_key
@@ -709,7 +710,7 @@ class RegistrationMachine(RuleBasedStateMachine):
 
 
 TestRegistrationMachine = RegistrationMachine.TestCase
-TestRegistrationMachine.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestRegistrationMachine.settings = settings(max_examples=examples(40), stateful_step_count=20, deadline=None)
 
 
 def test_rolled_keys_reach_the_hub_at_the_next_registration(make):

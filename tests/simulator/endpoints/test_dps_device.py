@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from provisioning_parts import ID_SCOPE, OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, Provisioning
+from thoroughness import examples
 from tpm_parts import PaperTpm
 from x509_family import make, make_root
 
@@ -406,7 +407,7 @@ def test_a_client_that_names_no_host(provisioning):
     assert {(event.host, event.protocol) for event in device.trace.events()} == {(HOST, "websocket")}
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(
     topic=st.text(max_size=30) | st.builds("".join, st.tuples(st.sampled_from([REGISTER, POLL]), st.text(max_size=20))),
     payload=st.binary(max_size=60)

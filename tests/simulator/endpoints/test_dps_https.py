@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from provisioning_parts import ID_SCOPE, OTHER_KEY, SECONDARY_KEY, Provisioning
+from thoroughness import examples
 from x509_family import DAY, make, make_root
 
 from helpers.simulator.endpoints.dps_https import DpsHttpsEndpoint
@@ -390,7 +391,7 @@ def test_the_trace_knows_the_device_and_keeps_no_token(device):
     assert "SharedAccessSignature" not in str([event.detail for event in events])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     method=st.sampled_from(["PUT", "GET", "POST", "PATCH"]),
     path=st.sampled_from(["/register", "/operations/x", ""]),

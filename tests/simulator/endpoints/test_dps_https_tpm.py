@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from provisioning_parts import ID_SCOPE, Provisioning
+from thoroughness import examples
 from tpm_parts import PaperTpm, text
 from x509_family import make_root
 
@@ -313,7 +314,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(60))
 @given(st.one_of(VALUES, st.fixed_dictionaries({}, optional={"endorsementKey": VALUES, "storageRootKey": VALUES})))
 def test_whatever_a_device_sends_is_answered(device, tpm):
     for token in ("", device.tpm.token("r", 5)):

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from provisioning_parts import PRIMARY_KEY, Provisioning
+from thoroughness import examples
 
 from helpers.simulator.domain.access_policies import AccessPolicies
 from helpers.simulator.domain.hub_definitions import HubDoor
@@ -283,7 +284,7 @@ _NOISE = st.recursive(
 
 
 @given(path=st.lists(st.sampled_from(_MEMBERS), max_size=3), noise=_NOISE)
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_whatever_is_sent_is_answered_and_leaves_no_half(path, noise):
     client = Client()
     before = client.description.show(), client.policies.all()
