@@ -44,6 +44,9 @@ def make_known():
     # for what this process itself reads and prints: its children find the variable
     with contextlib.suppress(locale.Error):
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
+    if sys.__stdin__ is None:
+        # closed; pytest puts something in its place that asks for this
+        sys.__stdin__ = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
