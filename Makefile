@@ -7,6 +7,7 @@ PYTHON = python3
 VENV = .venv
 RUN = $(VENV)/bin/python
 READY = $(VENV)/ready
+READY_DEV = $(VENV)/ready-dev
 OUTPUT = build
 NODE = tests/node
 ARGUMENTS =
@@ -31,15 +32,30 @@ help:
 	@echo 'make setup        only install what all of these need, into $(VENV)/'
 	@echo 'make clean        remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
 
-setup: $(READY)
+setup: $(READY_DEV)
+	@test $(PYTHON) = python3 || { $(INSTALL) contributor ; }
 	@echo 'Ready: $(VENV)/'
 
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
-	@$(PYTHON) helpers/python_versions.py
-	@echo 'Setting up $(VENV)/ (a minute or two, once) ...'
-	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	@$(RUN) -m pip install --quiet --disable-pip-version-check --use-pep517 -r requirements-dev.txt -e .
-	@touch $@
+# An environment that is there is renewed by its own Python, unless another one was named. helpers/installation.py takes
+# uv where it is installed, pip otherwise, and marks the environment as ready when everything is there.
+INSTALL = python=$(PYTHON) named= ; \
+	  if test $(PYTHON) != python3 ; then named=--named ; \
+	  elif $(RUN) helpers/python_versions.py >/dev/null 2>&1 ; then python=$(RUN) ; fi ; \
+	  $$python helpers/python_versions.py && $$python -m helpers.installation $$named $(VENV)
+
+# nothing is ready without a Python; a link to one that is gone counts as none
+$(RUN):
+	@rm -f $(READY) $(READY_DEV)
+
+# what learners need
+$(READY): $(RUN) requirements.txt pyproject.toml
+	@echo 'Setting up $(VENV)/ (once; some seconds with uv, a minute or two with pip) ...'
+	@$(INSTALL) learner
+
+# and what contributors add
+$(READY_DEV): $(RUN) requirements.txt requirements-dev.txt pyproject.toml
+	@echo 'Setting up $(VENV)/ for contributors (once; some seconds with uv, a minute or two with pip) ...'
+	@$(INSTALL) contributor
 
 # The root is this folder, not notebooks/, or links to README.md and docs/ would lead nowhere. In a container one is
 # often root, and Jupyter wants to be told that this is meant.
@@ -51,7 +67,7 @@ lab: $(READY)
 tutorial: $(READY)
 	@$(RUN) -m helpers.runner tutorial --output $(OUTPUT) $(ARGUMENTS)
 
-lint: $(READY)
+lint: $(READY_DEV)
 	@echo 'Style ...'
 	@$(VENV)/bin/ruff check --quiet .
 	@$(VENV)/bin/ruff format --quiet --check .
@@ -86,12 +102,12 @@ test: lint
 	@$(PYTEST) --dist loadgroup --no-loadscope-reorder $(WHOLE)
 
 # official clients in other languages
-test-clients: $(READY) $(NODE)/node_modules/ready
+test-clients: $(READY_DEV) $(NODE)/node_modules/ready
 	@echo 'Tests with official clients in other languages ...'
 	@$(PYTEST) --dist worksteal -m clients
 
 # runs of larger parts of the suite in other surroundings
-test-anywhere: $(READY)
+test-anywhere: $(READY_DEV)
 	@echo 'Tests in other surroundings ...'
 	@$(PYTEST) --dist worksteal -m anywhere
 
@@ -105,10 +121,10 @@ notebooks: $(READY)
 	@$(RUN) -m helpers.runner notebooks $(ARGUMENTS)
 
 # light and dark, wide and narrow; without Chromium the tests are skipped and there are no pictures
-screenshots: $(READY)
+screenshots: $(READY_DEV)
 	@DPS_SCREENSHOTS=$(OUTPUT)/screenshots $(RUN) -m pytest -q -m browser tests/browser $(ARGUMENTS)
 
-bench: $(READY)
+bench: $(READY_DEV)
 	@$(RUN) -m benchmarks $(ARGUMENTS)
 
 fidelity: $(READY)
@@ -117,7 +133,7 @@ fidelity: $(READY)
 errors: $(READY)
 	@$(RUN) -m helpers.errors_document docs/errors.md
 
-binder: $(READY)
+binder:
 	@$(PYTHON) binder/lock.py
 
 clean:

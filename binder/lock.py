@@ -43,7 +43,7 @@ for each in importlib.metadata.distributions():
     wanted = [Requirement(text) for text in each.requires or ()]
     found[canonicalize_name(each.metadata["Name"])] = {
         "version": each.version,
-        "python": each.metadata["Requires-Python"] or "",
+        "python": each.metadata.get("Requires-Python", ""),
         "requires": sorted(
             str(need).partition(";")[0].strip()
             for need in wanted
@@ -62,7 +62,7 @@ import importlib.metadata, sys
 from pip._vendor.packaging.specifiers import SpecifierSet
 
 for each in importlib.metadata.distributions():
-    if not SpecifierSet(each.metadata["Requires-Python"] or "").contains(sys.argv[1]):
+    if not SpecifierSet(each.metadata.get("Requires-Python", "")).contains(sys.argv[1]):
         print(f"{each.metadata['Name']}<{each.version}")
 """
 

@@ -71,12 +71,14 @@ def test_the_first_release_of_this_python_will_do(locked):
 
 
 def test_what_the_lock_says_of_python_is_so(locked):
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("other Pythons have other versions")
     seen = 0
     for name, (version, python) in locked.items():
         found = installed_here(name, version)
         if found is not None:
             seen += 1
-            assert SpecifierSet(found["Requires-Python"] or "") == SpecifierSet(python), name
+            assert SpecifierSet(found.get("Requires-Python", "")) == SpecifierSet(python), name
     assert seen > 40
 
 
