@@ -6,7 +6,10 @@ the first one is thrown out, connects again by itself and throws out the second,
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, TypeVar
+
+from azure.iot.device.iothub.pipeline.exceptions import PipelineNotRunning
 
 Client = TypeVar("Client")
 
@@ -38,4 +41,6 @@ def shut_down(*devices: str) -> None:
     for device in devices or list(_open):
         client = _open.pop(device, None)
         if client is not None:
-            client.shutdown()
+            # what the SDK says of one that somebody has shut down already
+            with contextlib.suppress(PipelineNotRunning):
+                client.shutdown()

@@ -101,31 +101,53 @@ def delete_device(dps: Any, hub: str, device_id: str) -> None:
         dps.registry(hub).delete_device(device_id)
 
 
-def remove_enrollment(dps: Any, service: Any, registration_id: str) -> None:
-    """Remove an individual enrollment with its device; nothing there is fine."""
+def remove_enrollment(dps: Any, service: Any, registration_id: str, *, again: bool = False) -> None:
+    """Remove an individual enrollment with its device; nothing there is fine.
+
+    Arguments:
+        dps: the target.
+        service: its client of the enrollments.
+        registration_id: names the enrollment.
+        again: it is about to be made again, so it stays noted as something that this workspace made.
+
+    Raises:
+        LessonError: on Azure, it was made by somebody else.
+    """
     try:
         service.enrollment.get(registration_id)
     except ResourceNotFoundError:
-        workspace.release(dps, ENROLLMENT, registration_id)
-        return
-    check_ours(dps, ENROLLMENT, registration_id)
-    forget_registration(dps, service, registration_id)
-    service.enrollment.delete(registration_id)
-    workspace.release(dps, ENROLLMENT, registration_id)
+        pass
+    else:
+        check_ours(dps, ENROLLMENT, registration_id)
+        forget_registration(dps, service, registration_id)
+        service.enrollment.delete(registration_id)
+    note = workspace.claim if again else workspace.release
+    note(dps, ENROLLMENT, registration_id)
 
 
-def remove_group(dps: Any, service: Any, group_id: str) -> None:
-    """Remove an enrollment group with the devices of its members; nothing there is fine."""
+def remove_group(dps: Any, service: Any, group_id: str, *, again: bool = False) -> None:
+    """Remove an enrollment group with the devices of its members; nothing there is fine.
+
+    Arguments:
+        dps: the target.
+        service: its client of the enrollments.
+        group_id: names the group.
+        again: it is about to be made again, so it stays noted as something that this workspace made.
+
+    Raises:
+        LessonError: on Azure, it was made by somebody else.
+    """
     try:
         service.enrollment_group.get(group_id)
     except ResourceNotFoundError:
-        workspace.release(dps, GROUP, group_id)
-        return
-    check_ours(dps, GROUP, group_id)
-    for record in service.device_registration_state.query(group_id):
-        forget_registration(dps, service, str(record["registrationId"]))
-    service.enrollment_group.delete(group_id)
-    workspace.release(dps, GROUP, group_id)
+        pass
+    else:
+        check_ours(dps, GROUP, group_id)
+        for record in service.device_registration_state.query(group_id):
+            forget_registration(dps, service, str(record["registrationId"]))
+        service.enrollment_group.delete(group_id)
+    note = workspace.claim if again else workspace.release
+    note(dps, GROUP, group_id)
 
 
 def enrollments_of(dps: Any, service: Any) -> tuple[list[str], list[str]]:

@@ -1,6 +1,7 @@
 import pytest
+from azure.iot.device import IoTHubDeviceClient
 
-from helpers import connections
+from helpers import connections, workspace
 
 
 class Client:
@@ -41,6 +42,16 @@ def test_shutting_down_twice_is_fine():
     connections.shut_down()
     connections.shut_down()
     assert (kitchen.shut_down, hall.shut_down) == (1, 1)
+
+
+def test_a_client_of_the_sdk_that_somebody_shut_down_already(dps, names):
+    known = workspace.need("symmetric_key.registrations", dps, **names)["individual"]
+    client = IoTHubDeviceClient.create_from_symmetric_key(
+        symmetric_key=known["key"].reveal(), hostname=known["hub"], device_id=known["device_id"], **dps.device_options
+    )
+    connections.replace("kitchen", client).connect()
+    client.shutdown()
+    connections.shut_down()
 
 
 def test_a_client_that_cannot_be_shut_down_is_forgotten():

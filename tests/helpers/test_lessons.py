@@ -150,6 +150,21 @@ def test_on_azure_what_this_workspace_made_is_removed(like_azure, names):
     assert everything_of(like_azure) == ([], [], [])
 
 
+def test_on_azure_what_is_removed_to_be_made_again_stays_noted(like_azure, names):
+    service = like_azure.service_client()
+    workspace.need(ENROLLMENTS, like_azure, **names)
+    for again in (True, True):
+        lessons.remove_enrollment(like_azure, service, "thermostat-001", again=again)
+        lessons.remove_group(like_azure, service, "thermostats", again=again)
+        assert everything_of(like_azure) == ([], [], [])
+        body = {"registrationId": "thermostat-001", "attestation": {"type": "symmetricKey"}}
+        service.enrollment.create_or_update("thermostat-001", body)
+        body = {"enrollmentGroupId": "thermostats", "attestation": {"type": "symmetricKey"}}
+        service.enrollment_group.create_or_update("thermostats", body)
+    workspace.start_over(ENROLLMENTS, like_azure, **names)
+    assert everything_of(like_azure) == ([], [], [])
+
+
 def test_a_device_in_an_unknown_hub_is_left_alone(dps, names, monkeypatch):
     workspace.need(REGISTRATIONS, dps, **names)
     hubs = dict(dps._hubs)

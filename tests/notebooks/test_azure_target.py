@@ -6,7 +6,6 @@ variables alone, so not one line can know that it does not talk to Azure. The ma
 who logs in there is told by a program ``az`` that, as the real one, prints a token.
 """
 
-from patience import PATIENCE
 import json
 import os
 import shutil
@@ -70,7 +69,7 @@ try:
     code = subprocess.run([sys.executable, *sys.argv[2:]], env=environment).returncode
 finally:
     simulator.send_signal(signal.SIGTERM)
-    simulator.wait(timeout=PATIENCE)
+    simulator.wait(timeout=90)
 sys.exit(code or simulator.returncode)
 """
 
