@@ -51,11 +51,26 @@ class FormError(ValueError):
 
     Arguments:
         problems: each names the field, the value and what to do.
+        by_field: the same by the name of the field, for those that one field has.
     """
 
-    def __init__(self, problems: Sequence[str]) -> None:
+    def __init__(self, problems: Sequence[str], by_field: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+        self.by_field = {name: tuple(texts) for name, texts in (by_field or {}).items()}
+
+
+class _Problems:
+    """Everything that is wrong, in the order in which it is found."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.by_field: dict[str, list[str]] = {}
+
+    def add(self, field: str, text: str) -> None:
+        """Note what is wrong with a field."""
+        self.texts.append(text)
+        self.by_field.setdefault(field, []).append(text)
 
 
 def check_kind(kind: str, attestation: str) -> None:
@@ -92,7 +107,7 @@ def build(kind: str, attestation: str, values: Mapping[str, Any]) -> Document:
     Raises:
         FormError: everything that is wrong, at once.
     """
-    problems: list[str] = []
+    problems = _Problems()
     document = _names(kind, values, problems)
     document["attestation"] = _attestation(kind, attestation, values, problems)
     if values["allocation"]:
@@ -101,12 +116,12 @@ def build(kind: str, attestation: str, values: Mapping[str, Any]) -> Document:
         try:
             desired = json_object(values["desired"], field=LABELS["desired"])
         except JsonTextError as problem:
-            problems.append(str(problem))
+            problems.add("desired", str(problem))
         else:
             document["initialTwin"] = {"properties": {"desired": desired}}
     document["provisioningStatus"] = "enabled" if values["enabled"] else "disabled"
-    if problems:
-        raise FormError(problems)
+    if problems.texts:
+        raise FormError(problems.texts, problems.by_field)
     return document
 
 
@@ -132,19 +147,20 @@ def guarded(answer: Mapping[str, Any]) -> Document:
     return kept
 
 
-def _names(kind: str, values: Mapping[str, Any], problems: list[str]) -> Document:
+def _names(kind: str, values: Mapping[str, Any], problems: _Problems) -> Document:
     field, key = ("registration_id", "registrationId") if kind == "individual" else ("group_id", "enrollmentGroupId")
     name = values[field].strip()
     if not name:
-        problems.append(f"{LABELS[field]} is empty; choose a name, such as {_EXAMPLES[field]}.")
+        problems.add(field, f"{LABELS[field]} is empty; choose a name, such as {_EXAMPLES[field]}.")
     elif not REGISTRATION_ID.fullmatch(name):
-        problems.append(f"{LABELS[field]} is {name!r:.150}; it takes {REGISTRATION_ID_RULE}.")
+        problems.add(field, f"{LABELS[field]} is {name!r:.150}; it takes {REGISTRATION_ID_RULE}.")
     document: Document = {key: name}
     device_id = values["device_id"].strip() if kind == "individual" else ""
     if device_id and not DEVICE_ID.fullmatch(device_id):
-        problems.append(
+        problems.add(
+            "device_id",
             f"{LABELS['device_id']} is {device_id!r:.150}; it takes {DEVICE_ID_RULE} without blanks. "
-            "Leave it empty to take the registration ID."
+            "Leave it empty to take the registration ID.",
         )
     if device_id:
         document["deviceId"] = device_id
@@ -154,7 +170,7 @@ def _names(kind: str, values: Mapping[str, Any], problems: list[str]) -> Documen
 _EXAMPLES = {"registration_id": "my-device", "group_id": "my-devices"}
 
 
-def _attestation(kind: str, attestation: str, values: Mapping[str, Any], problems: list[str]) -> Document:
+def _attestation(kind: str, attestation: str, values: Mapping[str, Any], problems: _Problems) -> Document:
     proof: Document = {"type": attestation}
     if attestation == "symmetricKey":
         keys = _symmetric_keys(values, problems)
@@ -169,55 +185,60 @@ def _attestation(kind: str, attestation: str, values: Mapping[str, Any], problem
     return proof
 
 
-def _symmetric_keys(values: Mapping[str, Any], problems: list[str]) -> Document:
+def _symmetric_keys(values: Mapping[str, Any], problems: _Problems) -> Document:
     typed = {field: values[field].strip() for field in ("primary_key", "secondary_key")}
     given = [field for field, text in typed.items() if text]
     if len(given) == 1:
-        problems.append(f"{LABELS[given[0]]} stands alone; give both keys, or none, and DPS makes both.")
+        problems.add(given[0], f"{LABELS[given[0]]} stands alone; give both keys, or none, and DPS makes both.")
     for field in given:
         try:
             decode_key(typed[field])
         except CredentialsError as problem:
-            problems.append(f"{LABELS[field]}: {problem}")
+            problems.add(field, f"{LABELS[field]}: {problem}")
     if len(given) < 2:
         return {}
     return {"primaryKey": Secret(typed["primary_key"]), "secondaryKey": Secret(typed["secondary_key"])}
 
 
-def _tpm_keys(values: Mapping[str, Any], problems: list[str]) -> Document:
+def _tpm_keys(values: Mapping[str, Any], problems: _Problems) -> Document:
     keys: Document = {}
     for field, name in (("endorsement_key", "endorsementKey"), ("storage_root_key", "storageRootKey")):
         text = "".join(values[field].split())
         if not text:
             if field == "endorsement_key":
-                problems.append(f"{LABELS[field]} is empty; paste the public half of the TPM's key, in base64.")
+                problems.add(field, f"{LABELS[field]} is empty; paste the public half of the TPM's key, in base64.")
             continue
         keys[name] = text
         try:
             decoded = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            problems.append(f"{LABELS[field]} is not base64 ({text[:12]!r}…); copy it again, up to the '=' at its end.")
+            problems.add(
+                field, f"{LABELS[field]} is not base64 ({text[:12]!r}…); copy it again, up to the '=' at its end."
+            )
             continue
         # a TPM2B_PUBLIC begins with its own length. Source: TPM 2.0 Library, part 2, TPM2B_PUBLIC
         if len(decoded) < 3 or int.from_bytes(decoded[:2], "big") != len(decoded) - 2:
-            problems.append(
+            problems.add(
+                field,
                 f"{LABELS[field]} has {len(decoded)} bytes and is not the public half of a TPM's key (TPM2B_PUBLIC); "
-                "part of it may be missing."
+                "part of it may be missing.",
             )
     return keys
 
 
-def _certificate(kind: str, values: Mapping[str, Any], problems: list[str]) -> str:
+def _certificate(kind: str, values: Mapping[str, Any], problems: _Problems) -> str:
     label = LABELS["certificate"]
     text: str = values["certificate"].strip()
     if not text:
-        problems.append(f"{label} is empty; paste the text of a .pem file, or the base64 of a .cer file.")
+        problems.add("certificate", f"{label} is empty; paste the text of a .pem file, or the base64 of a .cer file.")
         return ""
     if "PRIVATE KEY" in text:
-        problems.append(f"{label} holds a private key. It never leaves the device: paste only the certificate.")
+        problems.add(
+            "certificate", f"{label} holds a private key. It never leaves the device: paste only the certificate."
+        )
         return ""
     if text.count(_BEGIN) > 1:
-        problems.append(f"{label} holds {text.count(_BEGIN)} certificates; paste one, not the whole chain.")
+        problems.add("certificate", f"{label} holds {text.count(_BEGIN)} certificates; paste one, not the whole chain.")
         return text
     try:
         if _BEGIN in text:
@@ -226,14 +247,15 @@ def _certificate(kind: str, values: Mapping[str, Any], problems: list[str]) -> s
             text = "".join(text.split())
             found = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
     except ValueError:  # also of base64, and of text that is not ASCII
-        problems.append(
+        problems.add(
+            "certificate",
             f"{label} begins with {text[:20]!r} and cannot be read; it is the text of a .pem file, from "
-            f"{_BEGIN} to the end line, or the base64 of a .cer file."
+            f"{_BEGIN} to the end line, or the base64 of a .cer file.",
         )
         return text
     problem = _misplaced(kind, found, values)
     if problem:
-        problems.append(f"{label} {problem}")
+        problems.add("certificate", f"{label} {problem}")
     return text
 
 

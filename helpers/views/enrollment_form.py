@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -25,7 +25,7 @@ from helpers.views.enrollment_document import (
     guarded,
     revealed,
 )
-from helpers.views.message import reason, status_html
+from helpers.views.message import masked, reason, status_html
 from helpers.views.text import Row, html_table, text_table
 
 #: Boots a device: gets its registration ID and its key (``None`` where it has none), and says how that went.
@@ -37,6 +37,20 @@ _PROOFS = {"symmetricKey": "a symmetric key", "x509": "a certificate", "tpm": "a
 #: Seconds that closing waits for a device that is still booting.
 PATIENCE = 60.0
 _STYLE = {"description_width": "9.5em"}
+#: A frame around what is typed into a field that is marked; the words below it say the same without colour.
+_MARKED = "dps-form-marked"
+_MARKS = (
+    f"<style>.{_MARKED} input, .{_MARKED} textarea {{ "
+    "outline: 2px solid var(--jp-error-color1, #d32f2f); outline-offset: -1px }</style>"
+)
+#: Beyond so many characters, a field shows only a part of what is in it.
+_SEEN = 24
+_SENDS = "Sends the JSON to the provisioning service"
+#: Fields in which a name stands; it is shown whole.
+_NAMES = frozenset({"registration_id", "group_id", "device_id"})
+_CLOSED = "This form is closed: what it made was cleaned up. To enroll again, run the cell that shows the form again."
+_NOT_READY = "Enroll is switched off: see the field marked ✗."
+_NOT_READY_MORE = "Enroll is switched off: see the {} fields marked ✗."
 
 _HINTS: Mapping[str, str] = {
     "registration_id": "How the device names itself to DPS",
@@ -93,17 +107,20 @@ class EnrollmentForm:
         self._dps = dps
         self._sent: Document | None = None
         self._booting: threading.Thread | None = None
+        self._closed = False
         self._widget: Any = None
         #: The controls by their names, for code that fills them in.
         self.fields: dict[str, Any] = {name: _control(name, values.get(name, "")) for name in fields(kind, attestation)}
         self._preview = ipywidgets.HTML()
         self._message = ipywidgets.HTML(value=status_html(""), layout=ipywidgets.Layout(max_width="27em"))
-        self._enroll_button = ipywidgets.Button(
-            description="Enroll", tooltip="Sends the JSON to the provisioning service", button_style="primary"
-        )
+        self._enroll_button = ipywidgets.Button(description="Enroll", tooltip=_SENDS, button_style="primary")
         self._start_button = ipywidgets.Button(
             description="Start the device", tooltip="Boots the device, once it is enrolled", disabled=True
         )
+        #: What is wrong with a field, below it.
+        self.marks: dict[str, Any] = {name: ipywidgets.HTML() for name in self.fields}
+        #: Why the first button is switched off.
+        self._why = ipywidgets.HTML(value=status_html(""), layout=ipywidgets.Layout(margin="2px 0 2px .5em"))
         for control in self.fields.values():
             control.observe(self._typed, names="value")
         self._enroll_button.on_click(self._enroll_clicked)
@@ -131,9 +148,10 @@ class EnrollmentForm:
             What the service answered, keys wrapped.
 
         Raises:
-            FormError: something in the form cannot be sent, or the name is taken.
+            FormError: something in the form cannot be sent, the name is taken, or the form is closed.
             HttpResponseError: the service refused.
         """
+        self._check_open()
         document = self.document
         collection = self._service.enrollment if self.kind == "individual" else self._service.enrollment_group
         name = self.name
@@ -165,8 +183,9 @@ class EnrollmentForm:
             What ``start`` says.
 
         Raises:
-            FormError: nothing is enrolled yet, or the form has no ``start``.
+            FormError: nothing is enrolled yet, the form has no ``start``, or it is closed.
         """
+        self._check_open()
         if self._start is None:
             raise FormError(["This form cannot boot a device: it was made without start."])
         if self.created is None:
@@ -175,12 +194,27 @@ class EnrollmentForm:
         return str(self._start(str(self.created["registrationId"]), keys.get("primaryKey")))
 
     def close(self) -> None:
-        """Wait for a device that is still booting, and forget what was enrolled. The buttons still work."""
+        """Wait for a device that is still booting, forget what was enrolled, and switch the form off for good.
+
+        Closing twice is fine. Whoever wants to enroll again makes a new form.
+        """
         if self._booting is not None and self._booting is not threading.current_thread():
             self._booting.join(PATIENCE)
             self._booting = None
         self.created = self._sent = None
-        self._start_button.disabled = True
+        if self._closed:
+            return
+        self._closed = True
+        self._enroll_button.on_click(self._enroll_clicked, remove=True)
+        self._start_button.on_click(self._start_clicked, remove=True)
+        for name, control in self.fields.items():
+            control.unobserve(self._typed, names="value")
+            control.disabled = True
+            self._mark(name, ())
+        self._enroll_button.disabled = self._start_button.disabled = True
+        self._enroll_button.tooltip = self._start_button.tooltip = _CLOSED
+        self._why.value = status_html("")
+        self._message.value = status_html(_CLOSED)
 
     @property
     def title(self) -> str:
@@ -215,9 +249,10 @@ class EnrollmentForm:
         if self._widget is None:
             buttons = [self._enroll_button, *([self._start_button] if self._start else [])]
             wrap = ipywidgets.Layout(flex_flow="row wrap")
-            left = ipywidgets.VBox([*self.fields.values(), ipywidgets.HBox(buttons, layout=wrap), self._message])
+            column = [part for name, control in self.fields.items() for part in (control, self.marks[name])]
+            left = ipywidgets.VBox([*column, ipywidgets.HBox([*buttons, self._why], layout=wrap), self._message])
             right = ipywidgets.VBox([self._preview], layout=ipywidgets.Layout(max_width="34em", margin="0 0 0 1.5em"))
-            title = ipywidgets.HTML(value=f"<strong>{escape(self.title)}</strong>")
+            title = ipywidgets.HTML(value=f"{_MARKS}<strong>{escape(self.title)}</strong>")
             self._widget = ipywidgets.VBox([title, ipywidgets.HBox([left, right], layout=wrap)])
         return self._widget
 
@@ -227,15 +262,44 @@ class EnrollmentForm:
         return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
 
     def _preview_html(self) -> str:
-        style = "white-space:pre-wrap; word-break:normal; line-height:1.35; color:inherit; background:none"
+        # a name may be as long as 128 characters without a blank
+        style = "white-space:pre-wrap; overflow-wrap:anywhere; line-height:1.35; color:inherit; background:none"
         body = f'<p>This will be sent:</p><pre style="{style}">{escape(self.text())}</pre>'
         return f'<section aria-label="What will be sent">{body}</section>'
 
     def _typed(self, _change: Mapping[str, Any]) -> None:
         self._preview.value = self._preview_html()
+        wrong: Mapping[str, Sequence[str]] = {}
+        try:
+            _ = self.document
+        except FormError as problem:
+            wrong = problem.by_field
+        for name in self.fields:
+            self._mark(name, wrong.get(name, ()))
+        self._enroll_button.disabled = bool(wrong)
+        self._enroll_button.tooltip = "Not ready: see the marked fields" if wrong else _SENDS
+        why = "" if not wrong else _NOT_READY if len(wrong) == 1 else _NOT_READY_MORE.format(len(wrong))
+        self._why.value = status_html(why)
+
+    def _mark(self, name: str, problems: Sequence[str]) -> None:
+        """Show what is wrong with a field beside it, or that nothing is."""
+        control, mark = self.fields[name], self.marks[name]
+        text = " ".join(problems)
+        is_long = name in _NAMES and len(control.value) > _SEEN
+        control.tooltip = "\n".join(filter(None, [text, _HINTS[name], control.value if is_long else ""]))
+        (control.add_class if problems else control.remove_class)(_MARKED)
+        style = "margin:0 0 4px 10.5em; max-width:24em; line-height:1.35; overflow-wrap:anywhere"
+        mark.value = f'<div style="{style}">✗ {escape(masked(text))}</div>' if problems else ""
+        mark.layout.display = None if problems else "none"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise FormError([_CLOSED])
 
     def _say(self, text: str) -> None:
-        self._message.value = status_html(text)
+        # a device that still boots when the form is closed has nothing to add
+        if not self._closed:
+            self._message.value = status_html(text)
 
     def _enroll_clicked(self, _button: Any) -> None:
         # an exception in a callback is visible nowhere, so it is shown here
@@ -336,7 +400,7 @@ def _control(name: str, value: str) -> Any:
     common["placeholder"] = _PLACEHOLDERS[name]
     if name in SECRET_FIELDS:
         return ipywidgets.Password(value=value, **common)
-    if name in ("registration_id", "group_id", "device_id"):
+    if name in _NAMES:
         return ipywidgets.Text(value=value, **common)
     return ipywidgets.Textarea(value=value, rows=3 if name == "desired" else 5, **common)
 
@@ -351,6 +415,8 @@ def _shown(name: str, value: Any) -> str:
         return str(Secret(text)) if text else "(empty: DPS makes it)"
     if "PRIVATE KEY" in text:
         return "(a private key, which is not shown)"
+    if name in _NAMES:
+        return text or "(empty)"
     lines = text.splitlines()
     return (lines[0][:60] + (" …" if len(lines) > 1 or len(lines[0]) > 60 else "")) if lines else "(empty)"
 

@@ -25,7 +25,7 @@ def masked(text: str) -> str:
 def status_html(text: str) -> str:
     """A message as HTML. Its element is there from the start, so that screen readers notice when its text changes."""
     lines = "<br>".join(escape(line) for line in masked(text).splitlines())
-    return f'<div role="status" aria-live="polite" style="line-height:1.5">{lines}</div>'
+    return f'<div role="status" aria-live="polite" style="line-height:1.5; overflow-wrap:anywhere">{lines}</div>'
 
 
 def reason(problem: BaseException) -> str:

@@ -17,6 +17,7 @@ from helpers.views.text import Row, html_table, text_table
 _COLUMNS = ("property", "desired", "reported")
 _FIELD = "Desired change"
 _EXAMPLE = '{"targetTemperature": 22}'
+_CLOSED = "This form is closed. To change the twin again, run the cell that shows the form again."
 
 
 class TwinEditor:
@@ -50,8 +51,12 @@ class TwinEditor:
             description="Read the twin", tooltip="Reads the twin from the registry again"
         )
         self._message = ipywidgets.HTML(value=status_html(""))
+        self._why = ipywidgets.HTML(value=status_html(""), layout=ipywidgets.Layout(margin="2px 0 2px .5em"))
+        self._closed = False
         self._send.on_click(self._send_clicked)
         self._read_twin.on_click(self._read_clicked)
+        self._change.observe(self._typed, names="value")
+        self._typed({})
 
     @property
     def title(self) -> str:
@@ -91,7 +96,18 @@ class TwinEditor:
         self._update(json_object(text, field=_FIELD))
 
     def close(self) -> None:
-        """Nothing is running here; for the sake of a common form."""
+        """Switch the form off for good; the twin is shown as it was read last. Closing twice is fine."""
+        if self._closed:
+            return
+        self._closed = True
+        self._send.on_click(self._send_clicked, remove=True)
+        self._read_twin.on_click(self._read_clicked, remove=True)
+        self._change.unobserve(self._typed, names="value")
+        for part in (self._change, self._send, self._read_twin):
+            part.disabled = True
+            part.tooltip = _CLOSED
+        self._why.value = status_html("")
+        self._message.value = status_html(_CLOSED)
 
     def __str__(self) -> str:
         table = text_table(_COLUMNS, self.rows, empty="(no properties)")
@@ -109,7 +125,7 @@ class TwinEditor:
         """The interactive form. Its parts are ordinary ipywidgets."""
         if self._widget is None:
             wrap = ipywidgets.Layout(flex_flow="row wrap")
-            buttons = ipywidgets.HBox([self._send, self._read_twin], layout=wrap)
+            buttons = ipywidgets.HBox([self._send, self._read_twin, self._why], layout=wrap)
             self._widget = ipywidgets.VBox([self._table, self._change, buttons, self._message])
         return self._widget
 
@@ -122,8 +138,7 @@ class TwinEditor:
         return _json(self.tags) if self.tags else "none"
 
     def _update(self, desired: Mapping[str, Any]) -> None:
-        if not desired:
-            raise JsonTextError(f"{_FIELD} is an empty object, so nothing would change; write for example {_EXAMPLE}.")
+        _checked(desired)
         self._take(self._dps.registry(self.hub).update_twin(self.device_id, twin_patch(desired=desired)))
         self._table.value = self.html()
 
@@ -135,6 +150,18 @@ class TwinEditor:
 
     def _say(self, text: str) -> None:
         self._message.value = status_html(text)
+
+    def _typed(self, _change: Mapping[str, Any]) -> None:
+        """Switch the button on as soon as there is a change to send, and say why it is off."""
+        text = self._change.value.strip()
+        why = "" if text else f"Nothing to send yet: write a change, such as {_EXAMPLE}."
+        try:
+            if text:
+                _checked(json_object(text, field=_FIELD))
+        except JsonTextError as problem:
+            why = f"✗ {problem}"
+        self._send.disabled = bool(why)
+        self._why.value = status_html(why)
 
     def _send_clicked(self, _button: Any) -> None:
         # an exception in a callback is visible nowhere, so it is shown here
@@ -166,6 +193,11 @@ def twin_editor(dps: Any, device_id: str, hub: str) -> TwinEditor:
         hub: host name of its hub.
     """
     return TwinEditor(dps, device_id, hub)
+
+
+def _checked(desired: Mapping[str, Any]) -> None:
+    if not desired:
+        raise JsonTextError(f"{_FIELD} is an empty object, so nothing would change; write for example {_EXAMPLE}.")
 
 
 def _own(properties: Any) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """The form: it shows what it sends, sends it, boots the device, and says what went wrong."""
 
+import sys
 import threading
 import types
+from html import unescape
 
 import pytest
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
@@ -98,9 +100,12 @@ def test_it_shows_the_same_as_text_html_and_widget(service):
 def test_its_fields_have_labels_and_explanations_in_reading_order(service, kind, attestation, labels):
     form = enrollment_form(service, kind=kind, attestation=attestation)
     column = form.widget.children[1].children[0].children
-    assert [each.description for each in column[:-2]] == [*labels, "Choice of hub", "Desired properties", "Enabled"]
-    assert all(each.tooltip for each in [*column[:-2], *column[-2].children])
-    assert list(form.fields.values()) == list(column[:-2])
+    controls, marks = column[:-2:2], column[1:-2:2]
+    assert [each.description for each in controls] == [*labels, "Choice of hub", "Desired properties", "Enabled"]
+    buttons = [each for each in column[-2].children if each.description]
+    assert all(each.tooltip for each in [*controls, *buttons])
+    assert list(form.fields.values()) == list(controls)
+    assert list(form.marks.values()) == list(marks), "each right below its field"
     assert "Not ready" in str(form)
     assert "is empty" in preview(form)
 
@@ -165,10 +170,11 @@ def test_keys_are_sent_in_clear(service):
 def test_what_is_wrong_is_said_and_nothing_is_lost(service):
     form = make(service)
     form.fields["registration_id"].value = "my pump"
-    press(form, "Enroll")
+    # a browser lets nobody press it; whoever does it in code is told
+    press(form, "Enroll").click()
     assert "Registration ID is &#x27;my pump&#x27;" in message(form)
     form.fields["desired"].value = "{'a': 1}"
-    press(form, "Enroll")
+    press(form, "Enroll").click()
     assert "Not sent.<br>Registration ID" in message(form)
     assert "double quotes" in message(form)
     assert form.fields["desired"].value == "{'a': 1}"
@@ -276,8 +282,6 @@ def test_the_second_button_boots_the_device(service):
     assert button.disabled
     assert form.created is None
     assert form.names == ["my-device"]
-    press(form, "Enroll")
-    assert "enrolled already" in message(form)
     form.close()
 
 
@@ -340,3 +344,127 @@ def test_against_the_service(dps):
     assert "Enrolled: my-device" in message(form), "also after the target was closed"
     lessons.remove_enrollment(dps, service, "my-device")
     assert workspace.claimed(dps) == []
+
+
+# --- ready, not ready, closed -----------------------------------------------------------------------------------------
+
+
+def why(form):
+    return form.widget.children[1].children[0].children[-2].children[-1].value
+
+
+def marked(form):
+    """The fields that are marked, with the words below them."""
+    for name, mark in form.marks.items():
+        shown = mark.layout.display != "none"
+        assert shown is bool(mark.value) is ("dps-form-marked" in form.fields[name]._dom_classes)
+    return {name: mark.value for name, mark in form.marks.items() if mark.value}
+
+
+@pytest.mark.parametrize(
+    ("kind", "attestation", "typed", "wrong"),
+    [
+        ("individual", "symmetricKey", {}, {"registration_id": "is empty; choose a name"}),
+        ("individual", "symmetricKey", {"registration_id": "a b"}, {"registration_id": "Registration ID is"}),
+        ("individual", "symmetricKey", {"registration_id": "x" * 129}, {"registration_id": "up to 128"}),
+        ("individual", "symmetricKey", {"registration_id": "a", "device_id": "a;b"}, {"device_id": "Device ID is"}),
+        ("individual", "symmetricKey", {"registration_id": "a", "desired": "{"}, {"desired": "Desired properties"}),
+        ("individual", "symmetricKey", {"registration_id": "a", "secondary_key": KEY}, {"secondary_key": "alone"}),
+        (
+            "individual",
+            "symmetricKey",
+            {"registration_id": "a.", "primary_key": "short", "secondary_key": KEY, "desired": "[]"},
+            {"registration_id": "at its end", "primary_key": "base64", "desired": "Desired properties"},
+        ),
+        ("individual", "x509", {"registration_id": "a", "certificate": "?"}, {"certificate": "cannot be read"}),
+        ("individual", "tpm", {"registration_id": "a"}, {"endorsement_key": "is empty"}),
+        ("individual", "tpm", {"registration_id": "a", "endorsement_key": "AAAA"}, {"endorsement_key": "TPM2B"}),
+        ("group", "symmetricKey", {"group_id": "ä"}, {"group_id": "Group ID is"}),
+        ("group", "x509", {"group_id": "g"}, {"certificate": "is empty"}),
+    ],
+)
+def test_the_button_is_off_and_every_wrong_field_is_marked(service, kind, attestation, typed, wrong):
+    form = enrollment_form(service, kind=kind, attestation=attestation)
+    for name, value in typed.items():
+        form.fields[name].value = value
+    button = press(form, "Enroll")
+    assert button.disabled
+    assert "Not ready" in preview(form)
+    found = marked(form)
+    assert set(found) == set(wrong)
+    for name, words in wrong.items():
+        assert words in found[name]
+        assert "✗" in found[name], "not by colour alone"
+        assert form.fields[name].tooltip.splitlines()[0] in unescape(found[name])
+    assert "Enroll is switched off" in why(form)
+    assert ("fields marked" in why(form)) is (len(wrong) > 1)
+    assert KEY not in "".join(found.values())
+
+
+def test_it_is_ready_as_soon_as_the_last_field_is_right(service):
+    form = make(service, registration_id="")
+    button = press(form, "Enroll")
+    assert button.disabled
+    form.fields["registration_id"].value = "my-device"
+    assert not button.disabled
+    assert marked(form) == {}
+    assert "switched off" not in why(form)
+    press(form, "Enroll")
+    assert "Enrolled: my-device." in message(form)
+
+
+def test_after_closing_nothing_can_be_pressed_and_it_says_so(service):
+    booted = []
+    form = make(service, start=lambda registration_id, key: booted.append(registration_id) or "It has a hub.")
+    press(form, "Enroll")
+    form.close()
+    assert "This form is closed" in message(form)
+    assert "run the cell" in message(form)
+    for label in ("Enroll", "Start the device"):
+        button = press(form, label)
+        assert button.disabled
+        # a click that was on its way from the browser comes all the same
+        button.click()
+    assert all(control.disabled for control in form.fields.values())
+    form.fields["registration_id"].value = "late"
+    assert press(form, "Enroll").disabled, "typing does not wake it up"
+    assert set(service.enrollment.kept) == {"my-device"}
+    assert (form.created, booted) == (None, [])
+    for call in (form.enroll, form.start_device):
+        with pytest.raises(FormError, match="This form is closed"):
+            call()
+    form.close()
+    assert "This form is closed" in message(form)
+
+
+def test_a_device_that_boots_longer_than_closing_waits_says_nothing_more(service, monkeypatch):
+    # the function of this name hides the module
+    monkeypatch.setattr(sys.modules["helpers.views.enrollment_form"], "PATIENCE", 0.01)
+    go_on = threading.Event()
+
+    def start(registration_id, key):
+        go_on.wait(PATIENCE)
+        return "It has a hub."
+
+    form = make(service, start=start)
+    press(form, "Enroll")
+    press(form, "Start the device")
+    booting = form._booting
+    form.close()
+    go_on.set()
+    booting.join(PATIENCE)
+    assert "This form is closed" in message(form)
+    assert press(form, "Start the device").disabled
+
+
+def test_long_names_are_there_as_a_whole(service):
+    name, device = "r" * 128, "d" * 128
+    form = make(service, registration_id=name, device_id=device)
+    assert name in form.fields["registration_id"].tooltip
+    assert device in form.fields["device_id"].tooltip
+    assert dict(form.rows)["Registration ID"] == name
+    assert f"{name}" in preview(form)
+    assert "overflow-wrap:anywhere" in preview(form)
+    press(form, "Enroll")
+    assert name in message(form)
+    assert "overflow-wrap:anywhere" in message(form)

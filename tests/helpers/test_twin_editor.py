@@ -42,7 +42,7 @@ def editor(registry):
 
 def parts(editor):
     table, change, buttons, message = editor.widget.children
-    return table, change, *buttons.children, message
+    return table, change, *buttons.children[:2], message
 
 
 def test_it_shows_the_same_as_text_html_and_widget(editor):
@@ -146,3 +146,33 @@ def test_against_a_hub(dps, names):
     assert editor.rows == [("mode", '"eco"', "–")]
     editor.read()
     assert editor.rows == [("mode", '"eco"', "–")]
+
+
+def test_the_button_is_off_until_there_is_a_change_and_says_why(editor, registry):
+    _, change, send, _, _ = parts(editor)
+    why = editor.widget.children[2].children[2]
+    assert send.disabled
+    assert "Nothing to send yet" in why.value
+    for wrong in ("{", "[]", "{}", "{'a': 1}"):
+        change.value = wrong
+        assert send.disabled
+        assert "✗ Desired change" in why.value
+    change.value = '{"a": 1}'
+    assert not send.disabled
+    assert "✗" not in why.value
+
+
+def test_after_closing_nothing_is_sent_and_it_says_so(editor, registry):
+    _, change, send, read, message = parts(editor)
+    change.value = '{"a": 1}'
+    before = editor.desired
+    editor.close()
+    editor.close()
+    assert "This form is closed." in message.value
+    for button in (send, read):
+        assert button.disabled
+        button.click()
+    change.value = '{"a": 2}'
+    assert send.disabled
+    assert editor.desired == before
+    assert "This form is closed." in message.value
