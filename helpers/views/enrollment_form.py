@@ -40,8 +40,7 @@ _STYLE = {"description_width": "9.5em"}
 #: A frame around what is typed into a field that is marked; the words below it say the same without colour.
 _MARKED = "dps-form-marked"
 _MARKS = (
-    f"<style>.{_MARKED} input, .{_MARKED} textarea {{ "
-    "outline: 2px solid var(--jp-error-color1, #d32f2f); outline-offset: -1px }</style>"
+    f"<style>.{_MARKED} input, .{_MARKED} textarea {{ box-shadow: 0 0 0 2px var(--jp-error-color1, #d32f2f) }}</style>"
 )
 #: Beyond so many characters, a field shows only a part of what is in it.
 _SEEN = 24
@@ -215,6 +214,7 @@ class EnrollmentForm:
         self._enroll_button.tooltip = self._start_button.tooltip = _CLOSED
         self._why.value = status_html("")
         self._message.value = status_html(_CLOSED)
+        self._preview.value = self._preview_html()
 
     @property
     def title(self) -> str:
@@ -250,7 +250,10 @@ class EnrollmentForm:
             buttons = [self._enroll_button, *([self._start_button] if self._start else [])]
             wrap = ipywidgets.Layout(flex_flow="row wrap")
             column = [part for name, control in self.fields.items() for part in (control, self.marks[name])]
-            left = ipywidgets.VBox([*column, ipywidgets.HBox([*buttons, self._why], layout=wrap), self._message])
+            left = ipywidgets.VBox(
+                [*column, ipywidgets.HBox([*buttons, self._why], layout=wrap), self._message],
+                layout=ipywidgets.Layout(max_width="28em"),
+            )
             right = ipywidgets.VBox([self._preview], layout=ipywidgets.Layout(max_width="34em", margin="0 0 0 1.5em"))
             title = ipywidgets.HTML(value=f"{_MARKS}<strong>{escape(self.title)}</strong>")
             self._widget = ipywidgets.VBox([title, ipywidgets.HBox([left, right], layout=wrap)])
@@ -264,7 +267,8 @@ class EnrollmentForm:
     def _preview_html(self) -> str:
         # a name may be as long as 128 characters without a blank
         style = "white-space:pre-wrap; overflow-wrap:anywhere; line-height:1.35; color:inherit; background:none"
-        body = f'<p>This will be sent:</p><pre style="{style}">{escape(self.text())}</pre>'
+        says = "Nothing will be sent any more:" if self._closed else "This will be sent:"
+        body = f'<p>{says}</p><pre style="{style}">{escape(self.text())}</pre>'
         return f'<section aria-label="What will be sent">{body}</section>'
 
     def _typed(self, _change: Mapping[str, Any]) -> None:

@@ -9,6 +9,9 @@ Row = Sequence[str]
 
 # inside a widget JupyterLab gives cells no room of their own, and lines as high as a button
 _CELL = "text-align:left; padding:3px 18px 3px 0; line-height:1.4"
+#: A word that is longer than this, such as a name of full length, is broken: else the table would leave the page.
+_LONGEST_WORD = 64
+_BROKEN = "; overflow-wrap:anywhere; min-width:14em"
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(nothing)") -> str:
@@ -29,7 +32,12 @@ def html_table(title: str, columns: Sequence[str], rows: Sequence[Row], *, empty
         return f"<p><strong>{escape(title)}</strong>: {escape(empty)}</p>"
     head = "".join(f'<th scope="col" style="{_CELL}">{escape(column)}</th>' for column in columns)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{_CELL}">{escape(str(cell))}</td>' for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f'<td style="{_style(str(cell))}">{escape(str(cell))}</td>' for cell in row) + "</tr>"
+        for row in rows
     )
     caption = f'<caption style="text-align:left; color:inherit"><strong>{escape(title)}</strong></caption>'
     return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _style(cell: str) -> str:
+    return _CELL + (_BROKEN if max(map(len, cell.split()), default=0) > _LONGEST_WORD else "")

@@ -204,6 +204,11 @@ class Learner:
         """The cell that holds a piece of code."""
         return self.page.locator(".jp-CodeCell").filter(has=self.page.locator(".jp-Editor", has_text=code))
 
+    def run_cell(self, cell):
+        """Run a cell as it is, with the keyboard."""
+        self.find(cell.locator(".cm-content")).click()
+        self.page.keyboard.press("Shift+Enter")
+
     def answer(self, cell, code):
         """Put other code into a cell and run it, with the keyboard."""
         self.find(cell.locator(".cm-content")).click()

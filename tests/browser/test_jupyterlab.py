@@ -56,6 +56,31 @@ def test_the_first_notebook_provisions_a_device_and_its_form_others(learner):
     assert learner.accessibility_faults() == []
     learner.picture("00-messages", messages)
 
+    # after Run All the form is closed, and says how it opens; until then nothing in it can be pressed
+    closed = learner.find(page.get_by_role("status").filter(has_text="This form is closed"))
+    enroll = page.get_by_role("button", name="Enroll", exact=True)
+    expect(enroll).to_be_disabled()
+    learner.picture("00-form-closed", closed)
+    learner.run_cell(learner.cell("form = enrollment_form("))
+    expect(enroll).to_be_enabled(timeout=1_000 * PATIENCE)
+
+    # what is wrong stands at its field, and the button waits until it is right
+    name = page.get_by_label("Registration ID", exact=True)
+    name.fill("browser device")
+    mark = page.get_by_text("✗ Registration ID is 'browser device'")
+    expect(mark).to_be_visible(timeout=1_000 * PATIENCE)
+    expect(enroll).to_be_disabled()
+    expect(page.get_by_role("status").filter(has_text="Enroll is switched off")).to_be_visible()
+    assert learner.accessibility_faults() == []
+    learner.picture("00-form-marked", mark)
+    # a name of full length is there as a whole, and leaves the page nowhere
+    name.fill("x" * 128)
+    expect(page.locator("section[aria-label='What will be sent']")).to_contain_text("x" * 128)
+    assert page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollWidth") <= page.evaluate(
+        "document.querySelector('.jp-WindowedPanel-outer').clientWidth"
+    )
+    learner.picture("00-form-long", name)
+
     # a device of one's own: it is in the table when the table reads again
     field = fill_in(learner, "browser-device")
     # with the keyboard alone, in the order in which one reads

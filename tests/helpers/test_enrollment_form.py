@@ -420,6 +420,7 @@ def test_after_closing_nothing_can_be_pressed_and_it_says_so(service):
     form.close()
     assert "This form is closed" in message(form)
     assert "run the cell" in message(form)
+    assert "Nothing will be sent any more" in preview(form)
     for label in ("Enroll", "Start the device"):
         button = press(form, label)
         assert button.disabled
@@ -463,6 +464,7 @@ def test_long_names_are_there_as_a_whole(service):
     assert name in form.fields["registration_id"].tooltip
     assert device in form.fields["device_id"].tooltip
     assert dict(form.rows)["Registration ID"] == name
+    assert form.html().count("overflow-wrap:anywhere; min-width") == 2, "only such cells are broken"
     assert f"{name}" in preview(form)
     assert "overflow-wrap:anywhere" in preview(form)
     press(form, "Enroll")
