@@ -13,7 +13,7 @@ from one_kernel import FORGET, OneKernel, failures
 
 from helpers.notebook_tools.documents import NOTEBOOKS, code_cells, find, read
 
-pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1800)]
 
 
 @dataclass(frozen=True)

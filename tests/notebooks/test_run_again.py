@@ -11,7 +11,7 @@ from one_kernel import FORGET, OneKernel, failures
 from helpers.notebook_tools.documents import code_cells, find, read, tracks
 from helpers.notebook_tools.solutions import NOT_YET, with_solutions
 
-pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1800)]
 
 #: In the slow tier, as the tracks with certificates and TPMs go through the same steps as the one with keys, and the
 #: devices of the others are many, or wait for the network on purpose.
