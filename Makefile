@@ -87,19 +87,20 @@ $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
 	elif test -n "$$CI" ; then echo 'CI needs Node.js and npm: apt-get install nodejs npm' >&2 ; exit 1 ; \
 	else echo 'Node.js and npm are not installed: the tests of its packages are skipped.' ; fi
 
-# Two runs, because coverage is for our own code: the official SDKs, notebooks and the browser show that the whole works.
+# Two runs. Coverage is for our own code; what the official SDKs, the notebooks and a browser show is that the whole works.
 PYTEST = $(RUN) -m pytest -n 4
-WHOLE = tests/sdk tests/notebooks tests/browser
+OTHERS = not clients and not anywhere
+WHOLE = sdk or notebooks or browser
 
 test: lint
 	@echo 'Tests of our own code ...'
-	@$(PYTEST) --dist worksteal --ignore=tests/sdk --ignore=tests/notebooks --ignore=tests/browser \
+	@$(PYTEST) --dist worksteal -m 'not ($(WHOLE)) and $(OTHERS)' \
 	  --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
 	@$(RUN) -m coverage report --skip-covered --fail-under=100 \
 	  --include='helpers/simulator/domain/*,helpers/simulator/protocols/*' > $(VENV)/coverage.txt || { \
 	  cat $(VENV)/coverage.txt; echo 'The domain and the protocols must be covered completely.' >&2; exit 1; }
 	@echo 'Tests with the official SDKs, the notebooks and a browser ...'
-	@$(PYTEST) --dist loadgroup --no-loadscope-reorder $(WHOLE)
+	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m '($(WHOLE)) and $(OTHERS)'
 
 # official clients in other languages
 test-clients: $(READY_DEV) $(NODE)/node_modules/ready

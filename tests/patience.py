@@ -7,6 +7,8 @@ after it, or by a clock that the test moves itself.
 
 import time
 
+import psutil
+
 #: Seconds that a test waits for what has to come. They pass only where something is broken.
 PATIENCE = 90
 
@@ -25,3 +27,11 @@ def wait_until(condition, what="it", pause=0.005):
             raise AssertionError(f"{what() if callable(what) else what} did not come true in {PATIENCE} seconds")
         time.sleep(pause)
     return result
+
+
+def is_running(process_id):
+    """Whether a process runs. One that has ended, and whose parent has not asked how, does not."""
+    try:
+        return psutil.Process(process_id).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

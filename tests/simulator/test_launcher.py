@@ -17,7 +17,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from patience import PATIENCE, wait_until
+from patience import PATIENCE, is_running, wait_until
 from simulator_processes import COMMAND, Served, environment
 
 from helpers.simulator import Simulator, launcher
@@ -66,7 +66,7 @@ def lines(process):
 
 
 def gone(process_id):
-    return wait_until(lambda: not psutil.pid_exists(process_id), f"the end of process {process_id}")
+    return wait_until(lambda: not is_running(process_id), f"the end of process {process_id}")
 
 
 def pace(running):
@@ -278,7 +278,7 @@ class TestStopping:
     def test_it_waits_until_all_is_gone(self, state):
         running = launcher.ensure_running(state)
         assert launcher.stop(state) is True
-        assert not psutil.pid_exists(running.process_id)
+        assert not is_running(running.process_id)
         assert not (state / FILE_NAME).exists()
         assert launcher.stop(state) is False
         assert psutil.Process().children() == []

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from patience import PATIENCE, wait_until
+from patience import PATIENCE, is_running, wait_until
 
 from helpers.tpm import swtpm
 from helpers.tpm.commands import Tpm
@@ -155,7 +155,7 @@ def test_nothing_stays(installed, folder, temporary, ports):
             transport.close()
         program.close()
         assert not program.is_running
-        assert not any(psutil.pid_exists(pid) for pid in pids)
+        assert not any(is_running(pid) for pid in pids)
     assert len(os.listdir("/proc/self/fd")) <= files  # noqa: PTH208
     assert threading.active_count() <= threads
     assert list(temporary.iterdir()) == []
