@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import requests
@@ -32,7 +32,6 @@ from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import RequestsTransport
 from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
-from azure.mgmt.iothubprovisioningservices import IotDpsClient
 from dotenv import dotenv_values
 
 from helpers import registry as registries
@@ -42,6 +41,9 @@ from helpers.simulator import launcher
 from helpers.simulator.domain.identifier_rules import HOST
 from helpers.views.banner import banner_bundle
 from helpers.views.observation import SDK_LOGGER, SdkObserver, device_of
+
+if TYPE_CHECKING:
+    from azure.mgmt.iothubprovisioningservices import IotDpsClient
 
 TARGETS = ("simulator", "azure")
 #: MQTT over TLS; closed in many company networks and on Binder, where WebSockets over 443 do the same.
@@ -207,8 +209,10 @@ class Target:
         return self._manager
 
     def _open_manager(self, subscription: str) -> IotDpsClient:
+        # only who manages needs these, and they take a moment to import
+        from azure.mgmt.iothubprovisioningservices import IotDpsClient  # noqa: PLC0415
+
         if self._route is None:
-            # only who manages needs the login, and its libraries take a moment to import
             from azure.identity import DefaultAzureCredential  # noqa: PLC0415
 
             login = DefaultAzureCredential()

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import subprocess
 import sys
 
@@ -91,3 +92,27 @@ def test_a_run_reports_late_and_compares_nothing(repository):
     )
     assert "jupyter_client" in found
     assert not {*REPORT, *COMPARISON, *PAPERMILL} & found
+
+
+HEAVY = {
+    "matplotlib",
+    "numpy",
+    "PIL",
+    "rich",
+    "papermill",
+    "msal",
+    "azure.mgmt",
+    "azure.identity",
+    "aiohttp",
+    "sqlite3",
+}
+_FROM_HELPERS = re.compile(r"^(?:from helpers|import helpers).*$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["11_symmetric_key_enroll", "12_symmetric_key_start", "13_symmetric_key_verify"])
+def test_a_lesson_begins_with_what_it_needs(repository, name):
+    document = json.loads((repository / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    sources = ["".join(cell["source"]) for cell in document["cells"] if cell["cell_type"] == "code"]
+    imports = [line for source in sources for line in _FROM_HELPERS.findall(source)]
+    assert imports
+    assert not HEAVY & imported_by(*imports, folder=repository)
