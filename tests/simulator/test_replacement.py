@@ -9,7 +9,7 @@ import sys
 import textwrap
 
 import pytest
-from patience import is_running
+from patience import is_running, wait_until
 from simulator_processes import COMMAND, ROOT, command, environment
 
 from helpers.simulator import fingerprint, launcher, replacement
@@ -132,7 +132,7 @@ def test_who_connects_after_an_upgrade_gets_the_new_code_and_finds_everything(st
     (line,) = [line for each in came for line in each["said"]]
     assert "was replaced" in line
     assert "\n" not in line
-    assert not is_running(old["process"])
+    wait_until(lambda: not is_running(old["process"]), "the end of the old one")
     assert (after.code, after.code_folder) == (fingerprint.on_disk(), str(fingerprint.FOLDER))
     assert HUB in [hub.host for hub in after.hubs]
     assert after.service_connection_string == before.service_connection_string
