@@ -99,6 +99,8 @@ class Webhooks:
         for call in self._calls.values():
             call.cancel()
         await asyncio.gather(*self._calls.values(), return_exceptions=True)
+        # where all had ended before, Python 3.12 and later return before what follows an end has run
+        self._calls.clear()
         if self._session is not None:
             await self._session.close()
             self._session = None

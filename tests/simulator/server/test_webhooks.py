@@ -245,6 +245,18 @@ def test_addresses_that_are_not_called(url, said):
     asyncio.run(scenario())
 
 
+def test_nothing_is_left_of_a_call_that_ended_in_the_moment_of_the_stop():
+    """Its task is done, and what follows that has not run yet."""
+
+    async def scenario():
+        async with Calling() as calling:
+            ended = asyncio.ensure_future(asyncio.sleep(0))
+            await ended
+            calling.webhooks._calls["ended just now"] = ended
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
