@@ -109,8 +109,8 @@ INVITATIONS = [
     Invitation("00", "or call `devices.close()`", after={"devices": "devices.close()"}),
     Invitation(
         "00",
-        "If you enroll more with the form later, run this cell again afterwards.",
-        alone="form.fields['registration_id'].value = 'lamp-3'\nform._enroll_button.click()\n"
+        "To enroll more later, run the cell of the form again, and afterwards this one.",
+        alone="RUN form\nform.fields['registration_id'].value = 'lamp-3'\nform._enroll_button.click()\n"
         "RUN remove-own\nprint(devices)",
         shows="Nothing is enrolled as lamp-3.",
     ),
@@ -147,6 +147,19 @@ INVITATIONS = [
         for names in NAMES["11"][:1]
         for notebook in ("11", "12", "13")
     ],
+    *[
+        Invitation(
+            notebook,
+            words,
+            alone="RUN form\nform._enroll_button.click()\nprint('enrolled' if form.created else 'not enrolled')\nRUN "
+            + clean_up,
+            shows="\nenrolled",
+        )
+        for notebook, words, clean_up in (
+            ("00", "Run the cell of the form again, and it is open.", "remove-own"),
+            ("11", "Run its cell again, and it is open.", "close"),
+        )
+    ],
     Invitation(
         "11",
         "Try to break it: a blank in the name, one key instead of two, a brace less.",
@@ -170,7 +183,7 @@ INVITATIONS = [
     ),
     Invitation(
         "11",
-        "type another name into the form above, press *Enroll*, and a line appears here by itself",
+        "type another name into the form above (if it is closed, run its cell again), press *Enroll*, and a line",
         after={
             "enrollment-list": "form.fields['group_id'].value = 'lamps'\nform._enroll_button.click()\n"
             "checks.wait_until('the new line is there', lambda: 'lamps' in str(listed), hint='')"
@@ -306,10 +319,14 @@ def _with_cells(lines, cells):
     return re.sub(r"^RUN (\S+)$", lambda match: cells[match[1]], lines, flags=re.MULTILINE)
 
 
+def track_of(invitation):
+    return invitation.notebook[0]
+
+
 def by_track(invitations):
     return [
         pytest.param(list(rows), id=f"track {track}")
-        for track, rows in itertools.groupby(invitations, key=lambda each: each.notebook[0])
+        for track, rows in itertools.groupby(sorted(invitations, key=track_of), key=track_of)
     ]
 
 
@@ -342,8 +359,8 @@ def test_the_text_still_invites_to_it(invitation):
 #: How an invitation sounds.
 _SOUNDS = re.compile(
     r"(?i)\byou could\b|\bin the browser, try it\b|\btry to break it\b|\btype (?:a|another) name\b|\bgo back to the\b"
-    r"|\brun (?:it|this cell|the cell|the page|step \d+|your line) again\b|\bor call `|\bif you pressed\b"
-    r"|\bchoose their own\b|\bfor a single device take\b|\bpress both\b"
+    r"|\brun (?:it|its cell|this cell|the cell(?: of the form)?|the page|step \d+|your line) again\b|\bor call `"
+    r"|\bif you pressed\b|\bchoose their own\b|\bfor a single device take\b|\bpress both\b"
 )
 #: Words of that sound that invite to nothing that could go wrong, or to what a row does under other words.
 NOT_MEANT_SO = {
