@@ -105,12 +105,12 @@ test: lint
 # official clients in other languages
 test-clients: $(READY_DEV) $(NODE)/node_modules/ready
 	@echo 'Tests with official clients in other languages ...'
-	@$(PYTEST) --dist worksteal -m clients
+	@$(PYTEST) --dist worksteal -m clients tests/sdk
 
 # runs of larger parts of the suite in other surroundings
 test-anywhere: $(READY_DEV)
 	@echo 'Tests in other surroundings ...'
-	@$(PYTEST) --dist worksteal -m anywhere
+	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m anywhere tests/anywhere tests/notebooks
 
 # what one runs before each commit
 check: lint

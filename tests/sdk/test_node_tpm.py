@@ -89,7 +89,7 @@ def node(repository, sdk, tmp_path):
     if shutil.which("node") is None:
         skip("Node.js is not installed")
     if not (folder / "node_modules" / "tss.js").exists():
-        skip("the packages for Node are not installed: run make test")
+        skip("the packages for Node are not installed: run make test-clients")
     return Node(folder, sdk, tmp_path)
 
 

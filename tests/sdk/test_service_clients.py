@@ -345,6 +345,7 @@ def skip(reason):
     pytest.skip(reason)
 
 
+@pytest.mark.clients
 @pytest.mark.parametrize(
     ("path", "version", "error"),
     [
@@ -362,7 +363,7 @@ def test_the_client_for_node_finds_the_texts(sdk, repository, path, version, err
     if shutil.which("node") is None:
         skip("Node.js is not installed")
     if not (folder / "node_modules" / "azure-iot-http-base").exists():
-        skip("the packages for Node are not installed: run make test")
+        skip("the packages for Node are not installed: run make test-clients")
     answer = sdk.session().get(
         f"https://{sdk.running.service_host}{path}",
         params={"api-version": version},

@@ -11,9 +11,12 @@ settings.load_profile("simulator")
 
 
 @pytest.fixture(autouse=True)
-def _no_store_stays_open():
+def _no_store_stays_open(request):
     """Close what a test leaves open: from 3.13 on, Python complains about forgotten databases."""
     opened = []
+    # the one for all tests may be started anew here, and stays open
+    if "dps_simulator" in request.fixturenames:
+        request.getfixturevalue("dps_simulator")
     original = Store.__init__
 
     def init(self, *arguments, **options):
