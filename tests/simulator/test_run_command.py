@@ -1,5 +1,6 @@
 """``run -- PROGRAM``: programs that know nothing of a simulator reach it, and nobody else."""
 
+import contextlib
 import os
 import shlex
 import signal
@@ -175,7 +176,10 @@ class Started:
         try:
             out, err = self.process.communicate(timeout=PATIENCE)
         finally:
-            self.process.kill()
+            # with the program, which a signal that was not handed on leaves running
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
         assert not os.path.exists(self.authority)  # noqa: PTH110
         return self.process.returncode, out, err
 
