@@ -110,7 +110,7 @@ test-clients: $(READY_DEV) $(NODE)/node_modules/ready
 # runs of larger parts of the suite in other surroundings
 test-anywhere: $(READY_DEV)
 	@echo 'Tests in other surroundings ...'
-	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m anywhere tests/anywhere tests/notebooks
+	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m anywhere
 
 # what one runs before each commit
 check: lint

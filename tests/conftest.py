@@ -125,10 +125,13 @@ def pytest_sessionfinish(session):
 
 #: What takes longest comes first, so that no worker begins it when the others are about to end.
 LONGEST = (
+    "test_jupyterlab.py",
+    "test_newest_python.py",
     "test_azure_target.py",
     "test_without_azure_iot_hub.py",
     "test_nbval.py",
-    "test_jupyterlab.py",
+    "test_invitations.py",
+    "test_run_again.py",
     "test_broken_steps.py",
     "test_papermill.py",
 )

@@ -42,6 +42,7 @@ print(json.dumps([running.process_id, [hub.host for hub in found.hubs]]))
 """
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize("umask", ["000", "077"])
 def test_a_background_simulator_in_all_of_them_at_once(tmp_path, umask):
     """Whatever it inherited, it starts, keeps its files to itself, and can be stopped."""
@@ -65,6 +66,7 @@ def test_a_background_simulator_in_all_of_them_at_once(tmp_path, umask):
 NOTEBOOK_RUN = ("-m", "helpers.runner", "tutorial", "--output")
 
 
+@pytest.mark.anywhere
 @pytest.mark.notebooks
 @pytest.mark.parametrize("streams", ["exec <&-", "exec <&- 2>&1 | cat"], ids=["closed", "pipe"])
 def test_the_tutorial_runs_and_reports_in_all_of_them_at_once(tmp_path, streams):

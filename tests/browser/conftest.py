@@ -117,6 +117,7 @@ def browser():
 def learner(lab, browser):
     """A person in front of JupyterLab."""
     page = browser.new_page(viewport={"width": WIDTHS[0], "height": 1400})
+    page.set_default_timeout(1_000 * PATIENCE)
     try:
         yield Learner(page, lab)
     finally:
@@ -158,29 +159,20 @@ class Learner:
         self.menu("Run", "Run All Cells")
 
     def run_until(self, notebook, text):
-        """Run a notebook until a text shows.
-
-        On a busy machine a run in JupyterLab was seen to stop after its first cell, without an error and for no known
-        reason; nbclient, nbval and papermill never did. A person then restarts the kernel and runs it again, and so
-        does this, once.
-        """
+        """Run a notebook until a text shows."""
         self.run_all(notebook)
-        try:
-            return self.see(text, seconds=50)
-        except NeverShowedError:
-            self.run_all(notebook)
-            return self.see(text, seconds=90)
+        return self.see(text)
 
     def menu(self, name, entry):
         """Choose from the menu."""
         self.page.get_by_role("menuitem", name=name, exact=True).click()
         self.page.get_by_text(entry, exact=True).click()
 
-    def see(self, text, seconds=60):
+    def see(self, text, seconds=2 * PATIENCE):
         """Scroll through the notebook, which draws only what is in view, until the text shows."""
         return self.find(self.page.locator(".jp-Notebook").get_by_text(text), seconds)
 
-    def find(self, wanted, seconds=60):
+    def find(self, wanted, seconds=2 * PATIENCE):
         """Scroll through the notebook until something is visible; gives the first of its kind."""
         deadline = time.monotonic() + seconds
         found = wanted.filter(visible=True).first

@@ -1,5 +1,7 @@
 """A learner's first minutes, in a real browser: open JupyterLab, run a notebook, fill in a form, solve an exercise."""
 
+import contextlib
+import functools
 import re
 
 import pytest
@@ -11,6 +13,7 @@ from helpers.notebook_tools.solutions import exercises
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 expect = playwright.expect
+expect.set_options(timeout=1_000 * PATIENCE)
 
 
 #: What has the focus, by its label or by its own text.
@@ -128,6 +131,24 @@ def test_an_exercise_says_what_was_mistaken_and_then_that_it_is_solved(learner):
     assert learner.failures() == 0
 
 
+def until_it_keeps_up(journey):
+    """Go on a journey again from its beginning, a few times, when it did not lead to the right place.
+
+    JupyterLab tries for a while to bring a cell into view, and draws the cells above it meanwhile. On a machine that
+    is busy with other things it gives up too early; a link that leads nowhere does so every time.
+    """
+
+    @functools.wraps(journey)
+    def go(learner, *arguments, **options):
+        for _ in range(4):
+            with contextlib.suppress(AssertionError, playwright.TimeoutError):
+                return journey(learner, *arguments, **options)
+        return journey(learner, *arguments, **options)
+
+    return go
+
+
+@until_it_keeps_up
 def follow(learner, notebook, word):
     """Click on the first link from a lesson to a word."""
     learner.open(notebook)
@@ -138,10 +159,11 @@ def follow(learner, notebook, word):
 def at_the_top(learner, level, text):
     """Wait until a heading is what one reads, and give it; it must stay there."""
     heading = learner.page.locator(f".jp-Notebook {level}:visible").filter(has_text=re.compile(rf"^{text}\W*$"))
-    heading.wait_for()
+    # one that JupyterLab has not drawn by then is not where it went
+    heading.wait_for(timeout=30_000)
     # cells above it are drawn a little later, and must not push it away
     learner.page.wait_for_timeout(1500)
-    expect(heading).to_be_in_viewport()
+    expect(heading).to_be_in_viewport(timeout=5_000)
     assert heading.bounding_box()["y"] < 700
     return heading
 
@@ -149,7 +171,7 @@ def at_the_top(learner, level, text):
 @pytest.mark.parametrize(
     ("notebook", "word"),
     [
-        ("21_x509_enroll.ipynb", "Proof of possession"),
+        pytest.param("21_x509_enroll.ipynb", "Proof of possession", marks=pytest.mark.anywhere),
         ("52_provision_a_fleet.ipynb", "Jitter"),
     ],
 )
@@ -157,21 +179,27 @@ def test_the_first_click_on_a_link_leads_to_the_word(learner, notebook, word):
     learner.picture(f"01-{cell_id(word)}", follow(learner, notebook, word))
 
 
-def test_one_comes_back_from_the_glossary_to_where_one_was(learner):
+@until_it_keeps_up
+def go_to_a_word_and_back(learner):
     page = learner.page
     follow(learner, "31_tpm_enroll.ipynb", "Endorsement key")
     # the link under the word leads to the step in which one meets it
     learner.find(page.locator(".jp-Notebook a[href$='#cell-id=see-inside']:visible")).click()
     met = page.locator(f".jp-Notebook a[href$='#{anchor('Storage root key')}']:visible")
-    expect(met).to_be_in_viewport()
+    expect(met).to_be_in_viewport(timeout=5_000)
     # a word again, with the glossary open in a tab; then the tab of the notebook, and all is as it was
     met.click()
     at_the_top(learner, "h3", "Storage root key")
     learner.tab("31_tpm_enroll").click()
-    expect(met).to_be_in_viewport()
+    expect(met).to_be_in_viewport(timeout=5_000)
 
 
-def test_the_words_of_the_glossary_lead_to_each_other_and_serious_faults_would_be_found(learner):
+def test_one_comes_back_from_the_glossary_to_where_one_was(learner):
+    go_to_a_word_and_back(learner)
+
+
+@until_it_keeps_up
+def go_from_word_to_word(learner):
     learner.open("01_glossary.ipynb")
     page = learner.page
     for word in ("Throttling", "Workspace", "TPM"):
@@ -182,6 +210,11 @@ def test_the_words_of_the_glossary_lead_to_each_other_and_serious_faults_would_b
     # between words, the browser goes back
     page.go_back()
     at_the_top(learner, "h3", "Workspace")
+    return found
+
+
+def test_the_words_of_the_glossary_lead_to_each_other_and_serious_faults_would_be_found(learner):
+    found = go_from_word_to_word(learner)
     assert learner.accessibility_faults() == []
     learner.picture("01-word", found)
 
@@ -192,7 +225,14 @@ def test_the_words_of_the_glossary_lead_to_each_other_and_serious_faults_would_b
     assert [fault.split(":")[0] for fault in learner.accessibility_faults()] == ["image-alt"]
 
 
-@pytest.mark.parametrize("file", ["docs/handout.md", "docs/fidelity.md", "README.md"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "docs/handout.md",
+        pytest.param("docs/fidelity.md", marks=pytest.mark.anywhere),
+        pytest.param("README.md", marks=pytest.mark.anywhere),
+    ],
+)
 def test_links_lead_out_of_the_folder_of_the_notebooks(learner, file):
     learner.open("02_run_a_workshop.ipynb")
     learner.find(learner.page.locator(f".jp-Notebook a[href*='{file}']")).click()

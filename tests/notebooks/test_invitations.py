@@ -323,9 +323,13 @@ def track_of(invitation):
     return invitation.notebook[0]
 
 
+#: Not in the slow tier: the track in which the text invites to most.
+QUICK = "1"
+
+
 def by_track(invitations):
     return [
-        pytest.param(list(rows), id=f"track {track}")
+        pytest.param(list(rows), id=f"track {track}", marks=[pytest.mark.anywhere] if track not in QUICK else [])
         for track, rows in itertools.groupby(sorted(invitations, key=track_of), key=track_of)
     ]
 

@@ -40,7 +40,9 @@ def temporary():
 
 
 @pytest.mark.parametrize(
-    ("folder", "options"), [(REPOSITORY, []), (NOTEBOOKS, ["-n", "2"])], ids=["the root", "their own folder, -n 2"]
+    ("folder", "options"), [(REPOSITORY, []), pytest.param(NOTEBOOKS, ["-n", "2"], marks=pytest.mark.anywhere)],
+    ids=["the root", "their own folder, -n 2"],
+
 )
 def test_from(folder, options, temporary):
     paths = [(NOTEBOOKS / name).relative_to(folder) for name in BACKWARDS]
@@ -48,6 +50,7 @@ def test_from(folder, options, temporary):
     assert code == 0, shown
 
 
+@pytest.mark.anywhere
 def test_twice_in_a_workspace_that_somebody_names(tmp_path):
     workspace = tmp_path / "workspace"
     try:
@@ -69,7 +72,7 @@ def test_a_sanitize_file_that_somebody_names_is_used(tmp_path, temporary):
 
 @pytest.mark.parametrize(
     ("without", "what"),
-    [(["asyncio", "timeout", "xdist", "hypothesispytest"], ["--nbval", NOTEBOOKS]), (["nbval"], ["tests/repository"])],
+    [(["asyncio", "timeout", "xdist", "hypothesispytest"], ["--nbval", NOTEBOOKS]), (["nbval"], ["tests/repository/test_files.py"])],
     ids=["what contributors install", "nbval"],
 )
 def test_pytest_runs_without(without, what):

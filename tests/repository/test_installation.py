@@ -95,6 +95,7 @@ def program(folder, name, text):
     return folder
 
 
+@pytest.mark.anywhere
 def test_pip_takes_over_when_uv_gives_up(install, project, tmp_path):
     broken = program(tmp_path / "broken", "uv", "echo no way >&2; exit 3")
     done = install(".venv", "learner", path=[broken])
@@ -116,6 +117,7 @@ def test_pip_takes_over_when_uv_gives_up(install, project, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("uv") is None, reason="uv is not installed here")
+@pytest.mark.anywhere
 def test_uv_installs_here_whatever_its_settings_say(install, project, tmp_path):
     uv = Path(shutil.which("uv")).parent
     if "shims" in uv.parts:
@@ -127,6 +129,7 @@ def test_uv_installs_here_whatever_its_settings_say(install, project, tmp_path):
     assert ready(project / "environment") == ["ready", "ready-dev"]
 
 
+@pytest.mark.anywhere
 def test_what_was_interrupted_is_not_ready(install, project):
     (project / "requirements.txt").write_text("no-such-package==1\n")
     done = install(".venv", "learner")

@@ -62,6 +62,7 @@ def imported_by(path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a fresh interpreter for each would take minutes")
 @pytest.mark.timeout(600)
+@pytest.mark.anywhere
 def test_every_module_and_every_recipe_works_alone(repository):
     modules = list(modules_of(repository))
     assert "helpers.failure_lessons" in modules

@@ -5,7 +5,7 @@ import time
 import pytest
 from azure.core.exceptions import HttpResponseError, ServiceRequestError, ServiceResponseError
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
-from azure.iot.device.exceptions import ConnectionDroppedError, ConnectionFailedError
+from azure.iot.device.exceptions import ConnectionDroppedError, ConnectionFailedError, NoConnectionError
 from sdk_clients import KEY, OTHER_KEY
 
 pytestmark = pytest.mark.sdk
@@ -105,7 +105,11 @@ def test_a_message_survives_a_cut(sdk, switch_on, device, dps_simulator):
 def test_what_a_connected_device_meets_in_a_hub_that_is_too_busy(sdk, switch_on, device, dps_simulator):
     device.connect()
     switch_on(sdk.hub, "throttling", count=1)
-    device.send_message("one")
+    try:
+        device.send_message("one")
+    except NoConnectionError:
+        # the SDK saw the end of the connection before it had the message to keep
+        device.send_message("one")
     assert [message.body for message in dps_simulator.telemetry()] == [b"one"]
     (dropped,) = (each for each in sdk.trace() if each["operation"] == "disconnect" and each["direction"] == "out")
     assert (dropped["status"], dropped["detail"]["reason"]) == (
