@@ -91,16 +91,19 @@ $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
 PYTEST = $(RUN) -m pytest -n 4
 OTHERS = not clients and not anywhere
 WHOLE = sdk or notebooks or browser
+# folders without such tests; to collect them takes each worker some seconds
+PARTS = --ignore=tests/simulator/domain --ignore=tests/simulator/protocols --ignore=tests/simulator/endpoints
 
 test: lint
 	@echo 'Tests of our own code ...'
 	@$(PYTEST) --dist worksteal -m 'not ($(WHOLE)) and $(OTHERS)' \
+	  --ignore=tests/sdk --ignore=tests/browser \
 	  --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
 	@$(RUN) -m coverage report --skip-covered --fail-under=100 \
 	  --include='helpers/simulator/domain/*,helpers/simulator/protocols/*' > $(VENV)/coverage.txt || { \
 	  cat $(VENV)/coverage.txt; echo 'The domain and the protocols must be covered completely.' >&2; exit 1; }
 	@echo 'Tests with the official SDKs, the notebooks and a browser ...'
-	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m '($(WHOLE)) and $(OTHERS)'
+	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m '($(WHOLE)) and $(OTHERS)' $(PARTS)
 
 # official clients in other languages
 test-clients: $(READY_DEV) $(NODE)/node_modules/ready
@@ -110,7 +113,7 @@ test-clients: $(READY_DEV) $(NODE)/node_modules/ready
 # runs of larger parts of the suite in other surroundings
 test-anywhere: $(READY_DEV)
 	@echo 'Tests in other surroundings ...'
-	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m anywhere
+	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m anywhere $(PARTS)
 
 # what one runs before each commit
 check: lint

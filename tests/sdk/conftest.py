@@ -30,6 +30,7 @@ def pytest_report_header():
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name == "sdk":
+            item.add_marker(pytest.mark.sdk)
             # the SDK leaves the sockets of a client to the garbage collector
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"))
 
