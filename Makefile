@@ -89,6 +89,8 @@ $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
 
 # Two runs. Coverage is for our own code; what the official SDKs, the notebooks and a browser show is that the whole works.
 PYTEST = $(RUN) -m pytest -n 4
+# more, as these wait for other programs much of the time; in the order in which they are listed, longest first
+PYTEST_OF_WHOLE = $(RUN) -m pytest -n 6 --dist loadgroup --no-loadscope-reorder
 OTHERS = not clients and not anywhere
 WHOLE = sdk or notebooks or browser
 # folders without such tests; to collect them takes each worker some seconds
@@ -103,7 +105,7 @@ test: lint
 	  --include='helpers/simulator/domain/*,helpers/simulator/protocols/*' > $(VENV)/coverage.txt || { \
 	  cat $(VENV)/coverage.txt; echo 'The domain and the protocols must be covered completely.' >&2; exit 1; }
 	@echo 'Tests with the official SDKs, the notebooks and a browser ...'
-	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m '($(WHOLE)) and $(OTHERS)' $(PARTS)
+	@$(PYTEST_OF_WHOLE) -m '($(WHOLE)) and $(OTHERS)' $(PARTS)
 
 # official clients in other languages
 test-clients: $(READY_DEV) $(NODE)/node_modules/ready
@@ -113,7 +115,7 @@ test-clients: $(READY_DEV) $(NODE)/node_modules/ready
 # runs of larger parts of the suite in other surroundings
 test-anywhere: $(READY_DEV)
 	@echo 'Tests in other surroundings ...'
-	@$(PYTEST) --dist loadgroup --no-loadscope-reorder -m anywhere $(PARTS)
+	@$(PYTEST_OF_WHOLE) -m anywhere $(PARTS)
 
 # what one runs before each commit
 check: lint

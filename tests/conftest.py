@@ -138,10 +138,7 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items):
-    """Put what takes longest first, and keep the journeys in a browser, which share one JupyterLab, in one worker."""
-    for item in items:
-        if item.get_closest_marker("browser"):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+    """Put what takes longest first."""
     places = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
 

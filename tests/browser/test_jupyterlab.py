@@ -194,6 +194,7 @@ def go_to_a_word_and_back(learner):
     expect(met).to_be_in_viewport(timeout=5_000)
 
 
+@pytest.mark.anywhere
 def test_one_comes_back_from_the_glossary_to_where_one_was(learner):
     go_to_a_word_and_back(learner)
 
@@ -225,13 +226,10 @@ def test_the_words_of_the_glossary_lead_to_each_other_and_serious_faults_would_b
     assert [fault.split(":")[0] for fault in learner.accessibility_faults()] == ["image-alt"]
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize(
     "file",
-    [
-        "docs/handout.md",
-        pytest.param("docs/fidelity.md", marks=pytest.mark.anywhere),
-        pytest.param("README.md", marks=pytest.mark.anywhere),
-    ],
+    ["docs/handout.md", "docs/fidelity.md", "README.md"],
 )
 def test_links_lead_out_of_the_folder_of_the_notebooks(learner, file):
     learner.open("02_run_a_workshop.ipynb")

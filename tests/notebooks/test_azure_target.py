@@ -123,6 +123,7 @@ namespaces = pytest.mark.skipif(not can_unshare(), reason="namespaces are not pe
 
 
 # the notebooks on fleets change the service for everybody, so they have one of their own
+@pytest.mark.anywhere
 @pytest.mark.notebooks
 @pytest.mark.timeout(1_300)
 @pytest.mark.parametrize(

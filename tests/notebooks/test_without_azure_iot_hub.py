@@ -27,6 +27,7 @@ def refused(tmp_path, monkeypatch):
     return file
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize("track", tracks(find()), ids=lambda track: f"track {track.name}")
 def test_every_notebook_runs_with_its_solutions(tmp_path, capsys, refused, track):
     build = tmp_path / "build"
