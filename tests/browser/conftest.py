@@ -45,6 +45,8 @@ OUTPUTS = """Object.fromEntries([...document.querySelectorAll('.jp-CodeCell')].m
     [cell.querySelector('.jp-InputPrompt').innerText, cell.querySelector('.jp-OutputArea')?.innerText]))"""
 
 
+# before pytest-xdist reads the marks
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name == "browser":
