@@ -323,13 +323,9 @@ def track_of(invitation):
     return invitation.notebook[0]
 
 
-#: Not in the slow tier: the track in which the text invites to most.
-QUICK = "1"
-
-
 def by_track(invitations):
     return [
-        pytest.param(list(rows), id=f"track {track}", marks=[pytest.mark.anywhere] if track not in QUICK else [])
+        pytest.param(list(rows), id=f"track {track}")
         for track, rows in itertools.groupby(sorted(invitations, key=track_of), key=track_of)
     ]
 
@@ -344,6 +340,7 @@ def accept(invitations):
             assert invitation.shows in "\n".join(each.shown for each in outcomes), what
 
 
+@pytest.mark.anywhere
 @pytest.mark.parametrize("invitations", by_track(INVITATIONS))
 def test_what_the_text_invites_to_works(invitations):
     accept(invitations)

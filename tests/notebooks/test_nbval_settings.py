@@ -12,7 +12,7 @@ import pytest
 from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY
 from helpers.simulator import launcher
 
-pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.notebooks, pytest.mark.anywhere, pytest.mark.timeout(600)]
 # in another order than that of the names: 11 lists all enrollments, so it must not see those of 21
 BACKWARDS = ["21_x509_enroll.ipynb", "11_symmetric_key_enroll.ipynb"]
 
@@ -40,9 +40,7 @@ def temporary():
 
 
 @pytest.mark.parametrize(
-    ("folder", "options"), [(REPOSITORY, []), pytest.param(NOTEBOOKS, ["-n", "2"], marks=pytest.mark.anywhere)],
-    ids=["the root", "their own folder, -n 2"],
-
+    ("folder", "options"), [(REPOSITORY, []), (NOTEBOOKS, ["-n", "2"])], ids=["the root", "their own folder, -n 2"]
 )
 def test_from(folder, options, temporary):
     paths = [(NOTEBOOKS / name).relative_to(folder) for name in BACKWARDS]
@@ -50,7 +48,6 @@ def test_from(folder, options, temporary):
     assert code == 0, shown
 
 
-@pytest.mark.anywhere
 def test_twice_in_a_workspace_that_somebody_names(tmp_path):
     workspace = tmp_path / "workspace"
     try:
