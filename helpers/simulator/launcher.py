@@ -6,6 +6,7 @@ One that runs other code than the files beside this one, because these changed s
 from __future__ import annotations
 
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -73,6 +74,32 @@ class TokenError(LaunchError):
     """The simulator does not know the management token: it was started anew, or replaced, since that was read."""
 
 
+class _Socket(ssl.SSLSocket):
+    """A TLS socket that is closed when the other side has gone before the handshake, where ``ssl`` leaves it open.
+
+    Before it begins, ``SSLSocket`` asks who the other side is and, if nobody is, tries to read; other errors than those
+    of a socket that is not connected it lets through, after it has taken the file descriptor.
+    """
+
+    def getpeername(self) -> Any:
+        """The other side's address."""
+        try:
+            return super().getpeername()
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                self.close()
+            raise
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        """Read what is there."""
+        try:
+            return super().recv(buflen, flags)
+        except OSError as error:
+            if error.errno not in (errno.ENOTCONN, errno.EINVAL):
+                self.close()
+            raise
+
+
 class _Connection(http.client.HTTPSConnection):
     """HTTPS to the simulator's address, whose certificate is checked for the name of one of its services.
 
@@ -83,6 +110,7 @@ class _Connection(http.client.HTTPSConnection):
         self._settings = ssl.create_default_context(cafile=str(running.certificate_authority_file))
         # the file may hold the server's own certificate and not its root
         self._settings.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._settings.sslsocket_class = _Socket
         self._name = running.provisioning_host
         super().__init__(running.address, running.tls_port, context=self._settings, timeout=timeout)
 

@@ -1,10 +1,13 @@
 """The background simulator: found, started, kept alive, stopped; never two, never a wrong one."""
 
+import gc
 import json
 import os
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -272,6 +275,29 @@ class TestSurviving:
         with Simulator(state=state) as simulator:
             enrollments = simulator.call(lambda runtime: runtime.services.provisioning.enrollments.of(INDIVIDUAL))
             assert simulator.call(lambda _: enrollments.find("thermostat-1")) is not None
+
+
+class TestCalling:
+    def test_one_that_goes_before_the_handshake_leaves_no_socket(self, state, monkeypatch):
+        connect = socket.create_connection
+        with Simulator(state=state) as simulator, socket.create_server(("127.0.0.1", 0)) as other:
+
+            def reset_at_once(_, timeout):
+                plain = connect(other.getsockname(), timeout)
+                accepted, _ = other.accept()
+                # closed so, it sends a reset and no end
+                accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                accepted.close()
+                assert select.select([plain], [], [], PATIENCE)[0]
+                return plain
+
+            monkeypatch.setattr(launcher.socket, "create_connection", reset_at_once)
+            with warnings.catch_warnings(record=True) as warned:
+                warnings.simplefilter("always")
+                with pytest.raises(OSError, match="reset"):
+                    launcher.manage(simulator.running, "GET", "/health")
+                gc.collect()
+            assert [str(each.message) for each in warned if each.category is ResourceWarning] == []
 
 
 class TestStopping:
