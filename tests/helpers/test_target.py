@@ -18,6 +18,7 @@ from helpers import workspace
 from helpers.credentials import derive_device_key, new_key
 from helpers.lessons import register_device
 from helpers.simulator import Simulator, launcher
+from helpers.simulator.runtime import SimulatorError
 from helpers.target import TargetError, azure_settings, checked_id_scope, connect, normalised_host, port_is_open
 
 KEY = new_key().reveal()
@@ -157,18 +158,32 @@ def test_a_refused_management_call_says_so(dps):
         dps.manage("GET", "/nothing")
 
 
+def replaced(folder):
+    """A target, a client of it, and the simulator that took the place of theirs: same ports, same keys."""
+    for number in range(20):
+        state = folder / str(number)
+        with Simulator(state=state) as simulator:
+            dps = targets.of_simulator(simulator.running)
+            service, old = dps.service_client(), simulator.running
+        try:
+            return dps, service, Simulator(state=state, proxy_port=old.proxy_port, tls_port=old.tls_port).start()
+        except SimulatorError:
+            # another program took one of the ports in between
+            dps.close()
+    return pytest.fail("the ports were taken every time")
+
+
 def test_a_notebook_that_connected_to_a_simulator_which_was_replaced_is_told(tmp_path):
-    with Simulator(state=tmp_path) as simulator:
-        dps = targets.of_simulator(simulator.running)
-        service, old = dps.service_client(), simulator.running
-    # another notebook had it replaced: on the same ports, with the same keys
-    with Simulator(state=tmp_path, proxy_port=old.proxy_port, tls_port=old.tls_port):
+    dps, service, another = replaced(tmp_path)
+    try:
         for call in (dps.service_client, dps.last_event, lambda: dps.need_hubs(2)):
             with pytest.raises(TargetError, match=r"started anew since .*connect\(\.\.\.\) again"):
                 call()
         # what does not need the token goes on
         assert list(service.enrollment.query({"query": "SELECT *"})) == []
         dps.close()
+    finally:
+        another.stop()
 
 
 def test_only_what_is_the_simulators_own_is_removed_with_it(tmp_path, monkeypatch, dps):
