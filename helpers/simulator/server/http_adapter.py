@@ -6,7 +6,9 @@ Only the ways into and out of :class:`~..endpoints.http.Request` are here; no ro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -39,6 +41,8 @@ CLOSE_TIMEOUT = 5.0
 #: Where the SDKs open MQTT over WebSocket.
 WEBSOCKET_PATHS = frozenset({"/$iothub/websocket", "/", "/mqtt"})
 SUBPROTOCOL = "mqtt"
+#: Option of a TCP socket; only Linux has it.
+_QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
 class HttpProtocol(web.RequestHandler):
@@ -165,6 +169,8 @@ class HttpAdapter:
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             # the interim answer does not count as a begun one
             request.writer.output_size = 0
+        if not request.content.is_eof():
+            _acknowledge_at_once(request)
         try:
             body = await asyncio.wait_for(_body(request), BODY_TIMEOUT)
         except TimeoutError:
@@ -214,19 +220,31 @@ class HttpAdapter:
                 f"None of the WebSocket subprotocols {', '.join(offered)!r:.260} is supported by this simulator; "
                 f"use {SUBPROTOCOL}.",
             )
-        socket = web.WebSocketResponse(
+        web_socket = web.WebSocketResponse(
             protocols=(chosen,), max_msg_size=MAX_MESSAGE, timeout=CLOSE_TIMEOUT, compress=False
         )
-        socket.headers["Server"] = SERVER_HEADER
+        web_socket.headers["Server"] = SERVER_HEADER
         try:
-            await socket.prepare(request)
+            await web_socket.prepare(request)
         except web.HTTPException as error:
             text = f"This is not a valid WebSocket handshake: {(error.text or '').strip():.260}"
             return _refusal(Transport.INVALID_REQUEST, text, error.status)
         except ConnectionError:
-            return socket
-        await _WebSocketLink(socket, request, self._frontend, self._loop).serve()
-        return socket
+            return web_socket
+        await _WebSocketLink(web_socket, request, self._frontend, self._loop).serve()
+        return web_socket
+
+
+def _acknowledge_at_once(request: web.BaseRequest) -> None:
+    """Confirm the head of a request whose body is still to come.
+
+    urllib3 leaves Nagle's algorithm on towards a proxy, so the body, which it sends by itself, waits until the head is
+    acknowledged; and Linux puts that off for 40 ms, in the hope of an answer that could carry it.
+    """
+    connection = None if request.transport is None else request.transport.get_extra_info("socket")
+    if connection is not None and _QUICK_ACKNOWLEDGEMENT is not None:
+        with contextlib.suppress(OSError):  # gone meanwhile
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
 
 
 def _too_large() -> web.Response:

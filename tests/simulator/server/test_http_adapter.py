@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import logging
+import socket
 import ssl
 import threading
 from typing import Any
@@ -234,6 +235,46 @@ async def test_expect_continue(running: Any, client_context: Any) -> None:
         writer.write(b"abc")
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
         writer.close()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux lets a program acknowledge at once")
+@pytest.mark.parametrize(
+    ("parts", "at_once"),
+    [
+        pytest.param([b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", b"abc"], True, id="body later"),
+        pytest.param([b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"], False, id="in one piece"),
+        pytest.param([b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"], False, id="no body"),
+    ],
+)
+async def test_a_head_is_acknowledged_before_its_body_comes(
+    running: Any,
+    client_context: Any,
+    eventually: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    parts: list[bytes],
+    at_once: bool,
+) -> None:
+    acknowledge, options = http_adapter._acknowledge_at_once, []
+
+    def listen(request: Any) -> None:
+        connection = request.transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 0)
+        acknowledge(request)
+        options.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK))
+
+    monkeypatch.setattr(http_adapter, "_acknowledge_at_once", listen)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname="localhost"
+        )
+        writer.write(parts[0])
+        if at_once:
+            await eventually(lambda: options)
+        for part in parts[1:]:
+            writer.write(part)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK\r\n")
+        writer.close()
+    assert options == ([1] if at_once else [])
 
 
 async def test_slow_body_times_out(running: Any, client_context: Any, monkeypatch: pytest.MonkeyPatch) -> None:
