@@ -77,14 +77,15 @@ class OneKernel:
         def hear(message):
             kind, content = message["msg_type"], message["content"]
             if kind == "stream":
+                # one text may come in several messages, as the kernel found time to send
                 (errors if content["name"] == "stderr" else shown).append(content["text"])
             elif kind == "error":
                 errors.append(f"{content['ename']}: {content['evalue']}")
             elif kind in ("execute_result", "display_data"):
-                shown.append(content["data"].get("text/plain", ""))
+                shown.append("\n" + content["data"].get("text/plain", "") + "\n")
 
         self._client.execute_interactive(source, output_hook=hear, timeout=200, allow_stdin=False)
-        return Ran(cell, "".join(errors).strip(), "\n".join(shown))
+        return Ran(cell, "".join(errors).strip(), "".join(shown))
 
     def run_notebook(self, name, *, times=1, sources=None, parameters=None, after=None):
         """Run the cells of a notebook in order; gives the outcomes of all.

@@ -47,3 +47,10 @@ def test_a_cell_that_cannot_be_run_again_is_seen():
         assert failures(
             [kernel.run("place.rmdir()"), kernel.run("import sys; print('no', file=sys.stderr)", "warn")]
         ) == ["warn: no"]
+
+
+def test_a_text_in_several_messages_is_one_text():
+    with OneKernel() as kernel:
+        # the kernel sends what there is when it is told to
+        ran = kernel.run("for _ in range(3):\n    print('one line', flush=True)")
+    assert ran.shown == "one line\n" * 3
