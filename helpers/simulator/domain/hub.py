@@ -19,7 +19,7 @@ from .devices import (
     new_identity,
     render_identity,
 )
-from .hub_queries import MAX_PAGE, HubQueries, QueryPage
+from .hub_queries import MAX_PAGE, HubQueries, QueryPage, Steps
 from .hub_records import HubRecords
 from .modules import (
     MAX_MODULES,
@@ -48,7 +48,7 @@ from .twins import (
     twin_etag,
 )
 
-__all__ = ["MAX_PAGE", "IotHub", "QueryPage"]
+__all__ = ["MAX_PAGE", "IotHub", "QueryPage", "Steps"]
 
 
 class IotHub:
@@ -382,8 +382,8 @@ class IotHub:
             self._records.save(address, record)
         return int(record["twin"]["reported"]["version"])
 
-    def query(self, text: object, *, page_size: int = MAX_PAGE, continuation: str | None = None) -> QueryPage:
-        """One page of a query over the twins; see :meth:`.hub_queries.HubQueries.run`."""
+    def query(self, text: object, *, page_size: int = MAX_PAGE, continuation: str | None = None) -> Steps:
+        """One page of a query over the twins, in steps; see :meth:`.hub_queries.HubQueries.run`."""
         return self._queries.run(text, page_size=page_size, continuation=continuation)
 
     # ---- subscriptions that outlive a connection

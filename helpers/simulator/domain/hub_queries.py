@@ -1,22 +1,35 @@
-"""Queries over the twins of one hub, page by page, reading no more twins than they have to."""
+"""Queries over the twins of one hub, page by page, reading no more twins than they have to.
+
+A query is worked on in steps of bounded work, so that whoever runs one can let others have their turn in between. What
+changes meanwhile may be seen or not, as on Azure, whose queries lag behind.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import Hub, ServiceError
+from ..errors import Hub, ServiceError, ascii_json
 from .hub_records import HubRecords
 from .ports import Document
 from .query import MODULES, Query, parse
 
 #: Devices in one list, and rows in one page of a query.
 MAX_PAGE = 1_000
+#: Bytes of JSON after which a page ends, however few rows it has then; at least one is in it.
+MAX_PAGE_SIZE = 4 * 1024 * 1024
 _MAX_TOKEN = 1_024
+#: The work of one step: each twin counts as the words of the query, and as so many more for reading it.
+STEP = 20_000
+TWIN_WORK = 100
+
+#: Work in steps: it pauses after each, and its result comes at the end.
+Steps = Generator[None, None, "QueryPage"]
+_Part = Generator[None, None, "tuple[list[Document], int, int, bool]"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +61,15 @@ class HubQueries:
         self._records = records
         self._render = render
 
-    def run(self, text: object, *, page_size: int = MAX_PAGE, continuation: str | None = None) -> QueryPage:
+    def run(self, text: object, *, page_size: int = MAX_PAGE, continuation: str | None = None) -> Steps:
         """One page of a query.
 
+        Returns:
+            The work, in steps; a :class:`QueryPage` is its result.
+
         Raises:
-            ServiceError: the query is not valid or not supported, or the token is not one of this query.
+            ServiceError: at the first step: the query is not valid or not supported, or the token is not one of this
+                query.
         """
         if not isinstance(text, str):
             raise ServiceError(Hub.ARGUMENT_INVALID, f"query must be a text in the query language, not {text!r:.60}.")
@@ -61,37 +78,66 @@ class HubQueries:
         place, given = _read_token(continuation, digest)
         size = min(page_size, MAX_PAGE)
         page = self._summary if query.aggregates else self._selection
-        items, place, given, more = page(query, size, place, given)
+        items, place, given, more = yield from page(query, size, place, given)
         item_type = "Twin" if query.selects_twins else "Raw"
         return QueryPage(items, item_type, _make_token(place, given, digest) if more else None)
 
-    def _summary(self, query: Query, size: int, place: int, given: int) -> tuple[list[Document], int, int, bool]:
+    def _summary(self, query: Query, size: int, place: int, given: int) -> _Part:
         rows = query.from_counts(self._records.counts())
         if rows is None:
-            rows = query.summarise(twin for _, twin in self._matching(query, 0))
+            summary = query.summary()
+            for found in self._matching(query, 0):
+                if found is None:
+                    yield
+                else:
+                    summary.add(found[1])
+            rows = summary.rows()
         rows = rows[: query.top]
-        end = place + size
-        return rows[place:end], end, given, end < len(rows)
+        items: list[Document] = []
+        room = _Room(size)
+        for row in rows[place:]:
+            if not room.takes(row):
+                break
+            items.append(row)
+        end = place + len(items)
+        return items, end, given, end < len(rows)
 
-    def _selection(self, query: Query, size: int, place: int, given: int) -> tuple[list[Document], int, int, bool]:
+    def _selection(self, query: Query, size: int, place: int, given: int) -> _Part:
         if query.top is not None:
             size = min(size, query.top - given)
         items: list[Document] = []
-        for following, twin in self._matching(query, place):
-            if len(items) == size:
-                return items, place, given + len(items), given + len(items) != query.top
-            items.append(query.project(twin))
+        room = _Room(size)
+        for found in self._matching(query, place):
+            if found is None:
+                yield
+                continue
+            following, twin = found
+            row = query.project(twin)
+            if not room.takes(row):
+                given += len(items)
+                return items, place, given, query.top is None or given < query.top
+            items.append(row)
             place = following
         return items, place, given, False
 
-    def _matching(self, query: Query, after: int) -> Iterator[tuple[int, Document]]:
-        for place, record in self._candidates(query, after):
-            twin = self._render(record)
-            if query.matches(twin):
-                yield place, twin
+    def _matching(self, query: Query, after: int) -> Iterator[tuple[int, Document] | None]:
+        """The twins that the query selects, each with its place; ``None`` where a step ends."""
+        work = 0
+        for found in self._candidates(query, after):
+            if found is not None:
+                twin = self._render(found[1])
+                if query.matches(twin):
+                    yield found[0], twin
+            work += TWIN_WORK + query.words
+            if work >= STEP:
+                work = 0
+                yield None
 
-    def _candidates(self, query: Query, after: int) -> Iterator[tuple[int, Document]]:
-        """What has to be read; the same for all pages of a query, because it depends on its text alone."""
+    def _candidates(self, query: Query, after: int) -> Iterator[tuple[int, Document] | None]:
+        """What has to be read; the same for all pages of a query, because it depends on its text alone.
+
+        ``None`` stands for work that found nothing.
+        """
         of_modules = query.source == MODULES
         if query.device_ids is not None:
             return self._records.named(query.device_ids, after, modules=of_modules)
@@ -100,6 +146,26 @@ class HubQueries:
         if query.statuses is not None and "enabled" not in query.statuses:
             return self._records.disabled(after)
         return self._records.devices(after)
+
+
+class _Room:
+    """What is left of a page.
+
+    Arguments:
+        rows: as many rows fit.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._bytes = MAX_PAGE_SIZE
+
+    def takes(self, row: Document) -> bool:
+        """Whether the row still fits, which takes its room. The first one always does."""
+        if self._rows <= 0 or self._bytes <= 0:
+            return False
+        self._rows -= 1
+        self._bytes -= len(ascii_json(row))
+        return True
 
 
 def _make_token(place: int, given: int, digest: str) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 from .modules import module_address
 from .ports import Document, Documents, Storage
 
-#: Documents that are read from the store at a time.
-_BATCH = 200
+#: Documents that are read from the store at a time; the largest are some 100 KB.
+_BATCH = 50
 
 
 class HubRecords:
@@ -104,15 +104,27 @@ class HubRecords:
             if record is not None:
                 yield place, record
 
-    def named(self, device_ids: Iterable[str], after: int = 0, *, modules: bool) -> Iterator[tuple[int, Document]]:
-        """The devices with these IDs, or their modules, each with its generation as its place."""
-        found: list[tuple[int, Document]] = []
+    def named(
+        self, device_ids: Iterable[str], after: int = 0, *, modules: bool
+    ) -> Iterator[tuple[int, Document] | None]:
+        """The devices with these IDs, or their modules, each with its generation as its place.
+
+        They have to be looked up before their order is known; ``None`` comes for each that was, without being it yet.
+        """
+        found: list[tuple[int, str]] = []
         for device_id in device_ids:
             device = self._devices.get(self._key(device_id))
-            if device is not None:
-                records = self.modules_of(device_id, device) if modules else iter((device,))
-                found.extend((int(record["identity"]["generationId"]), record) for record in records)
-        return iter(sorted((item for item in found if item[0] > after), key=lambda item: item[0]))
+            if device is None:
+                yield None
+                continue
+            for record in self.modules_of(device_id, device) if modules else (device,):
+                identity = record["identity"]
+                address = module_address(device_id, identity["moduleId"]) if modules else device_id
+                found.append((int(identity["generationId"]), address))
+                yield None
+        for place, address in sorted(found):
+            found_again = self.find(address) if place > after else None
+            yield None if found_again is None else (place, found_again)
 
     # ---- inside
 

@@ -3,17 +3,16 @@
 :func:`parse` turns a text into a :class:`Query`; :meth:`Query.matches` and :meth:`Query.rows` evaluate it over twins
 as :func:`.twins.render_twin` makes them. What a WHERE clause means is in :mod:`.query_conditions`.
 
-Source: Microsoft documentation, iot-hub-devguide-query-language. Of what it describes, functions other than
-``IS_DEFINED`` (which it has for the routing of messages only), jobs and configurations are not supported here; such a
-query is refused and the answer says so. Inferred: that the names at the top of a twin (``DeviceID``) ignore case.
+Source: Microsoft documentation, iot-hub-devguide-query-language. Functions other than ``IS_DEFINED`` and
+``ARRAY_CONTAINS``, jobs and configurations are not supported here; such a query is refused and the answer says so.
+Inferred: that the names at the top of a twin (``DeviceID``) ignore case.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -26,6 +25,7 @@ from .query_conditions import (
     Calculation,
     Comparison,
     Constant,
+    Contains,
     Defined,
     Either,
     Expression,
@@ -33,14 +33,16 @@ from .query_conditions import (
     Negation,
     Path,
     is_only_about,
-    kind_of,
     possible_values,
 )
+from .query_summary import Column, Summary, defined
 
 MAX_LENGTH = 8_192
 #: Parentheses and NOTs inside each other.
 MAX_NESTING = 50
 MAX_TOP = 1_000_000
+#: Elements of the SELECT list, and of GROUP BY.
+MAX_COLUMNS = 100
 
 
 DEVICES, MODULES = "devices", "devices.modules"
@@ -106,21 +108,6 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One element of the SELECT list.
-
-    Attributes:
-        name: the key in the result.
-        path: what is selected or aggregated; ``None`` for ``COUNT()``.
-        aggregate: ``count``, ``avg``, ``sum``, ``min`` or ``max``; empty for a plain path.
-    """
-
-    name: str
-    path: Path | None
-    aggregate: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class Query:
     """A parsed query.
 
@@ -130,6 +117,7 @@ class Query:
         condition: the WHERE clause, ``None`` for none.
         groups: the GROUP BY paths.
         source: ``devices`` or ``devices.modules``.
+        words: how many words the text has: a measure of the work that each twin makes.
     """
 
     columns: tuple[Column, ...]
@@ -137,6 +125,7 @@ class Query:
     condition: Expression | None
     groups: tuple[Path, ...]
     source: str = DEVICES
+    words: int = 0
 
     @property
     def selects_twins(self) -> bool:
@@ -183,20 +172,11 @@ class Query:
         """The row of one twin, for queries without aggregation."""
         if self.selects_twins:
             return dict(twin)
-        return _defined({column.name: column.path(twin) for column in self.columns if column.path is not None})
+        return defined({column.name: column.path(twin) for column in self.columns if column.path is not None})
 
-    def summarise(self, twins: Iterable[Mapping[str, Any]]) -> list[Document]:
-        """The rows over twins that already passed the WHERE clause, for queries with aggregation."""
-        groups: dict[str, list[Mapping[str, Any]]] = {}
-        if not self.groups:
-            groups[""] = []
-        for twin in twins:
-            key = json.dumps([_printable(path(twin)) for path in self.groups], sort_keys=True) if self.groups else ""
-            groups.setdefault(key, []).append(twin)
-        return [
-            _defined({column.name: _aggregate(column, members) for column in self.columns})
-            for members in groups.values()
-        ]
+    def summary(self) -> Summary:
+        """Takes the twins that passed the WHERE clause one by one, for queries with aggregation."""
+        return Summary(self.columns, self.groups)
 
 
 def parse(text: str) -> Query:
@@ -291,7 +271,7 @@ class _Parser:
         if self._token.kind != "end":
             _refuse(self._token.position, f"{self._shown()} cannot stand here")
         self._check_columns(columns, groups, start)
-        return Query(columns, top, condition, groups, self._source)
+        return Query(columns, top, condition, groups, self._source, len(self._tokens))
 
     def _top(self) -> int:
         token = self._take()
@@ -301,7 +281,8 @@ class _Parser:
 
     def _columns(self) -> tuple[Column, ...]:
         columns = [self._column(1)]
-        while self._accept(","):
+        while (comma := self._accept(",")) is not None:
+            _check_number(comma, columns)
             columns.append(self._column(len(columns) + 1))
         return tuple(columns)
 
@@ -347,13 +328,14 @@ class _Parser:
 
     def _paths(self) -> tuple[Path, ...]:
         paths = [self._path()]
-        while self._accept(","):
+        while (comma := self._accept(",")) is not None:
+            _check_number(comma, paths)
             paths.append(self._path())
         return tuple(paths)
 
     def _check_columns(self, columns: tuple[Column, ...], groups: tuple[Path, ...], start: Token) -> None:
-        names = [column.name for column in columns]
-        doubled = next((name for name in names if names.count(name) > 1), None)
+        names = Counter(column.name for column in columns)
+        doubled = next((name for name, times in names.items() if times > 1), None)
         if doubled is not None:
             _refuse(start.position, f"two columns are called {doubled[:60]!r}; rename one with AS")
         if not groups and not any(column.aggregate for column in columns):
@@ -400,16 +382,17 @@ class _Parser:
         return left
 
     def _sum(self) -> Expression:
-        left = self._product()
-        while (token := self._accept("+", "-")) is not None:
-            left = Calculation(token.text, left, self._product())
-        return left
+        return self._chain(self._product, "+", "-")
 
     def _product(self) -> Expression:
-        left = self._primary()
-        while (token := self._accept("*", "/", "%")) is not None:
-            left = Calculation(token.text, left, self._primary())
-        return left
+        return self._chain(self._primary, "*", "/", "%")
+
+    def _chain(self, part: Callable[[], Expression], *symbols: str) -> Expression:
+        first = part()
+        steps: list[tuple[str, Expression]] = []
+        while (token := self._accept(*symbols)) is not None:
+            steps.append((token.text, part()))
+        return Calculation(first, tuple(steps)) if steps else first
 
     def _primary(self) -> Expression:
         token = self._token
@@ -420,17 +403,24 @@ class _Parser:
             self._expect(")")
             return inner
         if self._is_call():
-            self._take()
-            if token.keyword != "is_defined":
-                _unsupported(token, f"the function {token.text[:40]}")
-            self._take()
-            path = self._path()
-            self._expect(")")
-            return Defined(path)
+            return self._call()
         is_negative = token.kind == "symbol" and token.text == "-"
         if token.kind in ("number", "text") or token.keyword in _CONSTANTS or is_negative:
             return Constant(self._constant())
         return self._path()
+
+    def _call(self) -> Expression:
+        token = self._take()
+        if token.keyword not in ("is_defined", "array_contains"):
+            _unsupported(token, f"the function {token.text[:40]}")
+        self._take()
+        path = self._path()
+        result: Expression = Defined(path)
+        if token.keyword == "array_contains":
+            self._expect(",")
+            result = Contains(path, self._constant())
+        self._expect(")")
+        return result
 
     def _deeper(self, token: Token) -> int:
         self._nesting += 1
@@ -507,30 +497,14 @@ def _text(token: Token) -> str:
             return escape
         return _refuse(token.position + 1 + match.start(), rf"the escapes are \', \", \\ and \uXXXX, not \{escape}")
 
-    return _ESCAPE.sub(replace, token.text[1:-1])
+    text = _ESCAPE.sub(replace, token.text[1:-1])
+    try:
+        # two escapes that are the halves of a surrogate pair make one character
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
+    except UnicodeDecodeError:
+        return _refuse(token.position, "the text holds half of a surrogate pair; write both halves")
 
 
-def _defined(row: Document) -> Document:
-    return {key: value for key, value in row.items() if value is not UNDEFINED}
-
-
-def _printable(value: object) -> object:
-    """A value as part of a group's key; undefined is told from every JSON value."""
-    return [] if value is UNDEFINED else [kind_of(value), value]
-
-
-def _aggregate(column: Column, members: list[Mapping[str, Any]]) -> Any:
-    if column.path is None:
-        return len(members)
-    if not column.aggregate:
-        return column.path(members[0])
-    # what is not a number does not count
-    numbers = [value for value in map(column.path, members) if kind_of(value) == "number"]
-    if not numbers:
-        return 0 if column.aggregate == "sum" else UNDEFINED
-    if column.aggregate in ("min", "max"):
-        return min(numbers) if column.aggregate == "min" else max(numbers)
-    total = sum(numbers)
-    if not math.isfinite(total):  # JSON has no number for it
-        return UNDEFINED
-    return total if column.aggregate == "sum" else total / len(numbers)
+def _check_number(token: Token, listed: Sequence[object]) -> None:
+    if len(listed) >= MAX_COLUMNS:
+        _refuse(token.position, f"at most {MAX_COLUMNS} elements may stand here")

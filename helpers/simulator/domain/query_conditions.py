@@ -4,8 +4,9 @@ A condition knows a third truth value, *undefined*, for what a twin lacks and fo
 what is true is selected. Conditions can also be asked which values they leave possible, so that whoever runs a query
 need not read what cannot match.
 
-Source: Microsoft documentation, iot-hub-devguide-query-language. That arithmetic with anything but numbers, and a
-division by zero, are undefined, is inferred.
+Source: Microsoft documentation, iot-hub-devguide-query-language; the Azure CLI for ``ARRAY_CONTAINS``, which finds the
+children of an Edge device with it. That arithmetic with anything but numbers, a division by zero, and what
+``ARRAY_CONTAINS`` says of anything but an array, are undefined, is inferred.
 """
 
 from __future__ import annotations
@@ -88,23 +89,50 @@ class Defined:
 
 
 @dataclass(frozen=True, slots=True)
-class Calculation:
-    """Two numbers and an operator between them."""
+class Contains:
+    """``ARRAY_CONTAINS(path, value)``."""
 
-    symbol: str
-    left: Expression
-    right: Expression
+    path: Path
+    value: Any
 
     def __call__(self, twin: Mapping[str, Any]) -> Any:
-        """The result, undefined when a side is no number or JSON has no number for it."""
-        left, right = self.left(twin), self.right(twin)
-        if kind_of(left) != "number" or kind_of(right) != "number":
+        """Whether the array has the value; undefined when there is no array."""
+        items = self.path(twin)
+        if not isinstance(items, list):
             return UNDEFINED
-        try:
-            result = ARITHMETIC[self.symbol](left, right)
-            return result if math.isfinite(result) else UNDEFINED
-        except (ArithmeticError, ValueError):
+        return any(_compare("=", item, self.value) is True for item in items)
+
+
+@dataclass(frozen=True, slots=True)
+class Calculation:
+    """Numbers and the operators between them, worked out from left to right.
+
+    A chain is one object however long it is: operators inside each other would go as deep as the query is long.
+
+    Attributes:
+        first: the number at the beginning.
+        steps: each operator with the number behind it.
+    """
+
+    first: Expression
+    steps: tuple[tuple[str, Expression], ...]
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """The result, undefined when a part is no number or JSON has no number for it."""
+        result = self.first(twin)
+        if kind_of(result) != "number":
             return UNDEFINED
+        for symbol, part in self.steps:
+            value = part(twin)
+            if kind_of(value) != "number":
+                return UNDEFINED
+            try:
+                result = ARITHMETIC[symbol](result, value)
+                if not math.isfinite(result):
+                    return UNDEFINED
+            except (ArithmeticError, ValueError):
+                return UNDEFINED
+        return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,10 +126,7 @@ class HubMessages:
                 raise self._wrong(f"bodyBase64 is no base64: {error}") from error
         value = body.get("body", "")
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        try:
-            return text.encode()
-        except UnicodeEncodeError as error:
-            raise self._wrong("body holds half of a surrogate pair; send such bytes as bodyBase64.") from error
+        return text.encode()
 
     def _expiry(self, given: object) -> datetime | None:
         if given is None:

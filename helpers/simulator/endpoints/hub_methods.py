@@ -5,7 +5,6 @@ Source: Microsoft documentation, iot-hub-devguide-direct-methods, and the publis
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,8 +19,6 @@ MAX_METHOD_NAME = 100
 DEFAULT_RESPONSE_TIMEOUT = 30
 #: Seconds that a method may wait for its answer, and for the device to connect.
 RESPONSE_TIMEOUTS, CONNECT_TIMEOUTS = (5, 300), (0, 300)
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class DirectMethods:
@@ -62,8 +59,7 @@ class DirectMethods:
 
 
 def _method_name(name: object) -> str:
-    # surrogates cannot be written into a topic
-    if not isinstance(name, str) or not 0 < len(name) <= MAX_METHOD_NAME or _SURROGATE.search(name):
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_METHOD_NAME:
         raise ServiceError(
             Hub.ARGUMENT_INVALID, f"methodName is {name!r:.120}; it must have 1 to {MAX_METHOD_NAME} characters."
         )

@@ -5,12 +5,13 @@ Paths, bodies and headers: the published API description 2021-04-12, and what th
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import Any
 
 from ..clock import Clock
 from ..domain.devices import check_device_id
-from ..domain.hub import MAX_PAGE, IotHub
+from ..domain.hub import MAX_PAGE, IotHub, QueryPage, Steps
 from ..domain.modules import check_module_id, module_address
 from ..domain.registry_bulk import apply_operations
 from ..errors import Hub, ServiceError, described, hub_body
@@ -62,7 +63,8 @@ class HubServiceEndpoint(HttpEndpoint):
     """Serves the service API of one hub.
 
     Operations that change something are coroutines: those run outside the pipeline's transaction. A device hears of a
-    change once it is committed, and the answer shall show the connection as it is after that.
+    change once it is committed, and the answer shall show the connection as it is after that. So are queries, which let
+    others have their turn.
 
     Arguments:
         hub: the hub.
@@ -86,6 +88,7 @@ class HubServiceEndpoint(HttpEndpoint):
         transaction: Transaction,
     ) -> None:
         self._hub = hub
+        self._one_query_at_a_time = asyncio.Lock()
         self._methods = DirectMethods(hub, devices)
         access = HubAccess(host=hub.host, policy_name=policy_name, policy_key=policy_key, clock=clock)
         super().__init__(
@@ -190,16 +193,27 @@ class HubServiceEndpoint(HttpEndpoint):
     async def _replace_twin(self, call: Call) -> Response:
         return _tagged(self._hub.replace_twin(_address(call), call.body, call.header("if-match")))
 
-    def _query(self, call: Call) -> Response:
+    async def _query(self, call: Call) -> Response:
         body = _body(call)
         size = _page_size("x-ms-max-item-count", call.header("x-ms-max-item-count"))
         # an empty header means the same as none
         continuation = call.header("x-ms-continuation") or None
-        page = self._hub.query(body.get("query"), page_size=size, continuation=continuation)
+        page = await self._finished(self._hub.query(body.get("query"), page_size=size, continuation=continuation))
         headers = {"x-ms-item-type": page.item_type}
         if page.continuation is not None:
             headers["x-ms-continuation"] = page.continuation
         return Response(200, page.items, headers)
+
+    async def _finished(self, steps: Steps) -> QueryPage:
+        """Do the work step by step; everybody else has a turn after each, however many queries there are."""
+        while True:
+            async with self._one_query_at_a_time:
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    page: QueryPage = done.value
+                    return page
+                await asyncio.sleep(0)
 
 
 def _refusal(name: str) -> Operation:

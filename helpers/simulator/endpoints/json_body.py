@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 #: Deeper nesting is refused: no body of the APIs comes near, and everything behind may recurse safely.
 MAX_DEPTH = 64
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def load_json(body: bytes) -> Any:
     """Parse a body.
 
-    Stricter than :func:`json.loads`: ``NaN``, infinities and numbers too large for a double are refused, and so is
-    deep nesting.
+    Stricter than :func:`json.loads`: ``NaN``, infinities, numbers too large for a double, deep nesting and half of a
+    surrogate pair, which no other encoding can hold, are refused.
 
     Raises:
         ValueError: the body is not JSON; says where, without repeating it.
@@ -25,7 +28,7 @@ def load_json(body: bytes) -> Any:
         raise ValueError(f"it is not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
         raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels") from error
-    _check_depth(value)
+    _check(value)
     return value
 
 
@@ -40,15 +43,25 @@ def _finite(text: str) -> float:
     return number
 
 
-def _check_depth(value: Any) -> None:
+def _check(value: Any) -> None:
     level = [value]
     for _ in range(MAX_DEPTH):
-        level = [
-            child
-            for item in level
-            if isinstance(item, (dict, list))
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, str):
+                _check_text(item)
+            elif isinstance(item, dict):
+                for name in item:
+                    _check_text(name)
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        if not below:
             return
+        level = below
     raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii() and _SURROGATE.search(text):
+        raise ValueError("a text in it holds half of a surrogate pair")

@@ -214,7 +214,8 @@ AMQP = Area(
 
 _OFFLINE = (Hub.DEVICE_NOT_ONLINE.code,)
 _LANGUAGE = (
-    "`devices` and `devices.modules`, no jobs; no functions but `IS_DEFINED`; a change shows at once, and not later"
+    "`devices` and `devices.modules`, no jobs; no functions but `IS_DEFINED` and `ARRAY_CONTAINS`; a change shows at "
+    "once, and not later"
 )
 _EDGE = "set desired properties of each device; IoT Edge is not simulated"
 _JOB = "repeat the operation for each device"

@@ -4,11 +4,13 @@ import base64
 import json
 
 import pytest
+from query_steps import finished, paused
 
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.connections import Connections
 from helpers.simulator.domain.devices import NEVER
 from helpers.simulator.domain.hub import IotHub
+from helpers.simulator.domain.hub_queries import MAX_PAGE_SIZE
 from helpers.simulator.domain.ports import DeviceCredentials, LinkedHub
 from helpers.simulator.domain.telemetry import TelemetryBuffer, parse_properties
 from helpers.simulator.errors import Hub, ServiceError
@@ -268,22 +270,22 @@ def test_query_pages(hub):
     for number in range(7):
         hub.put_device(f"d{number}", {})
     text = "SELECT * FROM devices WHERE deviceId != 'd3'"
-    first = hub.query(text, page_size=3)
+    first = finished(hub.query(text, page_size=3))
     assert (ids(first), first.item_type) == (["d0", "d1", "d2"], "Twin")
-    second = hub.query(text, page_size=3, continuation=first.continuation)
+    second = finished(hub.query(text, page_size=3, continuation=first.continuation))
     assert (ids(second), second.continuation) == (["d4", "d5", "d6"], None)
-    assert ids(hub.query(text)) == [*ids(first), *ids(second)]
+    assert ids(finished(hub.query(text))) == [*ids(first), *ids(second)]
 
 
 def test_top_counts_over_all_pages(hub):
     for number in range(5):
         hub.put_device(f"d{number}", {})
     text = "SELECT TOP 3 deviceId FROM devices"
-    first = hub.query(text, page_size=2)
+    first = finished(hub.query(text, page_size=2))
     assert (ids(first), first.item_type) == (["d0", "d1"], "Raw")
-    second = hub.query(text, page_size=2, continuation=first.continuation)
+    second = finished(hub.query(text, page_size=2, continuation=first.continuation))
     assert (ids(second), second.continuation) == (["d2"], None)
-    exact = hub.query("SELECT TOP 2 deviceId FROM devices", page_size=2)
+    exact = finished(hub.query("SELECT TOP 2 deviceId FROM devices", page_size=2))
     assert (ids(exact), exact.continuation) == (["d0", "d1"], None)
 
 
@@ -291,26 +293,74 @@ def test_aggregates_are_paged_too(hub):
     for number in range(3):
         hub.put_device(f"d{number}", {"status": "disabled" if number else "enabled"})
     text = "SELECT status, COUNT() AS n FROM devices GROUP BY status"
-    first = hub.query(text, page_size=1)
+    first = finished(hub.query(text, page_size=1))
     assert (first.items, first.item_type) == ([{"status": "enabled", "n": 1}], "Raw")
-    second = hub.query(text, page_size=1, continuation=first.continuation)
+    second = finished(hub.query(text, page_size=1, continuation=first.continuation))
     assert (second.items, second.continuation) == ([{"status": "disabled", "n": 2}], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        # 10 words and 100 of reading for each of 400 devices, 20,000 in a step
+        ("SELECT * FROM devices WHERE tags.a = 1", 2),
+        ("SELECT COUNT() AS n FROM devices WHERE tags.a = 1", 2),
+        # 2,201 words more
+        (f"SELECT COUNT() AS n FROM devices WHERE {'+'.join(['1'] * 1_101)} < 0", 44),  # noqa: S608 - no SQL
+        ("SELECT COUNT() AS n FROM devices", 0),
+    ],
+)
+def test_a_query_pauses_after_bounded_work(hub, text, steps):
+    with hub.transaction():
+        for number in range(400):
+            hub.put_device(f"d{number}", {})
+    _, pauses = paused(hub.query(text))
+    assert pauses == steps
+
+
+def test_what_changes_while_a_query_pauses_does_no_harm(hub):
+    with hub.transaction():
+        for number in range(400):
+            hub.put_device(f"d{number}", {})
+    for where in ("true", f"deviceId IN [{', '.join(repr(f'd{number}') for number in range(400))}]"):
+        steps = hub.query(f"SELECT deviceId FROM devices WHERE {where}")  # noqa: S608 - no SQL
+        next(steps)
+        hub.delete_device("d399")
+        assert "d399" not in ids(finished(steps))
+        hub.put_device("d399", {})
+
+
+def test_a_page_ends_when_it_is_large_enough(hub):
+    twin = {"tags": {f"t{number}": "x" * 4_000 for number in range(2)}}
+    twin["properties"] = {"desired": {f"p{number}": "x" * 4_000 for number in range(8)}}
+    with hub.transaction():
+        for number in range(120):
+            hub.put_device(f"d{number:03}", {}, initial_twin=twin)
+    for text in (
+        "SELECT * FROM devices",
+        "SELECT deviceId, MAX(tags.x) AS m, tags, properties FROM devices GROUP BY deviceId, tags, properties",
+    ):
+        first = finished(hub.query(text))
+        second = finished(hub.query(text, continuation=first.continuation))
+        assert sum(len(json.dumps(row)) for row in first.items) < MAX_PAGE_SIZE + 50_000
+        assert second.continuation is None
+        assert [*ids(first), *ids(second)] == [f"d{number:03}" for number in range(120)]
 
 
 def test_a_foreign_continuation_token_is_refused(hub):
     for number in range(3):
         hub.put_device(f"d{number}", {})
-    token = hub.query("SELECT * FROM devices", page_size=1).continuation
+    token = finished(hub.query("SELECT * FROM devices", page_size=1)).continuation
     digest = json.loads(base64.urlsafe_b64decode(token))[2]
     forged = [[-1, 0, digest], [1, "x", digest], [2**64, 0, digest], [1], 5, None]
     for wrong in ["", "%%%", "ä", *(base64.urlsafe_b64encode(json.dumps(value).encode()).decode() for value in forged)]:
-        refused(Hub.ARGUMENT_INVALID, hub.query, "SELECT * FROM devices", continuation=wrong)
-    refused(Hub.ARGUMENT_INVALID, hub.query, "SELECT deviceId FROM devices", continuation=token)
+        refused(Hub.ARGUMENT_INVALID, next, hub.query("SELECT * FROM devices", continuation=wrong))
+    refused(Hub.ARGUMENT_INVALID, next, hub.query("SELECT deviceId FROM devices", continuation=token))
 
 
 @pytest.mark.parametrize("text", [None, 5, ""])
 def test_a_query_must_be_one(hub, text):
-    refused(Hub.ARGUMENT_INVALID, hub.query, text)
+    refused(Hub.ARGUMENT_INVALID, next, hub.query(text))
 
 
 def test_a_newer_connection_takes_the_place_of_an_older_one(clock):
@@ -365,7 +415,7 @@ def test_a_secret_in_the_wrong_place_is_not_repeated(hub):
 
 @pytest.mark.parametrize("token", ["W1tb" * 2_000, "x", "bnVsbA=="])
 def test_no_token_makes_the_hub_fail(hub, token):
-    refused(Hub.ARGUMENT_INVALID, hub.query, "SELECT * FROM devices", continuation=token)
+    refused(Hub.ARGUMENT_INVALID, next, hub.query("SELECT * FROM devices", continuation=token))
 
 
 def test_reported_properties_move_to_another_hub(hub, store, clock):

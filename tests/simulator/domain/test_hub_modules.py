@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from query_steps import finished
 
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.cloud_to_device import CloudToDeviceMessage
@@ -210,7 +211,7 @@ def test_nothing_of_a_module_moves_to_another_hub(hub):
     assert len(hub.modules("d")) == 1
     assert hub.twin_content("d") == hub.remove_device("d")
     assert hub.twin_content("d") is None
-    assert hub.query("SELECT * FROM devices.modules").items == []
+    assert finished(hub.query("SELECT * FROM devices.modules")).items == []
 
 
 def test_hubs_do_not_share_modules(hub, store, clock):
@@ -259,11 +260,11 @@ def ids(page):
     ("where", "found", "most"),
     [
         ("devices WHERE deviceId = 'd5'", ["d5"], 2),
-        ("devices WHERE deviceId IN ['d9', 'nobody', 'd5']", ["d5", "d9"], 4),
+        ("devices WHERE deviceId IN ['d9', 'nobody', 'd5']", ["d5", "d9"], 6),
         ("devices WHERE deviceId = 'd5' AND status = 'disabled'", [], 2),
         ("devices WHERE status = 'disabled'", ["d7", "d107", "d207"], 8),
         ("devices WHERE status IN ['disabled'] AND deviceId != 'd7'", ["d107", "d207"], 8),
-        ("devices.modules WHERE deviceId = 'd1'", [("d1", "m1"), ("d1", "m2")], 4),
+        ("devices.modules WHERE deviceId = 'd1'", [("d1", "m1"), ("d1", "m2")], 6),
         ("devices.modules WHERE devices.modules.moduleId = 'm1'", [("d1", "m1"), ("d2", "m1")], 4),
         ("devices.modules WHERE tags.a = 1", [("d1", "m1")], 4),
         ("devices.modules WHERE status = 'enabled' AND deviceId IN ['d2', 'd3']", [("d2", "m1")], 4),
@@ -271,7 +272,7 @@ def ids(page):
 )
 def test_a_query_reads_what_it_has_to(crowd, store, where, found, most):
     store.read = 0
-    page = crowd.query(f"SELECT * FROM {where}")  # noqa: S608 - no SQL, and nobody's input
+    page = finished(crowd.query(f"SELECT * FROM {where}"))  # noqa: S608 - no SQL, and nobody's input
     assert (ids(page), page.continuation) == (found, None)
     assert store.read <= most
 
@@ -279,11 +280,13 @@ def test_a_query_reads_what_it_has_to(crowd, store, where, found, most):
 def test_counting_reads_nothing(crowd, store):
     store.read = 0
     assert crowd.statistics() == {"totalDeviceCount": 300, "enabledDeviceCount": 297, "disabledDeviceCount": 3}
-    assert crowd.query("SELECT COUNT() AS n FROM devices").items == [{"n": 300}]
-    grouped = crowd.query("SELECT status, COUNT() AS n FROM devices GROUP BY status")
+    assert finished(crowd.query("SELECT COUNT() AS n FROM devices")).items == [{"n": 300}]
+    grouped = finished(crowd.query("SELECT status, COUNT() AS n FROM devices GROUP BY status"))
     assert grouped.items == [{"status": "enabled", "n": 297}, {"status": "disabled", "n": 3}]
     assert store.read == 0
-    assert crowd.query("SELECT COUNT() AS n FROM devices WHERE status = 'disabled' AND NOT false").items == [{"n": 3}]
+    assert finished(crowd.query("SELECT COUNT() AS n FROM devices WHERE status = 'disabled' AND NOT false")).items == [
+        {"n": 3}
+    ]
     assert store.read <= 8
 
 
@@ -305,10 +308,10 @@ def test_a_list_reads_what_it_shows(crowd, store):
     ],
 )
 def test_pages_of_every_kind_make_up_the_whole(crowd, text):
-    whole = ids(crowd.query(text))
+    whole = ids(finished(crowd.query(text)))
     pages, token = [], None
     while token is not None or not pages:
-        page = crowd.query(text, page_size=2, continuation=token)
+        page = finished(crowd.query(text, page_size=2, continuation=token))
         token = page.continuation
         pages.append(ids(page))
         if len(pages) == 200:
@@ -319,10 +322,10 @@ def test_pages_of_every_kind_make_up_the_whole(crowd, text):
 
 def test_the_list_of_disabled_devices_follows_every_change(hub):
     hub.put_device("d", {"status": "disabled"})
-    assert ids(hub.query("SELECT * FROM devices WHERE status = 'disabled'")) == ["d"]
+    assert ids(finished(hub.query("SELECT * FROM devices WHERE status = 'disabled'"))) == ["d"]
     hub.put_device("d", {"status": "disabled"}, "*")
     hub.put_device("d", {"status": "enabled"}, "*")
-    assert ids(hub.query("SELECT * FROM devices WHERE status = 'disabled'")) == []
+    assert ids(finished(hub.query("SELECT * FROM devices WHERE status = 'disabled'"))) == []
     hub.put_device("d", {"status": "disabled"}, "*")
     hub.delete_device("d")
     assert hub.statistics()["disabledDeviceCount"] == 0
@@ -407,10 +410,10 @@ def test_indexes_and_counters_agree_with_what_there_is(steps):
         "enabledDeviceCount": len(model) - len(disabled),
         "disabledDeviceCount": len(disabled),
     }
-    assert sorted(ids(hub.query("SELECT * FROM devices WHERE status = 'disabled'"))) == sorted(disabled)
+    assert sorted(ids(finished(hub.query("SELECT * FROM devices WHERE status = 'disabled'")))) == sorted(disabled)
     everything = {(name, module) for name, (_, modules) in model.items() for module in modules}
-    assert set(ids(hub.query("SELECT * FROM devices.modules"))) == everything
+    assert set(ids(finished(hub.query("SELECT * FROM devices.modules")))) == everything
     for name in "ab":
-        found = ids(hub.query(f"SELECT * FROM devices.modules WHERE deviceId = '{name}'"))  # noqa: S608 - no SQL
+        found = ids(finished(hub.query(f"SELECT * FROM devices.modules WHERE deviceId = '{name}'")))  # noqa: S608 - no SQL
         assert set(found) == {each for each in everything if each[0] == name}
     store.close()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from helpers.simulator.domain.query import MAX_LENGTH, MAX_NESTING, UNDEFINED, parse
+from helpers.simulator.domain.query import MAX_COLUMNS, MAX_LENGTH, MAX_NESTING, UNDEFINED, parse
 from helpers.simulator.errors import Hub, ServiceError
 
 TWINS = [
@@ -22,7 +22,7 @@ TWINS = [
     {
         "deviceId": "b",
         "status": "disabled",
-        "tags": {"floor": 2, "room": "it's"},
+        "tags": {"floor": 2, "room": "it's", "smile": "\N{GRINNING FACE}"},
         "properties": {
             "desired": {"interval": 7},
             "reported": {"interval": 6, "temperature": "hot"},
@@ -112,6 +112,14 @@ def select(where):
         ("tags.floor % 0 = 1", ""),
         ("1e308 * 10 > 1", ""),
         ("tags.floor IN [-1, 1]", "a"),
+        ("5 - 2 - tags.floor = 2 AND 8 / 2 / 2 * 3 = 6", "a"),
+        ("1 + tags.room - 1 = 1", ""),
+        ("tags.smile = '\\ud83d\\uDE00'", "b"),
+        ("array_contains(tags.list, 1)", "a"),
+        ("ARRAY_CONTAINS(tags.list, '1')", ""),
+        ("NOT array_contains(tags.list, 2)", "a"),
+        ("NOT array_contains(tags.room, 'l')", ""),
+        ("array_contains(tags.missing, undefined)", ""),
         ("DeviceID = 'a'", "a"),
         ("devices.deviceId = 'b'", "b"),
         ("devices.TAGS.floor = 1", "a"),
@@ -126,7 +134,14 @@ def test_conditions(where, devices):
 def rows(text):
     query = parse(text)
     chosen = [twin for twin in TWINS if query.matches(twin)]
-    return query.summarise(chosen) if query.aggregates else [query.project(twin) for twin in chosen]
+    return summed(query, chosen) if query.aggregates else [query.project(twin) for twin in chosen]
+
+
+def summed(query, twins):
+    summary = query.summary()
+    for twin in twins:
+        summary.add(twin)
+    return summary.rows()
 
 
 def test_everything_and_keywords_in_any_case():
@@ -164,7 +179,7 @@ def test_aggregates_over_nothing():
 
 def test_an_aggregate_that_json_cannot_express_is_left_out():
     query = parse("SELECT SUM(n) AS s, COUNT() AS c FROM devices")
-    assert query.summarise([{"n": 1e308}, {"n": 1e308}]) == [{"c": 2}]
+    assert summed(query, [{"n": 1e308}, {"n": 1e308}]) == [{"c": 2}]
 
 
 def test_groups():
@@ -203,6 +218,11 @@ def test_groups():
         ("SELECT * FROM devices WHERE is_defined()", 40, "a property is expected"),
         ("SELECT * FROM devices WHERE a = 'b\\n'", 35, "the escapes are"),
         ("SELECT * FROM devices WHERE a = 'b\\u12'", 35, "the escapes are"),
+        ("SELECT * FROM devices WHERE a = 'b\\ud800'", 33, "half of a surrogate pair"),
+        ("SELECT * FROM devices WHERE a IN ['\\ude00\\ud83d']", 35, "half of a surrogate pair"),
+        ("SELECT * FROM devices WHERE a = '\ud800'", 33, "half of a surrogate pair"),
+        ("SELECT * FROM devices WHERE array_contains(a)", 45, "',' is expected"),
+        ("SELECT * FROM devices WHERE array_contains(a, b)", 47, "a constant is expected"),
         ("SELECT * FROM devices WHERE select = 1", 29, "a property is expected"),
         ("SELECT TOP x * FROM devices", 12, "TOP needs"),
         ("SELECT TOP 0 * FROM devices", 12, "TOP needs"),
@@ -235,6 +255,7 @@ def test_mistakes_are_named_with_their_position(text, position, what):
         ("SELECT * FROM devices ORDER BY deviceId", "ORDER BY"),
         ("SELECT * FROM devices WHERE STARTSWITH(deviceId, 'a')", "the function STARTSWITH"),
         ("SELECT LOWER(deviceId) AS x FROM devices", "the function LOWER"),
+        ("SELECT array_contains(a, 1) FROM devices", "the function array_contains"),
         ("SELECT * FROM devices WHERE tags['floor'] = 2", "a property in brackets"),
     ],
 )
@@ -322,6 +343,33 @@ def test_limits():
         parse(ALL_WHERE + nested * MAX_NESTING + "a = 1" + closing)
     # beside each other there may be any number
     parse(ALL_WHERE + " OR ".join(["(NOT a = 1)"] * (MAX_NESTING + 5)))
+    columns = [f"a AS a{number}" for number in range(MAX_COLUMNS + 1)]
+    parse(f"SELECT {', '.join(columns[:-1])} FROM devices")  # noqa: S608 - no SQL
+    for too_many in (
+        f"SELECT {', '.join(columns)} FROM devices",  # noqa: S608
+        f"SELECT COUNT() AS n FROM devices GROUP BY {', '.join(['a'] * (MAX_COLUMNS + 1))}",  # noqa: S608
+    ):
+        with pytest.raises(ServiceError, match=f"at most {MAX_COLUMNS} elements"):
+            parse(too_many)
+
+
+@pytest.mark.parametrize(
+    ("unit", "joint", "end", "devices"),
+    [
+        ("1", "+", "> 0", "abc"),
+        ("0", "-", "= 0", "abc"),
+        ("1", "*", "= 1", "abc"),
+        ("9", "/", "< 9", "abc"),
+        ("7", "%", "= 7", ""),
+        ("a=1", " OR ", "", ""),
+        ("true", " AND ", "", "abc"),
+        ("NOT true", " AND NOT false OR ", "", ""),
+    ],
+)
+def test_a_chain_may_be_as_long_as_a_query(unit, joint, end, devices):
+    chain = joint.join([unit] * ((MAX_LENGTH - 100) // len(unit + joint)))
+    for where in (chain, f"({chain})"):
+        assert select(where + end) == devices
 
 
 def test_undefined_shows_its_name():
@@ -329,6 +377,7 @@ def test_undefined_shows_its_name():
 
 
 VOCABULARY = """
+ARRAY_CONTAINS(tags.list, \\ud800 '\\ud800'
 SELECT TOP * FROM devices WHERE GROUP BY AND OR NOT IN NIN AS COUNT() AVG( IS_DEFINED( ( ) [ ] , . = != < 1 -1 0x1f 'a'
 "b" null true undefined deviceId tags.a properties.reported.t - + * / % ORDER devices.modules
 """
@@ -348,7 +397,7 @@ def test_any_text_is_a_query_or_a_clear_refusal(text):
         return
     matching = [twin for twin in TWINS if query.matches(twin)]
     if query.aggregates:
-        query.summarise(matching)
+        summed(query, matching)
     else:
         assert len([query.project(twin) for twin in matching]) <= len(TWINS)
 

@@ -91,7 +91,6 @@ def test_expiries(api, given, kept):
         ([], "The body must be a JSON object, not an array"),
         ({"Body": 1}, "'Body' is no field of a message; there are body, "),
         ({"body": 1, "bodyBase64": ""}, "exclude each other"),
-        ({"body": "\ud800"}, "half of a surrogate pair"),
         ({"bodyBase64": "*"}, "bodyBase64 is no base64"),
         ({"bodyBase64": "ü"}, "bodyBase64 is no base64"),
         ({"bodyBase64": 7}, "bodyBase64 is no base64"),

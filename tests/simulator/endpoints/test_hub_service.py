@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 import json
 from urllib.parse import quote_plus
 
@@ -468,4 +469,38 @@ def test_a_policy_allows_what_its_rights_say(policy, allowed):
 def test_a_method_name_that_cannot_stand_in_a_topic_is_refused(world):
     world("PUT", "/devices/d", {})
     answer = world("POST", "/twins/d/methods", raw=b'{"methodName": "\\ud800", "connectTimeoutInSeconds": 0}')
-    error_of(answer, 400, 400004, "ArgumentInvalid")
+    error_of(answer, 400, 400006, "IotHubFormatError")
+
+
+def test_queries_let_everybody_else_have_a_turn(world):
+    """One step of one query, then the others, however many queries there are."""
+    with world.hub.transaction():
+        for number in range(60):
+            world.hub.put_device(f"d{number}", {})
+    long = {"query": f"SELECT COUNT() AS n FROM devices WHERE {'+'.join(['1'] * 2_000)} > 0"}  # noqa: S608 - no SQL
+    turns = []
+    stepped = world.hub.query
+
+    def watched(*arguments, **named):
+        steps = stepped(*arguments, **named)
+        while True:
+            turns.append("query")
+            try:
+                next(steps)
+            except StopIteration as done:
+                return done.value
+            yield
+
+    world.hub.query = watched
+
+    async def ask():
+        queries = [asyncio.ensure_future(world.ask("POST", "/devices/query", long)) for _ in range(3)]
+        while not all(query.done() for query in queries):
+            turns.append("somebody else")
+            await asyncio.sleep(0)
+        return [query.result() for query in queries]
+
+    assert [answer.body for answer in asyncio.run(ask())] == [[{"n": 60}]] * 3
+    assert turns.count("query") > 30
+    # at least one turn for others after each step
+    assert not any(pair == ("query", "query") for pair in itertools.pairwise(turns))
