@@ -94,7 +94,8 @@ PYTEST_OF_WHOLE = $(RUN) -m pytest -n 6 --dist loadgroup --no-loadscope-reorder
 OTHERS = not clients and not anywhere
 WHOLE = sdk or notebooks or browser
 # folders without such tests; to collect them takes each worker some seconds
-PARTS = --ignore=tests/simulator/domain --ignore=tests/simulator/protocols --ignore=tests/simulator/endpoints
+PARTS = --ignore=tests/simulator/domain --ignore=tests/simulator/protocols --ignore=tests/simulator/endpoints \
+  --ignore=tests/simulator/server
 
 test: lint
 	@echo 'Tests of our own code ...'

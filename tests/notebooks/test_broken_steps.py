@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
+from tiers import of_track
 
 from helpers.notebook_tools.documents import NOTEBOOKS, read
 from helpers.notebook_tools.execution import Outcome, execute_cells, kernel_manager
@@ -275,11 +276,14 @@ async def verdicts(scratch, cases):
             yield what, outcome, words
 
 
-@pytest.mark.parametrize(
-    "cases",
-    [list(cases) for _, cases in itertools.groupby(sorted(SPOILT.items(), key=lambda item: item[1][0]), lambda item: item[1][0][0])],
-    ids=lambda cases: f"track {cases[0][1][0][0]}",
-)
+def by_track():
+    """The cases of each track."""
+    rows = sorted(SPOILT.items(), key=lambda item: item[1][0])
+    for track, cases in itertools.groupby(rows, key=lambda item: item[1][0][0]):
+        yield of_track(list(cases), track, id=f"track {track}")
+
+
+@pytest.mark.parametrize("cases", list(by_track()))
 def test_the_run_fails(short_folder, cases):
     async def see():
         async for what, outcome, words in verdicts(short_folder, cases):

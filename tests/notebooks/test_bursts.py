@@ -59,6 +59,8 @@ async def answered(manager, number):
     return counts
 
 
+# about ipykernel, not about our own code
+@pytest.mark.anywhere
 @pytest.mark.notebooks
 @pytest.mark.timeout(600)
 def test_no_kernel_hangs_when_many_cells_come_at_once(scratch):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from tiers import of_track
 
 from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, code_cells, find, read, tracks
 
@@ -31,7 +32,7 @@ def one_of_each_track():
 ALONE = dict(one_of_each_track())
 
 
-@pytest.mark.parametrize(("name", "folder"), ALONE.items(), ids=ALONE)
+@pytest.mark.parametrize(("name", "folder"), [of_track(each, each[0][0], id=each[0]) for each in ALONE.items()])
 def test_each_notebook_alone(fresh, tmp_path, name, folder):
     output = tmp_path / "executed.ipynb"
     code, shown = fresh(

@@ -7,24 +7,15 @@ kernel; then with the solutions left in place, where no name is known any more.
 
 import pytest
 from one_kernel import FORGET, OneKernel, failures
+from tiers import of_track
 
 from helpers.notebook_tools.documents import code_cells, find, read, tracks
 from helpers.notebook_tools.solutions import NOT_YET, with_solutions
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1800)]
 
-#: Not in the slow tier: the track whose steps those with certificates and TPMs follow. The devices of the others are
-#: many, or wait for the network on purpose.
-QUICK = "1"
 
-
-@pytest.mark.parametrize(
-    "track",
-    [
-        pytest.param(track, id=f"track {track.name}", marks=[pytest.mark.anywhere] if track.name not in QUICK else [])
-        for track in tracks(find())
-    ],
-)
+@pytest.mark.parametrize("track", [of_track(each, each.name, id=f"track {each.name}") for each in tracks(find())])
 def test_again_and_again(track):
     with OneKernel() as kernel:
         for path in (path for path in track.notebooks if code_cells(read(path))):

@@ -37,6 +37,8 @@ def settled(simulator):
     return simulator.call(lambda runtime: len(asyncio.all_tasks()))
 
 
+# slow, and the memory that tracing coverage takes is none of the simulator's
+@pytest.mark.anywhere
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
 def test_a_thousand_registrations_leave_no_task_thread_socket_or_memory():
     with Simulator(pace="instant") as simulator:
