@@ -28,8 +28,7 @@ from .runtime import SimulatorError, SimulatorRuntime, version
 from .services import LASTING_COLLECTIONS
 from .settings import KEYS, Key, Settings, SettingsError, load
 from .simulator import Simulator
-from .store import FILE_NAME as STORE_NAME
-from .store import DamagedStoreError, Store, StoreError
+from .store import StoreError, empty
 
 #: Exit codes.
 OK, FAILED, MISUSED, NOT_RUNNING = 0, 1, 2, 3
@@ -324,27 +323,12 @@ def _reset(state: Path, as_json: bool) -> int:
         if not lock.acquire():
             return _complain(_unresponsive(state), FAILED)
         try:
-            _empty(state)
+            # what the management API does to one in use
+            empty(state, keep=LASTING_COLLECTIONS)
         finally:
             lock.release()
     _say(json.dumps({"reset": True}) if as_json else f"{state} holds no enrollments, registrations or devices.")
     return OK
-
-
-def _empty(state: Path) -> None:
-    """Do to a state at rest what the management API does to one in use; a damaged one is removed."""
-    if not (state / STORE_NAME).exists():
-        return
-    try:
-        store = Store(state)
-    except DamagedStoreError:
-        for name in (STORE_NAME, f"{STORE_NAME}-wal", f"{STORE_NAME}-shm"):
-            (state / name).unlink(missing_ok=True)
-        return
-    try:
-        store.clear(keep=LASTING_COLLECTIONS)
-    finally:
-        store.close()
 
 
 def _say(line: str) -> None:

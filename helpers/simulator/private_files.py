@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import sys
@@ -94,11 +95,13 @@ class FolderLock:
         except OSError:
             file.close()
             return False
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
         self._file = file
+        # the number is for people; on a full disk the lock holds without it
+        with contextlib.suppress(OSError):
+            file.seek(0)
+            file.truncate()
+            file.write(str(os.getpid()))
+            file.flush()
         return True
 
     def is_taken(self) -> bool:
@@ -126,9 +129,11 @@ class FolderLock:
 
     def release(self) -> None:
         """Let the lock go. The file stays: removing it would let two processes lock two files of one name."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            # on a full disk the number may still wait to be written
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 if sys.platform == "win32":

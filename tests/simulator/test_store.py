@@ -1,8 +1,27 @@
+import errno
+import os
+import random
 import sqlite3
+import traceback
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from helpers.simulator.store import FILE_NAME, Store, StoreError
+from helpers.simulator import store_errors
+from helpers.simulator.store import (
+    FILE_NAME,
+    FILES,
+    BusyStoreError,
+    DamagedStoreError,
+    ForeignStoreError,
+    FullStoreError,
+    ReadOnlyStoreError,
+    Store,
+    StoreError,
+    UnreadableStoreError,
+    empty,
+)
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -162,7 +181,7 @@ class FailingConnection:
         if statement == self._statement:
             if self._undoes:
                 self._connection.execute("ROLLBACK")
-            raise sqlite3.OperationalError("database or disk is full")
+            raise sqlite_error(sqlite3.SQLITE_FULL)
         return self._connection.execute(statement, *arguments)
 
 
@@ -171,10 +190,287 @@ def test_a_commit_that_fails_does_not_block_the_store_for_ever(tmp_path, undoes)
     store = Store(tmp_path)
     real = store._connection
     store._connection = FailingConnection(real, "COMMIT", undoes)
-    with pytest.raises(sqlite3.OperationalError, match="full"), store.transaction():
+    with pytest.raises(FullStoreError, match="the disk is full"), store.transaction():
         store.collection("items").put("a", {})
     store._connection = real
     with store.transaction():
         store.collection("items").put("b", {})
     assert [stored.key for stored in store.collection("items").page(limit=9)] == ["b"]
     store.close()
+
+
+def test_a_transaction_that_could_not_be_undone_is_undone_before_the_next(store):
+    real, items = store._connection, store.collection("items")
+    store._connection = FailingConnection(real, "ROLLBACK")
+
+    def fails():
+        with store.transaction():
+            items.put("a", {})
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    store._connection = real
+    with store.transaction():
+        items.put("b", {})
+    assert [stored.key for stored in items.page(limit=9)] == ["b"]
+
+
+def test_who_made_a_change_does_not_hear_of_what_fails_after_it(store, caplog):
+    done = []
+    with store.transaction():
+        store.collection("items").put("a", {})
+        store.when_committed(lambda: 1 / 0)
+        store.when_committed(lambda: done.append("the next one"))
+    assert done == ["the next one"]
+    assert store.collection("items").count() == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+# --- what is wrong, told apart ------------------------------------------------------------------------------------
+
+
+def sqlite_error(code, text="near 'c2VjcmV0': SharedAccessKey=c2VjcmV0"):
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode, error.sqlite_errorname = code, f"SQLITE_{code}"
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_CORRUPT, DamagedStoreError),
+        (sqlite3.SQLITE_CORRUPT_INDEX, DamagedStoreError),
+        (sqlite3.SQLITE_NOTADB, DamagedStoreError),
+        (sqlite3.SQLITE_FULL, FullStoreError),
+        (sqlite3.SQLITE_IOERR_WRITE, FullStoreError),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, FullStoreError),
+        (sqlite3.SQLITE_READONLY, ReadOnlyStoreError),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, ReadOnlyStoreError),
+        (sqlite3.SQLITE_CANTOPEN, UnreadableStoreError),
+        (sqlite3.SQLITE_IOERR_READ, UnreadableStoreError),
+        (sqlite3.SQLITE_BUSY, BusyStoreError),
+        (sqlite3.SQLITE_ERROR, StoreError),
+    ],
+)
+def test_every_error_of_the_database_becomes_one_of_ours_and_quotes_nothing(tmp_path, code, kind):
+    error = store_errors.explained(sqlite_error(code), tmp_path / FILE_NAME)
+    assert type(error) is kind
+    assert str(tmp_path) in str(error)
+    assert "c2Vj" not in f"{error} {error.brief}"
+    assert ("reset" in str(error)) == (kind is DamagedStoreError), "whoever resets a state that is whole loses it"
+    assert str(tmp_path) not in error.brief
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, FullStoreError),
+        (errno.EFBIG, FullStoreError),
+        (errno.EROFS, ReadOnlyStoreError),
+        (errno.EACCES, UnreadableStoreError),
+        (errno.EIO, UnreadableStoreError),
+    ],
+)
+def test_errors_of_the_operating_system_are_told_apart(tmp_path, number, kind):
+    error = store_errors.explained(OSError(number, os.strerror(number)), tmp_path / FILE_NAME)
+    assert type(error) is kind
+    assert os.strerror(number) in str(error)
+
+
+def test_a_full_disk_keeps_what_was_and_refuses_what_comes(store):
+    items = store.collection("items")
+    items.put("a", {"n": 1})
+    store.rows("PRAGMA max_page_count=1", ())  # not below what there is
+
+    def fill():
+        with store.transaction():
+            items.put("b", {"n": 2})
+            items.put("c", {"text": "x" * 100_000})
+
+    with pytest.raises(FullStoreError, match="the disk is full"):
+        fill()
+    assert [stored.key for stored in items.page(limit=9)] == ["a"]
+    store.rows("PRAGMA max_page_count=10000", ())
+    items.put("c", {"text": "x" * 100_000})
+
+
+def every_operation(store):
+    items = store.collection("items")
+
+    def begin():
+        with store.transaction():
+            pass
+
+    return {
+        "get": lambda: items.get("a"),
+        "put": lambda: items.put("a", {}),
+        "delete": lambda: items.delete("a"),
+        "page": lambda: items.page(limit=1),
+        "page of a parent": lambda: items.page(limit=1, parent="p"),
+        "everything": items.everything,
+        "count": items.count,
+        "clear a collection": items.clear,
+        "clear": store.clear,
+        "transaction": begin,
+    }
+
+
+def test_no_operation_lets_an_error_of_the_database_out(tmp_path):
+    store = Store(tmp_path)
+    store.close()
+    for name, operation in every_operation(store).items():
+        with pytest.raises(StoreError) as caught:
+            operation()
+        assert type(caught.value) is StoreError, name
+
+
+def test_the_log_has_one_line_a_minute_about_the_same_trouble(tmp_path, caplog):
+    now = [0.0]
+    store = Store(tmp_path, monotonic=lambda: now[0])
+    store.rows("PRAGMA query_only=1", ())
+    items, lines = store.collection("items"), []
+    for moment in (0.0, 1.0, 59.0, 60.0, 61.0):
+        now[0] = moment
+        caplog.clear()
+        with pytest.raises(ReadOnlyStoreError):
+            items.put("a", {})
+        lines.append(len(caplog.records))
+    assert lines == [1, 0, 0, 1, 0]
+    assert caplog.text.count("\n") == 0
+    store.close()
+
+
+# --- damage -------------------------------------------------------------------------------------------------------
+
+SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A state with some documents, and its bytes."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    with closing(Store(folder)) as store:
+        for name in ("policy key", "device"):
+            documents = [(f"{name} {number}", {"key": SECRET, "text": "x" * 37 * number}) for number in range(30)]
+            store.collection(name).put_all(documents, parent="p")
+    return folder, (folder / FILE_NAME).read_bytes()
+
+
+def read(folder):
+    with closing(Store(folder)) as store:
+        return {name: store.collection(name).everything() for name in ("policy key", "device")}
+
+
+def all_texts(error):
+    """Everything that a traceback of this exception shows."""
+    return "".join(traceback.format_exception(error))
+
+
+@pytest.mark.parametrize("value", [0xFF, 0x00, ord("x"), ord('"')])
+def test_one_damaged_byte_anywhere_in_a_record_is_found_and_nothing_is_quoted(written, value):
+    folder, content = written
+    begin = content.index(b'{"key":"' + SECRET.encode())
+    place = begin - len("policy key 0p")
+    for position in range(place, begin + len(SECRET) + 20, 3):
+        if content[position] == value:
+            continue
+        damaged = bytearray(content)
+        damaged[position] = value
+        (folder / FILE_NAME).write_bytes(damaged)
+        with pytest.raises(DamagedStoreError, match="Nothing was changed") as caught:
+            Store(folder)
+        assert SECRET[:8] not in all_texts(caught.value), position
+    assert (folder / FILE_NAME).read_bytes() == damaged
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_is_damaged_nothing_else_comes_out_and_reset_always_helps(written, seed):
+    folder, content = written
+    before = read(folder)
+    chance = random.Random(seed)  # noqa: S311 - the same damage in every run
+
+    def flip(damaged):
+        for _ in range(chance.choice((1, 1, 20))):
+            damaged[chance.randrange(len(damaged))] ^= 1 << chance.randrange(8)
+
+    def overwrite(damaged):
+        page = chance.randrange(len(damaged) // 4096) * 4096
+        damaged[page : page + 4096] = chance.choice((bytes(4096), chance.randbytes(4096)))
+
+    def cut(damaged):
+        del damaged[chance.randrange(1, len(damaged)) :]
+
+    def stride(damaged):
+        damaged[4096::97] = bytes(255 ^ each for each in damaged[4096::97])
+
+    def beginning(damaged):
+        # not the number of the format: a higher one is that of a version to come
+        damaged[chance.choice((*range(60), *range(64, 100)))] ^= 1 << chance.randrange(8)
+
+    for damage in (flip, overwrite, cut, stride, beginning) * 4:
+        damaged = bytearray(content)
+        damage(damaged)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        (folder / FILE_NAME).write_bytes(damaged)
+        found, told = None, ""
+        try:
+            found = read(folder)
+        except DamagedStoreError as error:
+            told = all_texts(error)
+        # what no program ever reads may change
+        assert found in (before, None)
+        assert SECRET[:8] not in told
+        empty(folder, keep=["policy key"])
+        assert read(folder)["device"] == []
+
+
+def test_damage_that_comes_while_it_runs_is_told_of_the_one_record(written, caplog):
+    folder, _ = written
+    with closing(Store(folder)) as store:
+        with closing(sqlite3.connect(folder / FILE_NAME)) as other, other:
+            other.execute("UPDATE documents SET body = CAST(x'ff' || body AS TEXT) WHERE key = 'device 3'")
+        devices = store.collection("device")
+        for reads in (lambda: devices.get("device 3"), lambda: devices.page(limit=99), devices.everything):
+            with pytest.raises(DamagedStoreError, match="document 34 of the collection 'device'") as caught:
+                reads()
+            assert SECRET[:8] not in all_texts(caught.value) + caplog.text
+        assert devices.get("device 4")["key"] == SECRET
+
+
+def test_a_reset_keeps_what_lasts_also_where_nothing_can_be_written(written, monkeypatch):
+    folder, _ = written
+    before = read(folder)["policy key"]
+
+    def full(*_):
+        raise store_errors.of(FullStoreError, folder / FILE_NAME, "SQLITE_FULL")
+
+    monkeypatch.setattr(Store, "clear", full)
+    empty(folder, keep=["policy key"])
+    assert read(folder) == {"policy key": before, "device": []}
+
+
+def test_a_reset_leaves_alone_what_is_not_ours(tmp_path):
+    empty(tmp_path)
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
+        other.execute("CREATE TABLE songs (title)")
+    with pytest.raises(ForeignStoreError, match="another program"):
+        empty(tmp_path)
+    (tmp_path / FILE_NAME).unlink()
+    (tmp_path / FILE_NAME).mkdir()
+    with pytest.raises(ForeignStoreError, match="is no file"):
+        empty(tmp_path)
+
+
+def test_files_that_cannot_be_removed_are_named(written, monkeypatch):
+    folder, content = written
+    (folder / FILE_NAME).write_bytes(content[:5000])
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UnreadableStoreError, match="Permission denied"):
+        empty(folder)

@@ -11,6 +11,19 @@ Document = dict[str, Any]
 """A JSON object."""
 
 
+class StorageError(Exception):
+    """What is kept cannot be read or changed now, and whoever asked is not to blame.
+
+    Arguments:
+        text: what is wrong, where, and what to do, for whoever runs the simulator.
+        brief: what a client is told, which sees neither the files nor the disk.
+    """
+
+    def __init__(self, text: str, brief: str = "This simulator cannot use its state; its log says more.") -> None:
+        super().__init__(text)
+        self.brief = brief
+
+
 @dataclass(frozen=True, slots=True)
 class StoredDocument:
     """A document together with its place in the order of insertion.
