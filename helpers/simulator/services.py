@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import secrets
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +15,7 @@ from .domain.access_policies import AccessPolicies
 from .domain.hub import IotHub
 from .domain.hub_definitions import HubDoor
 from .domain.linked_hubs import HubLink, LinkedHubs
+from .domain.ports import StorageError
 from .domain.provisioning import ProvisioningService
 from .domain.registration_states import Pace
 from .domain.service_description import ServiceDescription
@@ -164,6 +166,9 @@ class SimulatedServices:
         return replace(policy, key=stored["key"])
 
     def _add_hub(self, settings: HubSettings) -> None:
+        self._hubs[settings.host] = self._new_hub(settings)
+
+    def _new_hub(self, settings: HubSettings) -> _HubService:
         policy = self._with_key(settings.policy, settings.host)
         hub = IotHub(
             host=settings.host,
@@ -189,7 +194,7 @@ class SimulatedServices:
             policy_key=policy.key,
             transaction=self._store.transaction,
         )
-        self._hubs[settings.host] = _HubService(hub, devices, registry, policy)
+        return _HubService(hub, devices, registry, policy)
 
     def _hub_door(self, host: str) -> HubDoor | None:
         """What one must show to link a hub."""
@@ -214,7 +219,9 @@ class SimulatedServices:
         if host == self._settings.management_host:
             return await self._resource_manager.handle(request)
         if host in self._hubs:
-            self.provisioning.registrations.settle()
+            # what is due stays due where the state cannot be changed, and what can be read is answered all the same
+            with contextlib.suppress(StorageError):
+                self.provisioning.registrations.settle()
             return await self._wire.http(request, self._hubs[host].registry.handle, service=host, named="registry")
         if host == self._settings.provisioning_host:
             return await self._wire.http(request, self._dps_https.handle, service=PROVISIONING, named=PROVISIONING)
@@ -317,7 +324,9 @@ class SimulatedServices:
                 self.links.remove(name)
             if name not in self._hubs:
                 self._store.collection("linked hub").put(name, {})
-                self._add_hub(HubSettings(name))
+                service = self._new_hub(HubSettings(name))
+                # not before it is kept
+                self._store.when_committed(lambda: self._hubs.update({name: service}))
 
     def _new_hub_name(self, host: str) -> str:
         try:

@@ -149,8 +149,9 @@ class LinkedHubs:
     def forget(self, host: str) -> None:
         """Remove every memory of a hub that does not exist any more."""
         host = lookup_key(host)
-        self._initial = tuple(link for link in self._initial if link.host != host)
         self._write({known: fields for known, fields in self._read().hubs.items() if known != host})
+        rest = tuple(link for link in self._initial if link.host != host)
+        self._storage.when_committed(lambda: setattr(self, "_initial", rest))
 
     def restore(self) -> None:
         """Back to the links and the policy of the beginning; hubs that were linked since stay linked."""

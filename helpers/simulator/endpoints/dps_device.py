@@ -10,17 +10,20 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from ..clock import Clock
 from ..domain.identifiers import lookup_key
+from ..domain.ports import StorageError
 from ..domain.provisioning import ProvisioningService
 from ..errors import Dps, ServiceError, ascii_json, dps_body
 from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from ..trace import Trace
 from .dps_registration import MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Outcome, Refusals
 from .mqtt import SERVICE, Ending, MqttApplication, MqttLink, ending
+from .not_kept import not_kept
 from .presented import presented_certificates
 
 _LOGGER = logging.getLogger(__name__)
@@ -83,6 +86,24 @@ class DpsDeviceEndpoint:
         return _DeviceConnection(link, self._operations, self._clock, self._trace, self._host)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a device is told.
+
+    Attributes:
+        status, body: as in HTTP.
+        retry_after: seconds until the next request, ``None`` where nothing is said about that.
+        why: the reason, for the trace.
+        is_kept: whether everything is stored that the request changed, or that it changed nothing.
+    """
+
+    status: int
+    body: Mapping[str, Any]
+    retry_after: int | None
+    why: Mapping[str, str]
+    is_kept: bool = True
+
+
 class _DeviceConnection:
     """One connection of a device. Implements :class:`~.mqtt.MqttApplication`."""
 
@@ -130,7 +151,10 @@ class _DeviceConnection:
             self._record("out", "connect", 0)
 
     def published(self, message: Publish) -> None:
-        """A request; its PUBACK goes out before its answer, as one SDK requires."""
+        """A request; its PUBACK goes out before its answer, as one SDK requires, and after it was kept.
+
+        What was not kept is answered, and not acknowledged.
+        """
         path, question, query = message.topic.partition("?")
         parameters = _query(query)
         operation = {_REGISTER: "register", _POLL: "poll"}.get(path, "")
@@ -144,18 +168,17 @@ class _DeviceConnection:
             self._record("out", "close", detail={"reason": problem})
             self._link.close()
             return
-        self._link.acknowledge(message)
-        status, body, retry_after, why = self._answer(operation, message, parameters)
-        topic = f"$dps/registrations/res/{status}/?$rid={parameters['$rid']}"
-        if retry_after is not None:
-            topic += f"&retry-after={retry_after}"
-        self._link.publish(topic, ascii_json(body), qos=1)
-        self._record("out", operation, status, {"topic": topic, "body": body, **why})
+        answer = self._answer(operation, message, parameters)
+        if answer.is_kept:
+            self._link.acknowledge(message)
+        topic = f"$dps/registrations/res/{answer.status}/?$rid={parameters['$rid']}"
+        if answer.retry_after is not None:
+            topic += f"&retry-after={answer.retry_after}"
+        self._link.publish(topic, ascii_json(answer.body), qos=1)
+        self._record("out", operation, answer.status, {"topic": topic, "body": answer.body, **answer.why})
 
-    def _answer(
-        self, operation: str, message: Publish, parameters: Mapping[str, str]
-    ) -> tuple[int, dict[str, Any], int | None, dict[str, str]]:
-        """Run an operation: status, body, seconds until the next request and the reason for the trace."""
+    def _answer(self, operation: str, message: Publish, parameters: Mapping[str, str]) -> _Answer:
+        """Run an operation."""
         detail: dict[str, Any] = {"topic": message.topic}
         try:
             try:
@@ -167,13 +190,18 @@ class _DeviceConnection:
                 self._record("in", operation, detail=detail)
             outcome = self._run(operation, parameters, request)
         except ServiceError as error:
-            return error.kind.status, dps_body(error, self._clock.now()), error.retry_after, error.why()
+            return self._refusal(error, is_kept=True)
+        except StorageError as error:
+            return self._refusal(not_kept(Dps.DEVICE_REQUEST_FAILED, error), is_kept=False)
         except Exception:
             _LOGGER.exception("%s of %r failed", operation, self._device.registration_id)
-            failure = ServiceError(Dps.DEVICE_REQUEST_FAILED)
-            return failure.kind.status, dps_body(failure, self._clock.now()), None, {}
+            return self._refusal(ServiceError(Dps.DEVICE_REQUEST_FAILED), is_kept=False)
         told = outcome.status
-        return told.http_status, told.to_json(), told.retry_after, {"reason": outcome.reason}
+        return _Answer(told.http_status, told.to_json(), told.retry_after, {"reason": outcome.reason})
+
+    def _refusal(self, error: ServiceError, *, is_kept: bool) -> _Answer:
+        body = dps_body(error, self._clock.now())
+        return _Answer(error.kind.status, body, error.retry_after, error.why(), is_kept)
 
     def _run(self, operation: str, parameters: Mapping[str, str], request: dict[str, Any]) -> Outcome:
         if operation == "register":

@@ -16,9 +16,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..clock import Clock
+from ..domain.ports import StorageError
 from ..errors import ErrorKind, ServiceError, ascii_json
 from ..trace import Trace
 from .json_body import load_json
+from .not_kept import not_kept
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -221,11 +223,12 @@ class HttpEndpoint:
             arrived = True
             call = Call(request, parameters, parsed)
             response = await self._run(route, call)
-        except ServiceError as error:
+        except (ServiceError, StorageError) as error:
+            told = error if isinstance(error, ServiceError) else not_kept(self._failures.internal, error)
             if not arrived:
                 self._record(request, "in", name, device, None, None)
-            response = self._refuse(request, error)
-            self._record(request, "out", name, device, response.status, response.body, error.why())
+            response = self._refuse(request, told)
+            self._record(request, "out", name, device, response.status, response.body, told.why())
             return response
         except Exception:
             # not the path: it may be long, and it holds names that somebody gave

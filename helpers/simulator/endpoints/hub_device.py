@@ -6,22 +6,25 @@ sends and expects.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from ..clock import Clock
-from ..domain.cloud_to_device import property_bag
+from ..domain.cloud_to_device import QueuedMessage, property_bag
 from ..domain.faults import Fault, asked_fault
 from ..domain.hub import IotHub
+from ..domain.ports import StorageError
 from ..domain.telemetry import MAX_MESSAGE_SIZE, parse_properties
 from ..errors import Hub, ServiceError, ascii_json, dps_body
 from ..protocols.mqtt import SUBSCRIPTION_REFUSED, Connect, Publish, Subscribe, Unsubscribe, Will
-from ..protocols.sas import SharedAccessSignature
 from ..trace import Trace
 from .hub_access import HubAccess
-from .hub_device_methods import MAX_METHOD_PAYLOAD, Arrivals, MethodCalls, MethodResult
+from .hub_device_bodies import auth_method, device_json, method_payload
+from .hub_device_methods import Arrivals, MethodCalls, MethodResult
 from .hub_device_topics import (
     DESIRED_FILTER,
     METHODS_FILTER,
@@ -35,9 +38,11 @@ from .hub_device_topics import (
     twin_answer_topic,
 )
 from .hub_limits import TWIN_LIMITS, admit_telemetry
-from .json_body import load_json
 from .mqtt import SERVICE, Ending, MqttLink, ending
+from .not_kept import not_kept
 from .presented import presented_certificates
+
+_LOGGER = logging.getLogger(__name__)
 
 #: CONNACK return codes.
 ACCEPTED, BAD_CLIENT_ID, UNAVAILABLE, BAD_USER_NAME, NOT_AUTHORIZED = 0, 2, 3, 4, 5
@@ -136,8 +141,10 @@ class HubDeviceEndpoint:
 
     def _begin_fault(self, name: str, fault: Fault) -> None:
         del self._faults[name]
-        if self.hub.has_device(name):
-            self.hub.connections.strike(name, fault)
+        # nobody hears what goes wrong in a timer; without its device a fault is of no use
+        with contextlib.suppress(StorageError):
+            if self.hub.has_device(name):
+                self.hub.connections.strike(name, fault)
 
 
 class _RefusedError(Exception):
@@ -203,17 +210,16 @@ class DeviceSession:
         self._record("in", "connect", detail=detail)
         try:
             self._admit(connect)
-        except _RefusedError as refusal:
+            self._subscriptions = self._begin_subscriptions(connect)
+        except (_RefusedError, StorageError) as error:
+            # after this code alone SDKs try again (inferred)
+            refusal = error if isinstance(error, _RefusedError) else _RefusedError(UNAVAILABLE, str(error))
             self._record("out", "connect", status=refusal.return_code, detail=refusal.why)
             self._link.refuse(refusal.return_code)
             return
         self._open = True
         self._will = connect.will
         self._persistent = not connect.clean_session
-        if self._persistent:
-            self._subscriptions = self._hub.subscriptions(self._name)
-        else:
-            self._hub.keep_subscriptions(self._name, {})
         previous = self._hub.connections.opened(self._name, self)
         if previous is not None:
             previous.drop(
@@ -225,6 +231,13 @@ class DeviceSession:
         self._record("out", "connect", status=ACCEPTED)
         self._link.accept()
         self._announce()
+
+    def _begin_subscriptions(self, connect: Connect) -> dict[str, int]:
+        """The subscriptions of a persistent session; a clean one forgets those of the sessions before."""
+        if not connect.clean_session:
+            return self._hub.subscriptions(self._name)
+        self._hub.keep_subscriptions(self._name, {})
+        return {}
 
     def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         """The connection is gone: publish the will, unless the client took leave."""
@@ -286,7 +299,7 @@ class DeviceSession:
             raise _RefusedError(UNAVAILABLE, error.reason, error.finding) from error
         self._sender = {
             "iothub-connection-auth-generation-id": identity["generationId"],
-            "iothub-connection-auth-method": _auth_method(connect.password),
+            "iothub-connection-auth-method": auth_method(connect.password),
         }
 
     def _checked_name(self, connect: Connect) -> str:
@@ -382,25 +395,42 @@ class DeviceSession:
         def read() -> tuple[int, int | None, bytes]:
             return 200, None, ascii_json(self._hub.device_twin(self._name))
 
-        self._link.acknowledge(message)
-        self._answer_twin("twin get", match[1], read)
+        self._answer_twin("twin get", match[1], message, read)
 
     def _twin_reported(self, match: re.Match[str], message: Publish) -> None:
         def store() -> tuple[int, int | None, bytes]:
-            return 204, self._hub.report(self._name, _json(message.payload, "The reported properties")), b""
+            return 204, self._hub.report(self._name, device_json(message.payload, "The reported properties")), b""
 
-        self._link.acknowledge(message)
-        self._answer_twin("twin reported", match[1], store)
+        self._answer_twin("twin reported", match[1], message, store)
 
-    def _answer_twin(self, operation: str, request: str, run: Callable[[], tuple[int, int | None, bytes]]) -> None:
-        reason = ""
+    def _answer_twin(
+        self, operation: str, request: str, message: Publish, run: Callable[[], tuple[int, int | None, bytes]]
+    ) -> None:
+        """Run an operation, acknowledge the message once its outcome is kept, and answer.
+
+        Where it is not kept, the answer says so, and there is no acknowledgement. The connection ends behind it: the
+        client sends the message again on the next one, and messages that wait for an acknowledgement do not pile up.
+        """
+        refusal: ServiceError | None = None
+        is_kept = True
+        status, version, body = 200, None, b""
         try:
             self._hub.throttle.take(TWIN_LIMITS[operation], self._hub.host)
             status, version, body = run()
         except ServiceError as error:
+            refusal = error
+        except StorageError as error:
+            refusal, is_kept = not_kept(Hub.INTERNAL, error), False
+        except Exception:
+            _LOGGER.exception("%s failed", operation)
+            refusal, is_kept = ServiceError(Hub.INTERNAL), False
+        reason = ""
+        if refusal is not None:
             # the body of a refusal is not documented; this one has the fields of other Azure errors
-            status, version, body = error.kind.status, None, ascii_json(dps_body(error, self._endpoint.clock.now()))
-            reason = error.reason or error.message
+            status, body = refusal.kind.status, ascii_json(dps_body(refusal, self._endpoint.clock.now()))
+            reason = refusal.reason or refusal.message
+        if is_kept:
+            self._link.acknowledge(message)
         if TWIN_ANSWERS_FILTER in self._subscriptions:
             self._link.publish(twin_answer_topic(status, request, version), body)
         else:
@@ -409,6 +439,8 @@ class DeviceSession:
         if reason:
             detail["reason"] = reason
         self._record("out", operation, status=status, detail=detail)
+        if refusal is not None and not is_kept:
+            self.drop(refusal)
 
     # ---- subscriptions
 
@@ -430,22 +462,30 @@ class DeviceSession:
                 text = f"{'modules' if client.module_id else 'devices'} cannot subscribe to {topic_filter!r:.300}"
                 self.drop(ServiceError(Hub.ROUTE_NOT_FOUND, reason=text))
                 return
-        self._link.grant(packet.packet_id, granted)
-        self._keep_subscriptions()
-        self._announce()
+        if self._keep_subscriptions():
+            self._link.grant(packet.packet_id, granted)
+            self._announce()
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """Forget topic filters, known or not."""
         self._record("in", "unsubscribe", detail={"filters": list(packet.filters)})
         for topic_filter in packet.filters:
             self._subscriptions.pop(topic_filter, None)
-        self._keep_subscriptions()
-        self._link.unsubscribed(packet.packet_id)
+        if self._keep_subscriptions():
+            self._link.unsubscribed(packet.packet_id)
 
-    def _keep_subscriptions(self) -> None:
-        # the SDK subscribes once and relies on the hub to remember it over reconnections
-        if self._persistent:
-            self._hub.keep_subscriptions(self._name, self._subscriptions)
+    def _keep_subscriptions(self) -> bool:
+        """Store what is subscribed: the SDK subscribes once and relies on the hub to remember it over reconnections.
+
+        Tells whether it could be stored. Otherwise the connection has ended: the Python SDK takes every SUBACK packet
+        for a yes, whatever it says, and subscribes again after a new connection.
+        """
+        try:
+            if self._persistent:
+                self._hub.keep_subscriptions(self._name, self._subscriptions)
+        except StorageError as error:
+            self.drop(not_kept(Hub.INTERNAL, error))
+        return self._open
 
     def _announce(self) -> None:
         if self.takes_methods:
@@ -466,7 +506,7 @@ class DeviceSession:
         qos = self._subscriptions.get(self._client.devicebound_filter)
         if qos is None or not self._open:
             return
-        for queued in self._hub.cloud_to_device.take(self._name, self._held):
+        for queued in self._taken():
             message, sequence = queued.message, queued.sequence
             topic = self._client.devicebound_topic(property_bag(self._name, message))
             detail = {
@@ -479,16 +519,34 @@ class DeviceSession:
             self._held.add(sequence)
             self._link.publish(topic, message.body, qos, partial(self._completed, sequence, message.message_id))
             if not qos:  # nothing will come back, so it is done
-                self._held.discard(sequence)
-                self._hub.cloud_to_device.complete(self._name, sequence)
+                self._complete(sequence)
+
+    def _taken(self) -> Sequence[QueuedMessage]:
+        """What waits. Where it cannot be counted as delivered, it goes on waiting, for whatever makes us look again."""
+        try:
+            return self._hub.cloud_to_device.take(self._name, self._held)
+        except StorageError as error:
+            self._record("out", "cloud-to-device message", status=Hub.INTERNAL.status, detail={"reason": str(error)})
+            return ()
 
     def _completed(self, sequence: int, message_id: str) -> None:
         """The device has acknowledged a message from the cloud."""
         self._hub.connections.heard(self._name)
+        reason = self._complete(sequence)
+        detail = {"messageId": message_id, **({"reason": reason} if reason else {})}
+        self._record("in", "cloud-to-device acknowledgement", detail=detail)
+
+    def _complete(self, sequence: int) -> str:
+        """Remove a message that was delivered; what stood in the way, empty when nothing did.
+
+        One that cannot be removed stays held, so that it is not sent again before the next connection.
+        """
+        try:
+            was_there = self._hub.cloud_to_device.complete(self._name, sequence)
+        except StorageError as error:
+            return f"it stays in the queue: {error}"
         self._held.discard(sequence)
-        was_there = self._hub.cloud_to_device.complete(self._name, sequence)
-        gone = {} if was_there else {"reason": "it was purged or had expired meanwhile"}
-        self._record("in", "cloud-to-device acknowledgement", detail={"messageId": message_id, **gone})
+        return "" if was_there else "it was purged or had expired meanwhile"
 
     @property
     def takes_methods(self) -> bool:
@@ -509,7 +567,7 @@ class DeviceSession:
             self._record("out", "method", detail={"reason": reason})
             return
         try:
-            outcome: MethodResult | ServiceError = MethodResult(int(match[1]), _method_payload(message.payload))
+            outcome: MethodResult | ServiceError = MethodResult(int(match[1]), method_payload(message.payload))
         except ServiceError as error:
             outcome = error
         self._methods.settle(match[2], outcome)
@@ -537,39 +595,3 @@ _HANDLERS = {
     "twin reported": DeviceSession._twin_reported,
     "method": DeviceSession._method_answer,
 }
-
-
-def _auth_method(password: str | None) -> str:
-    """How a device proved itself, in the words of the hub.
-
-    Source: Microsoft documentation, iot-hub-devguide-messages-construct (anti-spoofing properties).
-    """
-    by_policy = bool(password) and SharedAccessSignature.parse(password or "").key_name is not None
-    kind, scope = "sas" if password else "x509", "hub" if by_policy else "device"
-    return ascii_json({"scope": scope, "type": kind, "issuer": "iothub"}).decode("ascii")
-
-
-def _method_payload(data: bytes) -> Any:
-    """What a device answered to a method.
-
-    Raises:
-        ServiceError: it is too large, or no JSON.
-    """
-    if len(data) > MAX_METHOD_PAYLOAD:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            f"The device's answer has {len(data)} bytes; at most {MAX_METHOD_PAYLOAD} are allowed for a method.",
-        )
-    return _json(data, "The device's answer") if data.strip() else None
-
-
-def _json(data: bytes, what: str) -> Any:
-    """Parse JSON from a device.
-
-    Raises:
-        ServiceError: it is not valid.
-    """
-    try:
-        return load_json(data)
-    except ValueError as error:
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"{what} must be JSON: {error}"[:300]) from error

@@ -12,7 +12,7 @@ import functools
 import ipaddress
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -20,12 +20,15 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from ..domain.custom_allocation import PendingAllocation
+from ..domain.ports import StorageError
 from ..endpoints.webhooks import MAX_ANSWER_SIZE, WebhookRequest
 
 _LOGGER = logging.getLogger(__name__)
 
 #: Calls under way at once (simulator-only limit).
 MAX_CALLS = 16
+#: Seconds until the state is asked again after it failed (simulator-only).
+RETRY = 5.0
 _HEADERS = {
     "Content-Type": "application/json; charset=utf-8",
     "Accept": "application/json",
@@ -64,14 +67,18 @@ class Webhooks:
         endpoint: what to ask.
         timeout: seconds that one call may take.
         authority: PEM file with authorities to trust beside those of this machine.
+        retry: seconds until the state is asked again that could not be read or changed.
 
     Raises:
         WebhookError: the file cannot be used.
     """
 
-    def __init__(self, endpoint: WebhookEndpoint, *, timeout: float, authority: Path | None = None) -> None:
+    def __init__(
+        self, endpoint: WebhookEndpoint, *, timeout: float, authority: Path | None = None, retry: float = RETRY
+    ) -> None:
         self._endpoint = endpoint
         self._timeout = timeout
+        self._retry = retry
         self._authority = authority
         self._context: ssl.SSLContext | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -110,7 +117,11 @@ class Webhooks:
         self._woken = False
         if self._loop is None:
             return
-        pending = self._endpoint.pending(MAX_CALLS + len(self._abandoned))
+        try:
+            pending = self._endpoint.pending(MAX_CALLS + len(self._abandoned))
+        except StorageError:
+            self._later(lambda: None)
+            return
         for known, call in self._calls.items():
             # calls under way are among those that have waited longest
             if known not in pending:
@@ -140,11 +151,26 @@ class Webhooks:
         except asyncio.CancelledError:
             self._endpoint.given_up(pending)
             raise
+        except StorageError:
+            # such as a full disk: it stays pending, and is asked again later
+            self._endpoint.given_up(pending)
+            self._abandoned.add(pending)
+            self._later(functools.partial(self._abandoned.discard, pending))
         except Exception:
             # it stays pending; asking again and again would not help
             _LOGGER.exception("the call of a webhook failed")
             self._endpoint.given_up(pending)
             self._abandoned.add(pending)
+
+    def _later(self, first: Callable[[], object]) -> None:
+        """Look again when the state may have recovered."""
+
+        def again() -> None:
+            first()
+            self.wake()
+
+        if self._loop is not None:
+            self._loop.call_later(self._retry, again)
 
     async def _post(self, request: WebhookRequest) -> tuple[int, bytes]:
         host, secure = checked_address(request.url)

@@ -15,6 +15,7 @@ from webhook_server import WebhookServer
 
 from helpers.simulator import Simulator, SimulatorError
 from helpers.simulator.domain.custom_allocation import PendingAllocation
+from helpers.simulator.domain.ports import StorageError
 from helpers.simulator.endpoints.webhooks import MAX_ANSWER_SIZE, AllocationWebhooks, WebhookRequest
 from helpers.simulator.server.authority import CertificateAuthority
 from helpers.simulator.server.webhooks import MAX_CALLS, WebhookError, Webhooks, checked_address
@@ -541,6 +542,38 @@ def test_what_nobody_expected_is_logged_and_not_tried_for_ever(webhook, caplog):
     with caplog.at_level(logging.ERROR):
         asyncio.run(scenario())
     assert "the call of a webhook failed" in caplog.text
+
+
+@pytest.mark.parametrize("fails", ["pending", "request", "answered"])
+def test_a_state_that_fails_for_a_while_is_asked_again(webhook, caplog, fails):
+    waiting = PendingAllocation("device-1", "5.0.0")
+
+    class Ailing:
+        def __init__(self):
+            self.steps, self.failed_once = [], False
+
+        def __getattr__(self, name):
+            def step(*_):
+                self.steps.append(name)
+                if name == fails and not self.failed_once:
+                    self.failed_once = True
+                    raise StorageError("the disk is full")
+                return {"pending": [waiting], "request": WebhookRequest(webhook.url, b"{}")}.get(name)
+
+            return step
+
+    async def scenario():
+        endpoint = Ailing()
+        webhook.answer = answer(200, b"{}")
+        webhooks = Webhooks(endpoint, timeout=PATIENCE, retry=0)
+        webhooks.start()
+        await eventually(
+            lambda: endpoint.failed_once and "answered" in endpoint.steps[endpoint.steps.index(fails) + 1 :]
+        )
+        await webhooks.stop()
+
+    asyncio.run(scenario())
+    assert "Traceback" not in caplog.text
 
 
 def test_an_address_that_cannot_be_read_has_no_host_in_the_trace():
