@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
-from .connections import Connection, ConnectionTable
+from .connections import ConnectionTable
 from .frontend import Frontend
 from .http_adapter import HttpAdapter
 from .proxy import ConnectProxy
@@ -33,9 +33,7 @@ class ListenError(Exception):
 
 
 class DirectTls(asyncio.Protocol):
-    """One connection to a TLS port, until it turns into TLS.
-
-    TLS is started by hand, as behind the proxy, because asyncio tells nobody when a handshake of its own fails.
+    """One connection to a TLS port, which turns into TLS at once.
 
     Arguments:
         table: the server's connections.
@@ -43,19 +41,10 @@ class DirectTls(asyncio.Protocol):
 
     def __init__(self, table: ConnectionTable) -> None:
         self._table = table
-        self._connection: Connection | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client came; the handshake begins."""
-        self._connection = self._table.add(cast(asyncio.Transport, transport))
-        # Reading is not paused here: asyncio may begin to read right after this call all the same. The handshake, which
-        # pauses it first, comes before the first byte can be read.
-        self._connection.start_tls()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It went before the handshake began."""
-        if self._connection is not None:
-            self._connection.lost()
+        self._table.add(cast(asyncio.Transport, transport)).start_tls()
 
 
 class Server:

@@ -14,6 +14,7 @@ from typing import cast
 
 from ..errors import ascii_json
 from .connections import Connection, ConnectionTable
+from .newcomers import WEIGHT_BEFORE_GREETING
 
 #: Bytes of a request head, from the method to the empty line.
 MAX_HEAD = 8_192
@@ -69,6 +70,7 @@ class ConnectProxy(asyncio.Protocol):
                 self._check_beginning()
                 if len(self._head) > MAX_HEAD:
                     raise _RefusedError(431, f"The request head is longer than {MAX_HEAD} bytes.")
+                self._connection.weighs(WEIGHT_BEFORE_GREETING + len(self._head))
                 return
             if end.end() < len(self._head):
                 raise _RefusedError(400, "There are bytes after the request head; wait for the answer to CONNECT.")
@@ -81,13 +83,12 @@ class ConnectProxy(asyncio.Protocol):
         self._connection.host = host
         self._connection.touch()
         self._transport.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
-        self._transport.pause_reading()
         self._connection.start_tls()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client went before there was a tunnel."""
         self._deadline.cancel()
-        self._connection.lost()
+        self._connection.ended()
 
     def _check_beginning(self) -> None:
         """Tell at once what can never become a request."""

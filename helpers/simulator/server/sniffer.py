@@ -10,7 +10,8 @@ from ..endpoints.http import Peer
 from .frontend import Frontend
 from .http_adapter import HttpAdapter, HttpProtocol
 from .mqtt_link import MqttConnection
-from .tls import TlsObject
+from .tls import TlsSession
+from .tls_transport import TlsTransport
 
 if TYPE_CHECKING:
     from .connections import Connection
@@ -23,8 +24,6 @@ MQTT_CONNECT = 0x10
 FIRST_REQUEST_TIMEOUT = 20.0
 #: Bytes that may wait for a client that does not read. Above, the connection is dropped.
 MAX_UNSENT = 4 * 1_048_576
-#: Seconds for a closed connection to send the rest and hear the client's close_notify.
-CLOSE_TIMEOUT = 5.0
 
 
 class Sniffer(asyncio.Protocol):
@@ -47,8 +46,7 @@ class Sniffer(asyncio.Protocol):
         self._frontend = frontend
         self._http = http
         self._loop = loop
-        self._transport: asyncio.Transport | None = None
-        self._early = bytearray()
+        self._transport: TlsTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._host = ""
         self._certificates: tuple[bytes, ...] = ()
@@ -61,24 +59,14 @@ class Sniffer(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The handshake is over."""
-        if self._lost:
-            transport.close()
-            return
-        self._transport = cast(asyncio.Transport, transport)
-        tls = cast(TlsObject, transport.get_extra_info("ssl_object"))
-        self._host = self._connection.host or tls.server_name
-        self._certificates = tls.presented_chain()
+        self._transport = cast(TlsTransport, transport)
+        session = cast(TlsSession, self._transport.session)
+        self._host = self._connection.host or session.server_name
+        self._certificates = session.presented_chain()
         self._timer = self._loop.call_later(FIRST_REQUEST_TIMEOUT, self._too_slow)
-        if self._early:
-            early, self._early = bytes(self._early), bytearray()
-            self.data_received(early)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        if self._transport is None:
-            # with start_tls, asyncio may deliver what came along with the end of the handshake before connection_made
-            self._early += data
-            return
         if self._closing:
             return
         self._connection.touch()
@@ -105,7 +93,7 @@ class Sniffer(asyncio.Protocol):
             self._web.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone. Also called, without ``connection_made``, when the handshake fails."""
+        """The connection is gone."""
         self._lost = True
         if self._timer is not None:
             self._timer.cancel()
@@ -113,15 +101,12 @@ class Sniffer(asyncio.Protocol):
             self._mqtt.lost()
         if self._web is not None:
             self._web.connection_lost(exc)
-        if self._transport is not None:
-            self._transport.close()
-            self._connection.ended()
 
     # --- serving --------------------------------------------------------------------------------------------------
 
     def _choose(self, first: int) -> None:
         """Hand the connection to MQTT or HTTP."""
-        transport = cast(asyncio.Transport, self._transport)
+        transport = cast(TlsTransport, self._transport)
         if first == MQTT_CONNECT:
             if self._timer is not None:
                 # it has a deadline of its own for the rest of the packet
@@ -143,14 +128,13 @@ class Sniffer(asyncio.Protocol):
         if self._lost or self._closing or self._transport is None:
             return
         self._transport.write(data)
-        # TLS counts only what it has not encrypted yet
-        if self._transport.get_write_buffer_size() + self._connection.unsent > MAX_UNSENT:
+        if self._transport.get_write_buffer_size() > MAX_UNSENT:
             _LOGGER.info("a client of %s does not read; dropping its connection", self._host or "an unnamed host")
             self._closing = True
             self._transport.abort()
 
     def _close(self) -> None:
-        """Send what is waiting, then close, by force when the client does not join in."""
+        """Send what is waiting, then close."""
         if self._lost or self._closing or self._transport is None:
             return
         self._closing = True
@@ -159,7 +143,6 @@ class Sniffer(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.close()
-        self._timer = self._loop.call_later(CLOSE_TIMEOUT, self._transport.abort)
 
     def _too_slow(self) -> None:
         self._timer = None

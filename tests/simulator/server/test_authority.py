@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.private_files import FolderError
 from helpers.simulator.server.authority import AUTHORITY_NAME, AuthorityError, CertificateAuthority
-from helpers.simulator.server.tls import AcceptingContext
+from helpers.simulator.server.tls import AcceptingContext, TlsSession
 
 HOSTS = ["global.azure-devices-provisioning.test", "Contoso-Hub-1.azure-devices.test"]
 
@@ -26,12 +26,16 @@ def connect(authority: CertificateAuthority, files: tuple[Path, Path], host: str
     settings = ssl.create_default_context(cafile=str(authority.certificate_file))
     settings.verify_flags |= ssl.VERIFY_X509_STRICT
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
-    server = AcceptingContext(*files).wrap_bio(to_server, to_client, server_side=True)
+    server = TlsSession(AcceptingContext(*files))
     client = settings.wrap_bio(to_client, to_server, server_hostname=host)
     for _ in range(4):
-        for side in (client, server):
-            with contextlib.suppress(ssl.SSLWantReadError):
-                side.do_handshake()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            client.do_handshake()
+        server.receive(to_server.read())
+        if server.handshake():
+            return
+        to_client.write(server.outgoing())
+    raise AssertionError("the handshake does not end")
 
 
 def server_certificate(files: tuple[Path, Path]) -> x509.Certificate:

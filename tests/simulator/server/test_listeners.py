@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator.server import listeners, sniffer
+from helpers.simulator.server import listeners, sniffer, tls_transport
 from helpers.simulator.server.connections import ConnectionTable
 from helpers.simulator.server.listeners import ListenError, Server
 
@@ -232,7 +232,7 @@ class TestClients:
     async def test_client_that_ignores_our_close_is_dropped(
         self, running: Any, client_context: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, version: Any
     ) -> None:
-        monkeypatch.setattr(sniffer, "CLOSE_TIMEOUT", 0.05)
+        monkeypatch.setattr(tls_transport, "CLOSE_TIMEOUT", 0.05)
 
         def talk(port: int, gone: threading.Event) -> None:
             with (
@@ -368,88 +368,6 @@ async def test_waiting_for_connections_has_an_end(frontend: Any) -> None:
     connection.ended()
     connection.ended()
     assert await table.wait_until_empty(PATIENCE)
-
-
-async def test_lost_in_the_very_step_that_ends_the_handshake(
-    running: Any, frontend: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any
-) -> None:
-    """asyncio returns no transport then."""
-    loop = asyncio.get_running_loop()
-
-    async def start_tls(*_: Any, **__: Any) -> None:
-        return None
-
-    monkeypatch.setattr(loop, "start_tls", start_tls)
-    async with running() as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.tls_port)
-        assert await reader.read() == b""
-        await eventually(lambda: not server.open_connections)
-        writer.close()
-    assert frontend.refused == []
-
-
-async def test_a_handshake_that_fails_for_no_known_reason(
-    running: Any, frontend: Any, monkeypatch: pytest.MonkeyPatch, eventually: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def start_tls(*_: Any, **__: Any) -> None:
-        raise RuntimeError("broken on purpose")
-
-    monkeypatch.setattr(asyncio.get_running_loop(), "start_tls", start_tls)
-    async with running() as server:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.tls_port)
-        with contextlib.suppress(ConnectionError):
-            assert await reader.read() == b""
-        await eventually(lambda: not server.open_connections)
-        writer.close()
-    assert "broken on purpose" in caplog.text
-    caplog.clear()
-
-
-async def test_a_transport_that_is_closing_gets_no_handshake(frontend: Any) -> None:
-    class Closing(asyncio.Transport):
-        def pause_reading(self) -> None:
-            pass
-
-        def is_closing(self) -> bool:
-            return True
-
-        def abort(self) -> None:
-            pass
-
-    loop = asyncio.get_running_loop()
-    table = ConnectionTable(frontend=frontend, context=None, http=None, loop=loop)  # type: ignore[arg-type]
-    for _ in range(2):
-        connection = table.add(Closing())
-        connection.start_tls()
-        await asyncio.sleep(0)
-        connection.lost()
-        assert await table.wait_until_empty(PATIENCE)
-    # and one that is told of its end before the task could begin
-    connection = table.add(Closing())
-    connection.start_tls()
-    connection.lost()
-    assert await table.wait_until_empty(PATIENCE)
-    table.close()
-    table.add(Closing())
-    assert len(table) == 1
-
-
-async def test_sniffer_that_hears_of_the_end_first(frontend: Any) -> None:
-    class Transport(asyncio.Transport):
-        closed = False
-
-        def close(self) -> None:
-            self.closed = True
-
-    loop = asyncio.get_running_loop()
-    table = ConnectionTable(frontend=frontend, context=None, http=None, loop=loop)  # type: ignore[arg-type]
-    connection = table.add(Transport())
-    protocol = sniffer.Sniffer(connection=connection, frontend=frontend, http=None, loop=loop)  # type: ignore[arg-type]
-    protocol.data_received(b"early")
-    protocol.connection_lost(None)
-    transport = Transport()
-    protocol.connection_made(transport)
-    assert transport.closed
 
 
 async def test_small_answers_are_not_held_back(running: Any, client_context: Any) -> None:

@@ -659,7 +659,7 @@ async def test_keep_alive_and_connect_timeout_on_a_real_loop(eventually: Any) ->
     # in the order of their times, however late a busy machine is
     await eventually(lambda: len(closed) == 2)
     assert closed == ["silent", "connected"]
-    assert applications[0].seen[-1] == ("disconnected", False)
+    await eventually(lambda: applications[0].seen[-1] == ("disconnected", False))
     assert silent.ended
 
 

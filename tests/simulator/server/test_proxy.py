@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator.server import connections, proxy, sniffer
+from helpers.simulator.server import proxy, sniffer, tls_transport
 
 pytestmark = pytest.mark.asyncio
 
@@ -217,7 +217,7 @@ async def test_a_client_that_does_not_trust_us_is_explained(running: Any, fronte
 async def test_handshake_times_out(
     running: Any, frontend: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "HANDSHAKE_TIMEOUT", 0.05)
+    monkeypatch.setattr(tls_transport, "HANDSHAKE_TIMEOUT", 0.05)
     async with running() as server:
         _, writer = await asyncio.open_connection("127.0.0.1", server.tls_port)
         await eventually(lambda: frontend.refused)
