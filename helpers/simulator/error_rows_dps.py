@@ -25,6 +25,15 @@ class Dps:
         _RECORDED,
         "azure-sdk-for-python issue 35368 (the code; the texts are ours)",
     )
+    MALFORMED_JSON = ErrorKind(
+        "MalformedJson",
+        400,
+        400012,
+        "Deserialization error.",
+        "answer",
+        _RECORDED,
+        "nanoframework/Home issue 904 (HTTPS); that it is the same over MQTT is inferred",
+    )
     INVALID_API_VERSION = ErrorKind(
         "InvalidApiVersion",
         400,

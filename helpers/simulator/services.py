@@ -22,7 +22,7 @@ from .domain.service_description import ServiceDescription
 from .domain.service_faults import ENROLLMENTS, PROVISIONING, ServiceFaults
 from .domain.throttling import Limits, Throttle
 from .endpoints.dps_device import DpsDeviceEndpoint
-from .endpoints.dps_https import DpsHttpsEndpoint
+from .endpoints.dps_https import DpsHttpsEndpoint, is_device_request
 from .endpoints.dps_service import DpsServiceEndpoint
 from .endpoints.http import Request, Response
 from .endpoints.hub_device import HubDeviceEndpoint
@@ -214,6 +214,8 @@ class SimulatedServices:
     async def http(self, request: Request) -> Response:
         """Give the request to the endpoint of its host name."""
         host = request.peer.host
+        if host == self._settings.service_host and is_device_request(request):
+            host = self._settings.provisioning_host
         if host == self._settings.service_host:
             return await self._wire.http(request, self._dps_service.handle, service=ENROLLMENTS, named=ENROLLMENTS)
         if host == self._settings.management_host:
@@ -246,7 +248,7 @@ class SimulatedServices:
         if means_this_machine(host):
             is_registration = "/registrations/" in user_name
             host = self._settings.provisioning_host if is_registration else user_name.split("/")[0].lower()
-        if host == self._settings.provisioning_host:
+        if host in (self._settings.provisioning_host, self._settings.service_host):
             devices = self._dps_devices.application(link)
             return self._wire.mqtt(devices, link, service=PROVISIONING, named=PROVISIONING)
         if host in self._hubs:

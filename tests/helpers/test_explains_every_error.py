@@ -44,8 +44,8 @@ DEVICE, AT_HUB = "bench-1", "bench-2"
 MQTT = {
     "registration refused": "UNAUTHORIZED_DEVICE_MQTT INVALID_CERTIFICATE_MQTT CA_CERTIFICATE_NOT_FOUND",
     "registration not found": "ID_SCOPE_NOT_FOUND OPERATION_NOT_FOUND",
-    "registration malformed": "INVALID_BODY INVALID_API_VERSION TPM_NOT_OVER_MQTT API_VERSION_NOT_SUPPORTED "
-    "DEVICE_REQUEST_NOT_SUPPORTED DEVICE_REQUEST_FAILED",
+    "registration malformed": "INVALID_BODY MALFORMED_JSON INVALID_API_VERSION API_VERSION_NOT_SUPPORTED "
+    "TPM_NOT_OVER_MQTT DEVICE_REQUEST_NOT_SUPPORTED DEVICE_REQUEST_FAILED",
     "registration beyond a limit": "LIMIT_REACHED",
     # the device client waits and asks again, for ever: it is the time limit of the program that ends it
     "no answer in time": "THROTTLED UNAVAILABLE",
@@ -54,7 +54,8 @@ HTTPS = {
     "registration refused": "UNAUTHORIZED_DEVICE INVALID_CERTIFICATE CA_CERTIFICATE_NOT_FOUND",
     "registration not found": "ID_SCOPE_NOT_FOUND OPERATION_NOT_FOUND REGISTRATION_NOT_FOUND ENROLLMENT_NOT_FOUND "
     "ROUTE_NOT_FOUND",
-    "registration malformed": "INVALID_BODY INVALID_API_VERSION API_VERSION_NOT_SUPPORTED DEVICE_REQUEST_NOT_SUPPORTED",
+    "registration malformed": "INVALID_BODY MALFORMED_JSON INVALID_API_VERSION API_VERSION_NOT_SUPPORTED "
+    "DEVICE_REQUEST_NOT_SUPPORTED",
     "registration beyond a limit": "LIMIT_REACHED",
     "registration too large": "TOO_LARGE",
     "registration request not understood": "METHOD_NOT_ALLOWED UNSUPPORTED_MEDIA_TYPE",

@@ -3,7 +3,9 @@
 Source: recorded answers of the service (2023-05-19) and the published API description 2021-10-01. Certificates come
 back as ``info`` only, never as they were sent, and a secondary certificate that nobody gave looks like the primary one
 (recorded). That ``info`` alone means a certificate that is already there is required by the clients, which send back
-what they read.
+what they read. A secondary certificate may stay alone when the primary one is removed (azure-iot-cli-extension, its
+live tests, for individual enrollments); that it is the same for groups, and that the primary one is left out of answers
+then, are inferred.
 """
 
 from __future__ import annotations
@@ -88,7 +90,9 @@ def shown_attestation(attestation: Mapping[str, Any], *, with_keys: bool) -> Doc
             shown[part] = dict(slots)
             continue
         info = {name: {"info": slot["info"]} for name, slot in slots.items()}
-        shown[part] = {PRIMARY: info[PRIMARY], SECONDARY: info.get(SECONDARY, info[PRIMARY])}
+        if PRIMARY in info:
+            info.setdefault(SECONDARY, info[PRIMARY])
+        shown[part] = info
     return {"type": kind, kind: shown}
 
 
@@ -142,7 +146,7 @@ def _certificates(field: str, given: Any, stored: Mapping[str, Any], situation: 
         raise ServiceError(Dps.INVALID_BODY, f"{field} {what}; give {expected}.")
     (part,) = chosen
     slots = checked_object(f"{field}.{part}", parts[part])
-    if slots.get(PRIMARY) is None:
+    if slots.get(PRIMARY) is None and slots.get(SECONDARY) is None:
         raise ServiceError(Dps.INVALID_BODY, f"{field}.{part}.{PRIMARY} is missing.")
     checked = {
         name: _reference(f"{field}.{part}.{name}", slots[name], situation)
@@ -151,7 +155,7 @@ def _certificates(field: str, given: Any, stored: Mapping[str, Any], situation: 
         for name in (PRIMARY, SECONDARY)
         if slots.get(name) is not None
     }
-    if checked.get(SECONDARY) == checked[PRIMARY]:
+    if checked.get(SECONDARY) == checked.get(PRIMARY):
         # whoever writes back what was read gives the primary certificate twice
         del checked[SECONDARY]
     return {part: checked}

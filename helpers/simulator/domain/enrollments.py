@@ -6,13 +6,12 @@ Source: recorded answers of the service (2023-05-19) for shapes and statuses; wh
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..clock import Clock, azure_timestamp
-from ..errors import Dps, ServiceError
+from ..errors import Dps, ServiceError, described
 from . import etags, identifiers
 from .attestation_fields import (
     CA_REFERENCES,
@@ -31,8 +30,6 @@ from .enrollment_kinds import GROUP, INDIVIDUAL, EnrollmentKind, Situation
 from .identifiers import lookup_key
 from .paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
 from .ports import Document, Storage, StoredDocument
-
-_QUERY = re.compile(r"SELECT\s*\*(?:\s*FROM\s+(?P<source>\w+))?(?:\s*;)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +81,11 @@ class Enrollment:
     @property
     def thumbprints(self) -> tuple[str, ...]:
         """SHA-256 thumbprints of the enrolled certificates, the primary one first: of one or two, or of none."""
-        return tuple(info["sha256Thumbprint"] for info in self._certificate_info())
+        return tuple(slot["info"]["sha256Thumbprint"] for slot in self._slots().values())
 
-    @property
-    def certificate_names(self) -> tuple[str, ...]:
-        """Subjects of the enrolled certificates, the primary one first."""
-        return tuple(info["subjectName"] for info in self._certificate_info())
+    def slot_of(self, thumbprint: str) -> str:
+        """Whether it is the ``primary`` or the ``secondary`` certificate that has this SHA-256 thumbprint."""
+        return next(name for name, slot in self._slots().items() if slot["info"]["sha256Thumbprint"] == thumbprint)
 
     @property
     def authority_names(self) -> tuple[str, ...]:
@@ -165,10 +161,16 @@ class Enrollment:
         """Type and keys, the answer of ``attestationmechanism``; for certificates what PUT answers (inferred)."""
         return shown_attestation(self.document["attestation"], with_keys=True)
 
-    def _certificate_info(self) -> list[Document]:
+    @property
+    def certificates(self) -> tuple[str, ...]:
+        """The enrolled certificates, base64 of their DER form, the primary one first."""
+        return tuple(slot["certificate"] for slot in self._slots().values())
+
+    def _slots(self) -> Document:
+        """The enrolled certificates by ``primary`` and ``secondary``, in this order."""
         parts = self.document["attestation"].get(X509, {})
-        slots = parts.get(CLIENT_CERTIFICATES) or parts.get(SIGNING_CERTIFICATES) or {}
-        return [slots[name]["info"] for name in (PRIMARY, SECONDARY) if name in slots]
+        slots: Document = parts.get(CLIENT_CERTIFICATES) or parts.get(SIGNING_CERTIFICATES) or {}
+        return {name: slots[name] for name in (PRIMARY, SECONDARY) if name in slots}
 
     def __repr__(self) -> str:
         return f"Enrollment({self.kind.name}, {self.identifier!r})"
@@ -338,14 +340,17 @@ class EnrollmentBook:
         """A page of enrollments, in order of creation; :meth:`shown` makes JSON of them.
 
         Arguments:
-            query: ``SELECT *``, optionally with ``FROM enrollments`` (or ``enrollmentGroups``).
+            query: any text; the service lists everything whatever it says. Source: azure-iot-sdk-csharp issue 794;
+                the Azure CLI, whose text is no query at all; the samples of the SDKs for C and Node, which say ``*``.
             size: at most so many.
             continuation: token of the page before.
 
         Raises:
-            ServiceError: the query or the token is wrong.
+            ServiceError: the query is no text, or the token is wrong.
         """
-        self._check_query(query)
+        if not isinstance(query, str):
+            shown = described(query)
+            raise ServiceError(Dps.INVALID_BODY, f"query is {shown}; it must be a text such as 'SELECT *'.")
         return read_page(self._documents, scope=self.kind.collection, size=size, continuation=continuation)
 
     def shown(self, document: StoredDocument) -> Document:
@@ -377,20 +382,6 @@ class EnrollmentBook:
             self._by_evidence.delete(f"{parent} {key}")
         for parent in now - before:
             self._by_evidence.put(f"{parent} {key}", {"enrollment": key}, parent=parent)
-
-    def _check_query(self, query: object) -> None:
-        if not isinstance(query, str):
-            raise ServiceError(Dps.INVALID_BODY, f"query is {query!r:.160}; it must be a text such as 'SELECT *'.")
-        match = _QUERY.fullmatch(query.strip())
-        if match is None and query.split()[:1] and query.split()[0].upper() == "SELECT":
-            raise ServiceError(
-                Dps.NOT_SUPPORTED, f"The query {query!r:.160} is not supported by this simulator; use 'SELECT *'."
-            )
-        if match is None or (match["source"] or self.kind.plural).lower() != self.kind.plural.lower():
-            raise ServiceError(
-                Dps.INVALID_BODY,
-                f"The query is {query!r:.160}; it must be 'SELECT *', or name {self.kind.plural} after FROM.",
-            )
 
 
 def _evidence_of(enrollment: Enrollment | None) -> frozenset[str]:

@@ -15,7 +15,8 @@ has, need not be shown again; that validity, purpose and strength of an individu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import base64
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -124,7 +125,7 @@ def _judge_individual(registration_id: str, leaf: Certificate, now: datetime, in
     problem = judge_leaf(leaf, now)
     if problem is not None:
         return _refused(registration_id, problem.finding, f"{name} knows the certificate, but {problem.text}")
-    slot = "primary" if leaf.sha256_thumbprint == individual.thumbprints[0] else "secondary"
+    slot = individual.slot_of(leaf.sha256_thumbprint)
     return Verdict(
         individual,
         individual.identifier,
@@ -145,7 +146,7 @@ def _judge_group(
     path = build_path(evidence.chain, verified, now)
     found = _first_group(path.certificates[1:], groups, authorities)
     if found is None:
-        return _nobody_knows(registration_id, evidence, path, individuals, groups, authorities)
+        return _nobody_knows(registration_id, evidence, now, path, individuals, groups, authorities)
     place, group = found
     place += 1
     name = f"enrollment group {group.identifier!r}"
@@ -153,16 +154,7 @@ def _judge_group(
         (above for above in range(place, len(path.certificates)) if path.certificates[above] in verified), None
     )
     if anchor is None:
-        own = path.certificates[place]
-        above = "" if own.is_self_issued else ", nor is one above it in the chain that the device shows"
-        if path.missing_issuer:
-            above += f" (which ends below {path.missing_issuer!r:.200})"
-        return _refused(
-            registration_id,
-            Finding.AUTHORITY_NOT_VERIFIED,
-            f"{name} knows the certificate {own.subject_name!r:.200}, but it is not verified{above}; upload it, or "
-            "its root, to the provisioning service and prove that you hold its private key",
-        )
+        return _not_verified(registration_id, group, path.certificates[place], path)
     problem = judge_path(path.certificates[: anchor + 1], now)
     if problem is not None:
         return _refused(registration_id, problem.finding, f"{name} knows the chain, but {problem.text}")
@@ -173,6 +165,19 @@ def _judge_group(
         f"the certificate {path.certificates[place].subject_name!r:.200} of {name}, verified by "
         f"{path.certificates[anchor].subject_name!r:.200}{remark}",
         leaf_thumbprint=evidence.leaf.sha256_thumbprint,
+    )
+
+
+def _not_verified(registration_id: str, group: Enrollment, own: Certificate, path: Path) -> Verdict:
+    """Neither the certificate that a group knows nor one above it is verified."""
+    above = "" if own.is_self_issued else ", nor is one above it in the chain that the device shows"
+    if path.missing_issuer:
+        above += f" (which ends below {path.missing_issuer!r:.200})"
+    return _refused(
+        registration_id,
+        Finding.AUTHORITY_NOT_VERIFIED,
+        f"enrollment group {group.identifier!r} knows the certificate {own.subject_name!r:.200}, but it is not "
+        f"verified{above}; upload it, or its root, to the provisioning service and prove that you hold its private key",
     )
 
 
@@ -193,6 +198,7 @@ def _first_group(
 def _nobody_knows(
     registration_id: str,
     evidence: X509Evidence,
+    now: datetime,
     path: Path,
     individuals: EnrollmentBook,
     groups: EnrollmentBook,
@@ -226,19 +232,7 @@ def _nobody_knows(
             f"(SHA-256 thumbprint {leaf.sha256_thumbprint})",
         )
     if path.missing_issuer:
-        enrolled = any(path.missing_issuer in _subjects(group, authorities) for group in groups.all() if not group.keys)
-        shown = "only its own certificate" if len(evidence.chain) == 1 else f"{len(evidence.chain)} certificates"
-        known = (
-            "an enrollment group has a certificate of that name, but the device has to show it, too"
-            if enrolled
-            else "the device has to show the certificate of that name, too"
-        )
-        return _refused(
-            registration_id,
-            Finding.INTERMEDIATE_MISSING,
-            f"{none}, and the device shows {shown}: the chain ends at {top.subject_name!r:.200}, whose issuer is "
-            f"{path.missing_issuer!r:.200}; {known}",
-        )
+        return _issuer_missing(registration_id, evidence, now, path, groups, authorities)
     return _refused(
         registration_id,
         Finding.UNKNOWN_AUTHORITY,
@@ -246,7 +240,46 @@ def _nobody_knows(
     )
 
 
-def _subjects(group: Enrollment, authorities: CertificateAuthorities) -> set[str]:
-    """Names in the certificates of a group."""
-    found = (authorities.find(name) for name in group.authority_names)
-    return {each.certificate.subject_name for each in found if each is not None} | set(group.certificate_names)
+def _issuer_missing(
+    registration_id: str,
+    evidence: X509Evidence,
+    now: datetime,
+    path: Path,
+    groups: EnrollmentBook,
+    authorities: CertificateAuthorities,
+) -> Verdict:
+    """The device does not show the certificate above the last one of its chain."""
+    known_above = [
+        (group, certificate)
+        for group in groups.all()
+        for certificate in _certificates_of(group, authorities)
+        if certificate.subject_name == path.missing_issuer
+    ]
+    verified = authorities.verified()
+    for group, certificate in known_above:
+        # showing it would only lead to the next refusal
+        longer = build_path((*evidence.chain, certificate), verified, now)
+        if certificate in longer.certificates and not any(each in verified for each in longer.certificates):
+            return _not_verified(registration_id, group, certificate, longer)
+    shown = "only its own certificate" if len(evidence.chain) == 1 else f"{len(evidence.chain)} certificates"
+    known = (
+        "an enrollment group has a certificate of that name, but the device has to show it, too"
+        if known_above
+        else "the device has to show the certificate of that name, too"
+    )
+    return _refused(
+        registration_id,
+        Finding.INTERMEDIATE_MISSING,
+        f"there is no individual enrollment {registration_id!r}, and the device shows {shown}: the chain ends at "
+        f"{path.certificates[-1].subject_name!r:.200}, whose issuer is {path.missing_issuer!r:.200}; {known}",
+    )
+
+
+def _certificates_of(group: Enrollment, authorities: CertificateAuthorities) -> Iterator[Certificate]:
+    """The certificates that a group knows, its own or those that it refers to."""
+    for text in group.certificates:
+        yield Certificate.from_der(base64.b64decode(text))
+    for name in group.authority_names:
+        authority = authorities.find(name)
+        if authority is not None:
+            yield authority.certificate

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import Dps
 from .http import Failures
 
@@ -14,3 +16,6 @@ DPS_FAILURES = Failures(
     unsupported_media_type=Dps.UNSUPPORTED_MEDIA_TYPE,
     internal=Dps.INTERNAL,
 )
+
+#: The same for devices. That the service API has another code for a body that is no JSON is inferred.
+DPS_DEVICE_FAILURES = replace(DPS_FAILURES, malformed_json=Dps.MALFORMED_JSON)

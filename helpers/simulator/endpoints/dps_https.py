@@ -19,7 +19,7 @@ from ..domain.provisioning import ProvisioningService
 from ..domain.registration_states import OperationStatus, Status
 from ..errors import Dps, ServiceError, dps_body
 from ..trace import Trace
-from .dps_failures import DPS_FAILURES
+from .dps_failures import DPS_DEVICE_FAILURES
 from .dps_registration import API_VERSION, MAX_BODY_SIZE, Challenge, DeviceIdentity, DeviceOperations, Refusals, sealed
 from .http import Call, HttpEndpoint, Request, Response, Route, Transaction
 from .presented import presented_certificates
@@ -27,8 +27,21 @@ from .presented import presented_certificates
 #: Source: the documented answers of the service.
 _TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
 
+#: How the paths of the service API begin.
+_SERVICE_PATHS = frozenset({"enrollments", "enrollmentgroups", "registrations"})
+
 #: Name of the key with which a TPM signs its first token. Source: the SDK for Node, which knows no other.
 CHALLENGE_KEY_NAME = "registration"
+
+
+def is_device_request(request: Request) -> bool:
+    """Whether a request to the host name of the service comes from a device.
+
+    Devices may use that name, too, which leads to private endpoints. Source: Microsoft documentation, iot-dps
+    virtual-network-support ("Use private endpoints with devices").
+    """
+    scope, _, rest = request.path.strip("/").partition("/")
+    return rest.lower().startswith("registrations/") and scope.lower() not in _SERVICE_PATHS
 
 
 class DpsHttpsEndpoint:
@@ -58,7 +71,7 @@ class DpsHttpsEndpoint:
                 Route("GET", f"{path}/operations/{{operation}}", "poll", self._poll),
                 Route("POST", path, "look up", self._look_up, takes_body=True),
             ],
-            failures=DPS_FAILURES,
+            failures=DPS_DEVICE_FAILURES,
             render_error=dps_body,
             clock=clock,
             trace=trace,

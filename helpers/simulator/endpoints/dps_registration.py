@@ -220,7 +220,7 @@ class DeviceOperations:
         try:
             request = load_json(body)
         except ValueError as error:
-            raise ServiceError(Dps.INVALID_BODY, f"The body is not valid JSON: {error}") from error
+            raise ServiceError(Dps.MALFORMED_JSON, reason=f"The body is not valid JSON: {error}") from error
         if not isinstance(request, dict):
             raise ServiceError(Dps.INVALID_BODY, "The body must be a JSON object.")
         return request

@@ -158,6 +158,8 @@ class Failures:
     api_version_not_supported: ErrorKind
     unsupported_media_type: ErrorKind
     internal: ErrorKind
+    malformed_json: ErrorKind | None = None
+    """For a body that is no JSON, where the service has one text for that: what is wrong stands in the trace only."""
 
 
 Transaction = Callable[[], Any]
@@ -300,7 +302,10 @@ class HttpEndpoint:
         try:
             return load_json(request.body)
         except ValueError as error:
-            raise ServiceError(self._failures.invalid_body, f"The body is not valid JSON: {error}") from error
+            text = f"The body is not valid JSON: {error}"
+            if self._failures.malformed_json is not None:
+                raise ServiceError(self._failures.malformed_json, reason=text) from error
+            raise ServiceError(self._failures.invalid_body, text) from error
 
     def _record(
         self,

@@ -36,6 +36,8 @@ _FAILURES = Failures(
     internal=Hub.INTERNAL,
 )
 
+_MESSAGES = "messages to devices over HTTPS (receive them over MQTT)"
+
 #: Routes of the real service that this simulator does not have: methods, path and name.
 UNSUPPORTED = (
     ("GET PUT DELETE", "/configurations/{name}", "configurations"),
@@ -54,6 +56,15 @@ UNSUPPORTED = (
     ("GET", "/messages/serviceBound/feedback", "feedback on cloud-to-device messages"),
     ("DELETE", "/messages/serviceBound/feedback/{lock}", "feedback on cloud-to-device messages"),
     ("POST", "/messages/serviceBound/feedback/{lock}/abandon", "feedback on cloud-to-device messages"),
+)
+
+#: Routes of devices, which the real service has at the same host name. Whoever asks is told, whatever it shows.
+UNSUPPORTED_FOR_DEVICES = (
+    ("POST", "/devices/{id}/messages/events", "telemetry over HTTPS (send it over MQTT)"),
+    ("POST", "/devices/{id}/modules/{module}/messages/events", "telemetry over HTTPS (send it over MQTT)"),
+    ("GET", "/devices/{id}/messages/deviceBound", _MESSAGES),
+    ("DELETE", "/devices/{id}/messages/deviceBound/{lock}", _MESSAGES),
+    ("POST", "/devices/{id}/messages/deviceBound/{lock}/abandon", _MESSAGES),
     ("POST", "/devices/{id}/files", "file upload"),
     ("POST", "/devices/{id}/files/notifications", "file upload"),
 )
@@ -129,8 +140,9 @@ class HubServiceEndpoint(HttpEndpoint):
             Route("GET", "/statistics/devices", "device statistics", self._device_statistics, REGISTRY_READ),
             Route("GET", "/statistics/service", "service statistics", self._service_statistics, SERVICE_CONNECT),
             *(
-                Route(method, template, f"{name} (not supported)", _refusal(name), SERVICE_CONNECT)
-                for methods, template, name in UNSUPPORTED
+                Route(method, template, f"{name} (not supported)", _refusal(name), right)
+                for right, table in ((SERVICE_CONNECT, UNSUPPORTED), ("", UNSUPPORTED_FOR_DEVICES))
+                for methods, template, name in table
                 for method in methods.split()
             ),
         ]

@@ -44,6 +44,25 @@ RULES: tuple[Rule, ...] = (
         "two texts are recorded; which mistake gets which of them is inferred",
     ),
     Rule(
+        "A certificate that is removed",
+        "the secondary certificate of an enrollment stays alone when the primary one is removed",
+        _SDK_OBSERVED,
+        "live tests of the Azure CLI, for individual enrollments; for groups, and that answers leave the primary one "
+        "out then, inferred",
+    ),
+    Rule(
+        "Host names of devices",
+        "a device may register at the host name of the service as well as at the global one: private endpoints",
+        _DOCUMENTED,
+        "over MQTT, WebSockets and HTTPS; both lead to the same here, whatever the network",
+    ),
+    Rule(
+        "Registrations that are no JSON",
+        "400012 with the recorded text; what is wrong stands in the trace",
+        _RECORDED,
+        "recorded over HTTPS; over MQTT, and for bodies that are nested too deeply, inferred",
+    ),
+    Rule(
         "Attestation by TPM",
         "the two-step challenge over HTTPS; the key can only be taken in by the TPM that was enrolled",
         _SDK_OBSERVED,

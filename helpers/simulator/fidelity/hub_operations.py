@@ -130,12 +130,19 @@ _BY_MQTT = "use MQTT"
 HTTPS = Area(
     "Hub: devices over HTTPS",
     "Microsoft documentation, rest/api/iothub/device, and the Python device SDK for files",
+    notes="Whoever asks, with whatever token, is told that it is not supported by this simulator.",
     setup=_WITH_DEVICE,
     operations=(
         Operation(
             "Send device event",
             _device_request("POST", "/devices/{deviceId}/messages/events", {}),
             _DOCUMENTED,
+            instead=_BY_MQTT,
+        ),
+        Operation(
+            "Send module event",
+            _device_request("POST", "/devices/{deviceId}/modules/{moduleId}/messages/events", {}),
+            _SDK_OBSERVED,
             instead=_BY_MQTT,
         ),
         Operation(

@@ -122,7 +122,9 @@ def _service(method: str, path: str, body: object = None, **samples: str) -> Htt
 
 
 _GROUP = {"enrollmentGroupId": "{group}", "attestation": _KEYS}
-_PAGES = "`SELECT *` only, as recorded, with or without `FROM`; order and shape of continuation tokens are not Azure's"
+_PAGES = (
+    "everything is listed whatever the query says, as on Azure; order and shape of continuation tokens are not Azure's"
+)
 _MODES = "which items `update` and `delete` accept without an etag is recorded for `update`, inferred for `delete`"
 
 SERVICE = Area(

@@ -83,6 +83,40 @@ def test_an_enrolled_certificate_is_known_whoever_signed_it(world):
     assert world.accepted(DEVICE, world.device, world.line, world.root, registration_id=DEVICE.upper())
 
 
+@pytest.mark.parametrize("with_info", [False, True])
+def test_the_secondary_certificate_stays_when_the_primary_one_is_removed(world, with_info):
+    first, second = make(DEVICE, key_name="first"), make(DEVICE, key_name="second")
+    world.enroll(first, second)
+    shown = world.parts.individuals.get(DEVICE).to_json()
+    parts = shown["attestation"]["x509"]["clientCertificates"]
+    body = {**shown, "attestation": client(second) if not with_info else shown["attestation"]}
+    slots = {"primary": None, "secondary": parts["secondary"] if with_info else {"certificate": second.pem}}
+    body["attestation"]["x509"]["clientCertificates"] = slots
+    kept = world.parts.individuals.put(DEVICE, body, "*")
+    assert kept.to_json()["attestation"]["x509"]["clientCertificates"] == {"secondary": parts["secondary"]}
+    assert "the secondary certificate of" in world.accepted(DEVICE, second).reason
+    world.refused("unknownCertificate", first)
+    # what was read is written again, and another one may come in its place
+    world.parts.individuals.put(DEVICE, kept.to_json(), "*")
+    world.enroll(first, second, if_match="*")
+    assert "the primary certificate of" in world.accepted(DEVICE, first).reason
+
+
+@pytest.mark.parametrize("part", ["signingCertificates", "caReferences"])
+def test_the_secondary_certificate_of_a_group_stays(world, part):
+    other = make_root("Other root")
+    world.upload(world.root)
+    world.upload(other, "other")
+    named = part == "caReferences"
+    body = signing("root", "other", part=part) if named else signing(world.root, other)
+    group = world.parts.enroll_group("pumps", attestation=body)
+    body = group.to_json()
+    body["attestation"]["x509"][part].pop("primary")
+    world.parts.groups.put("pumps", body, "*")
+    world.accepted("pumps", other.issue(DEVICE), other)
+    world.refused("unknownAuthority", world.device, world.line, world.root)
+
+
 def test_an_individual_enrollment_decides_alone_even_inside_a_group(line_group):
     line_group.enroll(make(DEVICE), provisioningStatus="disabled")
     line_group.refused("unknownCertificate", line_group.device, line_group.line, line_group.root, text="decides alone")
@@ -263,12 +297,36 @@ def test_a_missing_intermediate(world):
 def test_a_reference_whose_certificate_must_be_shown(world):
     world.upload(world.line, "line", verified=False)
     world.parts.enroll_group("pumps", attestation=signing("line", part="caReferences"))
+    # to show it would not help: nothing above it is verified
+    text = "knows the certificate 'CN=Line', but it is not verified"
+    world.refused("authorityNotVerified", world.device, text=text)
+    world.refused("authorityNotVerified", world.device, world.line, text=text)
+    world.upload(world.root)
     world.refused("intermediateMissing", world.device, text="an enrollment group has a certificate of that name")
+    world.accepted("pumps", world.device, world.line)
 
 
 def test_an_unknown_authority(line_group):
     other = make_root("Other root")
     line_group.refused("unknownAuthority", other.issue(DEVICE), other, text="which ends at 'CN=Other root'")
+
+
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_leaf_below_the_root_of_a_group_that_is_not_verified(world, uploaded):
+    """Told at once what is wrong, and not first to show the root, and then that it is not verified."""
+    leaf = world.root.issue(DEVICE)
+    if uploaded:
+        world.upload(world.root, verified=False)
+        world.parts.enroll_group("pumps", attestation=signing("root", part="caReferences"))
+    else:
+        world.group(make_root("Another"), world.root)
+    first = world.refused("authorityNotVerified", leaf, text="'CN=Root', but it is not verified;")
+    assert first == world.refused("authorityNotVerified", leaf, world.root)
+
+
+def test_a_group_whose_root_has_only_the_name_of_the_issuer(world):
+    world.group(make_root("Root", key_name="another"))
+    world.refused("intermediateMissing", world.root.issue(DEVICE), text="a certificate of that name")
 
 
 def test_an_authority_that_is_not_verified(world):
@@ -530,7 +588,7 @@ PEM = make("pump-1").pem
         ("individual", {"type": "x509", "x509": {}}, "attestation.x509 is empty; give clientCertificates"),
         ("individual", attestation_of("signingCertificates", primary={"certificate": PEM}), "takes clientCertificates"),
         ("individual", attestation_of("caReferences", primary="root"), "takes clientCertificates"),
-        ("individual", attestation_of("clientCertificates", secondary={"certificate": PEM}), "primary is missing"),
+        ("individual", attestation_of("clientCertificates", secondary=None), "primary is missing"),
         ("individual", attestation_of("clientCertificates", primary={}), "primary.certificate is missing"),
         ("individual", attestation_of("clientCertificates", primary={"info": {}}), "that of no certificate of this"),
         ("individual", attestation_of("clientCertificates", primary={"certificate": 1}), "certificate is 1."),

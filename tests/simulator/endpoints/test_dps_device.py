@@ -313,18 +313,23 @@ def test_a_request_on_a_connection_that_was_refused(device):
 @pytest.mark.parametrize(
     ("body", "kind", "text"),
     [
-        (b"{", Dps.INVALID_BODY, "not valid JSON"),
-        (b"\xff", Dps.INVALID_BODY, "not UTF-8"),
+        (b"{", Dps.MALFORMED_JSON, "Deserialization error."),
+        (b"\xff", Dps.MALFORMED_JSON, "Deserialization error."),
         (b"[]", Dps.INVALID_BODY, "must be a JSON object"),
         (b'{"registrationId":"device-2"}', Dps.INVALID_BODY, "'device-2'"),
         (b'{"registrationId":5}', Dps.INVALID_BODY, "registrationId is 5"),
-        (b'{"a":' * 100 + b"1" + b"}" * 100, Dps.INVALID_BODY, "nested"),
+        (b'{"a":' * 100 + b"1" + b"}" * 100, Dps.MALFORMED_JSON, "Deserialization error."),
         (b'{"tpm":{"endorsementKey":"AToA"}}', Dps.TPM_NOT_OVER_MQTT, "MQTT carries no TPM attestation"),
         (b'{"csr":"MIIB"}', Dps.DEVICE_REQUEST_NOT_SUPPORTED, "certificate signing request"),
     ],
 )
 def test_wrong_bodies(device, body, kind, text):
     assert text in device.refused(400, kind, device.connect().register(body))
+
+
+def test_what_is_wrong_with_json_stands_in_the_trace(device):
+    device.connect().register(b'{"registrationId": "device-1"')
+    assert "The body is not valid JSON: " in device.details("register")[-1]["reason"]
 
 
 @pytest.mark.parametrize("certificates", [(), (b"certificate",)])

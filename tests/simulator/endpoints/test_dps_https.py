@@ -9,7 +9,7 @@ from provisioning_parts import ID_SCOPE, OTHER_KEY, SECONDARY_KEY, Provisioning
 from thoroughness import examples
 from x509_family import DAY, make, make_root
 
-from helpers.simulator.endpoints.dps_https import DpsHttpsEndpoint
+from helpers.simulator.endpoints.dps_https import DpsHttpsEndpoint, is_device_request
 from helpers.simulator.endpoints.dps_registration import MAX_BODY_SIZE
 from helpers.simulator.endpoints.http import Peer, Request
 from helpers.simulator.errors import Dps
@@ -235,12 +235,32 @@ def test_body_and_address_must_agree(device):
     device.refused(device.look_up({"registrationId": "device-2"}), Dps.INVALID_BODY)
 
 
+@pytest.mark.parametrize(
+    ("path", "is_a_device"),
+    [
+        ("/0ne00000A01/registrations/d/register", True),
+        ("/0ne00000A01/Registrations/d/operations/5.x", True),
+        ("/0ne00000A01/registrations/d", True),
+        ("/somebody-else/registrations/d/register", True),
+        ("/registrations/registrations/query", False),
+        ("/registrations/d", False),
+        ("/enrollments/registrations/attestationmechanism", False),
+        ("/enrollmentGroups/registrations", False),
+        ("/enrollments/query", False),
+        ("/", False),
+    ],
+)
+def test_who_asks_at_the_host_name_of_the_service(path, is_a_device):
+    assert is_device_request(Request("PUT", path, {}, {}, b"", Peer())) is is_a_device
+
+
 @pytest.mark.parametrize("action", ["register", "look_up"])
 @pytest.mark.parametrize(
     ("raw", "kind"),
     [
-        (b"{", Dps.INVALID_BODY),
-        (b"\xff\xfe", Dps.INVALID_BODY),
+        (b"{", Dps.MALFORMED_JSON),
+        (b"\xff\xfe", Dps.MALFORMED_JSON),
+        (b'{"registrationId":"pump-1","payload":"{\n"}"}', Dps.MALFORMED_JSON),
         (b"[]", Dps.INVALID_BODY),
         (b'"text"', Dps.INVALID_BODY),
         (b'{"registrationId": 1}', Dps.INVALID_BODY),

@@ -1,0 +1,93 @@
+"""What official clients do beside the plain way: other host names, other texts, what their live tests expect."""
+
+import time
+from urllib.parse import quote
+
+import pytest
+from azure.iot.device import ProvisioningDeviceClient
+from sdk_clients import KEY
+
+from helpers import certificates
+from helpers.simulator.protocols import sas
+
+pytestmark = pytest.mark.sdk
+
+
+def token(resource, key=KEY, policy=None):
+    return sas.sign(quote(resource, safe=""), sas.decode_key(key), int(time.time()) + 600, policy)
+
+
+@pytest.mark.parametrize("websockets", [False, True])
+def test_a_device_registers_at_the_host_name_of_the_service(sdk, websockets):
+    """Private endpoints: the global host name does not lead to them."""
+    sdk.enroll("pump-1")
+    client = ProvisioningDeviceClient.create_from_symmetric_key(
+        provisioning_host=sdk.running.service_host,
+        registration_id="pump-1",
+        id_scope=sdk.running.id_scope,
+        symmetric_key=KEY,
+        **sdk.device_options(websockets=websockets),
+    )
+    assert client.register().status == "assigned"
+
+
+def test_a_device_registers_at_the_host_name_of_the_service_over_https(sdk):
+    """As the SDKs for C, Node, Java and C# do; and the service API is still there."""
+    sdk.enroll("registrations")
+    scope = sdk.running.id_scope
+    path = f"{scope}/registrations/registrations"
+    headers = {"Authorization": token(path, policy="registration")}
+    options = {"headers": headers, "verify": str(sdk.running.certificate_authority_file)}
+    base = f"https://{sdk.running.service_host}/{path}"
+    started = sdk.session().put(
+        f"{base}/register?api-version=2021-06-01", json={"registrationId": "registrations"}, **options
+    )
+    assert started.status_code == 202
+    operation = started.json()["operationId"]
+    done = sdk.session().get(f"{base}/operations/{operation}?api-version=2021-06-01", **options)
+    assert done.json()["status"] in {"assigning", "assigned"}
+    assert sdk.service().enrollment.get("registrations")["registrationId"] == "registrations"
+    assert sdk.service().device_registration_state.get("registrations")["registrationId"] == "registrations"
+    malformed = sdk.session().put(f"{base}/register?api-version=2021-06-01", data=b'{"payload":"{\n"', **options)
+    said = malformed.json()
+    assert (malformed.status_code, said["errorCode"], said["message"]) == (400, 400012, "Deserialization error.")
+
+
+@pytest.mark.parametrize("query", ["*", "{'additional_properties': {}, 'query': 'SELECT *'}"])
+def test_a_list_as_the_command_line_and_samples_ask_for_it(sdk, query):
+    sdk.enroll("pump-1")
+    sdk.enroll_group("pumps")
+    service = sdk.service()
+    assert [each["registrationId"] for each in service.enrollment.query({"query": query})] == ["pump-1"]
+    assert [each["enrollmentGroupId"] for each in service.enrollment_group.query({"query": query})] == ["pumps"]
+
+
+def test_the_primary_certificate_is_removed_and_the_secondary_one_goes_on(sdk):
+    made = [certificates.create_self_signed("pump-1").certificate for _ in range(2)]
+    slots = {name: {"certificate": each} for name, each in zip(("primary", "secondary"), made, strict=True)}
+    attestation = {"type": "x509", "x509": {"clientCertificates": slots}}
+    service = sdk.service().enrollment
+    service.create_or_update("pump-1", {"registrationId": "pump-1", "attestation": attestation})
+    read = service.get("pump-1")
+    read["attestation"]["x509"]["clientCertificates"]["primary"] = None
+    changed = service.create_or_update("pump-1", read, if_match=read["etag"])
+    assert set(changed["attestation"]["x509"]["clientCertificates"]) == {"secondary"}
+
+
+def test_what_devices_may_do_over_https_is_not_supported_and_says_so(sdk):
+    options = {
+        "headers": {"Authorization": token(f"{sdk.hub}/devices/d")},
+        "verify": str(sdk.running.certificate_authority_file),
+    }
+    for method, path in (
+        ("POST", "messages/events"),
+        ("GET", "messages/deviceBound"),
+        ("DELETE", "messages/deviceBound/1"),
+        ("POST", "messages/deviceBound/1/abandon"),
+        ("POST", "modules/m/messages/events"),
+        ("POST", "files"),
+        ("POST", "files/notifications"),
+    ):
+        answer = sdk.session().request(method, f"https://{sdk.hub}/devices/d/{path}?api-version=2020-03-13", **options)
+        assert answer.status_code == 501, path
+        assert "not supported by this simulator" in answer.text
