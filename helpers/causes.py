@@ -333,6 +333,13 @@ OTHER_PROOF = may_be_meant(
     f"{X509_ENROLL}, step 3",
     findings="attestationMismatch",
 )
+NOT_SUPPORTED = _certificate(
+    "The chain is beyond a limit: another kind of key than RSA, P-256, P-384 or P-521, or more than is followed here.",
+    "Make a certificate within the limit that the reason names. Where it is one of the simulator's own, Azure may have "
+    "none.",
+    f"{X509_ENROLL}, In practice",
+    "notSupported",
+)
 CHAIN_INVALID = _certificate(
     "The chain cannot be read or does not hold together.",
     "Look at every certificate of the chain file: the device's own first, then each issuer, PEM and nothing else.",
@@ -483,6 +490,7 @@ CERTIFICATES_REFUSED = (
     WRONG_USAGE,
     WEAK_KEY,
     TOO_LONG,
+    NOT_SUPPORTED,
     CHAIN_INVALID,
 )
 #: Why a device that shows a token is refused by DPS, most frequent first.

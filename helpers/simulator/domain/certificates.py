@@ -5,27 +5,28 @@ Source: recorded answers of the service (2023-05-19) for ``info``; RFC 5280 for 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
+import hashlib
 import re
+import ssl
+import warnings
 from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property, lru_cache
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
+from OpenSSL import crypto
 
 from ..clock import azure_timestamp
 from ..errors import Dps, ServiceError, described
+from .certificate_encoding import CERTIFICATE_LABELS, PEM_BLOCK, Fields, from_base64, read_fields, wide_encoding
 from .ports import Document
 
 #: Longer texts are not looked at. Certificates have one or two kilobytes (simulator-only limit).
 MAX_TEXT_SIZE = 32 * 1024
 _PARSED_AT_ONCE = 512
-# nothing inside a block has a dash: that keeps the search linear, and no block hides inside another one
-_PEM_BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]{1,40})-----([^-]*)-----END \1-----")
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _A_PRIVATE_KEY = "a private key, which must never leave the device; if it is in use somewhere, replace it"
 _A_REQUEST = "a certificate signing request; send the certificate that was made from it"
@@ -36,29 +37,46 @@ _OTHER_LABELS = {
     "PUBLIC KEY": _A_PUBLIC_KEY,
     "RSA PUBLIC KEY": _A_PUBLIC_KEY,
 }
-_CERTIFICATE_LABELS = frozenset({"CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"})
+# a name of another length than X.520 allows is read, and nobody writes about it beside the log for every such device
+warnings.filterwarnings("ignore", message="Attribute's length must be", category=UserWarning)
+
+
+class UnsupportedCertificateError(ValueError):
+    """A limit of this simulator: OpenSSL reads it, or takes so many. The text, in lower case, names the limit."""
 
 
 class Certificate:
     """One certificate. Two are equal when their encodings are. Made by :meth:`from_der` or :func:`read_certificate`.
 
     Arguments:
-        parsed: the certificate.
-        der: its encoding.
+        parsed: its names, dates and key. The other fields may be different ones, where the library does not read those
+            that the certificate really has; see ``fields``.
+        fields: all that stands in it.
     """
 
-    def __init__(self, parsed: x509.Certificate, der: bytes) -> None:
+    def __init__(self, parsed: x509.Certificate, fields: Fields) -> None:
         self.parsed = parsed
-        self.der = der
+        self.fields = fields
 
     @classmethod
     def from_der(cls, der: bytes) -> Certificate:
-        """Read DER.
+        """Read DER, as leniently as OpenSSL does: what follows the certificate is left out.
 
         Raises:
+            UnsupportedCertificateError: OpenSSL reads it, and this simulator does not.
             ValueError: it is not a certificate.
         """
         return _parse(bytes(der))
+
+    @property
+    def der(self) -> bytes:
+        """Its encoding."""
+        return self.fields.encoding
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether ``parsed`` is the certificate itself, and not only its names, dates and key."""
+        return self.parsed.public_bytes(serialization.Encoding.DER) == self.der
 
     @property
     def common_name(self) -> str | None:
@@ -83,12 +101,12 @@ class Certificate:
     @cached_property
     def sha1_thumbprint(self) -> str:
         """Upper-case hexadecimal digits without separators."""
-        return self.parsed.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303  (the API's own word for it)
+        return hashlib.sha1(self.der).hexdigest().upper()  # noqa: S324  (the API's own word for it)
 
     @cached_property
     def sha256_thumbprint(self) -> str:
         """Upper-case hexadecimal digits without separators."""
-        return self.parsed.fingerprint(hashes.SHA256()).hex().upper()
+        return hashlib.sha256(self.der).hexdigest().upper()
 
     @property
     def is_self_issued(self) -> bool:
@@ -108,7 +126,7 @@ class Certificate:
     @property
     def pem(self) -> str:
         """As text."""
-        return self.parsed.public_bytes(serialization.Encoding.PEM).decode("ascii")
+        return ssl.DER_cert_to_PEM_cert(self.der)
 
     def info(self) -> Document:
         """What answers tell about it, in the recorded order."""
@@ -119,19 +137,15 @@ class Certificate:
             "issuerName": self.issuer_name,
             "notBeforeUtc": azure_timestamp(self.not_before),
             "notAfterUtc": azure_timestamp(self.not_after),
-            "serialNumber": _serial_number(self.parsed.serial_number),
-            "version": self.parsed.version.value + 1,
+            "serialNumber": _serial_number(self.fields),
+            "version": self.fields.version,
         }
 
     @cached_property
     def _facts(self) -> tuple[str | None, str, str, bool]:
         names = self.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         common_name = str(names[-1].value) if names else None
-        try:
-            constraints = self.parsed.extensions.get_extension_for_class(x509.BasicConstraints).value
-            is_authority = constraints.ca
-        except x509.ExtensionNotFound:
-            is_authority = False
+        is_authority, _ = self.fields.authority() or (False, None)
         return common_name, self.parsed.subject.rfc4514_string(), self.parsed.issuer.rfc4514_string(), is_authority
 
     def __eq__(self, other: object) -> bool:
@@ -148,22 +162,38 @@ class Certificate:
 def _parse(der: bytes) -> Certificate:
     # the same few certificates of authorities come again with every device
     try:
-        certificate = Certificate(x509.load_der_x509_certificate(der), der)
-        # names, dates and extensions are decoded only when asked for; what cannot be decoded has to fail here
+        crypto.load_certificate(crypto.FILETYPE_ASN1, der)
+    except crypto.Error:
+        raise ValueError("it is not a certificate, or a damaged one") from None
+    try:
+        fields = read_fields(der)
+        certificate = Certificate(_loaded(fields), fields)
+        # names and dates are decoded only when asked for; what cannot be decoded has to fail here
         certificate.info()
-        certificate.parsed.public_key()
-    except Exception as error:  # the parser's own, and those of keys and extensions that it does not know
-        raise ValueError(f"it is not a certificate that can be read ({error})"[:300]) from error
+    except Exception:  # whatever the library raises; its words are for programmers
+        raise UnsupportedCertificateError(
+            "OpenSSL reads the certificate, and this simulator does not (a limit of its own): its names, its dates or "
+            "its key are not encoded as RFC 5280 asks for"
+        ) from None
     return certificate
 
 
-def _serial_number(number: int) -> str:
-    digits = f"{number:X}"
-    return digits.rjust(len(digits) + len(digits) % 2, "0")
+def _loaded(fields: Fields) -> x509.Certificate:
+    # a serial number below one makes the library warn today, and fail tomorrow
+    if fields.has_positive_serial_number:
+        with contextlib.suppress(Exception):  # of many kinds, all for things that OpenSSL takes
+            return x509.load_der_x509_certificate(fields.encoding)
+    return x509.load_der_x509_certificate(fields.framed)
+
+
+def _serial_number(fields: Fields) -> str:
+    # of a number below one, for which nobody recorded an answer, all bytes are shown
+    number = fields.serial_number
+    return (number.lstrip(b"\0") if fields.has_positive_serial_number else number).hex().upper()
 
 
 def read_certificate(field: str, text: object) -> Certificate:
-    """Read a certificate that a client wrote: PEM, base64 of DER, or base64 of PEM.
+    """Read a certificate that a client wrote, as leniently as OpenSSL does: PEM, base64 of DER, or base64 of PEM.
 
     Arguments:
         field: its name in the error.
@@ -179,50 +209,57 @@ def read_certificate(field: str, text: object) -> Certificate:
     stripped = text.strip().lstrip("\ufeff")
     if "-----BEGIN" in stripped:
         return _from_pem(field, stripped)
-    decoded = _from_base64(stripped)
+    decoded = from_base64(stripped)
+    # a text that was read with the wrong encoding shows it, too
+    wide = wide_encoding(decoded or stripped.encode("latin-1", "replace"))
+    if wide:
+        raise _refused(field, f"text in {wide}, as Windows PowerShell's > writes it; save the file as ASCII")
     if decoded is None:
         raise _refused(field, "neither PEM nor base64")
     if b"-----BEGIN" in decoded:
         return _from_pem(field, decoded.decode("latin-1").strip())
-    try:
-        return Certificate.from_der(decoded)
-    except ValueError as error:
-        raise _refused(field, _kind_of(decoded)) from error
+    return _from_der(field, decoded, _kind_of(decoded))
 
 
 def _from_pem(field: str, text: str) -> Certificate:
     if _PRIVATE_KEY.search(text):  # wherever it stands, and also when it is cut off
         raise _refused(field, _A_PRIVATE_KEY)
-    blocks = list(_PEM_BLOCK.finditer(text))
-    for block in blocks:
-        if block[1] not in _CERTIFICATE_LABELS:
-            hint = _OTHER_LABELS.get(block[1])
-            raise _refused(field, f"PEM of the kind {block[1]!r}" + (f", {hint}" if hint else ""))
+    blocks = list(PEM_BLOCK.finditer(text))
     if not blocks:
         raise _refused(field, "PEM that is cut off: its END line is missing")
-    if len(blocks) > 1:
-        raise _refused(
-            field, f"a chain of {len(blocks)} certificates; paste only the one that is meant, usually the first"
-        )
-    # explanations may stand in front (RFC 7468, section 2); programs that write PEM put some there
-    if "-----" in text[: blocks[0].start()] + text[blocks[0].end() :]:
+    inside = [block[2] for block in blocks if block[1] in CERTIFICATE_LABELS]
+    if not inside:
+        label = blocks[0][1]
+        hint = _OTHER_LABELS.get(label)
+        raise _refused(field, f"PEM of the kind {label!r}" + (f", {hint}" if hint else ""))
+    # text may stand around it (RFC 7468, section 2); programs that write PEM put some there
+    if "-----BEGIN" in PEM_BLOCK.sub("", text):
         raise _refused(field, "PEM with something unfinished beside it")
-    if text[blocks[0].end() :].strip():
-        raise _refused(field, "PEM with something after its END line")
-    der = _from_base64(blocks[0][2])
+    found = {_from_pem_block(field, each): None for each in inside}
+    if len(found) > 1:
+        raise _refused(
+            field, f"a chain of {len(inside)} certificates; paste only the one that is meant, usually the first"
+        )
+    return next(iter(found))
+
+
+def _from_pem_block(field: str, inside: str) -> Certificate:
+    der = from_base64(inside)
     if der is None:
         raise _refused(field, "PEM whose inside is not base64")
-    try:
-        return Certificate.from_der(der)
-    except ValueError as error:
-        raise _refused(field, "PEM whose inside is not a certificate") from error
+    return _from_der(field, der, "PEM whose inside is not a certificate")
 
 
-def _from_base64(text: str) -> bytes | None:
+def _from_der(field: str, der: bytes, otherwise: str) -> Certificate:
     try:
-        return base64.b64decode("".join(text.split()), validate=True) or None
-    except (binascii.Error, ValueError):
-        return None
+        certificate = Certificate.from_der(der)
+    except UnsupportedCertificateError as error:
+        raise _refused(field, f"one that is not supported: {error}") from None
+    except ValueError:
+        raise _refused(field, otherwise) from None
+    if _is(_load_private_key)(der[len(certificate.der) :]):
+        raise _refused(field, _A_PRIVATE_KEY)
+    return certificate
 
 
 def _is(load: Callable[[bytes], object]) -> Callable[[bytes], bool]:

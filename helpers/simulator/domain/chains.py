@@ -1,27 +1,27 @@
 """Chains of certificates: the path from a device's certificate up to one that is trusted, and what is wrong with it.
 
-Pure. The specific findings come first, so that whoever is refused learns what to mend; then
-``cryptography.x509.verification`` has the last word, with extension policies for devices: a common name instead of a
-subject alternative name, and authorities without key usage, are normal there.
+Pure. The specific findings come first, so that whoever is refused learns what to mend; then OpenSSL has the last word,
+as in ``openssl verify -partial_chain``.
 
 Source: RFC 5280, section 6 (path validation); RFC 8446, section 4.4.2 (the order in which a client sends its chain
-should not matter). What counts as weak, and that a trusted certificate has to be valid, too, is inferred.
+should not matter); Microsoft documentation, iot-dps tls-support (cipher suites for RSA and ECDSA, and no others). What
+counts as weak, which curves are taken, and that a trusted certificate has to be valid, too, is inferred.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import TypeVar
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder, Store, VerificationError
+from OpenSSL import crypto
 
 from .certificates import Certificate
 
@@ -29,8 +29,14 @@ from .certificates import Certificate
 MAX_PATH = 8
 MIN_RSA_BITS = 2048
 MIN_CURVE_BITS = 224
+CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_PURPOSES = {each.dotted_string: each._name for each in vars(ExtendedKeyUsageOID).values() if hasattr(each, "_name")}
+_FOR_DEVICES = frozenset(
+    each.dotted_string for each in (ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+)
+#: How the numbers of the extensions begin that RFC 5280 describes.
+_WIDELY_KNOWN = "2.5.29."
 _WEAK_HASHES = frozenset({"md5", "sha1"})
-_ExtensionT = TypeVar("_ExtensionT", bound=x509.ExtensionType)
 
 
 class Finding(StrEnum):
@@ -52,6 +58,7 @@ class Finding(StrEnum):
     COMMON_NAME_MISMATCH = "commonNameMismatch"
     COMMON_NAME_MISSING = "commonNameMissing"
     ATTESTATION_MISMATCH = "attestationMismatch"
+    NOT_SUPPORTED = "notSupported"
     CHAIN_INVALID = "chainInvalid"
 
 
@@ -76,7 +83,7 @@ class Path:
         certificates: the device's own first, each signed by the next.
         out_of_order: whether the device showed them in another order.
         missing_issuer: name of the issuer of the last one, when nobody has its certificate; else empty.
-        problem: why the path ends early, when a certificate has the issuer's name but not its key.
+        problem: why the path ends early: a certificate has the issuer's name but not its key, or a limit is reached.
     """
 
     certificates: tuple[Certificate, ...]
@@ -108,8 +115,14 @@ def build_path(presented: Sequence[Certificate], known: Iterable[Certificate], n
     top = best[-1]
     places = [presented.index(each) for each in best if each in presented]
     out_of_order = places != sorted(places)
-    if _is_end(top) or len(best) == MAX_PATH:
+    if _is_end(top):
         return Path(best, out_of_order)
+    if any(each not in best and is_signed_by(top, each) for each in pool):
+        text = (
+            f"the chain goes on above {top.subject_name!r:.200}, and this simulator follows at most {MAX_PATH} "
+            "certificates, counted from the device's own (a limit of its own)"
+        )
+        return Path(best, out_of_order, problem=Problem(Finding.NOT_SUPPORTED, text))
     if any(each.parsed.subject == top.parsed.issuer for each in pool if each not in best):
         weakness = _weak_signature(top)
         if weakness:  # such signatures are not even looked at
@@ -148,9 +161,19 @@ def is_signed_by(certificate: Certificate, issuer: Certificate) -> bool:
 
 @lru_cache(maxsize=4096)
 def _is_signature_of(certificate: Certificate, issuer: Certificate) -> bool:
+    parsed = certificate.parsed
     try:
-        certificate.parsed.verify_directly_issued_by(issuer.parsed)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        key = issuer.parsed.public_key()
+        if certificate.is_complete:
+            parsed.verify_directly_issued_by(issuer.parsed)
+        elif isinstance(key, rsa.RSAPublicKey):
+            # the library reads it only in parts, and could not know what was signed
+            how, algorithm = parsed.signature_algorithm_parameters, parsed.signature_hash_algorithm
+            key.verify(parsed.signature, certificate.fields.signed, how, algorithm)  # type: ignore[arg-type]
+        else:
+            how = parsed.signature_algorithm_parameters
+            key.verify(parsed.signature, certificate.fields.signed, how)  # type: ignore[call-arg,arg-type,union-attr]
+    except Exception:  # of many kinds: the key does not fit the signature, or the library does not know one of them
         return False
     return True
 
@@ -207,18 +230,17 @@ def _validity(certificate: Certificate, now: datetime) -> Problem | None:
 
 
 def _authority(issuer: Certificate, authorities_below: int, child: Certificate) -> Problem | None:
-    constraints = _extension(issuer, x509.BasicConstraints)
-    usage = _extension(issuer, x509.KeyUsage)
-    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
+    is_authority, below_at_most = issuer.fields.authority() or (False, None)
+    if not is_authority or issuer.fields.may_sign() is False:
         return Problem(
             Finding.ISSUER_NOT_AUTHORITY,
             f"the certificate of {child.subject_name!r:.200} is signed by {issuer.subject_name!r:.200}, which is no "
             "authority: its certificate does not allow it to sign others (basicConstraints CA, keyUsage keyCertSign)",
         )
-    if constraints.path_length is not None and authorities_below > constraints.path_length:
+    if below_at_most is not None and authorities_below > below_at_most:
         return Problem(
             Finding.PATH_TOO_LONG,
-            f"{issuer.subject_name!r:.200} allows {constraints.path_length} authorities between itself and a device, "
+            f"{issuer.subject_name!r:.200} allows {below_at_most} authorities between itself and a device, "
             f"and there are {authorities_below}",
         )
     return None
@@ -226,30 +248,49 @@ def _authority(issuer: Certificate, authorities_below: int, child: Certificate) 
 
 def _purpose(certificate: Certificate) -> Problem | None:
     """Whether it is for clients; in an authority, whether those that it signs can be."""
-    usage = _extension(certificate, x509.ExtendedKeyUsage)
-    wanted = {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
-    if usage is None or wanted & set(usage):
+    purposes = certificate.fields.purposes()
+    if purposes is None or _FOR_DEVICES & set(purposes):
         return None
-    names = ", ".join(getattr(each, "_name", each.dotted_string) for each in usage)
+    names = ", ".join(_PURPOSES.get(each, each) for each in purposes)
     return Problem(
         Finding.WRONG_EXTENDED_KEY_USAGE,
-        f"the extended key usage of the certificate of {certificate.subject_name!r:.200} is {names:.200}; a device, "
-        "and every authority above it, needs clientAuth, or no such extension at all",
+        f"the extended key usage of the certificate of {certificate.subject_name!r:.200} is {names or 'empty':.200}; a "
+        "device, and every authority above it, needs clientAuth, or no such extension at all",
     )
 
 
 def _strength(certificate: Certificate) -> Problem | None:
-    key = certificate.parsed.public_key()
-    weakness = ""
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size < MIN_RSA_BITS:
-        weakness = f"has an RSA key of {key.key_size} bits; at least {MIN_RSA_BITS} are needed"
-    elif isinstance(key, ec.EllipticCurvePublicKey) and key.curve.key_size < MIN_CURVE_BITS:
-        weakness = f"has a key on the curve {key.curve.name}; P-256 or a stronger one is needed"
+    key = public_key_of(certificate)
+    weakness = unsupported = ""
+    if isinstance(key, rsa.RSAPublicKey):
+        if key.key_size < MIN_RSA_BITS:
+            weakness = f"has an RSA key of {key.key_size} bits; at least {MIN_RSA_BITS} are needed"
+    elif isinstance(key, ec.EllipticCurvePublicKey):
+        if key.curve.key_size < MIN_CURVE_BITS:
+            weakness = f"has a key on the curve {key.curve.name}; P-256 or a stronger one is needed"
+        elif not isinstance(key.curve, CURVES):
+            unsupported = f"on the curve {key.curve.name}"
     elif isinstance(key, dsa.DSAPublicKey):
         weakness = "has a DSA key; RSA or an elliptic curve is needed"
     else:
-        weakness = _weak_signature(certificate)
+        # the classes are named after what people call these keys
+        unsupported = "of a kind" if key is None else f"of the kind {type(key).__name__.removesuffix('PublicKey')}"
+    if unsupported:
+        return Problem(
+            Finding.NOT_SUPPORTED,
+            f"the certificate of {certificate.subject_name!r:.200} has a key {unsupported} that is not supported; "
+            "Azure's documentation knows RSA and ECDSA, so here are taken RSA and the curves P-256, P-384 and P-521",
+        )
+    weakness = weakness or _weak_signature(certificate)
     return _weak(certificate, weakness) if weakness else None
+
+
+def public_key_of(certificate: Certificate) -> PublicKeyTypes | None:
+    """The public key, ``None`` when it is of a kind that is not known here."""
+    try:
+        return certificate.parsed.public_key()
+    except Exception:  # of many kinds, for what OpenSSL takes or leaves until the key is used
+        return None
 
 
 def _weak(certificate: Certificate, weakness: str) -> Problem:
@@ -268,33 +309,36 @@ def _signature_hash(certificate: Certificate) -> str:
     """The name of the hash, empty where there is none; of an algorithm that is not known here, its number."""
     try:
         algorithm = certificate.parsed.signature_hash_algorithm
-    except UnsupportedAlgorithm:
-        return certificate.parsed.signature_algorithm_oid.dotted_string
+    except (UnsupportedAlgorithm, ValueError):  # the latter for parameters that say nothing
+        return certificate.fields.signature_algorithm
     return "" if algorithm is None else algorithm.name
 
 
-_AUTHORITY_POLICY = ExtensionPolicy.permit_all().require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
-_DEVICE_POLICY = ExtensionPolicy.permit_all()
-
-
 def _verified(path: Sequence[Certificate], now: datetime) -> Problem | None:
-    # the library takes no certificate of version 1, such as "openssl x509 -req" makes without extensions; it has no
-    # alternative names either, which authorities could constrain, so what is above it is all that is left to verify
-    if path[0].parsed.version is x509.Version.v1:
-        path = path[1:]
-    if len(path) == 1:
-        return None
-    builder = PolicyBuilder().store(Store([path[-1].parsed])).time(now).max_chain_depth(MAX_PATH)
-    builder = builder.extension_policies(ca_policy=_AUTHORITY_POLICY, ee_policy=_DEVICE_POLICY)
-    try:
-        builder.build_client_verifier().verify(path[0].parsed, [each.parsed for each in path[1:-1]])
-    except VerificationError as error:
-        return Problem(Finding.CHAIN_INVALID, f"the chain does not hold: {error}"[:400])
-    return None
+    # OpenSSL looks for issuers by name: where two have the same one, it is shown every pair for itself, and none in
+    # which an authority takes a new key under its old name
+    names = {each.parsed.subject for each in path}
+    pairs = [pair for pair in itertools.pairwise(path) if not pair[0].is_self_issued]
+    parts = [path] if len(names) == len(path) else pairs
+    return next((problem for part in parts if (problem := _refused_by_openssl(part, now)) is not None), None)
 
 
-def _extension(certificate: Certificate, kind: type[_ExtensionT]) -> _ExtensionT | None:
+def _refused_by_openssl(path: Sequence[Certificate], now: datetime) -> Problem | None:
+    shown = [crypto.load_certificate(crypto.FILETYPE_ASN1, each.der) for each in path]
+    store = crypto.X509Store()
+    store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
+    store.set_time(now)
+    store.add_cert(shown[-1])
     try:
-        return certificate.parsed.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
+        crypto.X509StoreContext(store, shown[0], shown[1:-1]).verify_certificate()
+    except crypto.X509StoreContextError as error:
+        _, at, words = error.errors
+    else:
         return None
+    own = path[min(at, len(path) - 1)]
+    unknown = [each for each in own.fields.critical if not each.startswith(_WIDELY_KNOWN)]
+    more = f" (its critical extension {', '.join(unknown):.120} is not known here)" if unknown else ""
+    return Problem(
+        Finding.CHAIN_INVALID,
+        f"the chain does not hold: OpenSSL says of the certificate of {own.subject_name!r:.200}: {words}{more}",
+    )

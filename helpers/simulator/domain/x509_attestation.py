@@ -23,7 +23,7 @@ from datetime import datetime
 from .attestation import Verdict
 from .attestation_fields import X509
 from .certificate_authorities import CertificateAuthorities
-from .certificates import Certificate
+from .certificates import Certificate, UnsupportedCertificateError
 from .chains import Finding, Path, build_path, judge_leaf, judge_path
 from .enrollments import Enrollment, EnrollmentBook
 from .identifiers import lookup_key
@@ -47,18 +47,27 @@ class X509Evidence:
         """Read DER certificates.
 
         Raises:
-            ValueError: there are none or too many, or one cannot be read.
+            UnsupportedCertificateError: there are too many, or one is beyond what this simulator reads.
+            ValueError: there are none, or one is damaged.
         """
         if not presented:
             raise ValueError("the device shows no certificate")
         if len(presented) > MAX_CERTIFICATES:
-            raise ValueError(f"the device shows {len(presented)} certificates, at most {MAX_CERTIFICATES} are possible")
+            raise UnsupportedCertificateError(
+                f"the device shows {len(presented)} certificates, and this simulator takes at most {MAX_CERTIFICATES} "
+                "(a limit of its own)"
+            )
         return cls(tuple(Certificate.from_der(der) for der in presented))
 
     @property
     def leaf(self) -> Certificate:
         """The device's own certificate."""
         return self.chain[0]
+
+
+def finding_of_unreadable(error: ValueError) -> Finding:
+    """The word for what :meth:`X509Evidence.read` refuses: a limit of this simulator, or a damaged certificate."""
+    return Finding.NOT_SUPPORTED if isinstance(error, UnsupportedCertificateError) else Finding.CHAIN_INVALID
 
 
 def attest_x509(
@@ -154,6 +163,8 @@ def _judge_group(
         (above for above in range(place, len(path.certificates)) if path.certificates[above] in verified), None
     )
     if anchor is None:
+        if path.problem is not None and path.problem.finding is Finding.NOT_SUPPORTED:
+            return _refused(registration_id, path.problem.finding, f"{name} knows the chain, but {path.problem.text}")
         return _not_verified(registration_id, group, path.certificates[place], path)
     problem = judge_path(path.certificates[: anchor + 1], now)
     if problem is not None:

@@ -17,7 +17,7 @@ from ..domain.provisioning import ProvisioningService
 from ..domain.registration_states import OperationStatus
 from ..domain.tpm_attestation import TpmEvidence, TpmFinding
 from ..domain.tpm_keys import ENDORSEMENT, STORAGE_ROOT, SecretForTpm, TpmKeys, read_tpm_key
-from ..domain.x509_attestation import X509Evidence
+from ..domain.x509_attestation import X509Evidence, finding_of_unreadable
 from ..errors import Dps, ErrorKind, ServiceError
 from ..protocols.sas import SasError, SharedAccessSignature
 from ..protocols.tpm_blob import make_blob
@@ -324,6 +324,6 @@ class DeviceOperations:
                 return self._refusals.certificate, X509Evidence.read(device.certificates)
             except ValueError as error:
                 raise ServiceError(
-                    self._refusals.certificate, reason=str(error), finding=Finding.CHAIN_INVALID.value
+                    self._refusals.certificate, reason=str(error), finding=finding_of_unreadable(error).value
                 ) from error
         raise ServiceError(self._refusals.token, reason="the device shows neither a token nor a certificate")

@@ -14,7 +14,7 @@ from ..domain.certificates import Certificate
 from ..domain.chains import Finding, Problem, build_path, judge_path
 from ..domain.devices import CERTIFICATE_AUTHORITY, SELF_SIGNED
 from ..domain.modules import module_address
-from ..domain.x509_attestation import X509Evidence
+from ..domain.x509_attestation import X509Evidence, finding_of_unreadable
 from ..errors import Hub, ServiceError
 from ..protocols.sas import SasError, SharedAccessSignature, decode_key
 from .http import Request
@@ -143,7 +143,7 @@ class HubAccess:
         try:
             chain = X509Evidence.read(certificates).chain
         except ValueError as error:
-            raise _refused(f"what {who} showed is unreadable: {error}") from error
+            raise _unreadable(f"what {who} showed is unreadable", error) from error
         problem = self._problem_of(chain, name)
         if problem is not None:
             raise ServiceError(Hub.UNAUTHORIZED_ACCESS, reason=f"{who}: {problem.text}", finding=problem.finding.value)
@@ -219,7 +219,7 @@ def _check_thumbprint(
     try:
         certificate = Certificate.from_der(certificates[0])
     except ValueError as error:
-        raise _refused(f"the certificate that {who} showed is unreadable: {error}") from error
+        raise _unreadable(f"the certificate that {who} showed is unreadable", error) from error
     own = (certificate.sha1_thumbprint, certificate.sha256_thumbprint)
     if not any(hmac.compare_digest(mine.encode(), each.encode()) for mine in own for each in known):
         raise _refused(
@@ -242,3 +242,8 @@ def _without_port(host: str) -> str:
 
 def _refused(reason: str) -> ServiceError:
     return ServiceError(Hub.UNAUTHORIZED_ACCESS, reason=reason)
+
+
+def _unreadable(what: str, error: ValueError) -> ServiceError:
+    finding = finding_of_unreadable(error).value
+    return ServiceError(Hub.UNAUTHORIZED_ACCESS, reason=f"{what}: {error}", finding=finding)

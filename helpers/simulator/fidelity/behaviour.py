@@ -63,6 +63,18 @@ RULES: tuple[Rule, ...] = (
         "recorded over HTTPS; over MQTT, and for bodies that are nested too deeply, inferred",
     ),
     Rule(
+        "Keys of certificates",
+        "RSA from 2048 bits, and ECDSA on the curves P-256, P-384 and P-521; others are refused as `notSupported`",
+        _INFERRED,
+        "RSA and ECDSA are documented (cipher suites in the page on TLS support of iot-dps); the curves and sizes are inferred",
+    ),
+    Rule(
+        "What a certificate may look like",
+        "what OpenSSL reads is read, and chains are verified by OpenSSL; a limit beyond that is named as one",
+        _INFERRED,
+        "a chain of several certificates, UTF-16 and keys are refused where one certificate is wanted",
+    ),
+    Rule(
         "Attestation by TPM",
         "the two-step challenge over HTTPS; the key can only be taken in by the TPM that was enrolled",
         _SDK_OBSERVED,

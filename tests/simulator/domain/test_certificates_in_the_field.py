@@ -63,10 +63,35 @@ def test_other_kinds_of_pem_get_a_hint(label, hint):
     assert hint in refusal(f"-----BEGIN {label}-----\nMIIB\n-----END {label}-----")
 
 
-@pytest.mark.parametrize("junk", ["junk", PUMP.base64, "-----END CERTIFICATE-----"])
-def test_nothing_may_follow_a_certificate(junk):
-    assert "END line" in refusal(PUMP.pem + junk) or "unfinished" in refusal(PUMP.pem + junk)
-    assert "not a certificate" in refusal(base64.b64encode(PUMP.der + junk.encode()).decode())
+@pytest.mark.parametrize(
+    "after", ["# made in plant 7\n", "\x1a", "\0", PUMP.base64, "-----END CERTIFICATE-----", "----- 7 -----"]
+)
+def test_what_openssl_leaves_out_is_left_out(after):
+    for text in (PUMP.pem + after, base64.b64encode(PUMP.der + after.encode()).decode()):
+        read = read_certificate("certificate", text)
+        assert (read, read.der) == (PUMP.parsed, PUMP.der)
+
+
+def test_what_may_stand_beside_a_certificate():
+    parameters = "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    assert read_certificate("certificate", parameters + PUMP.pem) == PUMP.parsed
+    # the leaf twice is still one certificate
+    assert read_certificate("certificate", PUMP.pem * 2) == PUMP.parsed
+
+
+def test_a_private_key_behind_the_bytes_of_a_certificate():
+    form = (serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    behind = PUMP.der + PUMP.key.private_bytes(*form)
+    assert "a private key" in refusal(base64.b64encode(behind).decode())
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_an_encoding_that_openssl_does_not_read_is_named(codec):
+    wide = PUMP.pem.replace("\n", "\r\n").encode(codec)
+    # the file in base64, and the file read as if it had one byte for every character
+    for text in (base64.b64encode(wide).decode(), wide.decode("latin-1")):
+        assert f"text in {codec[:6].upper()}, as Windows PowerShell" in refusal(text)
+    assert "text in UTF-16" in refusal(base64.b64encode(PUMP.base64.encode("utf-16")).decode())
 
 
 @pytest.mark.parametrize("piece", ["-----BEGIN A-----", "-----BEGIN CERTIFICATE-----", "-----BEGIN ", "-----"])

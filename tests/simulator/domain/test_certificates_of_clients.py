@@ -80,6 +80,8 @@ def test_what_a_subject_may_be():
         "\n".join(PUMP.base64[start : start + 64] for start in range(0, len(PUMP.base64), 64)),
         encoded(PUMP.pem.encode()),
         PUMP.pem.replace("CERTIFICATE", "X509 CERTIFICATE"),
+        # what "openssl x509 -addtrust clientAuth" makes: the certificate, and behind it for what it is trusted
+        pem("TRUSTED CERTIFICATE", PUMP.der + bytes.fromhex("300c300a06082b06010505070302")),
     ],
 )
 def test_the_ways_to_write_one(text):

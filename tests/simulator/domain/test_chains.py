@@ -3,7 +3,7 @@
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import dsa, ed25519
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519
 from cryptography.hazmat.primitives.serialization import Encoding
 from x509_family import DAY, NOW, key_of, make, make_root
 
@@ -46,7 +46,11 @@ def test_a_very_long_path_is_cut():
         shown.insert(0, issuer)
     path = path_of([issuer.issue("pump-101"), *shown])
     assert len(path.certificates) == MAX_PATH
-    assert (path.problem, path.missing_issuer) == (None, "")
+    assert (path.problem.finding, path.missing_issuer) == (Finding.NOT_SUPPORTED, "")
+    assert f"follows at most {MAX_PATH} certificates" in path.problem.text
+    # a path that just fits is whole
+    path = path_of([shown[-MAX_PATH], *shown[1 - MAX_PATH :]])
+    assert (len(path.certificates), path.problem) == (MAX_PATH, None)
 
 
 def test_many_authorities_of_one_name_do_not_take_for_ever():
@@ -84,19 +88,41 @@ def test_weak_hashes(algorithm, monkeypatch):
     assert f"signed with {algorithm.upper()}" in problem.text
 
 
-def test_a_signature_without_a_hash_is_fine():
-    key = ed25519.Ed25519PrivateKey.generate()
+def self_signed(key, algorithm=None):
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "pump-101")])
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key(), 1)
         .not_valid_before(NOW - DAY)
         .not_valid_after(NOW + DAY)
-        .sign(key, None)
+        .sign(key, algorithm)
     )
-    assert judge_leaf(Certificate.from_der(certificate.public_bytes(Encoding.DER)), NOW) is None
+    return Certificate.from_der(certificate.public_bytes(Encoding.DER))
 
 
-def test_what_only_the_library_finds():
+@pytest.mark.parametrize(
+    ("key", "algorithm", "name"),
+    [
+        (ed25519.Ed25519PrivateKey.generate(), None, "of the kind Ed25519"),
+        (ed448.Ed448PrivateKey.generate(), None, "of the kind Ed448"),
+        (ec.generate_private_key(ec.SECP224R1()), hashes.SHA256(), "on the curve secp224r1"),
+        (ec.generate_private_key(ec.SECP256K1()), hashes.SHA256(), "on the curve secp256k1"),
+        (ec.generate_private_key(ec.BrainpoolP256R1()), hashes.SHA256(), "on the curve brainpoolP256r1"),
+    ],
+)
+def test_kinds_of_keys_that_azure_does_not_speak_of(key, algorithm, name):
+    problem = judge_leaf(self_signed(key, algorithm), NOW)
+    assert problem.finding is Finding.NOT_SUPPORTED
+    assert f"has a key {name} that is not supported" in problem.text
+
+
+@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP521R1()])
+def test_kinds_of_keys_that_are_taken(curve):
+    key = ec.generate_private_key(curve)
+    root = make_root("Root", key=key)
+    assert judge_path(parsed(make("pump-101", root, key=ec.generate_private_key(curve)), root), NOW) is None
+
+
+def test_what_only_openssl_finds():
     # a name constraint that excludes the device's DNS name
     root = make_root(
         "Root",
@@ -106,7 +132,26 @@ def test_what_only_the_library_finds():
     leaf = root.issue("pump-101", more=[(names, False)])
     problem = judge_path(parsed(leaf, root), NOW)
     assert problem.finding is Finding.CHAIN_INVALID
-    assert "does not hold" in problem.text
+    assert "OpenSSL says of the certificate of 'CN=pump-101': permitted subtree violation" in problem.text
+
+
+def test_a_critical_extension_that_nobody_knows_is_named():
+    root = make_root("Root")
+    leaf = root.issue("pump-101", more=[(x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\5\0"), True)])
+    problem = judge_path(parsed(leaf, root), NOW)
+    assert problem.finding is Finding.CHAIN_INVALID
+    assert "its critical extension 1.2.3.4 is not known here" in problem.text
+
+
+def test_policies_and_names_of_directories_are_understood():
+    policies = x509.CertificatePolicies([x509.PolicyInformation(x509.ObjectIdentifier("1.2.3.4"), None)])
+    inhibited = x509.PolicyConstraints(require_explicit_policy=None, inhibit_policy_mapping=0)
+    organization = x509.Name([x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "Contoso")])
+    permitted = x509.NameConstraints(permitted_subtrees=[x509.DirectoryName(organization)], excluded_subtrees=None)
+    root = make_root("Root", more=[(policies, True), (inhibited, True), (permitted, True)])
+    own = x509.Name([*organization, x509.NameAttribute(x509.NameOID.COMMON_NAME, "pump-101")])
+    assert judge_path(parsed(root.issue("pump-101", subject=own), root), NOW) is None
+    assert judge_path(parsed(root.issue("pump-101"), root), NOW).finding is Finding.CHAIN_INVALID
 
 
 def test_a_signature_by_a_key_of_another_kind_is_none():

@@ -329,6 +329,17 @@ def test_a_group_whose_root_has_only_the_name_of_the_issuer(world):
     world.refused("intermediateMissing", world.root.issue(DEVICE), text="a certificate of that name")
 
 
+@pytest.mark.parametrize("enrolled", [1, 9])
+def test_more_authorities_than_are_followed(world, enrolled):
+    chain = [world.root]
+    for number in range(9):
+        chain.insert(0, chain[0].issue(f"Level {number}", ca=True))
+    chain.insert(0, chain[0].issue(DEVICE))
+    world.upload(world.root)
+    world.group(chain[enrolled])
+    world.refused("notSupported", *chain, text="this simulator follows at most 8 certificates")
+
+
 def test_an_authority_that_is_not_verified(world):
     world.group(world.line)
     text = "knows the certificate 'CN=Line', but it is not verified, nor is one above it"
