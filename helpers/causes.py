@@ -39,6 +39,7 @@ class Cause:
         codes: error codes of the service that prove this cause, as six digits or as the name that a hub gives.
         only_here: whether it can only be the cause where the simulator is the target.
         lock_out: how somebody brings it about on purpose, to lock a device out; ``None`` where nobody would.
+        fault: word of :mod:`helpers.attempts` for what the client was given, which proves this cause.
     """
 
     cause: str
@@ -50,6 +51,7 @@ class Cause:
     codes: frozenset[str] = frozenset()
     only_here: bool = False
     lock_out: LockOut | None = None
+    fault: str = ""
 
 
 def may_be_meant(

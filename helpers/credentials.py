@@ -10,13 +10,14 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
-from helpers.simulator.domain.identifier_rules import HOST
+from helpers.identifiers import bare_host, host_problem, registration_id_problem, unquoted, words_problem
 
 #: Sizes that Azure accepts for a symmetric key, in bytes. Source: concepts-symmetric-key-attestation.
 KEY_SIZES = range(16, 65)
@@ -83,17 +84,34 @@ def decode_key(key: str | Secret) -> bytes:
         CredentialsError: when the text is not base64, or the key has a size that Azure refuses.
     """
     text = key.reveal() if isinstance(key, Secret) else key
+    if not isinstance(text, str):
+        raise CredentialsError(f"A key is given as base64 text or as a Secret, not as {type(text).__name__}.")
+    # SDKs overlook the line break that a file has at its end
+    text = text.strip()
     try:
         decoded = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise CredentialsError(
-            "This key is not valid base64. Copy it again, with every character up to the '=' at its end."
-        ) from None
+        raise CredentialsError(f"This key is not valid base64{_instead_of_key(text)}") from None
     if len(decoded) not in KEY_SIZES:
         raise CredentialsError(
             f"This key has {len(decoded)} bytes; Azure takes {KEY_SIZES.start} to {KEY_SIZES.stop - 1} bytes."
         )
     return decoded
+
+
+def _instead_of_key(text: str) -> str:
+    """What stands where a key belongs, as the end of a sentence, and what to do; nothing of it is quoted."""
+    if text.startswith("-----BEGIN"):
+        return ": it is the text of a PEM file, and belongs to a certificate. Give the key of the enrollment."
+    if re.match(r"(?i)SharedAccessSignature\b", text):
+        return ": it is a token. Give the key that tokens are signed with."
+    if re.search(r"(?i)\b(HostName|SharedAccessKey)=", text):
+        return ": it is a connection string. Give only what stands behind 'SharedAccessKey=' in it."
+    if re.search(r"(?i)%(2B|2F|3D)", text):
+        return ": it is percent-encoded, as in a token. Copy the key itself, with + and / and = in it."
+    if re.fullmatch(r"[A-Za-z0-9_=-]+", text) and re.search("[_-]", text):
+        return ": it has - or _ where base64 has + and /. Copy the key as Azure shows it."
+    return ". Copy it again, with every character up to the '=' at its end."
 
 
 def new_key() -> Secret:
@@ -108,10 +126,14 @@ def derive_device_key(group_key: str | Secret, registration_id: str) -> Secret:
     every device's key, and nobody can compute the group key from a device's key. So only device keys leave the
     factory floor.
 
+    Raises:
+        CredentialsError: for a key that cannot be used, and for a registration ID that DPS never takes: a line break at
+            its end would make another key, without a word.
+
     Source: concepts-symmetric-key-attestation, "Group enrollments".
     """
-    if not registration_id:
-        raise CredentialsError("A device key is derived from a registration ID, and this one is empty.")
+    if problem := registration_id_problem(registration_id):
+        raise CredentialsError(f"A device key is derived from a registration ID, and this one cannot exist: {problem}.")
     digest = hmac.new(decode_key(group_key), registration_id.encode("utf-8"), hashlib.sha256).digest()
     return Secret(base64.b64encode(digest).decode("ascii"))
 
@@ -127,9 +149,17 @@ def sas_token(
         policy: name of the policy that the key belongs to (``registration`` for devices at DPS), empty for none.
         seconds: how long it is valid, from now.
         expiry: the moment it expires, in seconds since 1970; replaces ``seconds``.
+
+    Raises:
+        CredentialsError: for a key that cannot be used, and for a resource, a policy or a time that no service knows.
     """
-    if not resource:
-        raise CredentialsError("A token is made for a resource, and this one is empty.")
+    if problem := words_problem(resource):
+        raise CredentialsError(f"A token is made for a resource, and this one cannot be: {problem}.")
+    if policy and (problem := words_problem(policy) or ("it has '&' inside" if "&" in policy else "")):
+        raise CredentialsError(f"A token names a policy, and this one cannot be: {problem}.")
+    for moment in (seconds, 0 if expiry is None else expiry):
+        if not isinstance(moment, int):
+            raise CredentialsError(f"The time of a token is a whole number of seconds, not {type(moment).__name__}.")
     until = int(time.time()) + seconds if expiry is None else expiry
     encoded = quote_plus(resource)
     to_sign = f"{encoded}\n{until}".encode()
@@ -174,10 +204,12 @@ def parse_connection_string(text: str, *, of: str = "the connection string") -> 
     Raises:
         CredentialsError: names the part that is missing, repeated, unknown or malformed.
     """
+    if not isinstance(text, str):
+        raise CredentialsError(f"{of} is of type {type(text).__name__}; it is a text that reads {_shape()}.")
     if len(text) > CONNECTION_STRING_LIMIT:
         raise CredentialsError(f"{of} is longer than {CONNECTION_STRING_LIMIT} characters; paste only one line.")
     found: dict[str, str] = {}
-    for part in text.strip().strip("\"'").split(";"):
+    for part in unquoted(text).split(";"):
         if not part.strip():
             continue
         name, separator, value = part.strip().partition("=")
@@ -188,27 +220,31 @@ def parse_connection_string(text: str, *, of: str = "the connection string") -> 
             raise CredentialsError(
                 f"{of} belongs to one device (it has DeviceId=…). Take the one of a shared access policy: {_shape()}."
             )
+        if name.strip().lower() in ("endpoint", "entitypath"):
+            raise CredentialsError(
+                f"{of} is that of an Event Hub (it has Endpoint=…). Take that of a shared access policy: {_shape()}."
+            )
         if known is None:
             # the name itself may be half of a pasted key, so it is not repeated
             raise CredentialsError(f"{of} has a part that is none of {', '.join(_PARTS.values())}.")
         if known in found:
-            raise CredentialsError(f"{of} has {known} twice.")
+            raise CredentialsError(f"{of} has {known} twice. Where several belong there, separate them by spaces.")
         found[known] = value.strip()
     missing = [name for name in _PARTS.values() if not found.get(name)]
     if missing:
         raise CredentialsError(f"{of} lacks {' and '.join(missing)}. It reads {_shape()}.")
     host = found["HostName"]
-    if not HOST.fullmatch(host.lower()):
+    if problem := host_problem(host):
         raise CredentialsError(
-            f"{of} has HostName={host!r:.300}; give the bare host name, such as my-hub.azure-devices.net, without "
-            "https:// and path."
+            f"{of} has a HostName that is no bare host name: {problem}. Give it without https://, port and path, such "
+            "as my-hub.azure-devices.net."
         )
     key = Secret(found["SharedAccessKey"])
     try:
         decode_key(key)
     except CredentialsError as problem:
         raise CredentialsError(f"{of}, SharedAccessKey: {problem}") from None
-    return ConnectionString(host=host.lower(), policy=found["SharedAccessKeyName"], key=key)
+    return ConnectionString(host=bare_host(host), policy=found["SharedAccessKeyName"], key=key)
 
 
 def _shape() -> str:

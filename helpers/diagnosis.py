@@ -8,29 +8,27 @@ itself.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from helpers.causes import SYMMETRIC_KEY, TPM, X509, Cause
+from helpers.attempts import Attempt, attempt_of, faults_of
+from helpers.causes import SIMULATOR_GONE, SYMMETRIC_KEY, TPM, X509, Cause
 from helpers.checks import causes
 from helpers.lessons import status_of
 from helpers.lock_out import QUESTION, LockOut
 from helpers.registry import refusal_text
+from helpers.simulator_reasons import Known, known, tracking_ids
 from helpers.symptom_kinds import ENROLLMENTS, HUB, MANAGEMENT, PROVISIONING, REGISTRY, Symptom
 from helpers.symptoms import SYMPTOMS, UNKNOWN
-from helpers.views.sequence import refused
 
 #: How much of an answer is searched for its code.
 _LONGEST_BODY = 10_000
-#: How far back in the trace a reason may stand.
-_RECENT = 40
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Evidence:
         statuses: statuses of the service.
         codes: error codes of the service, as six digits or as the name that a hub gives.
         at: who refused, in the words of :mod:`helpers.symptom_kinds`.
+        attempt: who tried what.
     """
 
     lines: tuple[str, ...]
@@ -50,28 +49,7 @@ class Evidence:
     statuses: frozenset[int] = frozenset()
     codes: frozenset[str] = frozenset()
     at: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Known:
-    """What the simulator's trace says of a refusal.
-
-    Attributes:
-        reason: the sentence; empty where there is none.
-        finding: the word for it, empty where there is none.
-        told: the text of the answer, which some clients do not show.
-        code: the six digits of the answer, empty where there are none.
-    """
-
-    reason: str = ""
-    finding: str = ""
-    told: str = ""
-    code: str = ""
-
-    @property
-    def codes(self) -> frozenset[str]:
-        """The code, and the name that a hub gives instead."""
-        return frozenset([self.code, *_codes_in(self.told)]) - {""}
+    attempt: Attempt = field(default_factory=Attempt)
 
 
 # JupyterLab's style sheet lets both parts of such a list float, and a term then stands beside what came before it
@@ -86,6 +64,7 @@ class Explanation:
         symptom: the entry of the table.
         evidence: what the error itself tells.
         known: what the simulator knows.
+        faults: what the client was given and cannot work, by words that causes have, with a sentence for each.
         attestation: how the device proves itself, where the caller knows; other causes are left out.
         on_azure: whether the target is known to be Azure; what only the simulator does is left out then.
     """
@@ -96,6 +75,7 @@ class Explanation:
         evidence: Evidence,
         known: Known,
         *,
+        faults: Mapping[str, str] | None = None,
         attestation: str = "",
         on_azure: bool = False,
     ) -> None:
@@ -106,15 +86,15 @@ class Explanation:
         numbers = sorted(code for code in evidence.codes if code.isdigit())
         self.code = numbers[0] if numbers else known.code
         self._is_hidden = not numbers
-        codes = evidence.codes | known.codes
-        possible = [
-            each
-            for each in symptom.causes
-            if (not attestation or each.attestation in ("", attestation)) and not (on_azure and each.only_here)
-        ] or symptom.causes
+        seen = faults or {}
+        self.given = next((seen[each.fault] for each in symptom.at_client if each.fault in seen), "")
+        if self.given:
+            self.causes: tuple[Cause, ...] = tuple(each for each in symptom.at_client if each.fault in seen)[:1]
+            return
+        possible = _possible(symptom, known, evidence.attempt, attestation=attestation, on_azure=on_azure)
         # what only such devices can run into says more than what all can
         proven = sorted(
-            (each for each in possible if _proves(known, codes, each)),
+            (each for each in possible if _proves(known, evidence.codes | _codes_known(known), each)),
             key=lambda each: each.attestation != attestation,
         )
         self.causes = tuple(proven[:1] or possible)
@@ -143,6 +123,8 @@ class Explanation:
             lines += ["Error code", f"  {self.about_code}"]
         if self.reason:
             lines += ["What only the simulator tells you", f"  {self.reason}"]
+        if self.given:
+            lines += ["What your client was given", f"  {self.given}"]
         if self.lock_out:
             lines += [QUESTION, f"  {self.lock_out.answer}"]
         lines.append("Why" if len(self.causes) == 1 else "Why (one of these)")
@@ -166,6 +148,8 @@ class Explanation:
             parts.append(part("Error code", escape(self.about_code)))
         if self.reason:
             parts.append(part("What only the simulator tells you", escape(self.reason)))
+        if self.given:
+            parts.append(part("What your client was given", escape(self.given)))
         if self.lock_out:
             parts.append(part(QUESTION, escape(self.lock_out.answer)))
         items = "".join(
@@ -185,6 +169,33 @@ def _to_do(cause: Cause) -> tuple[str, ...]:
         return (cause.remedy,)
     deed = f"it may be meant: a {cause.lock_out.who} is locked out {cause.lock_out.deed}."
     return deed, *cause.lock_out.sides
+
+
+def _possible(
+    symptom: Symptom, known: Known, attempt: Attempt, *, attestation: str, on_azure: bool
+) -> tuple[Cause, ...]:
+    """The causes that are not ruled out, most frequent first."""
+    # a simulator that answers is there, and what a known client was given was looked at
+    left = [
+        each
+        for each in symptom.causes
+        if not (known.answers and each is SIMULATOR_GONE) and not (each.fault and attempt.is_device)
+    ] or list(symptom.causes)
+    if known.answers is False and SIMULATOR_GONE in left:
+        return (SIMULATOR_GONE,)
+    return (
+        tuple(
+            each
+            for each in left
+            if (not attestation or each.attestation in ("", attestation)) and not (on_azure and each.only_here)
+        )
+        or symptom.causes
+    )
+
+
+def _codes_known(known: Known) -> frozenset[str]:
+    """The code, and the name that a hub gives instead."""
+    return frozenset([known.code, *_codes_in(known.told)]) - {""}
 
 
 def _proves(known: Known, codes: frozenset[str], cause: Cause) -> bool:
@@ -216,7 +227,14 @@ def explain(problem: Any, dps: Any = None, *, attestation: str = "") -> Explanat
     return Explanation(
         symptom,
         evidence,
-        _known(dps, symptom, evidence.statuses) or Known(),
+        known(
+            dps if symptom.asks else None,
+            evidence.attempt,
+            asks=symptom.asks,
+            statuses=evidence.statuses,
+            classes=evidence.classes,
+        ),
+        faults=faults_of(evidence.attempt, dps) if symptom.at_client else {},
         attestation=attestation,
         on_azure=dps is not None and not dps.is_simulator,
     )
@@ -224,12 +242,16 @@ def explain(problem: Any, dps: Any = None, *, attestation: str = "") -> Explanat
 
 def _of_exception(problem: BaseException) -> Evidence:
     chain = causes(problem)
+    attempt = attempt_of(chain)
+    answers = [str(each) for each in chain] + [_body_of(getattr(each, "response", None)) for each in chain]
     return Evidence(
         lines=tuple(_line(each) for each in chain),
         classes=frozenset(name for each in chain for name in _class_names(each)),
         statuses=frozenset(status for each in chain if (status := _status(each)) is not None),
         codes=frozenset(code for each in chain for code in _codes(each)),
         at=frozenset(place for each in chain for place in _places(each)),
+        # a device client shows no answer, so what stands there is not its own
+        attempt=attempt if attempt.is_device else replace(attempt, tracking_ids=tracking_ids(answers)),
     )
 
 
@@ -238,12 +260,14 @@ def _of_registration(problem: Any) -> Evidence:
     state = getattr(problem, "registration_state", None)
     if isinstance(problem, Mapping):
         status, code, text = (problem.get(name) for name in ("status", "errorCode", "errorMessage"))
+        attempt = Attempt(registration_id=problem.get("registrationId"))
     else:
+        attempt = Attempt(operation_id=str(getattr(problem, "operation_id", None) or ""))
         status, code, text = getattr(problem, "status", problem), *(getattr(state, name, None) for name in _OF_STATE)
     lines = [f"status {status}"]
     if text:
         lines.append(_steady(str(text)))
-    return Evidence(tuple(lines), codes=frozenset([str(code)] if code else []))
+    return Evidence(tuple(lines), codes=frozenset([str(code)] if code else []), attempt=attempt)
 
 
 _OF_STATE = ("error_code", "error_message")
@@ -258,6 +282,8 @@ def _find(evidence: Evidence) -> Symptom:
         if symptom.codes and not symptom.codes & evidence.codes:
             continue
         if symptom.at and not symptom.at & evidence.at:
+            continue
+        if symptom.inside and not symptom.inside & evidence.attempt.inside:
             continue
         if symptom.text and not any(re.search(symptom.text, line) for line in evidence.lines):
             continue
@@ -362,46 +388,3 @@ def _places(error: BaseException) -> list[str]:
         return [MANAGEMENT if is_managed else ENROLLMENTS]
     text = str(error)
     return [place for place, pattern in ((PROVISIONING, _AT_PROVISIONING), (HUB, _AT_HUB)) if pattern.search(text)]
-
-
-def _known(dps: Any, symptom: Symptom, statuses: frozenset[int]) -> Known | None:
-    """Why the simulator refused, from the newest answer in its trace; ``None`` when that is not the one that failed."""
-    if dps is None or not dps.is_simulator or not symptom.asks:
-        return None
-    try:
-        recent: list[Mapping[str, Any]] = dps.events(after=max(0, dps.last_event() - _RECENT))
-    except Exception:
-        # explaining one error must not end in another one; the simulator may be what is gone
-        return None
-    refusals = [event for event in recent if event["service"] in symptom.asks and (refused(event) or _ended(event))]
-    if not refusals or (statuses and refusals[-1]["status"] not in statuses):
-        return None
-    detail = refusals[-1]["detail"]
-    answer = _answer_in(detail)
-    state = answer.get("registrationState")
-    if isinstance(state, Mapping) and state.get("errorCode"):
-        answer = {**answer, **state, "message": state.get("errorMessage", "")}
-    code = str(answer.get("errorCode") or answer.get("code") or detail.get("code") or "")
-    return Known(
-        reason=str(detail.get("reason", "")),
-        finding=str(detail.get("finding", "")),
-        told=str(answer.get("message") or answer.get("Message") or ""),
-        code=code if re.fullmatch(r"\d{6}", code) else "",
-    )
-
-
-def _answer_in(detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The JSON object that was answered, also where the trace keeps its text."""
-    body = detail.get("body")
-    if isinstance(body, str):
-        try:
-            body = json.loads(body)
-        except ValueError:
-            body = None
-    return body if isinstance(body, Mapping) else {}
-
-
-def _ended(event: Mapping[str, Any]) -> bool:
-    """Whether an event is the polite kind of refusal: a registration that ends like this instead of with an error."""
-    body = event["detail"].get("body")
-    return isinstance(body, Mapping) and body.get("status") in ("disabled", "failed")

@@ -39,7 +39,7 @@ def _entry(symptom: Symptom) -> str:
     name = f"{symptom.name[0].upper()}{symptom.name[1:]}"
     lines = [f"### {name}\n", f"You see: {_marked(symptom.shown)}.\n", "| why | what to do | taught in | code |"]
     lines.append("| --- | --- | --- | --- |")
-    for cause in symptom.causes:
+    for cause in [*symptom.causes, *(each for each in symptom.at_client if each not in symptom.causes)]:
         codes = _codes(cause.codes or (symptom.codes if len(symptom.causes) == 1 else ()))
         lines.append(f"| {_marked(cause.cause)} | {_remedy(cause)} | {_place(cause)} | {codes} |")
     return "\n".join(lines) + "\n"

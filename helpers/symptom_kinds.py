@@ -9,6 +9,8 @@ from helpers.causes import Cause
 
 #: Who can refuse something: DPS and a hub to a device, and what you manage them with.
 PROVISIONING, HUB, ENROLLMENTS, REGISTRY, MANAGEMENT = "provisioning", "hub", "enrollments", "registry", "management"
+#: What the simulator itself reports: connections that never reached a service.
+SIMULATOR = "simulator"
 #: What you manage them with.
 SERVICES = f"{ENROLLMENTS} {REGISTRY} {MANAGEMENT}"
 
@@ -25,8 +27,10 @@ class Symptom:
         codes: error codes of the service, as six digits or as the name that a hub gives; empty: any.
         text: regular expression that the chain's text must contain; empty: any.
         at: who refused, one of :data:`PROVISIONING` and the others; empty: anybody, or nobody.
+        inside: packages in one of which an exception of the chain came up, such as ``azure.iot.device``; empty: any.
         asks: services of the simulator whose trace knows more; empty: the error arose before anything was sent.
         causes: most frequent first.
+        at_client: causes that show in what the client was given, and are told only where they do; first one first.
     """
 
     name: str
@@ -36,8 +40,10 @@ class Symptom:
     codes: frozenset[str]
     text: str
     at: frozenset[str]
+    inside: frozenset[str]
     asks: frozenset[str]
     causes: tuple[Cause, ...]
+    at_client: tuple[Cause, ...]
 
 
 def symptom(
@@ -50,9 +56,14 @@ def symptom(
     codes: str = "",
     text: str = "",
     at: str = "",
+    inside: str = "",
     asks: str = "",
+    at_client: Sequence[Cause] = (),
 ) -> Symptom:
-    """An entry; words in one text are separated by spaces. Without ``asks``, those in ``at`` are asked."""
+    """An entry; words in one text are separated by spaces. Without ``asks``, those in ``at`` are asked.
+
+    Causes among ``found`` that show in what the client was given need not be repeated in ``at_client``.
+    """
     return Symptom(
         name=name,
         shown=shown,
@@ -61,6 +72,8 @@ def symptom(
         codes=frozenset(codes.split()),
         text=text,
         at=frozenset(at.split()),
+        inside=frozenset(inside.split()),
         asks=frozenset((asks or at).split()),
         causes=tuple(found),
+        at_client=(*at_client, *(each for each in found if each.fault and each not in at_client)),
     )

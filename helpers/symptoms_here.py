@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from helpers import causes
+from helpers import causes, causes_at_client
 from helpers.causes import CLEAN_UP, FAILS, FIRST, VERIFY, X509_START, Cause
-from helpers.symptom_kinds import Symptom, symptom
+from helpers.symptom_kinds import SIMULATOR, Symptom, symptom
 
 #: Files, and the way to a service.
 ON_THE_WAY: tuple[Symptom, ...] = (
@@ -88,27 +88,31 @@ ON_THE_WAY: tuple[Symptom, ...] = (
     ),
     symptom(
         "host refused by the way to it",
-        "ProtocolProxyError or ProxyError with 403: Forbidden",
+        "ProtocolProxyError or ProxyError with 403: Forbidden or 400: Bad Request",
         [
             Cause(
                 "Against the simulator: the host is none of its own, so it leads nowhere.",
                 "Use dps.provisioning_host, and the hub that register() returned.",
                 f"{FIRST}, step 2",
+                r"is not simulated here",
                 only_here=True,
             ),
+            causes_at_client.HOST,
             Cause(
                 "On Azure: the proxy of your network does not let this host through.",
                 "Ask for *.azure-devices.net and *.azure-devices-provisioning.net to be allowed.",
                 f"{FIRST}, In practice",
             ),
         ],
-        text=r"403:? Forbidden",
+        text=r"403:? Forbidden|(?i:socket error|tunnel|prox).*\b400:? Bad Request|^HTTPError: 400: Bad Request",
+        asks=SIMULATOR,
     ),
     symptom(
         "proxy unreachable",
         "ProtocolProxyError, ProxyError or 'Unable to connect to proxy'",
         [
             causes.SIMULATOR_GONE,
+            causes_at_client.OTHER_WAY,
             Cause(
                 "On Azure: the proxy of your network does not answer.",
                 "Check HTTPS_PROXY, or ask whoever runs the network.",
@@ -117,6 +121,8 @@ ON_THE_WAY: tuple[Symptom, ...] = (
         ],
         classes="ProtocolProxyError ProxyError ProxyConnectionError ClientProxyConnectionError HTTPError",
         text=r"(?i)prox",
+        asks=SIMULATOR,
+        at_client=[causes_at_client.OTHER_WAY, causes_at_client.HOST],
     ),
     symptom(
         "certificate not trusted",
@@ -244,6 +250,21 @@ ON_THIS_SIDE: tuple[Symptom, ...] = (
             )
         ],
         classes="ValueError TypeError ValidationError SerializationError DeserializationError DecodeError",
+        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.HOST, causes_at_client.DEVICE_ID],
+    ),
+    symptom(
+        "value of another kind",
+        "AttributeError, KeyError or IndexError that arises inside the client",
+        [
+            Cause(
+                "The client was given a value of another kind than it expects; the last line of the chain hints at it.",
+                "Compare the call with the one in the notebook: what kind of value each argument wants.",
+                f"{FAILS}, In practice",
+            )
+        ],
+        classes="AttributeError KeyError IndexError",
+        inside="azure.iot.device azure.iot.hub azure.iot.deviceprovisioning azure.core msrest paho uamqp requests",
+        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.HOST, causes_at_client.DEVICE_ID],
     ),
     symptom(
         "service refuses the device",

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from helpers import causes
+from helpers import causes, causes_at_client
 from helpers.causes import FAILS, FIRST, FLEET, RETIRE, VERIFY, Cause, may_be_meant
 from helpers.lock_out import LockOut
-from helpers.symptom_kinds import HUB, PROVISIONING, Symptom, symptom
+from helpers.symptom_kinds import HUB, PROVISIONING, SIMULATOR, Symptom, symptom
+
+#: Names with which nothing can be reached, however good the proof is.
+_NAMES_GIVEN = (
+    causes_at_client.REGISTRATION_ID,
+    causes_at_client.ID_SCOPE,
+    causes_at_client.DEVICE_ID,
+    causes_at_client.HUB_CLIENT_AT_DPS,
+    causes_at_client.DPS_CLIENT_AT_HUB,
+)
 
 #: The hub, or DPS, answered.
 REFUSALS: tuple[Symptom, ...] = (
@@ -51,7 +60,8 @@ REFUSALS: tuple[Symptom, ...] = (
             causes.OLDER_HUB_KEY,
         ],
         classes="CredentialError UnauthorizedError",
-        asks=f"{PROVISIONING} {HUB}",
+        asks=f"{PROVISIONING} {HUB} {SIMULATOR}",
+        at_client=_NAMES_GIVEN,
     ),
     symptom(
         "hub not available",
@@ -85,6 +95,7 @@ REFUSALS: tuple[Symptom, ...] = (
         ],
         text=r"(?i)identifier rejected|unacceptable protocol version|Unknown CONNACK",
         asks=f"{PROVISIONING} {HUB}",
+        at_client=_NAMES_GIVEN,
     ),
     symptom(
         "twin refused",
@@ -203,6 +214,7 @@ LOST: tuple[Symptom, ...] = (
         _ENDED_BY,
         classes="ConnectionDroppedError NoConnectionError",
         asks=f"{PROVISIONING} {HUB}",
+        at_client=_NAMES_GIVEN,
     ),
     symptom(
         "answer cut off",
@@ -224,9 +236,10 @@ LOST: tuple[Symptom, ...] = (
         "host not reachable",
         "ConnectionFailedError: Could not connect",
         [
+            causes_at_client.HOST,
             Cause(
-                "The host name is wrong, or has https:// in front, or belongs to another target.",
-                "Give the bare host name (dps.provisioning_host), and **dps.device_options with it.",
+                "The host name is misspelt, or belongs to another target.",
+                "Give dps.provisioning_host, or the hub that register() returned, and **dps.device_options with it.",
                 f"{FIRST}, step 3",
             ),
             Cause(
@@ -238,6 +251,8 @@ LOST: tuple[Symptom, ...] = (
         ],
         classes="ConnectionFailedError gaierror ConnectionError NewConnectionError ServiceRequestError "
         "ClientRequestError ClientConnectorError",
+        asks=SIMULATOR,
+        at_client=[causes_at_client.HOST, causes_at_client.NO_OPTIONS, causes_at_client.OTHER_WAY],
     ),
     symptom(
         "no answer in time",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers import causes
+from helpers import causes, causes_at_client
 from helpers.causes import BALANCE, ENROLL, FAILS, FIRST, START, TPM_ENROLL, TPM_START, X509_ENROLL, Cause, may_be_meant
 from helpers.lock_out import LockOut
 from helpers.symptom_kinds import PROVISIONING, Symptom, symptom
@@ -14,6 +14,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         [*causes.TOKENS_REFUSED, *causes.TPMS_REFUSED, *causes.CERTIFICATES_REFUSED],
         statuses=[401],
         at=PROVISIONING,
+        at_client=[causes_at_client.REGISTRATION_ID],
     ),
     symptom(
         "registration not found",
@@ -45,6 +46,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[404],
         at=PROVISIONING,
+        at_client=[causes_at_client.ID_SCOPE, causes_at_client.REGISTRATION_ID],
     ),
     symptom(
         "storage root key missing",
@@ -58,10 +60,12 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "registration malformed",
         "register() fails, and 'status code 400' stands in the chain of causes",
         [
+            causes_at_client.REGISTRATION_ID,
             Cause(
-                "The registration ID or the payload of the request is not valid.",
-                "Use up to 128 letters, digits and . _ : - in the ID; send a payload that is a JSON object.",
+                "The payload of the request is not valid.",
+                "Send a payload that is a JSON object, and no other registration ID in it than that of the client.",
                 f"{FIRST}, step 3",
+                r"(?i)\b(body|payload|JSON)\b",
             ),
             Cause(
                 "The enrollment is one for a TPM, and the device registers over MQTT, which carries no TPM's proof.",

@@ -32,13 +32,22 @@ from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import RequestsTransport
 from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
-from dotenv import dotenv_values
 
 from helpers import registry as registries
 from helpers import workspace
+from helpers.azure_settings import (
+    FOR_MANAGEMENT,
+    HUB_DOMAIN,
+    REQUIRED,
+    SettingError,
+    cleaned,
+    hub_connections,
+    read_file,
+    service_connection,
+)
 from helpers.credentials import ConnectionString, CredentialsError, Secret, parse_connection_string
+from helpers.identifiers import bare_host, host_problem, shown, unquoted
 from helpers.simulator import launcher
-from helpers.simulator.domain.identifier_rules import HOST
 from helpers.views.banner import banner_bundle
 from helpers.views.observation import SDK_LOGGER, SdkObserver, device_of
 
@@ -56,25 +65,6 @@ _SIMULATOR_GROUP = "simulator"
 
 _AZURE_HOST = "global.azure-devices-provisioning.net"
 _ID_SCOPE = re.compile(r"0n[a-z][0-9a-z]{8}", re.IGNORECASE)
-
-#: The settings of the azure target that have no default, and where Azure shows them.
-_SETTINGS: Mapping[str, str] = {
-    "PROVISIONING_IDSCOPE": "portal: your Device Provisioning Service > Overview > ID Scope; "
-    "or: az iot dps show --name YOUR_DPS --query properties.idScope",
-    "PROVISIONING_SERVICE_CONNECTION_STRING": "portal: your Device Provisioning Service > Shared access policies > "
-    "provisioningserviceowner; or: az iot dps connection-string show --dps-name YOUR_DPS",
-    "IOTHUB_CONNECTION_STRING": "portal: your IoT hub > Shared access policies > iothubowner; "
-    "or: az iot hub connection-string show --hub-name YOUR_HUB (several hubs: separate them by spaces)",
-}
-
-#: Settings of the azure target that only its management plane needs.
-_MANAGEMENT_SETTINGS: Mapping[str, str] = {
-    "AZURE_SUBSCRIPTION_ID": "portal: your Device Provisioning Service > Overview > Subscription ID; "
-    "or: az account show --query id",
-    "AZURE_RESOURCE_GROUP": "portal: your Device Provisioning Service > Overview > Resource group; "
-    "or: az iot dps show --name YOUR_DPS --query resourcegroup",
-}
-
 
 #: Kind of the claims on hubs that the simulator got for a notebook.
 _HUB_CLAIM = "hub"
@@ -241,11 +231,11 @@ class Target:
 
     def _managed(self, setting: str) -> str:
         """A setting of the management plane."""
-        missing = [name for name in _MANAGEMENT_SETTINGS if not self._management.get(name, "").strip()]
+        missing = [name for name in FOR_MANAGEMENT if not self._management.get(name, "").strip()]
         if missing:
             _refuse(
                 ["To manage the provisioning service itself, the azure target needs these settings, too:"]
-                + [f"  {name}\n      {_MANAGEMENT_SETTINGS[name]}" for name in missing]
+                + [f"  {name}\n      {FOR_MANAGEMENT[name]}" for name in missing]
                 + ["Set them beside the others, and log in with: az login"]
             )
         return self._management[setting].strip()
@@ -316,14 +306,15 @@ class Target:
         if self._route is None:
             return False
         for hub, milliseconds in latencies.items():
-            self.manage("PUT", f"/hubs/{hub}", {"latency": milliseconds})
+            self.manage("PUT", f"/hubs/{bare_host(hub)}", {"latency": milliseconds})
         return True
 
     def registry(self, hub: str) -> Any:
         """The hub's registry: the official ``IoTHubRegistryManager``, or its stand-in where that is missing."""
-        if hub not in self._registries:
-            self._registries[hub] = registries.open_registry(self._connection(hub), **self._way())
-        return self._registries[hub]
+        connection = self._connection(hub)
+        if connection.host not in self._registries:
+            self._registries[connection.host] = registries.open_registry(connection, **self._way())
+        return self._registries[connection.host]
 
     def registry_manager(self, hub: str) -> Any:
         """The official ``IoTHubRegistryManager`` and nothing else.
@@ -410,14 +401,14 @@ class Target:
 
     def _connection(self, hub: str) -> ConnectionString:
         try:
-            return self._hubs[hub.lower()]
-        except KeyError:
+            return self._hubs[bare_host(hub)]
+        except (KeyError, AttributeError):
             way_out = (
                 f"Choose one of: {', '.join(self.hubs)}."
                 if self.is_simulator
                 else f"IOTHUB_CONNECTION_STRING names {', '.join(self.hubs)}; add this hub's connection string to it."
             )
-            raise TargetError(f"The hub {hub!r} is not known here. {way_out}") from None
+            raise TargetError(f"The hub {shown(hub)} is not known here. {way_out}") from None
 
     def _way(self) -> dict[str, Any]:
         if self._route is None:
@@ -474,24 +465,28 @@ def azure_settings() -> dict[str, str]:
     """Settings of the azure target: the file ``.env`` beside ``helpers``, overruled by the environment.
 
     The file is read, not exported: what it holds stays out of the environment of this process.
+
+    Raises:
+        TargetError: the file cannot be read as text.
     """
-    names = {*_SETTINGS, *_MANAGEMENT_SETTINGS, "PROVISIONING_HOST"}
+    names = {*REQUIRED, *FOR_MANAGEMENT, "PROVISIONING_HOST"}
     file = Path(__file__).resolve().parent.parent / ".env"
-    found = {name: value for name, value in dotenv_values(file, interpolate=False).items() if name in names and value}
-    found.update({name: os.environ[name] for name in names if os.environ.get(name)})
-    return {name: value for name, value in found.items() if value}
+    try:
+        found = read_file(file, names)
+    except SettingError as problem:
+        raise TargetError(str(problem)) from None
+    return {**found, **{name: os.environ[name] for name in names if os.environ.get(name)}}
 
 
 def normalised_host(text: str, setting: str = "PROVISIONING_HOST") -> str:
-    """The bare host name; ``https://`` and a slash at the end, which people paste along, are taken off.
+    """The bare host name; what people paste along, such as ``https://``, a port or a slash, is taken off.
 
     Raises:
         TargetError: when the rest is no host name.
     """
-    stripped = text.strip()
-    host = (urlsplit(stripped).netloc if "://" in stripped else stripped.rstrip("/")).lower()
-    if not HOST.fullmatch(host):
-        raise TargetError(f"{setting} is {text!r}; it must be a host name such as {_AZURE_HOST}.")
+    host = bare_host(text) if isinstance(text, str) else text
+    if problem := host_problem(host):
+        raise TargetError(f"{setting} is {shown(text)}; it must be a host name such as {_AZURE_HOST}: {problem}.")
     return host
 
 
@@ -501,10 +496,10 @@ def checked_id_scope(text: str, setting: str = "PROVISIONING_IDSCOPE") -> str:
     Raises:
         TargetError: when it does not look like one.
     """
-    stripped = text.strip()
+    stripped = unquoted(text) if isinstance(text, str) else ""
     if not _ID_SCOPE.fullmatch(stripped):
         raise TargetError(
-            f"{setting} is {text!r}; an ID scope looks like 0ne00000A01 ('0ne' and 8 letters or digits). "
+            f"{setting} is {shown(text)}; an ID scope looks like 0ne00000A01 ('0ne' and 8 letters or digits). "
             "It is not the name of the service and not its host name."
         )
     return stripped
@@ -540,12 +535,16 @@ def of_simulator(running: launcher.RunningSimulator) -> Target:
     )
 
 
-def _azure(settings: Mapping[str, str]) -> Target:
-    missing = [name for name in _SETTINGS if not settings.get(name, "").strip()]
+def _azure(given: Mapping[str, str]) -> Target:
+    try:
+        settings = cleaned(given)
+    except SettingError as problem:
+        raise TargetError(str(problem)) from None
+    missing = [name for name in REQUIRED if name not in settings]
     if missing:
         _refuse(
             ["The azure target lacks these settings:"]
-            + [f"  {name}\n      {_SETTINGS[name]}" for name in missing]
+            + [f"  {name}\n      {REQUIRED[name]}" for name in missing]
             + ["Set them as environment variables, or one per line as NAME=value in the file .env beside README.md."]
         )
     problems: list[str] = []
@@ -558,11 +557,11 @@ def _azure(settings: Mapping[str, str]) -> Target:
             return None
 
     host = read(normalised_host, settings.get("PROVISIONING_HOST") or _AZURE_HOST)
+    if host and HUB_DOMAIN in host:
+        problems.append(f"  PROVISIONING_HOST is the host of a hub; it must be that of DPS, such as {_AZURE_HOST}.")
     scope = read(checked_id_scope, settings["PROVISIONING_IDSCOPE"])
-    name = "PROVISIONING_SERVICE_CONNECTION_STRING"
-    service = read(parse_connection_string, settings[name], of=name)
-    texts = settings["IOTHUB_CONNECTION_STRING"].split()
-    hubs = [read(parse_connection_string, text, of="IOTHUB_CONNECTION_STRING") for text in texts]
+    service = read(service_connection, settings, "PROVISIONING_SERVICE_CONNECTION_STRING")
+    hubs = read(hub_connections, settings, "IOTHUB_CONNECTION_STRING")
     if problems:
         _refuse(["The azure target has wrong settings:", *problems])
     return Target(
@@ -573,7 +572,7 @@ def _azure(settings: Mapping[str, str]) -> Target:
         hubs=hubs,
         device_options={} if port_is_open(host, MQTT_PORT) else {"websockets": True},
         # not all settings: some hold keys
-        management={setting: settings.get(setting, "") for setting in _MANAGEMENT_SETTINGS},
+        management={setting: settings.get(setting, "") for setting in FOR_MANAGEMENT},
     )
 
 

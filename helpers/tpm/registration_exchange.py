@@ -177,6 +177,7 @@ class RegistrationExchange:
         user_agent: how the client introduces itself.
 
     Attributes:
+        registration_id: the device's name.
         replaced_key: whether the TPM holds another key than before the registration; who lets the TPM take one in says
             so here.
 
@@ -194,6 +195,7 @@ class RegistrationExchange:
         payload: Any = None,
         user_agent: str = "",
     ) -> None:
+        self.registration_id = registration_id
         self._resource = f"{id_scope}/registrations/{registration_id}"
         self._path = f"/{quote(id_scope, safe='')}/registrations/{quote(registration_id, safe='')}"
         self._user_agent = user_agent

@@ -59,6 +59,52 @@ def test_nothing_to_derive_or_sign_is_refused():
         sas_token("", TOKEN_KEY)
 
 
+@pytest.mark.parametrize(
+    "registration_id", ["", " ", "pump-1\n", " pump-1", "pump 1", "pümp", "pump_", "a" * 129, None, 7]
+)
+def test_no_key_is_derived_for_an_id_that_cannot_be(registration_id):
+    with pytest.raises(CredentialsError, match="registration ID, and this one cannot exist: it "):
+        derive_device_key(GROUP_KEY, registration_id)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"resource": None}, "of type NoneType"),
+        ({"resource": "hub.test/devices/a\n"}, "line break"),
+        ({"policy": "owner\n"}, "line break"),
+        ({"policy": "a&se=1"}, "'&'"),
+        ({"seconds": "60"}, "not str"),
+        ({"expiry": 1.5}, "not float"),
+    ],
+)
+def test_no_token_is_made_that_no_service_takes(options, says):
+    with pytest.raises(CredentialsError, match=says):
+        sas_token(**{"resource": "hub.test", "key": TOKEN_KEY, **options})
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        (f"HostName=a.b;SharedAccessKey={TOKEN_KEY}", "connection string"),
+        (f"SharedAccessSignature sr=a&sig={TOKEN_KEY}", "token"),
+        ("-----BEGIN PRIVATE KEY-----\nAAAA", "PEM"),
+        (TOKEN_KEY.replace("+", "%2B").replace("=", "%3D"), "percent-encoded"),
+        (TOKEN_KEY.replace("+", "-").replace("/", "_"), "- or _"),
+        (None, "not as NoneType"),
+        (b"AAAA", "not as bytes"),
+    ],
+)
+def test_what_is_no_key_is_called_by_its_name(key, says):
+    with pytest.raises(CredentialsError, match=says) as problem:
+        decode_key(key)
+    assert TOKEN_KEY[5:15] not in str(problem.value)
+
+
+def test_the_line_break_behind_a_key_is_no_part_of_it():
+    assert decode_key(f" {TOKEN_KEY}\r\n") == decode_key(TOKEN_KEY)
+
+
 def test_a_secret_shows_its_last_characters_only():
     secret = Secret(MEMBER_KEY)
     assert str(secret) == "****ermc"

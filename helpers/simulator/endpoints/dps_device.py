@@ -124,9 +124,11 @@ class _DeviceConnection:
         self._record("in", "connect", detail=detail)
         read = read_user_name(user_name)
         if read is None:
+            # the client ID is the registration ID as well
             self._refuse(
                 _MALFORMED_USER_NAME,
                 "the user name is not {ID scope}/registrations/{registration ID}/api-version=…&ClientVersion=…",
+                connect.client_id,
             )
             return
         scope, identifier, parameters = read
@@ -228,17 +230,22 @@ class _DeviceConnection:
         how = how or ending(clean)
         self._record("out" if how.by == SERVICE else "in", "disconnect", detail={"clean": clean, **how.told()})
 
-    def _refuse(self, code: int, reason: str) -> None:
+    def _refuse(self, code: int, reason: str, device: str = "") -> None:
         self._link.refuse(code)
-        self._record("out", "connect", code, {"reason": reason})
+        self._record("out", "connect", code, {"reason": reason}, device)
 
     def _record(
-        self, direction: str, operation: str, status: int | None = None, detail: Mapping[str, Any] | None = None
+        self,
+        direction: str,
+        operation: str,
+        status: int | None = None,
+        detail: Mapping[str, Any] | None = None,
+        device: str = "",
     ) -> None:
         self._trace.record(
             service="provisioning",
             host=self._host,
-            device=self._device.registration_id,
+            device=device or self._device.registration_id,
             direction=direction,
             protocol=self._link.peer.transport,
             operation=operation,

@@ -1,0 +1,151 @@
+"""The settings of the azure target as people write them: files in other encodings, strings in each other's place.
+
+No text here repeats a value that may hold a key.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from helpers.credentials import ConnectionString, CredentialsError, parse_connection_string
+from helpers.identifiers import unquoted
+
+#: The settings of the azure target that have no default, and where Azure shows them.
+REQUIRED: Mapping[str, str] = {
+    "PROVISIONING_IDSCOPE": "portal: your Device Provisioning Service > Overview > ID Scope; "
+    "or: az iot dps show --name YOUR_DPS --query properties.idScope",
+    "PROVISIONING_SERVICE_CONNECTION_STRING": "portal: your Device Provisioning Service > Shared access policies > "
+    "provisioningserviceowner; or: az iot dps connection-string show --dps-name YOUR_DPS",
+    "IOTHUB_CONNECTION_STRING": "portal: your IoT hub > Shared access policies > iothubowner; "
+    "or: az iot hub connection-string show --hub-name YOUR_HUB (several hubs: separate them by spaces)",
+}
+
+#: Settings of the azure target that only its management plane needs.
+FOR_MANAGEMENT: Mapping[str, str] = {
+    "AZURE_SUBSCRIPTION_ID": "portal: your Device Provisioning Service > Overview > Subscription ID; "
+    "or: az account show --query id",
+    "AZURE_RESOURCE_GROUP": "portal: your Device Provisioning Service > Overview > Resource group; "
+    "or: az iot dps show --name YOUR_DPS --query resourcegroup",
+}
+
+#: A file of settings is short; a larger one is something else.
+SIZE_LIMIT = 1_000_000
+
+#: Byte order marks, the longer ones first: that of UTF-32 begins like that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_SAVE_AGAIN = "Save it as UTF-8 (in PowerShell: Set-Content -Encoding utf8)."
+#: What may stand between two connection strings in one setting.
+_BETWEEN = re.compile(r"[\s,|]+")
+_NEXT_STRING = re.compile(r"(?i);+(?=[\"']*HostName=)")
+#: The domains of the two services, in all clouds of Azure.
+DPS_DOMAIN, HUB_DOMAIN = ".azure-devices-provisioning.", ".azure-devices."
+
+
+class SettingError(ValueError):
+    """A setting, or the file with the settings, cannot be used; the text names it and what to do."""
+
+
+def read_file(file: Path, names: Iterable[str]) -> dict[str, str]:
+    """The settings of these names in a file of lines ``NAME=value``; no file is as good as an empty one.
+
+    The file is UTF-8, or UTF-16 as PowerShell writes it. Bytes of another encoding are no matter where they stand in
+    comments or in values that nobody asks for.
+
+    Raises:
+        SettingError: the file cannot be read, or a value that is asked for is of another encoding.
+    """
+    try:
+        content = file.read_bytes() if file.exists() else b""
+    except OSError as error:
+        raise SettingError(f"The file {file} cannot be read: {error.strerror or error}.") from None
+    if len(content) > SIZE_LIMIT:
+        raise SettingError(f"The file {file} has {len(content)} bytes; a file of settings has at most {SIZE_LIMIT}.")
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in content:
+        raise SettingError(f"The file {file} is not UTF-8: it has zero bytes, as UTF-16 has. {_SAVE_AGAIN}")
+    try:
+        text = content.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "strict")
+    except UnicodeDecodeError:
+        raise SettingError(f"The file {file} begins like {encoding.upper()} and is damaged. {_SAVE_AGAIN}") from None
+    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    found = {name: value for name in names if (value := values.get(name))}
+    for name, value in found.items():
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise SettingError(
+                f"The file {file} is not UTF-8: the value of {name} has bytes of another encoding. {_SAVE_AGAIN}"
+            )
+    return found
+
+
+def cleaned(settings: Mapping[str, object]) -> dict[str, str]:
+    """The settings without the blanks and quotation marks around their values, and without those that are empty.
+
+    Raises:
+        SettingError: a value is no text.
+    """
+    for name, value in settings.items():
+        if value is not None and not isinstance(value, str):
+            raise SettingError(f"{name} is of type {type(value).__name__}; a setting is text.")
+    return {name: text for name, value in settings.items() if isinstance(value, str) and (text := unquoted(value))}
+
+
+def service_connection(settings: Mapping[str, str], setting: str) -> ConnectionString:
+    """The connection string of the provisioning service.
+
+    Raises:
+        CredentialsError: it cannot be used, or is that of a hub.
+    """
+    if len(_apart(settings[setting])) > 1:
+        raise CredentialsError(f"{setting} has more than one connection string. It takes one: that of DPS itself.")
+    found = parse_connection_string(settings[setting], of=setting)
+    if HUB_DOMAIN in found.host:
+        raise CredentialsError(
+            f"{setting} has the connection string of a hub, {found.host}. Give that of DPS, of the policy "
+            "provisioningserviceowner; that of the hub belongs into IOTHUB_CONNECTION_STRING."
+        )
+    return found
+
+
+def hub_connections(settings: Mapping[str, str], setting: str) -> list[ConnectionString]:
+    """The connection strings of one or more hubs, separated by blanks, commas, semicolons or line breaks.
+
+    Raises:
+        CredentialsError: one of them cannot be used, or is that of a provisioning service.
+    """
+    found: list[ConnectionString] = []
+    for part in _apart(settings[setting]):
+        connection = parse_connection_string(part, of=setting)
+        if DPS_DOMAIN in connection.host:
+            raise CredentialsError(
+                f"{setting} has the connection string of a provisioning service, {connection.host}. Give that of the "
+                "hub, of the policy iothubowner; that of DPS belongs into PROVISIONING_SERVICE_CONNECTION_STRING."
+            )
+        if connection.host in {each.host for each in found}:
+            raise CredentialsError(f"{setting} has two connection strings of {connection.host}. Leave one of them out.")
+        found.append(connection)
+    return found
+
+
+def _apart(text: str) -> list[str]:
+    """The connection strings in a text; within one, blanks may stand beside semicolons."""
+    parts = _BETWEEN.split(re.sub(r"\s*;\s*", ";", unquoted(text)))
+    # the host name need not come first where there is one string only
+    several = [part.lower().count("hostname=") > 1 for part in parts]
+    strings = [
+        each
+        for part, is_more in zip(parts, several, strict=True)
+        for each in (_NEXT_STRING.split(part) if is_more else [part])
+    ]
+    return [text for each in strings if (text := unquoted(each.strip(";")))]
