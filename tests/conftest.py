@@ -21,6 +21,9 @@ pytest_plugins = ["helpers.simulator.pytest_plugin"]
 SESSION = "DPS_TEST_SESSION"
 os.environ.setdefault(SESSION, uuid.uuid4().hex)
 
+# Longer values of parameters do not become names of tests.
+LONGEST_NAME = 80
+
 _attempts: list[str] = []
 
 
@@ -105,6 +108,11 @@ def left_behind() -> list[psutil.Process]:
         if ours and process.pid != os.getpid():
             found.append(process)
     return found
+
+
+def pytest_make_parametrize_id(val, argname):
+    """Certificates and keys are new in every process, and the processes have to agree about the names of the tests."""
+    return argname if isinstance(val, str | bytes) and len(val) > LONGEST_NAME else None
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -66,7 +66,7 @@ RULES: tuple[Rule, ...] = (
         "Keys of certificates",
         "RSA from 2048 bits, and ECDSA on the curves P-256, P-384 and P-521; others are refused as `notSupported`",
         _INFERRED,
-        "RSA and ECDSA are documented (cipher suites in the page on TLS support of iot-dps); the curves and sizes are inferred",
+        "RSA and ECDSA are documented (cipher suites, page on TLS support of iot-dps); curves and sizes are inferred",
     ),
     Rule(
         "What a certificate may look like",
