@@ -4,13 +4,15 @@ import time
 from urllib.parse import quote
 
 import pytest
-from azure.iot.device import ProvisioningDeviceClient
+from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, ProvisioningDeviceClient
 from sdk_clients import KEY
 
 from helpers import certificates
 from helpers.simulator.protocols import sas
 
 pytestmark = pytest.mark.sdk
+
+KEYS = {"primaryKey": KEY, "secondaryKey": KEY}
 
 
 def token(resource, key=KEY, policy=None):
@@ -91,3 +93,50 @@ def test_what_devices_may_do_over_https_is_not_supported_and_says_so(sdk):
         answer = sdk.session().request(method, f"https://{sdk.hub}/devices/d/{path}?api-version=2020-03-13", **options)
         assert answer.status_code == 501, path
         assert "not supported by this simulator" in answer.text
+
+
+def manage_modules(sdk, method, path="", key=KEY, **options):
+    return sdk.session().request(
+        method,
+        f"https://{sdk.hub}/devices/pump-1/modules{path}?api-version=2020-03-13",
+        headers={"Authorization": token(f"{sdk.hub}/devices/pump-1", key)},
+        verify=str(sdk.running.certificate_authority_file),
+        **options,
+    )
+
+
+def test_a_provisioned_device_makes_modules_of_its_own(sdk):
+    """As iot-identity-service and the test tools of the SDK for C do: with the token of the device."""
+    sdk.enroll("pump-1")
+    client = ProvisioningDeviceClient.create_from_symmetric_key(
+        provisioning_host=sdk.running.provisioning_host,
+        registration_id="pump-1",
+        id_scope=sdk.running.id_scope,
+        symmetric_key=KEY,
+        **sdk.device_options(),
+    )
+    assert client.register().registration_state.sub_status == "initialAssignment"
+    # this version of the API does not tell a device that stays from a new one
+    assert client.register().registration_state.sub_status == "initialAssignment"
+    made = manage_modules(sdk, "PUT", "/filter", json={"moduleId": "filter", "authentication": {"type": "sas"}})
+    assert made.status_code == 201
+    assert [each["moduleId"] for each in manage_modules(sdk, "GET").json()] == ["filter"]
+    key = made.json()["authentication"]["symmetricKey"]["primaryKey"]
+    assert manage_modules(sdk, "GET", key=key).status_code == 401
+    text = f"HostName={sdk.hub};DeviceId=pump-1;ModuleId=filter;SharedAccessKey={key}"
+    module = IoTHubModuleClient.create_from_connection_string(text, **sdk.device_options())
+    module.connect()
+    module.shutdown()
+
+
+def test_the_model_that_a_device_announces(sdk):
+    services = sdk.simulator
+    services.call(lambda runtime: runtime.hub(sdk.hub).put_device("pump-1", {"authentication": {"symmetricKey": KEYS}}))
+    model = "dtmi:com:example:Thermostat;1"
+    device = IoTHubDeviceClient.create_from_symmetric_key(
+        KEY, sdk.hub, "pump-1", product_info=model, **sdk.device_options()
+    )
+    device.connect()
+    twin = services.call(lambda runtime: runtime.hub(sdk.hub).twin("pump-1"))
+    device.shutdown()
+    assert (twin["modelId"], "tags" in twin) == (model, False)

@@ -113,3 +113,19 @@ def test_subscriptions_outlive_a_connection(sdk, registry, websockets):
         assert patches.get(timeout=PATIENCE) == {"interval": 5, "$version": 2}
     finally:
         device.shutdown()
+
+
+def test_edge_devices_their_modules_and_their_children(registry):
+    """What the command line and end-to-end tests of other SDKs look at, with the official registry client."""
+    edge = registry.create_device_with_sas("edge", KEY, OTHER_KEY, "enabled", iot_edge=True)
+    assert [module.module_id for module in registry.get_modules("edge")] == ["$edgeAgent", "$edgeHub"]
+    assert registry.get_module_twin("edge", "$edgeHub").module_id == "$edgeHub"
+    leaf = registry.create_device_with_sas("leaf", KEY, OTHER_KEY, "enabled", device_scope=edge.device_scope)
+    assert leaf.parent_scopes == [edge.device_scope]
+    question = f"select deviceId from devices where array_contains(parentScopes, '{edge.device_scope}')"  # noqa: S608
+    found = registry.query_iot_hub(QuerySpecification(query=question)).items
+    assert [item.device_id for item in found] == ["leaf"]
+    nobody = "ms-azure-iot-edge://nobody-1"
+    arguments = ("leaf", leaf.etag, KEY, OTHER_KEY, "enabled", False, None, nobody)
+    assert "an Edge device in this hub" in refused(400, registry.update_device_with_sas, *arguments)
+    assert registry.get_twin("leaf").tags is None

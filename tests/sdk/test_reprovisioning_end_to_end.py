@@ -93,6 +93,8 @@ def report(fleet, host):
     return device
 
 
+#: The SDK speaks API version 2019-03-31, which does not tell this from the first time.
+STAYS = "initialAssignment"
 GROWN = ({"site": "lab", "floor": 2}, 99, "1.2")
 NEW = ({"site": "lab"}, 10, None)
 RESET = ({"site": "lab"}, 10, "1.2")
@@ -103,11 +105,11 @@ RESET = ({"site": "lab"}, 10, "1.2")
     [
         ("none", 1, "deviceDataMigrated", 1, GROWN),
         ("migrate", 1, "deviceDataMigrated", 1, GROWN),
-        ("migrate", 0, "reprovisionedToInitialAssignment", 0, GROWN),
+        ("migrate", 0, STAYS, 0, GROWN),
         ("reset", 1, "deviceDataReset", 1, NEW),
         # the factory reset: what the device reported is its own
         ("reset", 0, "deviceDataReset", 0, RESET),
-        ("never", 1, "reprovisionedToInitialAssignment", 0, GROWN),
+        ("never", 1, STAYS, 0, GROWN),
     ],
 )
 def test_policies(fleet, policy, to, substatus, hub, twin):
@@ -134,7 +136,7 @@ def test_a_device_follows_the_list_of_hubs_and_comes_back(fleet):
             (HUBS[0], "initialAssignment"),
             (HUBS[1], "deviceDataMigrated"),
             (HUBS[0], "deviceDataMigrated"),
-            (HUBS[0], "reprovisionedToInitialAssignment"),
+            (HUBS[0], STAYS),
         ]
     ):
         fleet.enroll(host)
@@ -212,7 +214,7 @@ def test_deleting_the_device_first(fleet):
     fleet.change_twin(0)
     fleet.registries[0].delete_device("device-1")
     assert registration_status(fleet) == "assigned"
-    assert fleet.register() == (HUBS[0], "reprovisionedToInitialAssignment")
+    assert fleet.register() == (HUBS[0], STAYS)
     assert fleet.twin(0) == NEW
     fleet.registries[0].delete_device("device-1")
     fleet.enroll(HUBS[1])

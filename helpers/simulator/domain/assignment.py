@@ -17,7 +17,7 @@ from .enrollments import Enrollment
 from .identifiers import lookup_key
 from .linked_hubs import HubLink, LinkedHubs
 from .ports import DeviceCredentials, Document, LinkedHub
-from .reprovisioning import DATA_RESET, INITIAL_ASSIGNMENT, REPROVISIONING, TwinAction, policy_of
+from .reprovisioning import DATA_RESET, INITIAL_ASSIGNMENT, REPROVISIONING, TwinAction, policy_of, told_substatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Assignments:
             # documented: the twin that a webhook gives overrides the settings for migration
             migrates = policy.migrate_device_data and given is None
             rule = REPROVISIONING[policy.update_hub_assignment, migrates, moves]
-            substatus = rule.substatus
+            substatus = told_substatus(rule.substatus, api_version)
             if rule.twin is TwinAction.RESET:
                 twin = initial
             elif rule.twin is TwinAction.MOVE:

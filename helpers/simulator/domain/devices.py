@@ -37,6 +37,7 @@ AUTHENTICATION_TYPES = (SAS, SELF_SIGNED, CERTIFICATE_AUTHORITY)
 STATUSES = ("enabled", "disabled")
 
 _THUMBPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
+_EDGE_SCOPE = re.compile(r"ms-azure-iot-edge://(.+)-[0-9]+")
 _EPOCH = datetime(1, 1, 1, tzinfo=timezone.utc)
 _KEY_NAMES = ("primaryKey", "secondaryKey")
 _THUMBPRINT_NAMES = ("primaryThumbprint", "secondaryThumbprint")
@@ -188,10 +189,20 @@ def render_identity(identity: Mapping[str, Any], liveliness: Liveliness, waiting
     }
     if identity["deviceScope"]:
         rendered["deviceScope"] = identity["deviceScope"]
-    # an Edge device names its parent; any other device lies in the scope of its own
-    above = identity.get("parentScopes", []) if identity["capabilities"]["iotEdge"] else [identity["deviceScope"]]
-    rendered["parentScopes"] = [scope for scope in above if scope]
+    rendered["parentScopes"] = scopes_above(identity)
     return rendered
+
+
+def scopes_above(identity: Mapping[str, Any]) -> list[str]:
+    """The scopes that an identity lies in: an Edge device names its parent, any other device lies in one's scope."""
+    above = identity.get("parentScopes", []) if identity["capabilities"]["iotEdge"] else [identity["deviceScope"]]
+    return [scope for scope in above if scope]
+
+
+def edge_device_of(scope: str) -> str:
+    """The ID of the Edge device that a scope belongs to, empty when it is the scope of none."""
+    match = _EDGE_SCOPE.fullmatch(scope)
+    return match[1] if match is not None and DEVICE_ID.fullmatch(match[1]) else ""
 
 
 def new_key() -> str:

@@ -4,8 +4,7 @@ A module is kept, connected and addressed under the text ``{device ID}/{module I
 its ID, which cannot contain a slash.
 
 Source: Microsoft documentation, iot-hub-devguide-module-twins and iot-hub-devguide-identity-registry; field names and
-order are those of the published API description 2021-04-12. Modules that Azure makes by itself for IoT Edge devices
-(``$edgeAgent``, ``$edgeHub``) are not made here.
+order are those of the published API description 2021-04-12.
 """
 
 from __future__ import annotations
@@ -28,6 +27,9 @@ from .devices import (
 from .identifiers import DEVICE_ID
 from .ports import Document
 
+#: The modules that an Edge device has by itself. Source: Microsoft documentation, iot-edge iot-edge-runtime; the Azure
+#: CLI, which asks for them. Inferred: that they have keys from the beginning and count in no limit.
+EDGE_MODULES = ("$edgeAgent", "$edgeHub")
 #: Modules of one device.
 MAX_MODULES = 50
 MAX_MANAGED_BY = 128

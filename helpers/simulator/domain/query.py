@@ -69,6 +69,7 @@ _TOP_NAMES = {
         "authenticationType",
         "x509Thumbprint",
         "version",
+        "modelId",
         "tags",
         "properties",
         "capabilities",

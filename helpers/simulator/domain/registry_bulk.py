@@ -82,7 +82,7 @@ def apply_operations(hub: IotHub, operations: object) -> Document:
                     with hub.transaction():
                         _apply(hub, item)
                 except ServiceError as error:
-                    errors.append(_error(item, error))
+                    errors.append(failed_entry(item, error))
     return {"isSuccessful": not errors, "errors": errors, "warnings": []}
 
 
@@ -116,7 +116,7 @@ def _twice(items: Sequence[Mapping[str, Any]]) -> list[Document]:
         _name(item): item for item in items if counted[_name(item)] > 1
     }
     return [
-        _error(
+        failed_entry(
             item,
             ServiceError(
                 Hub.DEVICE_DEFINED_TWICE,
@@ -128,7 +128,8 @@ def _twice(items: Sequence[Mapping[str, Any]]) -> list[Document]:
     ]
 
 
-def _error(item: Mapping[str, Any], error: ServiceError) -> Document:
+def failed_entry(item: Mapping[str, Any], error: ServiceError) -> Document:
+    """What the answer to a bulk operation says of an entry that failed."""
     device_id, module_id = _name(item)
     return {
         "deviceId": device_id[:200],

@@ -53,6 +53,22 @@ LAST_STICKY_API_VERSION = "2018-04-01"
 _STICKY = ReprovisionPolicy(update_hub_assignment=False, migrate_device_data=False)
 
 
+#: Devices that speak an older version and stay in their hub are told ``initialAssignment`` again.
+#: Inferred from azure-iot-sdk-csharp issue 2397 and from the live tests of the Azure CLI 0.25.
+FIRST_TO_TELL_APART = "2019-04-15"
+
+
+def told_substatus(substatus: str, api_version: str) -> str:
+    """What a device is told of how it came into its hub.
+
+    Arguments:
+        substatus: of :data:`REPROVISIONING`.
+        api_version: the version with which it registered, empty when unknown.
+    """
+    is_old = bool(api_version) and api_version[: len(FIRST_TO_TELL_APART)] < FIRST_TO_TELL_APART
+    return INITIAL_ASSIGNMENT if is_old and substatus == ASSIGNED_AGAIN else substatus
+
+
 def policy_of(enrollment: Enrollment, api_version: str) -> ReprovisionPolicy:
     """The policy that holds for a device.
 

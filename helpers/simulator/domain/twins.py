@@ -6,6 +6,8 @@ A twin is kept as a JSON object::
      "desired": {"values": {…}, "metadata": {…}, "version": 1},
      "reported": {"values": {…}, "metadata": {…}, "version": 1}}
 
+and, once the device announced one, with its ``modelId``.
+
 Every function is pure: it takes a twin and returns a new one.
 
 Source: Microsoft documentation, iot-hub-devguide-device-twins.
@@ -201,7 +203,11 @@ def render_module_twin(
 
 
 def _rendered_content(identity: Mapping[str, Any], twin: Mapping[str, Any]) -> Document:
-    """What the twins of devices and of modules have in common."""
+    """What the twins of devices and of modules have in common.
+
+    Without tags there is no member ``tags`` (azure-iot-cli-extension and azure-iot-sdk-c, their live tests); that there
+    is no ``modelId`` before one was announced is inferred.
+    """
     return {
         "connectionState": identity["connectionState"],
         "lastActivityTime": identity["lastActivityTime"],
@@ -209,7 +215,7 @@ def _rendered_content(identity: Mapping[str, Any], twin: Mapping[str, Any]) -> D
         "authenticationType": identity["authentication"]["type"],
         "x509Thumbprint": identity["authentication"]["x509Thumbprint"],
         "version": twin["version"],
-        "tags": twin["tags"],
+        **{name: twin[name] for name in ("modelId", "tags") if twin.get(name)},
         "properties": {
             name: {
                 **twin[name]["values"],

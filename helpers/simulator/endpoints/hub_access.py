@@ -6,8 +6,10 @@ Source: Microsoft documentation, iot-hub-dev-guide-sas and iot-hub-devguide-secu
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 from ..clock import Clock
 from ..domain.certificates import Certificate
@@ -33,6 +35,10 @@ BUILT_IN_POLICIES: Mapping[str, frozenset[str]] = {
     "registryRead": frozenset({REGISTRY_READ}),
     "registryReadWrite": frozenset({REGISTRY_READ, REGISTRY_WRITE}),
 }
+
+
+#: Paths of a device's modules.
+_OWN_MODULES = re.compile(r"/devices/([^/]+)/modules(?:/[^/]*)?/?", re.IGNORECASE)
 
 
 class HubAccess:
@@ -83,6 +89,34 @@ class HubAccess:
         self._check_audience(audience, path)
         self._check_policy(token, right)
         self._check_expiry(token)
+
+    def check_registry(self, request: Request, right: str, identity: Callable[[str], Mapping[str, Any] | None]) -> None:
+        """Check a request to the service side, which may also be that of a device about its own modules.
+
+        A device manages them with what it connects with. Source: iot-identity-service and the test tools of the SDK
+        for C, which send the device's own token; that a certificate does as well is inferred.
+
+        Arguments:
+            request: the request.
+            right: what a policy needs for it.
+            identity: finds a device in the hub's registry.
+
+        Raises:
+            ServiceError: see :meth:`check_service` and :meth:`check_device`.
+        """
+        own = _OWN_MODULES.fullmatch(request.path)
+        header = request.headers.get("authorization")
+        by_device = bool(request.peer.certificates) if not header else _parse(header).key_name is None
+        if own is None or not by_device:
+            self.check_service(request, right)
+            return
+        device_id = unquote(own[1])
+        device = identity(device_id)
+        if device is None:
+            raise _refused(f"the device {device_id!r:.200} is not registered in {self._host}")
+        self.check_device(header, device, request.peer.certificates)
+        if device["status"] != "enabled":
+            raise _refused(f"the device {device_id!r} is disabled")
 
     def check_device(
         self, password: str | None, identity: Mapping[str, Any], certificates: Sequence[bytes] = ()

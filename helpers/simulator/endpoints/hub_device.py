@@ -35,6 +35,7 @@ from .hub_device_topics import (
     check_user_name,
     desired_topic,
     method_topic,
+    model_of,
     twin_answer_topic,
 )
 from .hub_limits import TWIN_LIMITS, admit_telemetry
@@ -211,6 +212,7 @@ class DeviceSession:
         try:
             self._admit(connect)
             self._subscriptions = self._begin_subscriptions(connect)
+            self._hub.announce_model(self._name, model_of(connect.username))
         except (_RefusedError, StorageError) as error:
             # after this code alone SDKs try again (inferred)
             refusal = error if isinstance(error, _RefusedError) else _RefusedError(UNAVAILABLE, str(error))

@@ -21,6 +21,9 @@ REQUESTS = (
     ("method", re.compile(r"\$iothub/methods/res/(-?[0-9]{1,9})/\?\$rid=([^&/#+]+)(?:&.*)?")),
 )
 
+#: Characters of a model ID (documented: azure-docs, concepts-digital-twin, for identifiers of interfaces).
+MAX_MODEL_ID = 128
+
 _API_VERSION = re.compile(r"20\d\d-\d\d-\d\d(-preview)?")
 
 
@@ -107,6 +110,17 @@ def check_user_name(user_name: str | None, client_id: str, hub: str) -> None:
     version = parse_qs(tail[1:]).get("api-version", [""])[0]
     if version and not _API_VERSION.fullmatch(version):
         raise UserNameError(f"api-version {version!r:.80} is not supported by this simulator")
+
+
+def model_of(user_name: str | None) -> str:
+    """The model ID that the device announces in its user name (``model-id``), empty for none.
+
+    Source: Microsoft documentation, iot-develop concepts-convention. That one which is too long or is not printable
+    counts as none is inferred.
+    """
+    _, _, parameters = (user_name or "").partition("?")
+    model = parse_qs(parameters).get("model-id", [""])[0]
+    return model if len(model) <= MAX_MODEL_ID and model.isprintable() else ""
 
 
 def method_topic(name: str, request: str) -> str:

@@ -22,7 +22,7 @@ _TABLE: tuple[tuple[str, re.Pattern[str], str], ...] = (
     ("PATCH PUT", re.compile(r"/twins/.+"), "twin_updates_per_second"),
     ("POST", re.compile(r"/devices/query"), "queries_per_minute"),
     ("GET PUT DELETE", re.compile(r"/devices(/\{\w+\}(/modules(/\{\w+\})?)?)?"), "registry_operations_per_minute"),
-    ("POST", re.compile(r"/devices"), "registry_operations_per_minute"),
+    ("POST", re.compile(r"/devices(/keys/regenerate)?"), "registry_operations_per_minute"),
 )
 
 

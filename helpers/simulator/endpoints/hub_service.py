@@ -14,6 +14,7 @@ from ..domain.devices import check_device_id
 from ..domain.hub import MAX_PAGE, IotHub, QueryPage, Steps
 from ..domain.modules import check_module_id, module_address
 from ..domain.registry_bulk import apply_operations
+from ..domain.registry_keys import regenerate_keys
 from ..errors import Hub, ServiceError, described, hub_body
 from ..trace import Trace
 from .http import Call, Failures, HttpEndpoint, Operation, Response, Route, Transaction
@@ -110,7 +111,7 @@ class HubServiceEndpoint(HttpEndpoint):
             clock=clock,
             trace=trace,
             transaction=transaction,
-            authenticate=access.check_service,
+            authenticate=lambda request, right: access.check_registry(request, right, hub.identity),
             api_version=API_VERSIONS,
             admit=HubAdmission(hub.throttle, hub.host),
         )
@@ -122,6 +123,14 @@ class HubServiceEndpoint(HttpEndpoint):
             Route("POST", "/devices/query", "query", self._query, SERVICE_CONNECT, takes_body=True),
             Route("GET", "/devices", "list devices", self._list_devices, REGISTRY_READ),
             Route("POST", "/devices", "bulk operations", self._apply_operations, REGISTRY_WRITE, takes_body=True),
+            Route(
+                "POST",
+                "/devices/keys/regenerate",
+                "regenerate keys",
+                self._regenerate_keys,
+                REGISTRY_WRITE,
+                takes_body=True,
+            ),
             Route("PUT", device, "create or update device", self._put_device, REGISTRY_WRITE, takes_body=True),
             Route("GET", device, "get device", self._get_device, REGISTRY_READ),
             Route("DELETE", device, "delete device", self._delete_device, REGISTRY_WRITE),
@@ -166,6 +175,9 @@ class HubServiceEndpoint(HttpEndpoint):
     async def _apply_operations(self, call: Call) -> Response:
         result = apply_operations(self._hub, call.body)
         return Response(200 if result["isSuccessful"] else 400, result)
+
+    async def _regenerate_keys(self, call: Call) -> Response:
+        return Response(200, regenerate_keys(self._hub, call.body))
 
     # ---- modules
 

@@ -104,7 +104,8 @@ RULES: tuple[Rule, ...] = (
         "Reprovisioning",
         "the three policies; twins move, are reset or stay, and the old hub loses the device",
         _DOCUMENTED,
-        "`substatus` of a device that stays is recorded for the default policy, inferred for the others",
+        "`substatus` of a device that stays is recorded for the default policy, inferred for the others, and for API "
+        "versions before 2019-04-15, which say `initialAssignment` again",
     ),
     Rule(
         "Disabled enrollments",
@@ -118,6 +119,36 @@ RULES: tuple[Rule, ...] = (
         "the hub gets the device's own key, its thumbprint, or for a TPM a new key at every registration",
         _DOCUMENTED,
         "for a TPM it is inferred",
+    ),
+    Rule(
+        "Modules of a device",
+        "a device makes, reads and deletes its own modules with its own token, without a policy's name",
+        _SDK_OBSERVED,
+        "iot-identity-service and the SDK for C; that a certificate does as well is inferred",
+    ),
+    Rule(
+        "Modules of an Edge device",
+        "`$edgeAgent` and `$edgeHub` come and go with the capability `iotEdge`",
+        _DOCUMENTED,
+        "that they have keys at once, and count in no limit, is inferred",
+    ),
+    Rule(
+        "Scopes of devices",
+        "`deviceScope` of a leaf and `parentScopes` of an Edge device name another Edge device of the hub",
+        _SDK_OBSERVED,
+        "an end-to-end test of the SDK for Node; code 400004, and that it holds for `parentScopes`, are inferred",
+    ),
+    Rule(
+        "`modelId` of a twin",
+        "what the device announced as `model-id` in its MQTT user name",
+        _DOCUMENTED,
+        "that it stays when the device connects without one, and is left out before, is inferred",
+    ),
+    Rule(
+        "`tags` of a twin",
+        "no member where there are no tags",
+        _SDK_OBSERVED,
+        "live tests of the Azure CLI and of the SDK for C",
     ),
     Rule(
         "Two connections of one device",

@@ -358,4 +358,25 @@ SERVICE = Area(
     ),
 )
 
-AREAS = (MQTT, HTTPS, AMQP, SERVICE)
+MORE = Area(
+    "Hub: what only some clients ask",
+    "the Azure CLI, and iot-identity-service",
+    notes="In no list that is published. A device asks for its own modules with its own token.",
+    setup=_WITH_DEVICE,
+    operations=(
+        Operation(
+            "Service_BulkRegenerateDeviceKey",
+            _ask("POST", "/devices/keys/regenerate", {"policyKey": "primaryKey", "devices": [{"id": "{device}"}]}),
+            _SDK_OBSERVED,
+            "the members of the answer are inferred",
+        ),
+        Operation(
+            "Modules_OfTheDeviceItself",
+            _device_request("GET", "/devices/{deviceId}/modules"),
+            _SDK_OBSERVED,
+            "with a certificate instead of a token it is inferred",
+        ),
+    ),
+)
+
+AREAS = (MQTT, HTTPS, AMQP, SERVICE, MORE)

@@ -239,6 +239,103 @@ def test_a_failed_change_changes_nothing(hub):
     assert hub.statistics() == {"totalDeviceCount": 1, "enabledDeviceCount": 1, "disabledDeviceCount": 0}
 
 
+# ---- Edge devices
+
+EDGE = {"capabilities": {"iotEdge": True}}
+
+
+def modules_of(hub, device_id):
+    return [each["moduleId"] for each in hub.modules(device_id)]
+
+
+def test_an_edge_device_has_the_modules_of_its_runtime(hub):
+    hub.put_device("e", EDGE)
+    assert modules_of(hub, "e") == ["$edgeAgent", "$edgeHub"]
+    assert hub.module("e", "$edgeAgent")["authentication"]["type"] == "sas"
+    assert hub.twin("e/$edgeHub")["moduleId"] == "$edgeHub"
+    hub.put_module("e", "m", {})
+    hub.put_device("e", {}, "*")
+    assert modules_of(hub, "e") == ["$edgeAgent", "$edgeHub", "m"]
+    connection = FakeConnection()
+    hub.connections.opened("e/$edgeAgent", connection)
+    hub.put_device("e", {"capabilities": {"iotEdge": False}}, "*")
+    assert modules_of(hub, "e") == ["m"]
+    assert connection.dropped
+    hub.put_device("e", EDGE, "*")
+    assert modules_of(hub, "e") == ["m", "$edgeAgent", "$edgeHub"]
+    hub.delete_device("e")
+    assert finished(hub.query("SELECT * FROM devices.modules")).items == []
+
+
+def test_the_modules_of_the_runtime_count_in_no_limit(hub):
+    hub.put_device("e", EDGE)
+    for number in range(MAX_MODULES):
+        hub.put_module("e", f"m{number}", {})
+    refused(Hub.TOO_MANY_MODULES, hub.put_module, "e", "one-more", {})
+
+
+def test_provisioning_makes_them_too(hub):
+    keys = DeviceCredentials(primary_key="", secondary_key="")
+    hub.provision_device("e", keys, iot_edge=False, initial_twin=None)
+    assert modules_of(hub, "e") == []
+    hub.provision_device("e", keys, iot_edge=True, initial_twin=None)
+    assert modules_of(hub, "e") == ["$edgeAgent", "$edgeHub"]
+    hub.provision_device("new", keys, iot_edge=True, initial_twin=None)
+    assert modules_of(hub, "new") == ["$edgeAgent", "$edgeHub"]
+
+
+@pytest.mark.parametrize(
+    "scope",
+    [
+        "ms-azure-iot-edge://nobody-1",
+        "ms-azure-iot-edge://e-1",
+        "ms-azure-iot-edge://leaf-1",
+        "ms-azure-iot-edge://e",
+        "ms-azure-iot-edge://a/b-1",
+        "http://e",
+        "e",
+    ],
+)
+@pytest.mark.parametrize("fields", [{"deviceScope": ""}, {"parentScopes": []}, {"parentScopes": [], **EDGE}])
+def test_a_scope_is_that_of_an_edge_device_or_refused(hub, scope, fields):
+    hub.put_device("e", EDGE)
+    hub.put_device("leaf", {})
+    body = {name: ([scope] if value == [] else scope if value == "" else value) for name, value in fields.items()}
+    assert "an Edge device in this hub" in refused(Hub.ARGUMENT_INVALID, hub.put_device, "d", body).message
+    hub.put_device("d", {name: value for name, value in fields.items() if name == "capabilities"})
+    refused(Hub.ARGUMENT_INVALID, hub.put_device, "d", body, "*")
+    assert hub.device("d")["parentScopes"] == []
+
+
+def test_children_of_an_edge_device_are_found_and_outlive_it(hub):
+    scope = hub.put_device("e", EDGE)["deviceScope"]
+    assert hub.put_device("leaf", {"deviceScope": scope})["parentScopes"] == [scope]
+    assert hub.put_device("inner", {**EDGE, "parentScopes": [scope]})["parentScopes"] == [scope]
+    refused(Hub.ARGUMENT_INVALID, hub.put_device, "e", {"parentScopes": [scope]}, "*")  # its own
+    text = f"SELECT deviceId FROM devices WHERE array_contains(parentScopes, '{scope}')"  # noqa: S608 - no SQL
+    assert ids(finished(hub.query(text))) == ["leaf", "inner"]
+    hub.delete_device("e")
+    # what is there may stay, and nothing new may come
+    assert hub.put_device("leaf", {"status": "disabled"}, "*")["deviceScope"] == scope
+    refused(Hub.ARGUMENT_INVALID, hub.put_device, "late", {"deviceScope": scope})
+
+
+def test_the_model_that_a_device_announces_stays_in_its_twin(hub):
+    hub.put_device("d", {})
+    hub.put_module("d", "m", {})
+    for address in ("d", "d/m"):
+        assert "modelId" not in hub.twin(address)
+        hub.announce_model(address, "dtmi:com:example:Pump;1")
+        hub.announce_model(address, "dtmi:com:example:Pump;1")
+        hub.announce_model(address, "")
+        assert hub.twin(address)["modelId"] == "dtmi:com:example:Pump;1"
+        hub.replace_twin(address, {})
+        assert hub.twin(address)["modelId"] == "dtmi:com:example:Pump;1"
+    hub.announce_model("nobody", "dtmi:com:example:Pump;1")
+    found = finished(hub.query("SELECT deviceId FROM devices WHERE modelId = 'dtmi:com:example:Pump;1'"))
+    assert ids(found) == ["d"]
+
+
 # ---- what is read
 
 

@@ -135,7 +135,7 @@ class Model:
         content = given or (self.devices.get(target) or enrollment["twin"])
         substatus = "initialAssignment"
         if before:
-            substatus = "reprovisionedToInitialAssignment"
+            substatus = "initialAssignment" if registration.old_client else "reprovisionedToInitialAssignment"
             if updates and (given or not migrates):
                 content, substatus = given or enrollment["twin"], "deviceDataReset"
             elif updates and before != target:
@@ -244,7 +244,7 @@ class Run:
         if owner not in self.model.enrollments:
             return
         book = self.parts.groups if owner == GROUP else self.parts.individuals
-        version = "2018-04-01" if old_client else "2019-03-31"
+        version = "2018-04-01" if old_client else "2021-06-01"
         self.parts.register(name, book.get(owner), api_version=version)
         self.model.register(name, old_client)
 

@@ -442,7 +442,26 @@ def test_devices_from_before_reprovisioning_stay_where_they_are(make, version, p
     parts.enroll(if_match="*", iotHubs=[HUB_2], **fields)
     state = parts.register(api_version=version).state
     assert state["assignedHub"] == (HUB_1 if stays else HUB_2)
-    assert state["substatus"] == ("reprovisionedToInitialAssignment" if stays else "deviceDataMigrated")
+    kept = "reprovisionedToInitialAssignment" if version == "2021-10-01" else "initialAssignment"
+    assert state["substatus"] == (kept if stays else "deviceDataMigrated")
+
+
+@pytest.mark.parametrize(
+    ("version", "substatus"),
+    [
+        ("2017-11-15", "initialAssignment"),
+        ("2018-09-01-preview", "initialAssignment"),
+        ("2019-03-31", "initialAssignment"),
+        ("2019-04-15", "reprovisionedToInitialAssignment"),
+        ("2021-06-01", "reprovisionedToInitialAssignment"),
+        ("", "reprovisionedToInitialAssignment"),
+    ],
+)
+def test_what_a_device_that_stays_is_told_depends_on_its_version(make, version, substatus):
+    parts = make()
+    parts.enroll()
+    parts.register(api_version=version)
+    assert parts.register(api_version=version).state["substatus"] == substatus
 
 
 def test_the_policy_of_the_service_holds_where_the_enrollment_has_none(make):

@@ -87,7 +87,6 @@ def test_the_service_sees_versions_and_metadata():
         "authenticationType",
         "x509Thumbprint",
         "version",
-        "tags",
         "properties",
         "capabilities",
         "deviceScope",
@@ -97,6 +96,13 @@ def test_the_service_sees_versions_and_metadata():
     assert shown["properties"]["reported"] == {"$metadata": {"$lastUpdated": THEN}, "$version": 1}
     plain = render_twin(new_identity("d", {}, NOW), new_twin(NOW), Liveliness())
     assert "deviceScope" not in plain
+    # neither tags nor a model, until there are some
+    more = {**new_twin(NOW, {"tags": {"a": 1}}), "modelId": "dtmi:com:example:Pump;1"}
+    told = list(render_twin(identity, more, Liveliness()))
+    assert told[12:15] == ["modelId", "tags", "properties"]
+    removed = patch_twin(more, {"tags": {"a": None}}, LATER).twin
+    assert "tags" not in render_twin(identity, removed, Liveliness())
+    assert render_twin(identity, removed, Liveliness())["modelId"] == "dtmi:com:example:Pump;1"
 
 
 def test_a_patch_merges_and_null_removes():

@@ -136,6 +136,24 @@ def subscribe(session, *filters, qos=1):
 
 
 @pytest.mark.parametrize(
+    ("announced", "model"),
+    [
+        ("model-id=dtmi%3Acom%3Aexample%3APump%3B1", "dtmi:com:example:Pump;1"),
+        ("DeviceClientType=c&model-id=dtmi:com:example:Pump;2", "dtmi:com:example:Pump;2"),
+        ("model-id=", None),
+        ("model-id=" + "x" * 129, None),
+        ("model-id=a%00b", None),
+        ("model-id=%ED%A0%80", "\ufffd\ufffd\ufffd"),
+        ("DeviceClientType=c", None),
+    ],
+)
+def test_the_model_in_the_user_name_stands_in_the_twin(world, announced, model):
+    _, link = world.connect(username=f"{HOST}/{DEVICE}/?api-version=2020-09-30&{announced}")
+    assert link.log == [("accept",)]
+    assert world.hub.twin(DEVICE).get("modelId") == model
+
+
+@pytest.mark.parametrize(
     "username",
     [
         f"{HOST}/{DEVICE}/?api-version=2019-10-01&DeviceClientType=x%2F1",

@@ -7,6 +7,7 @@ import json
 from urllib.parse import quote_plus
 
 import pytest
+from x509_family import make
 
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.hub import IotHub
@@ -45,7 +46,7 @@ class World:
         expiry = int(self.clock.now().timestamp()) + ttl
         return sign(quote_plus(resource), key, expiry, self.policy_name if policy is None else policy)
 
-    async def ask(self, method, path, body=None, *, raw=None, peer_host=HOST, query=None, **headers):
+    async def ask(self, method, path, body=None, *, raw=None, peer_host=HOST, query=None, certificates=(), **headers):
         names = {"authorization": self.token(), **{name.replace("_", "-"): value for name, value in headers.items()}}
         data = raw if raw is not None else (b"" if body is None else json.dumps(body).encode())
         request = Request(
@@ -54,7 +55,7 @@ class World:
             {"api-version": "2021-04-12", **(query or {})},
             {name: value for name, value in names.items() if value is not None},
             data,
-            Peer(peer_host),
+            Peer(peer_host, "https", certificates),
         )
         return await self.endpoint.handle(request)
 
@@ -214,7 +215,7 @@ def test_twins_of_modules_are_read_patched_and_replaced(world):
     error_of(world("PATCH", path, {}, if_match="old"), 412, 412001, "PreconditionFailed")
     error_of(world("GET", "/twins/d/modules/n"), 404, 404010, "ModuleNotFound")
     error_of(world("GET", "/twins/e/modules/m"), 404, 404001, "DeviceNotFound")
-    assert world("GET", "/twins/d").body["tags"] == {}
+    assert "tags" not in world("GET", "/twins/d").body
 
 
 def test_a_path_cannot_reach_into_another_record(world):
@@ -504,3 +505,103 @@ def test_queries_let_everybody_else_have_a_turn(world):
     assert turns.count("query") > 30
     # at least one turn for others after each step
     assert not any(pair == ("query", "query") for pair in itertools.pairwise(turns))
+
+
+# ---- what a device may do with its own modules
+
+DEVICE_KEY, OTHER_KEY = b"d" * 32, b"x" * 32
+
+
+def device_token(world, resource=f"{HOST}/devices/d", key=DEVICE_KEY, ttl=3600):
+    return sign(quote_plus(resource), key, int(world.clock.now().timestamp()) + ttl)
+
+
+@pytest.fixture
+def device(world):
+    keys = {"primaryKey": base64.b64encode(DEVICE_KEY).decode()}
+    world.hub.put_device("d", {"authentication": {"symmetricKey": keys}})
+    return lambda method, path, body=None, **named: world(
+        method, path, body, **{"authorization": device_token(world), **named}
+    )
+
+
+def test_a_device_manages_its_own_modules_with_its_own_token(world, device):
+    made = device("PUT", "/devices/d/modules/m", {"moduleId": "m"})
+    assert made.status == 201
+    assert device("GET", "/devices/d/modules/m").body == made.body
+    assert device("PUT", "/devices/d/modules/m", {"managedBy": "me"}, if_match="*").body["managedBy"] == "me"
+    assert [each["moduleId"] for each in device("GET", "/Devices/d/Modules/").body] == ["m"]
+    assert device("DELETE", "/devices/d/modules/m", if_match="*").status == 204
+
+
+@pytest.mark.parametrize(
+    ("path", "token", "reason"),
+    [
+        ("/devices/e/modules/m", {}, "not registered"),
+        ("/devices/other/modules", {}, "the token is for"),
+        ("/devices/d/modules", {"key": OTHER_KEY}, "signed with neither key"),
+        ("/devices/d/modules", {"ttl": -1}, "expired"),
+        ("/devices/d/modules", {"resource": f"{HOST}/devices/d/modules/m"}, "which does not contain"),
+        ("/devices/d/modules", {"resource": HOST}, "a device signs for"),
+        ("/devices/d", {}, "there is no shared access policy"),
+        ("/devices", {}, "which does not contain"),
+        ("/twins/d/modules/m", {}, "which does not contain"),
+    ],
+)
+def test_a_device_may_do_nothing_else(world, device, path, token, reason):
+    world.hub.put_device("other", {})
+    assert world("GET", path, authorization=device_token(world, **token)).status == 401
+    assert reason in world.reason()
+
+
+def test_a_disabled_device_manages_nothing(world, device):
+    world.hub.put_device("d", {"status": "disabled"}, "*")
+    assert device("GET", "/devices/d/modules").status == 401
+    assert world.reason() == "the device 'd' is disabled"
+
+
+def test_a_device_with_a_certificate_manages_its_modules_as_well(world):
+    own = make("d")
+    thumbprint = {"primaryThumbprint": own.parsed.sha256_thumbprint}
+    world.hub.put_device("d", {"authentication": {"type": "selfSigned", "x509Thumbprint": thumbprint}})
+
+    def ask(*certificates):
+        return world("GET", "/devices/d/modules", authorization=None, certificates=certificates).status
+
+    assert (ask(own.der), ask(make("d", key_name="another").der), ask()) == (200, 401, 401)
+
+
+# ---- new keys
+
+
+def test_keys_are_regenerated_for_devices_and_modules(world):
+    world("PUT", "/devices/d", {})
+    world("PUT", "/devices/d/modules/m", {})
+    world("PUT", "/devices/ca", {"authentication": {"type": "certificateAuthority"}})
+    before = world.hub.device("d")["authentication"]["symmetricKey"]
+    devices = [{"id": "d"}, {"id": "d", "moduleId": "m"}, {"id": "ca"}, {"id": "nobody"}, {"id": "a b"}]
+    answer = world("POST", "/devices/keys/regenerate", {"policyKey": "secondaryKey", "devices": devices})
+    assert (answer.status, answer.body["policyKey"]) == (200, "secondaryKey")
+    first, second = answer.body["rotatedKeys"]
+    now = world.hub.device("d")["authentication"]["symmetricKey"]
+    assert first == {"id": "d", **now}
+    assert (now["primaryKey"] == before["primaryKey"], now["secondaryKey"] == before["secondaryKey"]) == (True, False)
+    assert second == {"id": "d", "moduleId": "m", **world.hub.module("d", "m")["authentication"]["symmetricKey"]}
+    told = [(each["deviceId"], each["errorCode"]) for each in answer.body["errors"]]
+    assert told == [("ca", 400004), ("nobody", 404001), ("a b", 400004)]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "text"),
+    [
+        ([], 400, "must be a JSON object"),
+        ({"devices": []}, 400, "policyKey is None"),
+        ({"policyKey": "swap", "devices": []}, 400, "policyKey is 'swap'; it must be 'primaryKey' or 'secondaryKey'"),
+        ({"policyKey": "PrimaryKey"}, 400, "devices is None"),
+        ({"policyKey": "primaryKey", "devices": ["d"]}, 400, "devices is an array"),
+        ({"policyKey": "primaryKey", "devices": [{"id": "d"}] * 101}, 413, "101 entries"),
+    ],
+)
+def test_wrong_requests_for_new_keys(world, body, status, text):
+    answer = world("POST", "/devices/keys/regenerate", body)
+    assert (answer.status, text in answer.body["Message"]) == (status, True), answer.body
