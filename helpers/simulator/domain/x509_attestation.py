@@ -16,7 +16,7 @@ has, need not be shown again; that validity, purpose and strength of an individu
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -286,11 +286,8 @@ def _issuer_missing(
     )
 
 
-def _certificates_of(group: Enrollment, authorities: CertificateAuthorities) -> Iterator[Certificate]:
+def _certificates_of(group: Enrollment, authorities: CertificateAuthorities) -> list[Certificate]:
     """The certificates that a group knows, its own or those that it refers to."""
-    for text in group.certificates:
-        yield Certificate.from_der(base64.b64decode(text))
-    for name in group.authority_names:
-        authority = authorities.find(name)
-        if authority is not None:
-            yield authority.certificate
+    found = (authorities.find(name) for name in group.authority_names)
+    own = [Certificate.from_der(base64.b64decode(text)) for text in group.certificates]
+    return own + [authority.certificate for authority in found if authority is not None]
