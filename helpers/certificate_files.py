@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from helpers.credentials import Secret
+from helpers.masking import MaskedError, is_no_path
 
 ChainAndKey = tuple[list[x509.Certificate], Any]
 """A chain of certificates, the device's own first, and its private key."""
@@ -32,7 +33,7 @@ SIZE_LIMIT = 256 * 1024
 MIN_RSA_BITS = 2_048
 
 
-class CertificateError(ValueError):
+class CertificateError(MaskedError, ValueError):
     """A certificate, key or file that cannot be used; the text says what is wrong, which file it is and what to do."""
 
 
@@ -374,7 +375,17 @@ def _read(place: Path, what: str) -> bytes:
         if place.stat().st_size > SIZE_LIMIT:
             raise CertificateError(f"{place.name} is too large for a {what} file.")
         return place.read_bytes()
-    except FileNotFoundError:
-        raise CertificateError(f"There is no {what} file {place.name} in {place.parent.name}.") from None
-    except OSError as problem:
-        raise CertificateError(f"The {what} file {place.name} cannot be read: {problem.strerror}.") from None
+    except (OSError, UnicodeError, ValueError) as problem:
+        if isinstance(problem, CertificateError):
+            raise
+        if is_no_path(str(place)) or not isinstance(problem, OSError):
+            # not even a part of it is repeated: it may be a private key
+            error = CertificateError(
+                f"What was given as the path of the {what} file is none; it may be what stands in the file. Give the "
+                "path, not the text."
+            )
+        elif isinstance(problem, FileNotFoundError):
+            error = CertificateError(f"There is no {what} file {place.name} in {place.parent.name}.")
+        else:
+            error = CertificateError(f"The {what} file {place.name} cannot be read: {problem.strerror}.")
+    raise error

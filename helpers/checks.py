@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from helpers import parameter_rules, progress, python_versions, workspace
+from helpers.masking import MaskedError
 
 #: Seconds that a fact may need to become visible. The simulator shows it at once, Azure a moment later.
 PATIENCE = 30.0
@@ -27,7 +28,7 @@ class CheckFailed(AssertionError):  # noqa: N818  (says what happened)
     """A step of the notebook did not do what it should; the text holds the verdict and a hint."""
 
 
-class ParameterError(ValueError):
+class ParameterError(MaskedError, ValueError):
     """A parameter of the notebook is unknown, or has the wrong type or value."""
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from urllib.parse import quote_plus
 
 from helpers.identifiers import bare_host, host_problem, registration_id_problem, unquoted, words_problem
+from helpers.masking import MaskedError
 
 #: Sizes that Azure accepts for a symmetric key, in bytes. Source: concepts-symmetric-key-attestation.
 KEY_SIZES = range(16, 65)
@@ -25,7 +26,7 @@ KEY_SIZES = range(16, 65)
 CONNECTION_STRING_LIMIT = 4_096
 
 
-class CredentialsError(ValueError):
+class CredentialsError(MaskedError, ValueError):
     """A key, a token or a connection string that cannot be used; the text names what is wrong, never the secret."""
 
 

@@ -22,6 +22,7 @@ from helpers.causes import SIMULATOR_GONE, SYMMETRIC_KEY, TPM, X509, Cause
 from helpers.checks import causes
 from helpers.lessons import status_of
 from helpers.lock_out import QUESTION, LockOut
+from helpers.masking import mask_in_name
 from helpers.registry import refusal_text
 from helpers.simulator_reasons import Known, known, tracking_ids
 from helpers.symptom_kinds import ENROLLMENTS, HUB, MANAGEMENT, PROVISIONING, REGISTRY, Symptom
@@ -332,7 +333,7 @@ def _line(error: BaseException) -> str:
     if isinstance(answer, requests.Response):
         # the SDK of the hub keeps the hub's words to itself
         text += f": {refusal_text(answer)}"
-    text = _steady(text)
+    text = mask_in_name(_steady(text))
     name = type(error).__name__
     return f"{name}: {text}" if text else name
 

@@ -17,6 +17,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
 
+from helpers.masking import MaskedError
+
 PROVISIONING, ENROLLMENTS = "provisioning", "enrollments"
 #: After so many seconds the simulator ends a fault whose block did not.
 MOST_SECONDS = 600
@@ -29,7 +31,7 @@ _WORDS = {
 }
 
 
-class FaultError(Exception):
+class FaultError(MaskedError):
     """The fault cannot be switched on; the text says why."""
 
 

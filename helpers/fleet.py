@@ -29,6 +29,7 @@ from azure.iot.device.exceptions import (
 
 from helpers.checks import causes
 from helpers.lessons import status_of
+from helpers.masking import MaskedError
 from helpers.views.text import text_table
 
 #: More threads than these bring nothing but memory.
@@ -50,7 +51,7 @@ _REFRESH = 0.1
 _LAST_WORDS = 5.0
 
 
-class FleetError(Exception):
+class FleetError(MaskedError):
     """The fleet cannot be provisioned like that; the text says why."""
 
 

@@ -16,6 +16,7 @@ from helpers import registry as registries
 from helpers import workspace
 from helpers.checks import status_of as status_of  # noqa: PLC0414 - its public name of before
 from helpers.credentials import Secret, derive_device_key
+from helpers.masking import MaskedError
 from helpers.workspace import Document
 
 ENROLLMENT, GROUP, AUTHORITY = "individual enrollment", "enrollment group", "CA certificate"
@@ -24,7 +25,7 @@ ENROLLMENT, GROUP, AUTHORITY = "individual enrollment", "enrollment group", "CA 
 INITIAL_TEMPERATURE = 21
 
 
-class LessonError(Exception):
+class LessonError(MaskedError):
     """Something on the target is in the way; the text says what and how to go on."""
 
 

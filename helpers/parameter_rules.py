@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from helpers.masking import mask_in_name
 from helpers.simulator.domain.identifier_rules import (
     CERTIFICATE_NAME,
     CERTIFICATE_NAME_RULE,
@@ -30,7 +31,7 @@ class _Rule:
     def shown(self, value: str) -> str:
         """The value in an error text; what follows the ? of an address is often a key."""
         if not self.is_address:
-            return f"{value!r:.200}"
+            return f"{mask_in_name(value)!r:.200}"
         address, question, _ = value.partition("?")
         return f"{address + ('?****' if question else '')!r:.200}"
 
@@ -138,7 +139,7 @@ def _problem(name: str, value: object, *, with_tpm: bool) -> str:
         return f"{name}: no rule is known for this parameter."
     if not isinstance(value, str):
         hint = f" With papermill, write  -r {name} VALUE  (raw text) instead of  -p." if value is not None else ""
-        return f"{name} is {value!r:.200}, of type {type(value).__name__}; it must be text.{hint}"
+        return f"{name} is {mask_in_name(repr(value)):.200}, of type {type(value).__name__}; it must be text.{hint}"
     if not value and rule.may_be_empty:
         return ""
     if not rule.pattern.fullmatch(value):

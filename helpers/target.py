@@ -47,6 +47,7 @@ from helpers.azure_settings import (
 )
 from helpers.credentials import ConnectionString, CredentialsError, Secret, parse_connection_string
 from helpers.identifiers import bare_host, host_problem, shown, unquoted
+from helpers.masking import MaskedError
 from helpers.simulator import launcher
 from helpers.views.banner import banner_bundle
 from helpers.views.observation import SDK_LOGGER, SdkObserver, device_of
@@ -75,7 +76,7 @@ _SIMULATOR_RENEWED = (
 )
 
 
-class TargetError(Exception):
+class TargetError(MaskedError):
     """The target cannot be used; the text says which setting is wrong and where to find the right value."""
 
 

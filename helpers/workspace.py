@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from helpers.credentials import Secret
+from helpers.masking import MaskedError
 from helpers.recipes import RECIPES
 from helpers.simulator import state_folder
 from helpers.simulator.settings_values import SettingsError
@@ -41,7 +42,7 @@ _NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 _CLAIMS = "claims"
 
 
-class WorkspaceError(Exception):
+class WorkspaceError(MaskedError):
     """The workspace cannot be read or written; the text names the file and the way out."""
 
 

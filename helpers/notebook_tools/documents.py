@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from helpers.masking import MaskedError
+
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
@@ -21,7 +23,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 Parameter = str | bool | int | float
 
 
-class NotebookError(Exception):
+class NotebookError(MaskedError):
     """A notebook, or what was asked of it, is not usable. The text says what to do."""
 
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from . import fingerprint, launcher, program, replacement, state_folder, streams
+from .masking import mask_in_name
 from .private_files import FolderError, FolderLock
 from .running import FILE_NAME, RunningSimulator
 from .runtime import SimulatorError, SimulatorRuntime, version
@@ -337,7 +338,8 @@ def _say(line: str) -> None:
 
 
 def _complain(text: str, code: int) -> int:
-    sys.stderr.write(f"error: {text}\n")
+    # paths and names are given by people, who may have pasted something else
+    sys.stderr.write(f"error: {mask_in_name(text)}\n")
     return code
 
 

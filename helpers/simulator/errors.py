@@ -18,7 +18,7 @@ from .error_kinds import ErrorKind, Provenance, table
 from .error_rows_dps import Dps
 from .error_rows_hub import Hub
 from .error_rows_management import ResourceManager, Transport
-from .masking import mask_in_text
+from .masking import mask_in_name
 
 __all__ = [
     "Dps",
@@ -58,8 +58,8 @@ class ServiceError(Exception):
 
     def __post_init__(self) -> None:
         """Fill the text from the table when none was given; mask what a wrong value that it repeats may contain."""
-        self.message = mask_in_text(self.message or self.kind.message)
-        self.reason = mask_in_text(self.reason)
+        self.message = mask_in_name(self.message or self.kind.message)
+        self.reason = mask_in_name(self.reason)
         Exception.__init__(self, self.message)
 
     def why(self) -> dict[str, str]:

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from .domain.identifier_rules import HOST
+from .masking import is_no_path, mask_in_name
 
 
 class SettingsError(Exception):
-    """Something was set to what it cannot be. The text names the source, the key and the value."""
+    """Something was set to what it cannot be. The text names the source, the key and the value, a secret masked."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(mask_in_name(text))
 
 
 def named(name: str, parse: Callable[[Any], Any], value: Any) -> Any:
@@ -163,9 +167,19 @@ def path(value: str) -> Path:
         found = Path(value).expanduser()
     except RuntimeError:
         found = None
+    if is_no_path(value) and "\0" not in value and not _is_there(found):
+        raise SettingsError("a path is expected, and this may be what stands in the file. Give its path, not its text.")
     if found is None or "\0" in value:
         raise SettingsError(f"{value!r:.260} is not possible; expected the path of a file or folder.")
     return found
+
+
+def _is_there(found: Path | None) -> bool:
+    try:
+        return found is not None and found.exists()
+    except OSError:
+        # such as a name that is too long for the system
+        return False
 
 
 def key(value: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from .clock import Clock, azure_timestamp
-from .masking import SECRET_NAMES, mask, mask_in_json, mask_in_text
+from .masking import is_secret_name, mask, mask_in_name, mask_in_text
 
 #: Events that are kept; older ones are dropped.
 CAPACITY = 5_000
@@ -79,8 +79,7 @@ class _Redaction:
         if isinstance(value, (dict, Mapping)):
             return self._members(value, depth + 1)
         if isinstance(value, (bytes, bytearray)):
-            text = value[: 4 * TEXT_LIMIT].decode("utf-8", "replace")
-            return self._text(mask_in_json(text))
+            return self._text(value[: 4 * TEXT_LIMIT].decode("utf-8", "replace"))
         if isinstance(value, Sequence):
             return self._items(value, depth + 1)
         return value
@@ -95,10 +94,11 @@ class _Redaction:
             if self._left < 0:
                 copied[LEFT_OUT] = LEFT_OUT
                 break
-            if name.lower() in SECRET_NAMES and item is not None:
-                copied[name] = mask(item) if isinstance(item, str) else mask("")
+            shown = mask_in_text(name)
+            if item is not None and is_secret_name(name):
+                copied[shown] = mask(item) if isinstance(item, str) else mask("")
             else:
-                copied[name] = self.copy(item, depth)
+                copied[shown] = self.copy(item, depth)
         return copied
 
     def _items(self, value: Sequence[Any], depth: int) -> Any:
@@ -143,7 +143,7 @@ class Trace:
         status: int | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep one event; its detail is redacted here, so no caller can forget."""
+        """Keep one event; everything that others have written is redacted here, so no caller can forget."""
         redacted: dict[str, Any] = {}
         for name, value in (detail or {}).items():
             # each for itself, so that a large body does not push out the reason
@@ -153,11 +153,11 @@ class Trace:
                 sequence=self._next,
                 time=azure_timestamp(self._clock.now()),
                 service=service,
-                host=host,
-                device=device,
+                host=mask_in_name(host),
+                device=mask_in_name(device),
                 direction=direction,
                 protocol=protocol,
-                operation=operation,
+                operation=mask_in_name(operation),
                 status=status,
                 detail=redacted,
             )

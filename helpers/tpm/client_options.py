@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from requests.utils import get_environ_proxies
 
+from helpers.masking import mask_in_name
+
 #: Seconds that one request may take, and how many of them the connection. Source: the Python SDK (30, 10).
 TIMEOUT = 30.0
 CONNECT_TIMEOUT = 10.0
@@ -55,11 +57,12 @@ class ClientOptions:
                 raise TypeError(f"Unsupported keyword argument '{name}'")
         if not isinstance(provisioning_host, str) or not _HOST.fullmatch(provisioning_host):
             raise ValueError(
-                f"provisioning_host is {provisioning_host!r:.160}; give the bare host name, such as "
+                f"provisioning_host is {mask_in_name(repr(provisioning_host)):.160}; give the bare host name, such as "
                 "global.azure-devices-provisioning.net, without https://, port and path."
             )
         if not isinstance(id_scope, str) or not id_scope.strip():
-            raise ValueError(f"id_scope is {id_scope!r:.80}; give the ID scope of the service, such as 0ne00000A01.")
+            shown = mask_in_name(repr(id_scope))
+            raise ValueError(f"id_scope is {shown:.80}; give the ID scope of the service, such as 0ne00000A01.")
         seconds = options.get("sastoken_ttl", 3_600)
         if not isinstance(seconds, int) or seconds <= 0:
             raise ValueError(f"sastoken_ttl is {seconds!r:.80}; it is a number of seconds above 0.")

@@ -5,10 +5,12 @@ No text contains key material: the bytes of commands, responses and keys are nev
 
 from __future__ import annotations
 
+from helpers.masking import MaskedError
+
 from .response_codes import meaning_of, name_of
 
 
-class TpmError(Exception):
+class TpmError(MaskedError):
     """Something is wrong with the TPM, or with what it was given; the text says what and what to do."""
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from cryptography import x509
 
-from helpers.credentials import CredentialsError, Secret, decode_key
+from helpers.credentials import CredentialsError, Secret, decode_key, mask
+from helpers.masking import MaskedError, mask_in_name
 from helpers.simulator.domain.identifier_rules import DEVICE_ID, DEVICE_ID_RULE, REGISTRATION_ID, REGISTRATION_ID_RULE
 from helpers.views.json_text import JsonTextError, json_object
 
@@ -46,7 +47,7 @@ _FIELDS_OF_PROOF: Mapping[str, tuple[str, ...]] = {
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 
 
-class FormError(ValueError):
+class FormError(MaskedError, ValueError):
     """Something in the form cannot be sent.
 
     Arguments:
@@ -56,8 +57,8 @@ class FormError(ValueError):
 
     def __init__(self, problems: Sequence[str], by_field: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
-        self.by_field = {name: tuple(texts) for name, texts in (by_field or {}).items()}
+        self.problems = tuple(map(mask_in_name, problems))
+        self.by_field = {name: tuple(map(mask_in_name, texts)) for name, texts in (by_field or {}).items()}
 
 
 class _Problems:
@@ -213,7 +214,7 @@ def _tpm_keys(values: Mapping[str, Any], problems: _Problems) -> Document:
             decoded = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             problems.add(
-                field, f"{LABELS[field]} is not base64 ({text[:12]!r}…); copy it again, up to the '=' at its end."
+                field, f"{LABELS[field]} is not base64 ({mask(text)}); copy it again, up to the '=' at its end."
             )
             continue
         # a TPM2B_PUBLIC begins with its own length. Source: TPM 2.0 Library, part 2, TPM2B_PUBLIC
@@ -249,7 +250,7 @@ def _certificate(kind: str, values: Mapping[str, Any], problems: _Problems) -> s
     except ValueError:  # also of base64, and of text that is not ASCII
         problems.add(
             "certificate",
-            f"{label} begins with {text[:20]!r} and cannot be read; it is the text of a .pem file, from "
+            f"{label} begins with {text[:8]!r} and cannot be read; it is the text of a .pem file, from "
             f"{_BEGIN} to the end line, or the base64 of a .cer file.",
         )
         return text

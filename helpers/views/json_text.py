@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from helpers.masking import MaskedError
+
 #: A twin is small; longer text is a mistake, a whole file for example. Source: "Understand device twins", limits.
 LONGEST = 32_768
 #: Nesting that no twin comes near; which depth exactly is too much, the hub says.
@@ -15,7 +17,7 @@ _DEEPEST = 64
 _REFUSED = re.compile(r"[.$ \x00-\x1f\x7f-\x9f]")
 
 
-class JsonTextError(ValueError):
+class JsonTextError(MaskedError, ValueError):
     """The text is not a JSON object that a twin can take; the text says where and why."""
 
 

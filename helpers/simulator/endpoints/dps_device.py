@@ -19,6 +19,7 @@ from ..domain.identifiers import lookup_key
 from ..domain.ports import StorageError
 from ..domain.provisioning import ProvisioningService
 from ..errors import Dps, ServiceError, ascii_json, dps_body
+from ..masking import mask_in_name
 from ..protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from ..trace import Trace
 from .dps_registration import MAX_BODY_SIZE, DeviceIdentity, DeviceOperations, Outcome, Refusals
@@ -196,7 +197,7 @@ class _DeviceConnection:
         except StorageError as error:
             return self._refusal(not_kept(Dps.DEVICE_REQUEST_FAILED, error), is_kept=False)
         except Exception:
-            _LOGGER.exception("%s of %r failed", operation, self._device.registration_id)
+            _LOGGER.exception("%s of %r failed", operation, mask_in_name(self._device.registration_id))
             return self._refusal(ServiceError(Dps.DEVICE_REQUEST_FAILED), is_kept=False)
         told = outcome.status
         return _Answer(told.http_status, told.to_json(), told.retry_after, {"reason": outcome.reason})

@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ..endpoints.http import JSON_CONTENT_TYPE, Peer, Request, Response
 from ..errors import ErrorKind, Transport
+from ..masking import mask_in_name
 from .frontend import Frontend
 from .mqtt_link import MqttConnection
 
@@ -106,7 +107,7 @@ def _refusal(kind: ErrorKind, text: str = "", status: int = 0) -> web.Response:
         text: more precise than the row's.
         status: more precise than the row's.
     """
-    text = text or kind.message
+    text = mask_in_name(text or kind.message)
     answer = _answer(Response(status or kind.status, {"errorCode": kind.code, "message": text, "Message": text}))
     answer.force_close()
     return answer

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ..endpoints.http import Peer
 from ..endpoints.mqtt import CLIENT, NETWORK, SERVICE, Ending, MqttApplication, MqttLink
+from ..masking import mask_in_name
 from ..protocols.mqtt import (
     Connect,
     Disconnect,
@@ -278,5 +279,5 @@ class MqttConnection:
     def _report(self, reason: str) -> None:
         self._reason = reason
         connect = self._session.connect
-        client = f" by {connect.client_id[:128]!r}" if connect is not None else ""
+        client = f" by {mask_in_name(connect.client_id[:128])!r}" if connect is not None else ""
         _LOGGER.info("MQTT connection to %s%s closed: %s", self._peer.host, client, reason)

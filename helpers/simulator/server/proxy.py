@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import cast
 
 from ..errors import ascii_json
+from ..masking import mask_in_name
 from .connections import Connection, ConnectionTable
 from .newcomers import WEIGHT_BEFORE_GREETING
 
@@ -32,6 +33,7 @@ class _RefusedError(Exception):
     """The request is answered with an error status."""
 
     def __init__(self, status: int, reason: str) -> None:
+        reason = mask_in_name(reason)
         super().__init__(reason)
         self.status = status
         self.reason = reason
