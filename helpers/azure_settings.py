@@ -15,6 +15,7 @@ from dotenv import dotenv_values
 
 from helpers.credentials import ConnectionString, CredentialsError, parse_connection_string
 from helpers.identifiers import unquoted
+from helpers.masking import MaskedError
 
 #: The settings of the azure target that have no default, and where Azure shows them.
 REQUIRED: Mapping[str, str] = {
@@ -53,7 +54,7 @@ _NEXT_STRING = re.compile(r"(?i);+(?=[\"']*HostName=)")
 DPS_DOMAIN, HUB_DOMAIN = ".azure-devices-provisioning.", ".azure-devices."
 
 
-class SettingError(ValueError):
+class SettingError(MaskedError, ValueError):
     """A setting, or the file with the settings, cannot be used; the text names it and what to do."""
 
 
