@@ -90,7 +90,7 @@ $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
 # Two runs. Coverage is for our own code; what the official SDKs, the notebooks and a browser show is that the whole works.
 PYTEST = $(RUN) -m pytest -n 4
 # more, as these wait for other programs much of the time; in the order in which they are listed, longest first
-PYTEST_OF_WHOLE = $(RUN) -m pytest -n 6 --dist loadgroup --no-loadscope-reorder
+PYTEST_OF_WHOLE = $(RUN) -m pytest -n 8 --dist loadgroup --no-loadscope-reorder
 OTHERS = not clients and not anywhere
 WHOLE = sdk or notebooks or browser
 # folders without such tests; to collect them takes each worker some seconds

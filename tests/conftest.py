@@ -1,10 +1,13 @@
 """For all tests: nothing but loopback, a workspace of their own, and no process left behind."""
 
+import gc
 import ipaddress
+import itertools
 import os
 import socket
 import time
 import uuid
+import warnings
 from pathlib import Path
 
 import psutil
@@ -88,6 +91,29 @@ def _workspace_of_the_tests(tmp_path_factory):
         yield
 
 
+#: So many RSA keys the embedded TPMs of a run share, which are slow to make. No test has more than some TPMs.
+RSA_KEYS = 12
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _keys_of_embedded_tpms():
+    """Every TPM gets other keys than the ones before it, but not always new ones."""
+    from helpers.tpm import soft_commands
+
+    make, made, turns = soft_commands.make_rsa_key, [], itertools.count()
+
+    def next_key():
+        number = next(turns)
+        if number >= RSA_KEYS:
+            return made[number % len(made)]
+        made.append(make())
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(soft_commands, "make_rsa_key", next_key)
+        yield
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _known_signals():
     with surroundings.signals():
@@ -143,6 +169,25 @@ LONGEST = (
     "test_broken_steps.py",
     "test_papermill.py",
 )
+
+
+def pytest_collection_finish():
+    """Leave what was imported so far out of all later searches for garbage, which many tests make."""
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """Find the sockets that the device SDK leaves to the garbage collector, before they are found during another test.
+
+    Only now nothing holds them any more: neither the test's own frames and fixtures, nor what it caught.
+    """
+    result = yield
+    if item.get_closest_marker("sdk") or "dps" in item.fixturenames:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+    return result
 
 
 def pytest_collection_modifyitems(items):

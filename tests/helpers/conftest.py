@@ -1,6 +1,3 @@
-import gc
-import warnings
-
 import pytest
 
 from helpers import certificates, workspace
@@ -19,17 +16,6 @@ def pytest_collection_modifyitems(items):
         if item.path.parent.name == "helpers":
             # the device SDK leaves the sockets of a client to the garbage collector
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item):
-    result = yield
-    if "dps" in item.fixturenames:
-        # only now that the frames of the test are gone, which may hold clients; nobody else's test shall find them
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
-    return result
 
 
 @pytest.fixture

@@ -1,6 +1,4 @@
-import gc
 import importlib.util
-import warnings
 
 import pytest
 from sdk_clients import Sdk
@@ -33,15 +31,6 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.sdk)
             # the SDK leaves the sockets of a client to the garbage collector
             item.add_marker(pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"))
-
-
-@pytest.fixture(autouse=True)
-def _sockets_that_the_sdk_left():
-    yield
-    # they must not be found during somebody else's test
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.fixture
