@@ -18,7 +18,7 @@ from patience import PATIENCE
 # before anything else is imported, which may look at it
 surroundings.make_known()
 
-pytest_plugins = ["helpers.simulator.pytest_plugin"]
+pytest_plugins = ["helpers.simulator.pytest_plugin", "scheduling"]
 
 # Every process that a test starts inherits this variable, and is found by it.
 SESSION = "DPS_TEST_SESSION"

@@ -45,14 +45,10 @@ OUTPUTS = """Object.fromEntries([...document.querySelectorAll('.jp-CodeCell')].m
     [cell.querySelector('.jp-InputPrompt').innerText, cell.querySelector('.jp-OutputArea')?.innerText]))"""
 
 
-# before pytest-xdist reads the marks
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name == "browser":
             item.add_marker(pytest.mark.browser)
-            # they share one JupyterLab and one browser
-            item.add_marker(pytest.mark.xdist_group("browser"))
             item.add_marker(pytest.mark.timeout(900))
             if CHROMIUM is None:
                 item.add_marker(pytest.mark.skip(reason="Chromium is not installed"))

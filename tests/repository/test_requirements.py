@@ -3,9 +3,7 @@
 import ast
 import importlib.metadata
 import json
-import os
 import re
-import subprocess
 import sys
 
 import pytest
@@ -107,20 +105,3 @@ def test_the_table_of_tried_sdks_names_the_versions_that_the_tests_install(repos
         "azure-iot-sdk-java",
         "azure-iot-sdk-csharp",
     }
-
-
-def test_tests_that_belong_together_go_to_one_worker(tmp_path):
-    """Otherwise each worker starts a JupyterLab and a browser of its own. pytest and pytest-xdist have to fit."""
-    count = 8
-    (tmp_path / "test_together.py").write_text(
-        "import pathlib, pytest\n"
-        f"@pytest.mark.xdist_group('together')\n@pytest.mark.parametrize('number', range({count}))\n"
-        "def test_where(number, worker_id):\n"
-        "    with pathlib.Path(__file__).with_name('workers').open('a') as file:\n        print(worker_id, file=file)\n"
-    )
-    run = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", tmp_path, "-n", "2", "--dist", "loadgroup"]
-    done = subprocess.run([*run, tmp_path], check=False, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    workers = (tmp_path / "workers").read_text().split()
-    assert len(workers) == count
-    assert len(set(workers)) == 1

@@ -1,0 +1,38 @@
+"""Tests that share something expensive go to one worker."""
+
+import os
+import subprocess
+import sys
+
+import scheduling
+
+COUNT = 8
+TESTS = f"""
+import pathlib
+import pytest
+
+@pytest.mark.parametrize("number", range({COUNT}))
+def test_where(number, worker_id):
+    with pathlib.Path(__file__).with_suffix(".workers").open("a") as file:
+        print(worker_id, file=file)
+"""
+
+
+def test_the_journeys_in_a_browser_go_to_one_worker(repository, tmp_path):
+    places = [tmp_path / scheduling.TOGETHER / "test_together.py", tmp_path / "tests" / "other" / "test_apart.py"]
+    for place in places:
+        place.parent.mkdir(parents=True)
+        place.write_text(TESTS)
+    run = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", tmp_path, "-p", "scheduling"]
+    run += ["-n", "2", "--dist", "loadgroup", tmp_path]
+    environment = {**os.environ, "PYTHONPATH": str(repository / "tests")}
+    done = subprocess.run(run, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    together, apart = (place.with_suffix(".workers").read_text().split() for place in places)
+    assert len(together) == len(apart) == COUNT
+    assert len(set(together)) == 1
+    assert len(set(apart)) == 2
+
+
+def test_the_journeys_are_where_they_are_looked_for(repository):
+    assert list((repository / scheduling.TOGETHER).glob("test_*.py"))
