@@ -152,6 +152,9 @@ def _option_faults(attempt: Attempt, dps: Any) -> Iterator[tuple[str, str]]:
             "something else than its text, perhaps its path" if isinstance(certificates, str) else _kind(certificates)
         )
         yield PATH_FOR_TEXT, f"The client was given {kind} as server_verification_cert, which is the text of the file."
+    if "://" in str(getattr(proxy, "proxy_address", "")):
+        yield PROXY_KIND, "The client was given a proxy whose address has a scheme such as http:// in front."
+        return
     if proxy is not None and not hasattr(proxy, "proxy_address"):
         yield PROXY_KIND, f"The client was given {_kind(proxy)} as proxy_options, which must be a ProxyOptions(...)."
         return
@@ -183,7 +186,7 @@ def _innermost(error: BaseException) -> str:
     """The package in which an exception came up, e.g. ``azure.iot.device`` or ``paho``."""
     frames = list(_frames(error))
     parts = _module(frames[-1]).split(".") if frames else [""]
-    return ".".join(parts[:3] if parts[0] == "azure" else parts[:1])
+    return ".".join(parts[:1] if parts[0] != "azure" else parts[: 2 if parts[1:2] == ["core"] else 3])
 
 
 def _of_client(frame: FrameType) -> Attempt | None:

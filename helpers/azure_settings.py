@@ -47,9 +47,8 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SAVE_AGAIN = "Save it as UTF-8 (in PowerShell: Set-Content -Encoding utf8)."
-#: What may stand between two connection strings in one setting.
-_BETWEEN = re.compile(r"[\s,|]+")
-_NEXT_STRING = re.compile(r"(?i);+(?=[\"']*HostName=)")
+#: What people put between two connection strings; none of it can stand in one.
+_BETWEEN = re.compile(r"[,|]")
 #: The domains of the two services, in all clouds of Azure.
 DPS_DOMAIN, HUB_DOMAIN = ".azure-devices-provisioning.", ".azure-devices."
 
@@ -120,11 +119,17 @@ def service_connection(settings: Mapping[str, str], setting: str) -> ConnectionS
 
 
 def hub_connections(settings: Mapping[str, str], setting: str) -> list[ConnectionString]:
-    """The connection strings of one or more hubs, separated by blanks, commas, semicolons or line breaks.
+    """The connection strings of one or more hubs, separated by blanks or line breaks.
 
     Raises:
-        CredentialsError: one of them cannot be used, or is that of a provisioning service.
+        CredentialsError: one of them cannot be used, or is that of a provisioning service; something else separates
+            them.
     """
+    if between := _BETWEEN.search(settings[setting]):
+        raise CredentialsError(
+            f"{setting} has {between[0]!r} in it. Where it names several hubs, separate their connection strings by "
+            "spaces."
+        )
     found: list[ConnectionString] = []
     for part in _apart(settings[setting]):
         connection = parse_connection_string(part, of=setting)
@@ -140,13 +145,6 @@ def hub_connections(settings: Mapping[str, str], setting: str) -> list[Connectio
 
 
 def _apart(text: str) -> list[str]:
-    """The connection strings in a text; within one, blanks may stand beside semicolons."""
-    parts = _BETWEEN.split(re.sub(r"\s*;\s*", ";", unquoted(text)))
-    # the host name need not come first where there is one string only
-    several = [part.lower().count("hostname=") > 1 for part in parts]
-    strings = [
-        each
-        for part, is_more in zip(parts, several, strict=True)
-        for each in (_NEXT_STRING.split(part) if is_more else [part])
-    ]
-    return [text for each in strings if (text := unquoted(each.strip(";")))]
+    """The connection strings in a text, at each blank that does not stand beside a semicolon within one of them."""
+    joined = re.sub(r"(?i)\s*;\s*(?!['\"]?HostName=|\s)", ";", unquoted(text))
+    return [string for part in joined.split() if (string := unquoted(part.strip(";")))]

@@ -63,3 +63,15 @@ OTHER_WAY = Cause(
     only_here=True,
     fault=attempts.OTHER_WAY,
 )
+PROXY_KIND = Cause(
+    "proxy_options is no ProxyOptions(...), or holds what that does not take; a tuple, a text or a URL is not enough.",
+    "Give ProxyOptions(proxy_type='HTTP', proxy_addr='proxy.contoso.com', proxy_port=3128), the address without http://.",
+    f"{FIRST}, In practice",
+    fault=attempts.PROXY_KIND,
+)
+PATH_FOR_TEXT = Cause(
+    "server_verification_cert is no text in PEM: a path, a DER file or a key was given, or the text is cut off.",
+    "Give the text of the file, from -----BEGIN CERTIFICATE----- on: open(path).read(). dps.device_options has it.",
+    f"{FIRST}, In practice",
+    fault=attempts.PATH_FOR_TEXT,
+)

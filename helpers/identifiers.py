@@ -24,10 +24,6 @@ _PORT = re.compile(r":[0-9]{1,5}")
 _QUOTES = "\"'“”„‘’`"
 
 
-#: Random characters in a row, or what stands in front of a key in a token or a connection string.
-_LIKE_A_KEY = re.compile(r"(?i)[a-z0-9+/]{20,}|(key|sig|signature|password)\s*=|sig%3d")
-
-
 def registration_id_problem(value: object) -> str:
     """Why this is no registration ID (or name of an enrollment group), as a clause such as ``it ends in a line break``.
 
@@ -80,13 +76,6 @@ def words_problem(value: object) -> str:
     problem = _blank_problem(value)
     # a blank in the middle of a name is for somebody else to judge
     return "" if problem.endswith("a blank inside") else problem
-
-
-def shown(value: object) -> str:
-    """A value in an error text, as ``'mydps'``; only ``****`` where a key may stand in it."""
-    if not isinstance(value, str) or _LIKE_A_KEY.search(value):
-        return "****" if isinstance(value, str) else f"of type {type(value).__name__}"
-    return f"{value!r:.160}"
 
 
 def unquoted(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,9 +70,9 @@ def known(
         return Known()
     try:
         recent: list[Mapping[str, Any]] = dps.events(after=max(0, dps.last_event() - _RECENT))
-    except Exception:
+    except Exception as problem:
         # explaining one error must not end in another one; the simulator may be what is gone
-        return Known(answers=False)
+        return Known(answers=None if isinstance(problem.__cause__, ssl.SSLError) else False)
     mine = _of_attempt(recent, attempt, asks, classes)
     for event in _telling(mine, statuses, classes):
         return replace(_said_by(event), answers=True)
@@ -93,7 +94,7 @@ def _of_attempt(
         # told in the background, by an exception that nobody raised: it knows nothing, so it must be the only one
         ended = [event for event in asked[-_JUST_NOW:] if event["operation"] in _ENDINGS and _tells(event)]
         return ended if len({device_of(event) for event in ended}) == 1 else []
-    return [event for event in asked if not device_of(event) and not event.get("host")]
+    return [event for event in asked if not (device_of(event) or event.get("host") or event["service"] == SIMULATOR)]
 
 
 def _is_of(event: Mapping[str, Any], attempt: Attempt) -> bool:

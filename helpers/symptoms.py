@@ -6,7 +6,7 @@ to it, and the special before the general.
 
 from __future__ import annotations
 
-from helpers import symptoms_here, symptoms_hub, symptoms_provisioning, symptoms_service
+from helpers import symptoms_client, symptoms_here, symptoms_hub, symptoms_provisioning, symptoms_service
 from helpers.causes import FAILS, Cause
 from helpers.symptom_kinds import Symptom, symptom
 
@@ -15,7 +15,8 @@ SECTIONS: dict[str, tuple[Symptom, ...]] = {
     "A device registers with DPS": symptoms_provisioning.SYMPTOMS,
     "A device talks to its hub": symptoms_hub.REFUSALS,
     "You manage enrollments, hubs and DPS itself": symptoms_service.SYMPTOMS,
-    "Files, and the way to a service": symptoms_here.ON_THE_WAY,
+    "Your program, and what it gives to the clients": symptoms_client.SYMPTOMS,
+    "Files, and the way to a service": (*symptoms_here.ON_THE_WAY, *symptoms_client.HANDSHAKE),
     "Connections that end or never begin": symptoms_hub.LOST,
     "Clients, settings and the simulator": symptoms_here.ON_THIS_SIDE,
 }

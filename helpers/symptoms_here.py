@@ -128,8 +128,8 @@ ON_THE_WAY: tuple[Symptom, ...] = (
         "certificate not trusted",
         "TlsExchangeAuthError, SSLError or 'certificate verify failed'",
         [causes.TRUST],
-        text=r"(?i)certificate verify failed|TLS exchange|CERTIFICATE_VERIFY_FAILED|hostname mismatch|Tls",
-        classes="TlsExchangeAuthError SSLError SSLCertVerificationError SSLZeroReturnError",
+        text=r"(?i)certificate.verify.failed|SSLCertVerificationError",
+        classes="TlsExchangeAuthError SSLError SSLCertVerificationError",
     ),
 )
 
@@ -206,7 +206,7 @@ ON_THIS_SIDE: tuple[Symptom, ...] = (
         "ValueError: Invalid Connection String",
         [
             Cause(
-                "The connection string lacks a part, or was not copied as a whole.",
+                "The connection string lacks a part, was not copied as a whole, or has quotation marks around it.",
                 "Copy it again: HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, for a device DeviceId=… instead.",
                 f"{FIRST}, In practice",
             )

@@ -114,7 +114,8 @@ REFUSALS: tuple[Symptom, ...] = (
         "twin put off",
         "'twin operation returned status 429' or above stands in the chain of causes",
         [causes.TOO_MANY_REQUESTS, causes.NOT_AVAILABLE, causes.SIMULATOR_FAILED],
-        statuses=range(429, 600),
+        # what is not supported is not put off
+        statuses={*range(429, 600)} - {501},
         at=HUB,
     ),
     symptom(
@@ -252,7 +253,12 @@ LOST: tuple[Symptom, ...] = (
         classes="ConnectionFailedError gaierror ConnectionError NewConnectionError ServiceRequestError "
         "ClientRequestError ClientConnectorError",
         asks=SIMULATOR,
-        at_client=[causes_at_client.HOST, causes_at_client.NO_OPTIONS, causes_at_client.OTHER_WAY],
+        at_client=[
+            causes_at_client.HOST,
+            causes_at_client.PROXY_KIND,
+            causes_at_client.NO_OPTIONS,
+            causes_at_client.OTHER_WAY,
+        ],
     ),
     symptom(
         "no answer in time",
@@ -296,7 +302,7 @@ LOST: tuple[Symptom, ...] = (
         "ClientError: Client has already been shut down",
         [
             Cause(
-                "shutdown() was called on this client, and it cannot be used again.",
+                "The client was shut down: by shutdown(), or because one for DPS ends with its registration.",
                 "Make a new client, and connect that.",
                 f"{VERIFY}, step 3",
             )

@@ -14,10 +14,10 @@ environment says about proxies and certificates has no say.
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import socket
+import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,11 +46,11 @@ from helpers.azure_settings import (
     service_connection,
 )
 from helpers.credentials import ConnectionString, CredentialsError, Secret, parse_connection_string
-from helpers.identifiers import bare_host, host_problem, shown, unquoted
+from helpers.identifiers import bare_host, host_problem, unquoted
 from helpers.masking import MaskedError
 from helpers.simulator import launcher
 from helpers.views.banner import banner_bundle
-from helpers.views.observation import SDK_LOGGER, SdkObserver, device_of
+from helpers.views.observation import SdkObserver, device_of, quieten_sdk
 
 if TYPE_CHECKING:
     from azure.mgmt.iothubprovisioningservices import IotDpsClient
@@ -70,6 +70,10 @@ _ID_SCOPE = re.compile(r"0n[a-z][0-9a-z]{8}", re.IGNORECASE)
 #: Kind of the claims on hubs that the simulator got for a notebook.
 _HUB_CLAIM = "hub"
 _SIMULATOR_GONE = "The simulator does not answer any more. Run the cell with connect(...) again; it starts it anew."
+_SIMULATOR_NOT_TRUSTED = (
+    "The simulator answers, and its certificate is not accepted here: look at the clock, and at the certificate if it "
+    "is your own."
+)
 _SIMULATOR_RENEWED = (
     "The simulator was started anew since this notebook connected to it. Run the cell with connect(...) again, and the "
     "cells that make clients; enrollments and devices were kept."
@@ -143,7 +147,7 @@ class Target:
         self._sessions: list[requests.Session] = []
         self._registries: dict[str, Any] = {}
         self._observer = SdkObserver() if route is None else None
-        _quieten_sdk()
+        quieten_sdk()
 
     @property
     def is_simulator(self) -> bool:
@@ -409,7 +413,7 @@ class Target:
                 if self.is_simulator
                 else f"IOTHUB_CONNECTION_STRING names {', '.join(self.hubs)}; add this hub's connection string to it."
             )
-            raise TargetError(f"The hub {shown(hub)} is not known here. {way_out}") from None
+            raise TargetError(f"The hub {hub!r:.300} is not known here. {way_out}") from None
 
     def _way(self) -> dict[str, Any]:
         if self._route is None:
@@ -435,7 +439,8 @@ class Target:
             return launcher.manage(self._route.running, method, path, body)
         except OSError as problem:
             # every trouble on the way is one, and so is a certificate file that went with the simulator
-            raise TargetError(_SIMULATOR_GONE) from problem
+            is_refused = isinstance(problem, ssl.SSLCertVerificationError)
+            raise TargetError(_SIMULATOR_NOT_TRUSTED if is_refused else _SIMULATOR_GONE) from problem
         except launcher.TokenError as problem:
             raise TargetError(_SIMULATOR_RENEWED) from problem
         except launcher.LaunchError as problem:
@@ -487,7 +492,7 @@ def normalised_host(text: str, setting: str = "PROVISIONING_HOST") -> str:
     """
     host = bare_host(text) if isinstance(text, str) else text
     if problem := host_problem(host):
-        raise TargetError(f"{setting} is {shown(text)}; it must be a host name such as {_AZURE_HOST}: {problem}.")
+        raise TargetError(f"{setting} is {text!r:.300}; it must be a host name such as {_AZURE_HOST}: {problem}.")
     return host
 
 
@@ -500,7 +505,7 @@ def checked_id_scope(text: str, setting: str = "PROVISIONING_IDSCOPE") -> str:
     stripped = unquoted(text) if isinstance(text, str) else ""
     if not _ID_SCOPE.fullmatch(stripped):
         raise TargetError(
-            f"{setting} is {shown(text)}; an ID scope looks like 0ne00000A01 ('0ne' and 8 letters or digits). "
+            f"{setting} is {text!r:.300}; an ID scope looks like 0ne00000A01 ('0ne' and 8 letters or digits). "
             "It is not the name of the service and not its host name."
         )
     return stripped
@@ -575,16 +580,6 @@ def _azure(given: Mapping[str, str]) -> Target:
         # not all settings: some hold keys
         management={setting: settings.get(setting, "") for setting in FOR_MANAGEMENT},
     )
-
-
-def _quieten_sdk() -> None:
-    """Without a handler, Python prints the SDK's warnings below the cell; they repeat the exception that comes anyway.
-
-    Whoever configures logging still gets them.
-    """
-    logger = logging.getLogger(SDK_LOGGER)
-    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-        logger.addHandler(logging.NullHandler())
 
 
 def port_is_open(host: str, port: int, seconds: float = PROBE_SECONDS) -> bool:

@@ -107,6 +107,10 @@ def _trust(certificates: str | None, cipher: str | list[str] | None) -> ssl.SSLC
 def _proxy_url(options: Any) -> str:
     if options is None:
         return ""
+    if not hasattr(options, "proxy_address"):
+        raise TypeError(
+            f"proxy_options is of type {type(options).__name__}; give ProxyOptions(...) of azure.iot.device."
+        )
     login = ""
     if options.proxy_username:
         login = f"{quote(options.proxy_username, safe='')}:{quote(options.proxy_password or '', safe='')}@"

@@ -39,6 +39,16 @@ _MEANING: Mapping[str, tuple[str, str, str]] = {
 }
 
 
+def quieten_sdk() -> None:
+    """Without a handler, Python prints the SDK's warnings below the cell; they repeat the exception that comes anyway.
+
+    Whoever configures logging still gets them.
+    """
+    logger = logging.getLogger(SDK_LOGGER)
+    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+        logger.addHandler(logging.NullHandler())
+
+
 class SdkObserver(logging.Handler):
     """Turns the log of the device SDKs into events of the shape that the simulator's trace has."""
 

@@ -77,13 +77,11 @@ def test_a_folder_in_the_place_of_the_file_is_named(file):
     "text",
     [
         f"{string(ONE)} {string(TWO)}",
-        f"{string(ONE)},{string(TWO)}",
-        f"{string(ONE)} , {string(TWO)},",
-        f"{string(ONE)};{string(TWO)};",
+        f"{string(ONE)}; {string(TWO)};",
         f"'{string(ONE)}';\n'{string(TWO)}'",
         f'"{string(ONE)}"\r\n"{string(TWO)}"',
         f"{string(ONE).replace(';', '; ')} {string(TWO).replace(';', ' ; ')}",
-        f"{string(ONE)}|{';'.join(reversed(string(TWO).split(';')))}",
+        f"{string(ONE)}\t{';'.join(reversed(string(TWO).split(';')))}",
     ],
 )
 def test_several_hubs_in_one_setting(text):
@@ -98,8 +96,11 @@ def test_several_hubs_in_one_setting(text):
         (service_connection, string(ONE), f"connection string of a hub, {ONE}"),
         (service_connection, f"{string(DPS)} {string(DPS)}", "more than one"),
         (service_connection, f"HostName={DPS};DeviceId=a;SharedAccessKey={KEY}", "belongs to one device"),
+        (hub_connections, f"{string(ONE)},{string(TWO)}", "separate their connection strings by spaces"),
+        (hub_connections, f"{string(ONE)} | {string(TWO)}", "separate their connection strings by spaces"),
+        (hub_connections, f"{string(ONE)};{string(TWO)}", "separate them by spaces"),
         (hub_connections, string(DPS), f"provisioning service, {DPS}"),
-        (hub_connections, f"{string(ONE)},{string(DPS)}", f"provisioning service, {DPS}"),
+        (hub_connections, f"{string(ONE)} {string(DPS)}", f"provisioning service, {DPS}"),
         (hub_connections, f"{string(ONE)} {string(ONE)}", f"two connection strings of {ONE}"),
         (hub_connections, f"Endpoint=sb://x.net/;SharedAccessKeyName=p;SharedAccessKey={KEY}", "Event Hub"),
         (hub_connections, KEY, "SETTING"),

@@ -1,0 +1,324 @@
+"""How a program uses the clients, and what it gives them: a part of the table of :mod:`helpers.symptoms`.
+
+Texts are those of azure-iot-device 2.14, azure-iot-hub 2.7 and of Python's own modules.
+"""
+
+from __future__ import annotations
+
+from helpers import causes, causes_at_client
+from helpers.causes import FAILS, FIRST, START, VERIFY, X509_START, Cause
+from helpers.symptom_kinds import SIMULATOR, Symptom, symptom
+
+_PRACTICE = f"{FAILS}, In practice"
+_DEVICE_STRING = "HostName=…;DeviceId=…;SharedAccessKey=…"
+_POLICY_STRING = "HostName=…;SharedAccessKeyName=…;SharedAccessKey=…"
+
+#: The event loop, connection strings, options and values.
+SYMPTOMS: tuple[Symptom, ...] = (
+    symptom(
+        "event loop runs already",
+        "RuntimeError: asyncio.run() cannot be called from a running event loop",
+        [
+            Cause(
+                "A notebook has an event loop that runs already, and asyncio.run() wants to begin one of its own.",
+                "Write 'await main()' in the cell, without asyncio.run(), which is for programs of their own.",
+                _PRACTICE,
+            )
+        ],
+        classes="RuntimeError",
+        text=r"asyncio\.run\(\) cannot be called|event loop is already running|while another loop is running",
+    ),
+    symptom(
+        "event loop missing",
+        "RuntimeError: no running event loop, or one of another loop",
+        [
+            Cause(
+                "A client of azure.iot.device.aio was used without an event loop, or in another than it was made in.",
+                "Make it and use it in one coroutine, with await; or take the client of azure.iot.device, without aio.",
+                _PRACTICE,
+            )
+        ],
+        classes="RuntimeError",
+        text=r"(?i)no (running|current) event loop|different (event )?loop|event loop is closed",
+    ),
+    symptom(
+        "await forgotten",
+        "AttributeError or TypeError: 'coroutine' object …",
+        [
+            Cause(
+                "A method of an asynchronous client was called without await, which only makes a coroutine.",
+                "Put await in front of the call: result = await client.register().",
+                _PRACTICE,
+            )
+        ],
+        classes="AttributeError TypeError",
+        text=r"'coroutine' object|coroutine was expected",
+    ),
+    symptom(
+        "await without need",
+        "TypeError: object … can't be used in 'await' expression",
+        [
+            Cause(
+                "The client is the synchronous one of azure.iot.device, and what it returns cannot be awaited.",
+                "Leave await out, or import the client from azure.iot.device.aio.",
+                _PRACTICE,
+            )
+        ],
+        classes="TypeError",
+        text=r"can't be (used in 'await'|awaited)",
+    ),
+    symptom(
+        "connection string of a policy",
+        "KeyError: 'DeviceId'",
+        [
+            Cause(
+                "The connection string has no DeviceId=…: it is that of a policy such as iothubowner.",
+                f"Give a device's own ({_DEVICE_STRING}), and never that of a policy; or register with DPS.",
+                f"{VERIFY}, step 3",
+            )
+        ],
+        classes="KeyError",
+        text=r"KeyError: .*\bDeviceId\b",
+    ),
+    symptom(
+        "connection string of a device",
+        "KeyError: 'SharedAccessKeyName', or a 'missing property' of that name",
+        [
+            Cause(
+                "The connection string has no SharedAccessKeyName=…: it is that of a device, which manages nothing.",
+                f"Give the one of a shared access policy: {_POLICY_STRING}.",
+                f"{FIRST}, In practice",
+            )
+        ],
+        classes="KeyError ValueError",
+        text=r"(?i)KeyError: '?SharedAccessKey(Name)?\b|missing property: sharedaccesskeyname",
+    ),
+    symptom(
+        "certificate instead of a key",
+        "ValueError: Use the .create_from_x509_certificate() method instead",
+        [
+            Cause(
+                "The connection string says x509=true: the device proves itself by a certificate.",
+                "Use create_from_x509_certificate(x509=X509(...), hostname=..., device_id=...).",
+                f"{X509_START}, step 2",
+            )
+        ],
+        text=r"create_from_x509_certificate\(\) method",
+    ),
+    symptom(
+        "no IoT Edge",
+        "OSError: IoT Edge environment not configured correctly",
+        [
+            Cause(
+                "create_from_edge_environment() works only in a module that IoT Edge has started.",
+                "Elsewhere, use create_from_connection_string(...) with the string of the module.",
+                _PRACTICE,
+            )
+        ],
+        text=r"IoT Edge environment not configured",
+    ),
+    symptom(
+        "proxy options not usable",
+        "AttributeError: … object has no attribute 'proxy_…', or ValueError: Invalid Proxy Type",
+        [causes_at_client.PROXY_KIND],
+        text=r"no attribute 'proxy_\w+'|Invalid Proxy Type",
+    ),
+    symptom(
+        "trusted certificates not usable",
+        "SSLError or TypeError about cadata",
+        [causes_at_client.PATH_FOR_TEXT],
+        text=r"\bcadata\b",
+    ),
+    symptom(
+        "certificate files of another kind",
+        "AttributeError: … object has no attribute 'certificate_file', or TypeError: … valid filesystem path",
+        [
+            Cause(
+                "x509 was given something else than X509(...), or X509(...) something else than paths of files.",
+                "Give X509(cert_file=..., key_file=..., pass_phrase=...), made of the paths that save() returned.",
+                f"{X509_START}, step 2",
+            )
+        ],
+        classes="AttributeError TypeError",
+        text=r"no attribute '(certificate_file|key_file|pass_phrase)'|(cert|key)file should be a valid filesystem path",
+    ),
+    symptom(
+        "file may not be read",
+        "PermissionError: Permission denied",
+        [
+            Cause(
+                "A file, mostly the private key, belongs to somebody else or may not be read, as when sudo made it.",
+                "Look with ls -l; give it to the user that the program runs as (chown), with mode 600 (chmod 600).",
+                f"{X509_START}, step 2",
+            ),
+            Cause(
+                "A folder was given where a file belongs; Windows says so in these words.",
+                "Give the path of the file itself.",
+                f"{X509_START}, step 2",
+            ),
+        ],
+        classes="PermissionError",
+    ),
+    symptom(
+        "folder in the place of a file",
+        "IsADirectoryError or NotADirectoryError",
+        [
+            Cause(
+                "A folder was given where a file belongs, or a file where a folder belongs.",
+                "Give the path of the file itself, as save() returned it.",
+                f"{X509_START}, step 2",
+            )
+        ],
+        classes="IsADirectoryError NotADirectoryError",
+    ),
+    symptom(
+        "text in the place of a path",
+        "OSError: File name too long, or ValueError: embedded null",
+        [
+            Cause(
+                "The text of a certificate or key, or other contents, was given where the path of its file belongs.",
+                "Save it with save(), and give the path.",
+                f"{X509_START}, step 2",
+            )
+        ],
+        classes="OSError ValueError",
+        text=r"(?i)file name too long|embedded null",
+    ),
+    symptom(
+        "key of another kind",
+        "TypeError: argument should be a bytes-like object or ASCII string",
+        [
+            Cause(
+                "The key is no text: it is None, or a Secret whose reveal() was forgotten.",
+                "Give the text: symmetric_key=key.reveal().",
+                f"{START}, step 2",
+            )
+        ],
+        classes="TypeError",
+        text=r"bytes-like object or ASCII string, not",
+    ),
+    symptom(
+        "cipher not known",
+        "SSLError: No cipher can be selected",
+        [
+            Cause(
+                "The option cipher names none that OpenSSL knows here.",
+                "Leave it out; the defaults are good. Else take names of 'openssl ciphers'.",
+                _PRACTICE,
+            )
+        ],
+        text=r"(?i)no cipher (can be selected|match)",
+    ),
+    symptom(
+        "wildcard in the device ID",
+        "ValueError: Publish topic cannot contain wildcards, or Invalid subscription filter",
+        [causes_at_client.IN_TOPIC],
+        text=r"(?i)cannot contain wildcards|invalid (subscription filter|topic)",
+    ),
+    symptom(
+        "value that is no JSON",
+        "TypeError: … is not JSON serializable, or AttributeError: … no attribute '__dict__'",
+        [
+            Cause(
+                "A payload or a property is a value that JSON does not have, such as a set, bytes or a date.",
+                "Give dictionaries, lists, texts, numbers and booleans; make texts of all others.",
+                f"{START}, step 5",
+            )
+        ],
+        classes="AttributeError TypeError",
+        text=r"not JSON serializable|no attribute '__dict__'",
+    ),
+    symptom(
+        "payload of a message not usable",
+        "TypeError: payload must be a string, bytearray, int, float or None",
+        [
+            Cause(
+                "A message was given a value that cannot be sent as it is, such as a dictionary.",
+                "Make JSON of it first: Message(json.dumps(values)).",
+                f"{VERIFY}, step 5",
+            )
+        ],
+        classes="TypeError",
+        text=r"payload must be a string",
+    ),
+    symptom(
+        "two ways to receive",
+        "ClientError: Cannot use receive APIs, or Cannot set receive handlers",
+        [
+            Cause(
+                "The client has a handler (on_...) and is asked with receive_...() as well, and does only one of both.",
+                "Use handlers everywhere, which is newer; make a new client after you have changed it.",
+                f"{VERIFY}, step 3",
+            )
+        ],
+        text=r"Cannot (use receive APIs|set receive handlers)",
+    ),
+    symptom(
+        "server certificate outside its dates",
+        "'certificate is not yet valid' or 'certificate has expired'",
+        [
+            Cause(
+                "The clock of the device is wrong: without a battery it begins in the past after each start.",
+                "Set the clock (NTP) before the first connection, and look with the command date.",
+                f"{X509_START}, In practice",
+            ),
+            Cause(
+                "The clock is right, and the certificate of the server, or of an authority above it, is out of date.",
+                "Renew it where it is your own (the simulator's or a proxy's); update the certificates of the machine.",
+                f"{FIRST}, In practice",
+            ),
+        ],
+        text=r"(?i)certificate is not yet valid|certificate has expired",
+    ),
+    symptom(
+        "server name not in its certificate",
+        "'Hostname mismatch' or 'IP address mismatch'",
+        [
+            Cause(
+                "The certificate of the server does not hold the name that the client asked for.",
+                "Give the name, and no IP address: dps.provisioning_host, or the hub that register() returned.",
+                f"{FIRST}, In practice",
+            )
+        ],
+        text=r"(?i)(hostname|IP address) mismatch|doesn't match",
+        at_client=[causes_at_client.HOST],
+    ),
+)
+
+#: A handshake that broke off, without a word about the server's certificate.
+HANDSHAKE: tuple[Symptom, ...] = (
+    symptom(
+        "TLS handshake failed",
+        "TlsExchangeAuthError or SSLError, without 'certificate verify failed'",
+        [
+            Cause(
+                "The device does not hold the private key of the certificate that it shows.",
+                "Give the key that was made with the certificate.",
+                f"{X509_START}, step 2",
+                r"does not hold the key",
+            ),
+            Cause(
+                "The client knows no TLS from version 1.2 on, and the service takes none below.",
+                "Update Python and OpenSSL, or the firmware of the device.",
+                _PRACTICE,
+                r"no TLS version|unsupported protocol",
+            ),
+            Cause(
+                "The client does not begin with TLS where TLS is spoken, or goes to another port than it thinks.",
+                "Pass **dps.device_options to the client, and give no port.",
+                f"{FIRST}, step 3",
+                r"not TLS|TLS port|proxy port|proxy request",
+            ),
+            Cause(
+                "The handshake took too long: the network, or the machine, is slow.",
+                "Try again, after a pause that grows with each attempt.",
+                f"{FAILS}, step 9",
+                r"took longer",
+            ),
+            causes.TRUST,
+        ],
+        text=r"(?i)TLS|SSL",
+        classes="TlsExchangeAuthError SSLError SSLZeroReturnError SSLEOFError",
+        asks=SIMULATOR,
+    ),
+)
