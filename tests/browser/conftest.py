@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 import requests
+from own_ports import own_port
 from patience import PATIENCE
 
 from helpers.simulator import launcher
@@ -64,9 +64,7 @@ def lab(tmp_path_factory):
     # kernels over Unix domain sockets, whose paths must be short: of the TCP ports that Jupyter would choose for them,
     # another test may take one before the kernel does
     runtime = Path(tempfile.mkdtemp(prefix="lab-"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = own_port()
     environment = {
         **os.environ,
         "DPS_WORKSPACE": str(folder / "workspace"),

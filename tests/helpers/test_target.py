@@ -11,6 +11,7 @@ from azure.core.exceptions import ClientAuthenticationError, ResourceNotFoundErr
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from own_ports import own_port
 
 from helpers import registry as registries
 from helpers import target as targets
@@ -18,7 +19,6 @@ from helpers import workspace
 from helpers.credentials import derive_device_key, new_key
 from helpers.lessons import register_device
 from helpers.simulator import Simulator, launcher
-from helpers.simulator.runtime import SimulatorError
 from helpers.target import TargetError, azure_settings, checked_id_scope, connect, normalised_host, port_is_open
 
 KEY = new_key().reveal()
@@ -160,17 +160,11 @@ def test_a_refused_management_call_says_so(dps):
 
 def replaced(folder):
     """A target, a client of it, and the simulator that took the place of theirs: same ports, same keys."""
-    for number in range(20):
-        state = folder / str(number)
-        with Simulator(state=state) as simulator:
-            dps = targets.of_simulator(simulator.running)
-            service, old = dps.service_client(), simulator.running
-        try:
-            return dps, service, Simulator(state=state, proxy_port=old.proxy_port, tls_port=old.tls_port).start()
-        except SimulatorError:
-            # another program took one of the ports in between
-            dps.close()
-    return pytest.fail("the ports were taken every time")
+    place = {"state": folder, "proxy_port": own_port(), "tls_port": own_port()}
+    with Simulator(**place) as simulator:
+        dps = targets.of_simulator(simulator.running)
+        service = dps.service_client()
+    return dps, service, Simulator(**place).start()
 
 
 def test_a_notebook_that_connected_to_a_simulator_which_was_replaced_is_told(tmp_path):

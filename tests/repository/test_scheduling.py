@@ -19,19 +19,22 @@ def test_where(number, worker_id):
 
 
 def test_the_journeys_in_a_browser_go_to_one_worker(repository, tmp_path):
-    places = [tmp_path / scheduling.TOGETHER / "test_together.py", tmp_path / "tests" / "other" / "test_apart.py"]
-    for place in places:
-        place.parent.mkdir(parents=True)
-        place.write_text(TESTS)
+    place = tmp_path / scheduling.TOGETHER / "test_together.py"
+    place.parent.mkdir(parents=True)
+    place.write_text(TESTS)
     run = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", tmp_path, "-p", "scheduling"]
     run += ["-n", "2", "--dist", "loadgroup", tmp_path]
     environment = {**os.environ, "PYTHONPATH": str(repository / "tests")}
     done = subprocess.run(run, check=False, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    together, apart = (place.with_suffix(".workers").read_text().split() for place in places)
-    assert len(together) == len(apart) == COUNT
-    assert len(set(together)) == 1
-    assert len(set(apart)) == 2
+    workers = place.with_suffix(".workers").read_text().split()
+    assert len(workers) == COUNT
+    assert len(set(workers)) == 1
+
+
+def test_all_others_are_given_out_one_by_one():
+    others = ["tests/sdk/test_a.py::test_one", "tests/sdk/test_a.py::test_two", "tests/test_b.py::test_one"]
+    assert [scheduling.ByFolder._split_scope(None, name) for name in others] == others
 
 
 def test_the_journeys_are_where_they_are_looked_for(repository):

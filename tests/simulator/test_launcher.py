@@ -20,6 +20,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from own_ports import own_port
 from patience import PATIENCE, is_running, wait_until
 from simulator_processes import COMMAND, Served, environment
 
@@ -372,7 +373,7 @@ class TestEndpointFile:
 
     @pytest.fixture
     def stale(self, tmp_path):
-        with Simulator(state=tmp_path) as simulator:
+        with Simulator(state=tmp_path, proxy_port=own_port(), tls_port=own_port()) as simulator:
             running = simulator.running
         running.write(tmp_path)
         return running

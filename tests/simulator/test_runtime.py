@@ -28,6 +28,7 @@ from azure.iot.deviceprovisioning import DeviceProvisioningClient
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from own_ports import own_port
 from patience import PATIENCE, wait_until
 from simulator_processes import Served, command, environment
 
@@ -136,8 +137,8 @@ class TestStartingAndStopping:
             use(simulator)
 
     def test_a_failed_start_leaves_nothing_and_may_be_repeated(self, tmp_path, others):
-        with socket.create_server(("127.0.0.1", 0)) as other:
-            port = other.getsockname()[1]
+        port = own_port()
+        with socket.create_server(("127.0.0.1", port)):
             simulator = Simulator(tls_port=port, state=tmp_path)
             with pytest.raises(SimulatorError, match=f"port {port} on 127.0.0.1 is taken"):
                 simulator.start()
@@ -395,7 +396,7 @@ def test_requests_that_no_service_is_there_for():
 def test_devices_that_no_service_is_there_for():
     with Simulator() as simulator:
         running = simulator.running
-        connection = wire.Wire(running.tls_port, trusting(running), running.service_host)
+        connection = wire.Wire(running.tls_port, trusting(running), running.management_host)
         answer = connection.ask(wire.connect_packet("thermostat-1", f"{HUB}/thermostat-1", "x"))
         # CONNACK, not authorized
         assert answer == b"\x20\x02\x00\x05"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_ports import own_port
 from patience import PATIENCE
 
 from helpers.simulator.server import listeners, sniffer, tls_transport
@@ -55,11 +56,12 @@ class TestListening:
             assert 0 not in ports
 
     async def test_same_ports_again(self, running: Any, client_context: Any) -> None:
-        async with running() as first:
-            _, writer = await mqtt(first.tls_port, client_context())
-        writer.transport.abort()
-        async with running(proxy_port=first.proxy_port, tls_port=first.tls_port) as second:
-            assert (second.proxy_port, second.tls_port) == (first.proxy_port, first.tls_port)
+        ports = {"proxy_port": own_port(), "tls_port": own_port()}
+        for _ in range(2):
+            async with running(**ports) as server:
+                assert {"proxy_port": server.proxy_port, "tls_port": server.tls_port} == ports
+                _, writer = await mqtt(server.tls_port, client_context())
+            writer.transport.abort()
 
     @pytest.mark.parametrize("which", ["proxy", "tls"])
     async def test_port_taken(self, server_of: Any, taken: int, which: str) -> None:
@@ -123,10 +125,7 @@ class TestListening:
         self, running: Any, client_context: Any, monkeypatch: pytest.MonkeyPatch, server_of: Any, taken: int
     ) -> None:
         assert listeners.STANDARD_PORTS == (8883, 443)
-        free = []
-        for _ in range(2):
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                free.append(probe.getsockname()[1])
+        free = [own_port(), own_port()]
         monkeypatch.setattr(listeners, "STANDARD_PORTS", tuple(free))
         async with running(standard_ports=True, tls_port=free[0]) as server:
             assert server.tls_port == free[0]
