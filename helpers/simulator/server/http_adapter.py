@@ -69,6 +69,11 @@ class HttpProtocol(web.RequestHandler):
         self.certificates = certificates
         self.has_begun = False
 
+    def log_exception(self, *args: object, **facts: object) -> None:
+        """Log what aiohttp found, except for a body that cannot be read: the client was told, and it is its fault."""
+        if not isinstance(facts.get("exc_info"), (web.RequestPayloadError, ConnectionError)):
+            super().log_exception(*args, **facts)
+
     def handle_error(
         self,
         request: web.BaseRequest,

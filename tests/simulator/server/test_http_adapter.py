@@ -218,6 +218,17 @@ async def test_received_garbage_stays_out_of_the_log(
     assert "geheim" not in caplog.text
 
 
+@pytest.mark.parametrize("size", [4, 100_000])
+async def test_a_body_that_cannot_be_unpacked_stays_out_of_the_log(
+    running: Any, client_context: Any, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    head = f"PUT / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: {size}\r\n\r\n"
+    async with running() as server:
+        answer = await exchange(server.tls_port, client_context(), head.encode() + b"{" * size)
+    assert split(answer)[0] == 400
+    assert not [record.getMessage() for record in caplog.records if record.exc_info]
+
+
 async def test_compressed_bombs_are_too_large(running: Any, client_context: Any) -> None:
     body = gzip.compress(bytes(5_000_000))
     head = f"PUT / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: {len(body)}\r\n\r\n"
