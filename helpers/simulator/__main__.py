@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -21,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import fingerprint, launcher, program, replacement, state_folder, streams
+from . import fingerprint, launcher, log, open_files, program, replacement, state_folder, streams
 from .masking import mask_in_name
 from .private_files import FolderError, FolderLock
 from .running import FILE_NAME, RunningSimulator
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # before more of it can change
     fingerprint.loaded()
     options = _parser().parse_args(given)
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log.begin()
     try:
         return _execute(options, command)
     except SettingsError as error:
@@ -66,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _execute(options: argparse.Namespace, command: Sequence[str]) -> int:
+    if options.command in {"serve", "run"}:
+        open_files.raise_limit()
     if options.command == "serve":
         return asyncio.run(_serve(_settings(options), as_json=options.json))
     if options.command == "run":
@@ -161,6 +162,8 @@ async def _serve(settings: Settings, *, as_json: bool) -> int:
 
     # before anything is opened, so that what was opened is closed again
     _handle(_ENDING, request_stop)
+    if settings.state is not None:
+        log.keep_short(settings.state / launcher.LOG_NAME)
     async with AsyncExitStack() as stack:
         runtime = await SimulatorRuntime.open(stack, settings)
         # what is loaded now stays; the garbage collector need not look at it again and again

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import fingerprint, program, replacement
+from .log import LIMIT as LOG_LIMIT
 from .private_files import FolderError, FolderLock, private_folder
 from .running import FILE_NAME, HubEndpoint, RunningSimulator, read
 
@@ -48,7 +49,6 @@ _FILES = (
     *("authority.pem", "authority.key", "server.pem", "server.key"),
     *(LOG_NAME, LOCK_NAME, _LAUNCH_LOCK_NAME, "probe"),
 )
-_LOG_LIMIT = 1_000_000
 #: Seconds until a simulator that says nothing is taken for one that hangs.
 _HEALTH_TIMEOUT = 10.0
 #: A background simulator that nobody talked to for so many seconds stops by itself.
@@ -403,7 +403,7 @@ def _open_log(path: Path) -> IO[bytes]:
     """The log, opened for its owner only, at its end; begun anew when it has become long."""
     flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
     try:
-        if path.exists() and path.stat().st_size > _LOG_LIMIT:
+        if path.exists() and path.stat().st_size > LOG_LIMIT:
             flags |= os.O_TRUNC
         log = os.fdopen(os.open(path, flags, 0o600), "ab")
     except OSError as error:

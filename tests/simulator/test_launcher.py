@@ -196,7 +196,7 @@ class TestStarting:
     def test_a_long_log_is_begun_anew(self, state, monkeypatch):
         state.mkdir()
         (state / launcher.LOG_NAME).write_text("x" * 200)
-        monkeypatch.setattr(launcher, "_LOG_LIMIT", 100)
+        monkeypatch.setattr(launcher, "LOG_LIMIT", 100)
         launcher.ensure_running(state)
         assert "x" * 10 not in (state / launcher.LOG_NAME).read_text()
 

@@ -70,8 +70,11 @@ class HttpProtocol(web.RequestHandler):
         self.has_begun = False
 
     def log_exception(self, *args: object, **facts: object) -> None:
-        """Log what aiohttp found, except for a body that cannot be read: the client was told, and it is its fault."""
-        if not isinstance(facts.get("exc_info"), (web.RequestPayloadError, ConnectionError)):
+        """Log what aiohttp did not expect, unless the client is at fault: what it sent behind a request, or its end."""
+        error = facts.get("exc_info")
+        if self.transport is None or isinstance(error, (web.RequestPayloadError, HttpProcessingError, OSError)):
+            _LOGGER.info("a request could not be read to its end (%s)", type(error).__name__)
+        else:
             super().log_exception(*args, **facts)
 
     def handle_error(
@@ -86,6 +89,8 @@ class HttpProtocol(web.RequestHandler):
             first = (exc.message or "").strip().splitlines()[:1]
             text = f"This is not a valid HTTP/1.1 request: {first[0] if first else 'it cannot be parsed'}"
             _LOGGER.info("a request could not be parsed (%s)", type(exc).__name__)
+        elif self.transport is None:
+            raise ConnectionError("the client has gone")
         else:
             text = "The simulator failed; see its log."
             _LOGGER.error("a request failed", exc_info=exc)
@@ -235,8 +240,10 @@ class HttpAdapter:
         except web.HTTPException as error:
             text = f"This is not a valid WebSocket handshake: {(error.text or '').strip():.260}"
             return _refusal(Transport.INVALID_REQUEST, text, error.status)
+        except ValueError:  # aiohttp decodes the key without a look at its letters
+            return _refusal(Transport.INVALID_REQUEST, "The header Sec-WebSocket-Key is not base64 of 16 bytes.")
         except ConnectionError:
-            return web_socket
+            return _refusal(Transport.INVALID_REQUEST, "The client has gone.")
         await _WebSocketLink(web_socket, request, self._frontend, self._loop).serve()
         return web_socket
 

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import errno
 import ipaddress
+import logging
+import math
 import os
 import socket
 import ssl
@@ -14,16 +16,27 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
+from .accepting import AcceptingSocket
 from .connections import ConnectionTable
 from .frontend import Frontend
 from .http_adapter import HttpAdapter
-from .proxy import ConnectProxy
+from .proxy import ConnectProxy, refusal
 from .tls import AcceptingContext
+
+_LOGGER = logging.getLogger(__name__)
 
 #: Ports of MQTT over TLS, and of HTTPS and MQTT over WebSocket, that SDKs have built in.
 STANDARD_PORTS = (8883, 443)
 #: Connections that the system may hold for us while the loop is busy.
 BACKLOG = 512
+#: What a client is told that there is no room for.
+_FULL = (
+    "The simulator has as many connections as its process may have files open; "
+    "end some, or start it with a higher limit (ulimit -n)."
+)
+#: Seconds between two entries in the trace, and in the log, that clients were turned away.
+_TRACE_PAUSE = 1.0
+_LOG_PAUSE = 60.0
 #: Seconds for connections to end when the server stops.
 STOP_TIMEOUT = 2.0
 
@@ -85,6 +98,8 @@ class Server:
         self._table: ConnectionTable | None = None
         self._http: HttpAdapter | None = None
         self._created = time.monotonic()
+        self._away = 0
+        self._traced = self._logged = -math.inf
 
     @property
     def open_connections(self) -> int:
@@ -157,9 +172,9 @@ class Server:
     async def _listen(self, protocol: Callable[[], asyncio.Protocol], address: str, port: int, purpose: str) -> int:
         """Open one port; returns its number."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        # naming TCP matters: asyncio sets TCP_NODELAY only on sockets that say so, and without it the first answer
-        # waits 40 ms for the acknowledgement of the TLS session tickets
-        listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening = AcceptingSocket(
+            family, turned_away=self._turned_away, answer=refusal(503, _FULL) if purpose == "proxy" else b""
+        )
         try:
             if os.name == "posix":
                 # lets a restarted simulator have its port back at once; elsewhere it would let two share it
@@ -171,6 +186,18 @@ class Server:
             raise ListenError(_explain(error, address, port, purpose)) from error
         self._listeners.append(listener)
         return int(listening.getsockname()[1])
+
+    def _turned_away(self) -> None:
+        """Say that there is no room: in the trace at most once a second, in the log once a minute."""
+        now = time.monotonic()
+        self._away += 1
+        reason = f"{_FULL} There are {self.open_connections}, and {self._away} more were turned away since the start."
+        if now - self._traced >= _TRACE_PAUSE:
+            self._traced = now
+            self._frontend.connection_refused("", reason)
+        if now - self._logged >= _LOG_PAUSE:
+            self._logged = now
+            _LOGGER.warning("%s", reason)
 
 
 async def _stop_accepting(listeners: Iterable[asyncio.Server]) -> None:

@@ -39,6 +39,21 @@ class _RefusedError(Exception):
         self.reason = reason
 
 
+def refusal(status: int, reason: str) -> bytes:
+    """The answer that refuses a request."""
+    body = ascii_json({"message": reason})
+    allow = "Allow: CONNECT\r\n" if status == 405 else ""
+    head = (
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+        f"X-Reason: {reason}\r\n"
+        f"{allow}"
+        "Content-Type: application/json; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
 class ConnectProxy(asyncio.Protocol):
     """One connection to the proxy port, until it turns into TLS.
 
@@ -132,17 +147,7 @@ class ConnectProxy(asyncio.Protocol):
         """Answer with an error, tell the frontend, close."""
         self._answered = True
         self._deadline.cancel()
-        body = ascii_json({"message": reason})
-        allow = "Allow: CONNECT\r\n" if status == 405 else ""
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-            f"X-Reason: {reason}\r\n"
-            f"{allow}"
-            "Content-Type: application/json; charset=utf-8\r\n"
-            f"Content-Length: {len(body)}\r\n"
-            "Connection: close\r\n\r\n"
-        )
-        self._transport.write(head.encode("ascii") + body)
+        self._transport.write(refusal(status, reason))
         self._connection.refused(reason)
         # what the client still sends is read and dropped: closing on unread bytes would reset the connection and could
         # take the answer away from the client

@@ -570,3 +570,39 @@ async def test_http_client_that_reads_slowly_gets_everything(
         writer.close()
     assert answer.count(b"HTTP/1.") == 3
     assert answer.count(b"x" * 6_000_000) == 3
+
+
+WEBSOCKET_HEAD = (
+    b"GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde", 400),
+        (WEBSOCKET_HEAD + b"Sec-WebSocket-Key: \xfeAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", 400),
+        (WEBSOCKET_HEAD + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", 0),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabc", 0),
+        (b"PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\nzz\r\n", 400),
+    ],
+)
+async def test_what_clients_do_wrong_writes_no_traceback(
+    running: Any, client_context: Any, eventually: Any, caplog: pytest.LogCaptureFixture, sent: bytes, status: int
+) -> None:
+    async with running() as server:
+        if status:
+            answer = await exchange(server.tls_port, client_context(), sent)
+            assert answer[8:].startswith(f" {status} ".encode())
+        for turns in range(12):
+            # and it is gone at any moment
+            _, writer = await asyncio.open_connection(
+                "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname="localhost"
+            )
+            writer.write(sent)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            writer.transport.abort()
+        await eventually(lambda: not server.open_connections)
+    assert not [entry for entry in caplog.records if entry.levelno > logging.INFO]
