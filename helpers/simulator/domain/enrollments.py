@@ -161,10 +161,9 @@ class Enrollment:
         """Type and keys, the answer of ``attestationmechanism``; for certificates what PUT answers (inferred)."""
         return shown_attestation(self.document["attestation"], with_keys=True)
 
-    @property
-    def certificates(self) -> tuple[str, ...]:
-        """The enrolled certificates, base64 of their DER form, the primary one first."""
-        return tuple(slot["certificate"] for slot in self._slots().values())
+    def certificates_named(self, subject: str) -> tuple[str, ...]:
+        """The enrolled certificates with this subject, base64 of their DER form, the primary one first."""
+        return tuple(slot["certificate"] for slot in self._slots().values() if slot["info"]["subjectName"] == subject)
 
     def _slots(self) -> Document:
         """The enrolled certificates by ``primary`` and ``secondary``, in this order."""

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from ..errors import Hub, ServiceError, ascii_json
@@ -83,24 +84,28 @@ class HubQueries:
         return QueryPage(items, item_type, _make_token(place, given, digest) if more else None)
 
     def _summary(self, query: Query, size: int, place: int, given: int) -> _Part:
-        rows = query.from_counts(self._records.counts())
-        if rows is None:
+        counted = query.from_counts(self._records.counts())
+        if counted is None:
             summary = query.summary()
             for found in self._matching(query, 0):
                 if found is None:
                     yield
                 else:
                     summary.add(found[1])
-            rows = summary.rows()
-        rows = rows[: query.top]
+            rows, total = summary.rows(place), len(summary)
+        else:
+            rows, total = iter(counted[place:]), len(counted)
+        total = total if query.top is None else min(total, query.top)
         items: list[Document] = []
         room = _Room(size)
-        for row in rows[place:]:
+        for number, row in enumerate(islice(rows, max(total - place, 0)), 1):
             if not room.takes(row):
                 break
             items.append(row)
+            if number * query.words % STEP < query.words:
+                yield
         end = place + len(items)
-        return items, end, given, end < len(rows)
+        return items, end, given, end < total
 
     def _selection(self, query: Query, size: int, place: int, given: int) -> _Part:
         if query.top is not None:

@@ -6,13 +6,17 @@ import base64
 import json
 from dataclasses import dataclass
 
-from ..errors import Dps, ServiceError
+from ..errors import Dps, ServiceError, ascii_json
 from .ports import Documents, StoredDocument
 
 #: Recorded: 150 enrollments came as 100 and 50 when no size was asked for.
 DEFAULT_PAGE_SIZE = 100
 #: Inferred: the service caps the size somewhere; larger requests get this many.
 MAX_PAGE_SIZE = 1_000
+#: Bytes of JSON after which a page ends, however few documents it has then; at least one is in it (simulator-only).
+MAX_PAGE_BYTES = 4 * 1024 * 1024
+#: Documents that are read from the store at a time; the largest are some 500 KB.
+_BATCH = 10
 _MAX_TOKEN_LENGTH = 1_024
 
 
@@ -53,7 +57,7 @@ def read_page(
     Arguments:
         documents: the collection.
         scope: names the list; a token of another list is refused.
-        size: at most so many documents.
+        size: at most so many documents, and fewer where they are large.
         continuation: the token of the page before.
         parent: only documents with this parent.
 
@@ -61,11 +65,17 @@ def read_page(
         ServiceError: the token is not one of this list.
     """
     after = 0 if continuation is None else _position(continuation, scope)
-    found = documents.page(after=after, limit=size + 1, parent=parent)
-    if len(found) <= size:
-        return Page(tuple(found), None)
-    token = json.dumps({"list": scope, "after": found[size - 1].sequence})
-    return Page(tuple(found[:size]), base64.b64encode(token.encode()).decode("ascii"))
+    found: list[StoredDocument] = []
+    room = MAX_PAGE_BYTES
+    while batch := documents.page(after=after, limit=_BATCH, parent=parent):
+        for stored in batch:
+            if len(found) == size or room <= 0:
+                token = json.dumps({"list": scope, "after": after})
+                return Page(tuple(found), base64.b64encode(token.encode()).decode("ascii"))
+            found.append(stored)
+            room -= len(ascii_json(stored.body))
+            after = stored.sequence
+    return Page(tuple(found), None)
 
 
 def _position(continuation: str, scope: str) -> int:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from .ports import Document
@@ -55,12 +56,14 @@ class Summary:
         for column, cell in zip(self._columns, cells, strict=True):
             cell.add(UNDEFINED if column.path is None else column.path(twin))
 
-    def rows(self) -> list[Document]:
-        """One row for each group, in the order in which the groups appeared."""
-        return [
-            defined({column.name: cell.result() for column, cell in zip(self._columns, cells, strict=True)})
-            for cells in self._cells.values()
-        ]
+    def __len__(self) -> int:
+        """How many groups there are."""
+        return len(self._cells)
+
+    def rows(self, first: int = 0) -> Iterator[Document]:
+        """One row for each group from the first on, in the order in which the groups appeared, each made when asked."""
+        for cells in islice(self._cells.values(), first, None):
+            yield defined({column.name: cell.result() for column, cell in zip(self._columns, cells, strict=True)})
 
     def _new(self) -> list[_Cell]:
         return [_Cell(column.aggregate) for column in self._columns]

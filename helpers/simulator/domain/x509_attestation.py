@@ -263,8 +263,7 @@ def _issuer_missing(
     known_above = [
         (group, certificate)
         for group in groups.all()
-        for certificate in _certificates_of(group, authorities)
-        if certificate.subject_name == path.missing_issuer
+        for certificate in _certificates_named(path.missing_issuer, group, authorities)
     ]
     verified = authorities.verified()
     for group, certificate in known_above:
@@ -286,8 +285,9 @@ def _issuer_missing(
     )
 
 
-def _certificates_of(group: Enrollment, authorities: CertificateAuthorities) -> list[Certificate]:
-    """The certificates that a group knows, its own or those that it refers to."""
+def _certificates_named(subject: str, group: Enrollment, authorities: CertificateAuthorities) -> list[Certificate]:
+    """The certificates with this subject that a group knows, its own or those that it refers to."""
+    own = [Certificate.from_der(base64.b64decode(text)) for text in group.certificates_named(subject)]
     found = (authorities.find(name) for name in group.authority_names)
-    own = [Certificate.from_der(base64.b64decode(text)) for text in group.certificates]
-    return own + [authority.certificate for authority in found if authority is not None]
+    uploaded = [authority.certificate for authority in found if authority is not None]
+    return own + [certificate for certificate in uploaded if certificate.subject_name == subject]

@@ -144,6 +144,7 @@ NUMBERS: tuple[Number, ...] = (
     Number("messages from devices that a hub keeps", _count(telemetry.MAX_MESSAGES), _SIMULATOR),
     Number("bytes of them", _size(telemetry.MAX_BYTES), _SIMULATOR),
     Number("direct methods that wait for one device", _count(hub_device_methods.MAX_WAITING_METHODS), _SIMULATOR),
+    Number("size after which a page of the service API ends", _size(paging.MAX_PAGE_BYTES), _SIMULATOR),
     Number("text of a query", _size(query.MAX_LENGTH), _SIMULATOR),
     Number("conditions of a query inside each other", _count(query.MAX_NESTING), _SIMULATOR),
     Number("columns of a query, and of GROUP BY", _count(query.MAX_COLUMNS), _SIMULATOR),

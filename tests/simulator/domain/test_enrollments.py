@@ -326,6 +326,19 @@ def test_queries(provisioning):
     fails(lambda: provisioning.groups.query("SELECT *", continuation=wrong), Dps.INVALID_BODY, "x-ms-continuation")
 
 
+def test_a_page_ends_when_it_is_large_enough(provisioning):
+    large = {"a": "x" * 500_000}
+    for number in range(12):
+        provisioning.enroll(f"device-{number}", optionalDeviceInformation=large if number != 3 else {})
+    book, pages, token = provisioning.individuals, [], None
+    while token is not None or not pages:
+        page = book.query("*", size=100, continuation=token)
+        pages.append([stored.key for stored in page.documents])
+        token = page.continuation
+    assert [key for page in pages for key in page] == [f"device-{number}" for number in range(12)]
+    assert [len(page) for page in pages] == [10, 2]
+
+
 @pytest.mark.parametrize("query", [None, 5, [], {"query": "SELECT *"}])
 def test_wrong_queries(provisioning, query):
     fails(lambda: provisioning.individuals.query(query), Dps.INVALID_BODY)

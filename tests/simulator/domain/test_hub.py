@@ -308,6 +308,8 @@ def test_aggregates_are_paged_too(hub):
         # 2,201 words more
         (f"SELECT COUNT() AS n FROM devices WHERE {'+'.join(['1'] * 1_101)} < 0", 44),  # noqa: S608 - no SQL
         ("SELECT COUNT() AS n FROM devices", 0),
+        # 602 words: a step for 29 devices, and one for 33 rows
+        (f"SELECT deviceId{''.join(f', SUM(a) AS s{n}' for n in range(85))} FROM devices GROUP BY deviceId", 25),  # noqa: S608
     ],
 )
 def test_a_query_pauses_after_bounded_work(hub, text, steps):

@@ -141,7 +141,7 @@ def summed(query, twins):
     summary = query.summary()
     for twin in twins:
         summary.add(twin)
-    return summary.rows()
+    return list(summary.rows())
 
 
 def test_everything_and_keywords_in_any_case():
