@@ -1,7 +1,8 @@
 """Certificates and keys in files: written so that only you can read the keys, and checked before any connection.
 
 A wrong file costs hours when it shows up as "connection failed". So :meth:`CertificateFiles.check` looks at everything
-that can be wrong on the device's side, and says which file it is and what to do.
+that can be wrong on the device's side, and says which file it is and what to do. The SDK gives the files to OpenSSL, so
+OpenSSL decides whether they can be used; what is said here explains it.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import itertools
 import os
 import re
 import secrets
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -18,19 +20,33 @@ from typing import Any
 
 from azure.iot.device import X509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from OpenSSL import crypto
 
 from helpers.credentials import Secret
 from helpers.masking import MaskedError, is_no_path
+from helpers.simulator.domain import chains
+from helpers.simulator.domain.certificate_encoding import (
+    CERTIFICATE_LABELS,
+    PEM_BLOCK,
+    from_base64,
+    wide_encoding,
+)
+from helpers.simulator.domain.certificates import Certificate, UnsupportedCertificateError
 
 ChainAndKey = tuple[list[x509.Certificate], Any]
 """A chain of certificates, the device's own first, and its private key."""
 
 #: A chain has a few kilobytes; a larger file is not one.
 SIZE_LIMIT = 256 * 1024
-MIN_RSA_BITS = 2_048
+#: OpenSSL takes no longer ones; in bytes of UTF-8.
+MAX_PASS_PHRASE = 1_023
+_LAYOUT = (
+    "In PEM, the lines BEGIN and END begin at the left margin and hold nothing else; between them is base64, without "
+    "empty lines."
+)
+_STRENGTH = "Make certificate and key again: a key on the curve P-256, or RSA from 2048 bits, signed with SHA-256."
+_A_KEY = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----")
 
 
 class CertificateError(MaskedError, ValueError):
@@ -62,7 +78,7 @@ class CertificateFiles:
             now: the time, unless it is that of this machine.
 
         Returns:
-            Remarks: what may be meant so, but often is not.
+            Remarks: what may be meant so, but often is not, or depends on the enrollment.
 
         Raises:
             CertificateError: names what is wrong.
@@ -96,85 +112,129 @@ def check(
     now: datetime | None = None,
 ) -> list[str]:
     """Check the two files that an SDK is given; see :meth:`CertificateFiles.check`."""
-    place, moment = Path(certificate_file), now or datetime.now(timezone.utc)
-    chain, key = read_chain(place), read_key(Path(key_file), pass_phrase)
-    public_key = key.public_key()
-    if not _belongs(chain[0], public_key):
-        for position, other in enumerate(chain[1:], 2):
-            if _belongs(other, public_key):
-                raise CertificateError(
-                    f"{place.name} begins with the certificate of {name_of(chain[0])!r}, and the key in "
-                    f"{Path(key_file).name} belongs to number {position} in it, {name_of(other)!r}. "
-                    "Put the device's own certificate first."
-                )
+    place, key_place, moment = Path(certificate_file), Path(key_file), now or datetime.now(timezone.utc)
+    given = (_read(place, "certificate"), _read(key_place, "key"))
+    has_pem = all(b"-----BEGIN" in each for each in given)
+    refusal = _refusal_of_openssl(place, key_place, pass_phrase) if has_pem else "it is no PEM"
+    try:
+        chain, key = _certificates(place), read_key(key_place, pass_phrase)
+    except CertificateError as problem:
+        if refusal:
+            raise
+        return [f"OpenSSL takes the files, so the SDK will, too; nothing else could be checked. {problem}"]
+    if refusal:
+        _complain_about_key(chain, key.public_key(), place, key_place)
+    weakness = chains.strength_of(chain[0])
+    if weakness is not None:
+        raise CertificateError(f"{place.name} cannot be used: {weakness.text}.")
+    _check_validity(chain[0], place, moment)
+    if refusal:
         raise CertificateError(
-            f"The key in {Path(key_file).name} does not belong to the certificate in {place.name} "
-            f"({name_of(chain[0])!r}). Take the key that was made together with it."
+            f"OpenSSL, which the SDK uses, does not take {place.name} with the key in {key_place.name}: {refusal}. "
+            f"{_STRENGTH if 'too' in refusal.split() else _LAYOUT}"
         )
-    if isinstance(public_key, rsa.RSAPublicKey) and public_key.key_size < MIN_RSA_BITS:
-        raise CertificateError(
-            f"The key in {Path(key_file).name} is an RSA key of {public_key.key_size} bits, which is too weak; "
-            f"make one of at least {MIN_RSA_BITS} bits, or on the curve P-256."
-        )
-    for certificate in chain:
-        _check_validity(certificate, place, moment)
-    for position, (below, above) in enumerate(itertools.pairwise(chain), 2):
-        if not is_signed_by(below, above):
-            _complain_about_order(chain, position, place)
-    remarks = []
-    if pass_phrase is not None and not _is_encrypted(_read(Path(key_file), "key")):
-        remarks.append(f"The key in {Path(key_file).name} is not encrypted, so that its pass phrase is not needed.")
-    if len(chain) == 1 and chain[0].issuer != chain[0].subject:
-        remarks.append(
-            f"{place.name} holds the device's certificate alone, which {issuer_of(chain[0])!r} signed. A member of an "
-            "enrollment group has to show the certificates above its own, too."
-        )
+    remarks = _remarks_about_chain(chain, place, moment)
+    if pass_phrase is not None and not _is_encrypted(_key_block(key_place)):
+        remarks.insert(0, f"The key in {key_place.name} is not encrypted, so that its pass phrase is not needed.")
     return remarks
 
 
-def _belongs(certificate: x509.Certificate, public_key: Any) -> bool:
+class _PassPhraseWantedError(Exception):
+    """OpenSSL asks for a pass phrase, and there is none; it would ask whoever sits at the terminal."""
+
+
+def _refusal_of_openssl(place: Path, key_place: Path, pass_phrase: Secret | None) -> str:
+    """Why OpenSSL does not take the two files, in its words; empty when it does."""
+
+    def ask() -> str:
+        raise _PassPhraseWantedError
+
+    phrase = ask if pass_phrase is None else pass_phrase.reveal()
     try:
-        return bool(certificate.public_key() == public_key)
-    except (ValueError, UnsupportedAlgorithm):
-        # a kind of key that is not known here is not the key that was read
-        return False
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(place, key_place, phrase)
+    except ssl.SSLError as problem:
+        return (problem.reason or "it is no PEM").lower().replace("_", " ")
+    except _PassPhraseWantedError:
+        return "a pass phrase is missing"
+    except (OSError, ValueError, TypeError) as problem:
+        # of a file, or of a pass phrase that is too long
+        return getattr(problem, "strerror", None) or "the names of the files or the pass phrase are not possible"
+    return ""
 
 
-def _is_encrypted(data: bytes) -> bool:
-    return b"ENCRYPTED" in data
+def _complain_about_key(chain: Sequence[Certificate], public_key: Any, place: Path, key_place: Path) -> None:
+    if _belongs(chain[0], public_key):
+        return
+    for position, other in enumerate(chain[1:], 2):
+        if _belongs(other, public_key):
+            raise CertificateError(
+                f"{place.name} begins with the certificate of {chain[0].subject_name!r}, and the key in "
+                f"{key_place.name} belongs to number {position} in it, {other.subject_name!r}. "
+                "Put the device's own certificate first."
+            )
+    raise CertificateError(
+        f"The key in {key_place.name} does not belong to the certificate in {place.name} "
+        f"({chain[0].subject_name!r}). Take the key that was made together with it."
+    )
 
 
-def _check_validity(certificate: x509.Certificate, place: Path, now: datetime) -> None:
-    if now > certificate.not_valid_after_utc:
+def _belongs(certificate: Certificate, public_key: Any) -> bool:
+    return bool(chains.public_key_of(certificate) == public_key)
+
+
+def _check_validity(certificate: Certificate, place: Path, now: datetime) -> None:
+    if now > certificate.not_after:
         raise CertificateError(
-            f"The certificate of {name_of(certificate)!r} in {place.name} expired on "
-            f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC. Renew it."
+            f"The certificate of {certificate.subject_name!r} in {place.name} expired on "
+            f"{certificate.not_after:%Y-%m-%d %H:%M} UTC. Renew it."
         )
-    if now < certificate.not_valid_before_utc:
+    if now < certificate.not_before:
         raise CertificateError(
-            f"The certificate of {name_of(certificate)!r} in {place.name} is not valid before "
-            f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; here it is {now:%Y-%m-%d %H:%M}. "
+            f"The certificate of {certificate.subject_name!r} in {place.name} is not valid before "
+            f"{certificate.not_before:%Y-%m-%d %H:%M} UTC; here it is {now:%Y-%m-%d %H:%M}. "
             "Is the clock right?"
         )
 
 
-def _complain_about_order(chain: Sequence[x509.Certificate], position: int, place: Path) -> None:
-    below, above = chain[position - 2], chain[position - 1]
-    if below.issuer == below.subject:
-        raise CertificateError(
-            f"In {place.name}, {name_of(above)!r} comes after {name_of(below)!r}, which signs itself and so ends the "
-            "chain. Begin with the device's certificate, and leave out what does not belong to it."
-        )
-    if any(is_signed_by(below, other) for other in chain):
-        raise CertificateError(
-            f"The certificates in {place.name} are in the wrong order: {name_of(below)!r} is signed by "
-            f"{issuer_of(below)!r}, and {name_of(above)!r} comes after it. "
+def _remarks_about_chain(chain: Sequence[Certificate], place: Path, now: datetime) -> list[str]:
+    """What only some enrollments mind: one that knows the device's own certificate does not look at those above it."""
+    shown = list(dict.fromkeys(chain))
+    path = chains.build_path(shown, (), now)
+    top = path.certificates[-1]
+    others = [each for each in shown if each not in path.certificates]
+    remarks = []
+    if len(shown) < len(chain):
+        twice = next(each for each in shown if chain.count(each) > 1)
+        remarks.append(f"{place.name} holds the certificate of {twice.subject_name!r} twice. Once is enough.")
+    if path.out_of_order:
+        remarks.append(
+            f"The certificates in {place.name} are in the wrong order, which not every server takes. "
             "Begin with the device's; each is signed by the next."
         )
-    raise CertificateError(
-        f"In {place.name}, {name_of(above)!r} comes after {name_of(below)!r}, but that one is signed by "
-        f"{issuer_of(below)!r}, whose certificate is missing. Put it in between."
-    )
+    if path.problem is not None:
+        remarks.append(f"In {place.name}, {path.problem.text}. A member of an enrollment group would be refused.")
+    elif others and path.missing_issuer:
+        remarks.append(
+            f"In {place.name}, {others[0].subject_name!r} comes after {top.subject_name!r}, but that one is signed by "
+            f"{path.missing_issuer!r}, whose certificate is missing. Put it in between; a member of an enrollment "
+            "group would be refused."
+        )
+    elif others:
+        remarks.append(
+            f"In {place.name}, {others[0].subject_name!r} does not belong to the chain of {shown[0].subject_name!r}. "
+            "Leave it out."
+        )
+    elif len(shown) == 1 and path.missing_issuer:
+        remarks.append(
+            f"{place.name} holds the device's certificate alone, which {path.missing_issuer!r} signed. A member of an "
+            "enrollment group has to show the certificates above its own, too."
+        )
+    for each in path.certificates[1:]:
+        try:
+            _check_validity(each, place, now)
+        except CertificateError as problem:
+            remarks.append(f"{problem} A member of an enrollment group would be refused.")
+    return remarks
 
 
 def read_chain(place: Path) -> list[x509.Certificate]:
@@ -183,18 +243,56 @@ def read_chain(place: Path) -> list[x509.Certificate]:
     Raises:
         CertificateError: the file is missing, or holds something else.
     """
+    found = _certificates(place)
+    for each in found:
+        if not each.is_complete:
+            raise CertificateError(
+                f"The certificate of {each.subject_name!r} in {place.name} has fields that OpenSSL takes and the Python"
+                " library cryptography does not, such as a serial number below one. Give the file to the SDK as it is."
+            )
+    return [each.parsed for each in found]
+
+
+def _certificates(place: Path) -> list[Certificate]:
+    """The certificates that OpenSSL takes out of a file."""
     data = _read(place, "certificate")
-    if b"PRIVATE KEY-----" in data and b"BEGIN CERTIFICATE" not in data:
-        raise CertificateError(f"{place.name} holds a private key; name the file with the certificate here.")
-    if b"BEGIN CERTIFICATE-----" not in data:
-        hint = " It looks like DER (.cer); the SDK wants PEM (.pem)." if data[:1] == b"\x30" else ""
-        raise CertificateError(f"{place.name} holds no certificate in PEM.{hint}")
+    blocks = [found for found in PEM_BLOCK.finditer(data.decode("latin-1")) if found[1] in CERTIFICATE_LABELS]
+    if not blocks:
+        raise CertificateError(_why_no_certificate(place, data))
+    # with the first one, OpenSSL takes what it is trusted for; it goes past others of that kind
+    taken = [found for found in blocks if found is blocks[0] or found[1] != CERTIFICATE_LABELS[-1]]
     try:
-        return x509.load_pem_x509_certificates(data)
+        return [Certificate.from_der(from_base64(found[2]) or b"") for found in taken]
+    except UnsupportedCertificateError:
+        raise CertificateError(
+            f"{place.name} holds a certificate that OpenSSL reads, but its names, dates or key are not encoded as the "
+            "standard asks for. Make it again with another program."
+        ) from None
     except ValueError:
         raise CertificateError(
             f"{place.name} holds a damaged certificate. Copy it again, with the lines BEGIN and END."
         ) from None
+
+
+def _why_no_certificate(place: Path, data: bytes) -> str:
+    if _A_KEY.search(data.decode("latin-1")):
+        return f"{place.name} holds a private key; name the file with the certificate here."
+    if b"BEGIN CERTIFICATE-----" in data:
+        return f"{place.name} holds a damaged certificate. Copy it again, with the lines BEGIN and END."
+    return f"{place.name} holds no certificate in PEM.{_hint(place, data)}"
+
+
+def _hint(place: Path, data: bytes) -> str:
+    """What a file is that holds no PEM as OpenSSL reads it."""
+    wide = wide_encoding(data)
+    if wide:
+        return (
+            f" It is text in {wide}, as Windows PowerShell's > writes it, and OpenSSL reads ASCII. Save it again with "
+            f"this encoding: Get-Content {place.name} | Set-Content -Encoding ascii NEW"
+        )
+    if place.suffix.lower() in {".pfx", ".p12"}:
+        return f" It is a PKCS #12 file; take it apart with: openssl pkcs12 -in {place.name} -nodes"
+    return " It looks like DER (.cer); the SDK wants PEM (.pem)." if data[:1] == b"\x30" else ""
 
 
 def read_key(place: Path, pass_phrase: Secret | None = None) -> Any:
@@ -203,23 +301,62 @@ def read_key(place: Path, pass_phrase: Secret | None = None) -> Any:
     Raises:
         CertificateError: the file is missing, holds something else, or the pass phrase does not open it.
     """
-    data = _read(place, "key")
-    if b"PRIVATE KEY-----" not in data:
-        what = "a certificate" if b"BEGIN CERTIFICATE" in data else "no private key in PEM"
-        raise CertificateError(f"{place.name} holds {what}; name the file with the private key here.")
-    is_encrypted = _is_encrypted(data)
+    block = _key_block(place)
+    is_encrypted = _is_encrypted(block)
     if is_encrypted and pass_phrase is None:
         raise CertificateError(f"The key in {place.name} is encrypted; give its pass phrase.")
+    phrase = _encoded(pass_phrase) if is_encrypted and pass_phrase is not None else None
     try:
-        phrase = pass_phrase.reveal().encode() if is_encrypted and pass_phrase is not None else None
-        return serialization.load_pem_private_key(data, phrase)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        # the cause is not shown: it could quote the file
-        if is_encrypted:
-            problem, remedy = "The pass phrase does not open the key", "Give the one that it was saved with."
-        else:
-            problem, remedy = "There is a damaged private key", "Copy it again, with the lines BEGIN and END."
-        raise CertificateError(f"{problem} in {place.name}. {remedy}") from None
+        return serialization.load_pem_private_key(block, phrase)
+    except Exception:  # of many kinds; none is shown, as it could quote the file
+        problem, remedy = _why_no_key(block, phrase)
+    raise CertificateError(f"{problem} in {place.name}. {remedy}")
+
+
+def _why_no_key(block: bytes, phrase: bytes | None) -> tuple[str, str]:
+    try:
+        crypto.load_privatekey(crypto.FILETYPE_PEM, block, phrase)
+    except Exception:  # of several kinds
+        if phrase is None:
+            return "There is a damaged private key", "Copy it again, with the lines BEGIN and END."
+        return "The pass phrase does not open the key", "Give the one that it was saved with."
+    return (
+        "There is a private key that OpenSSL reads, and the Python library cryptography does not (its kind or form),",
+        "Make one on the curve P-256.",
+    )
+
+
+def _key_block(place: Path) -> bytes:
+    """The private key that OpenSSL takes out of a file: the first one."""
+    data = _read(place, "key")
+    text = data.decode("latin-1")
+    begin = _A_KEY.search(text)
+    if begin is None:
+        what = "a certificate" if any(f"BEGIN {label}-----" in text for label in CERTIFICATE_LABELS) else ""
+        raise CertificateError(
+            f"{place.name} holds {what or 'no private key in PEM'}; name the file with the private key here."
+            f"{'' if what else _hint(place, data)}"
+        )
+    mark = f"-----END {begin[1]}-----"
+    end = text.find(mark, begin.end())
+    # without its end it is damaged, and said to be
+    return text[begin.start() : end + len(mark) if end >= 0 else None].encode("latin-1")
+
+
+def _is_encrypted(block: bytes) -> bool:
+    label, _, inside = block.partition(b"KEY-----")
+    return b"ENCRYPTED" in label or inside.lstrip().startswith(b"Proc-Type: 4,ENCRYPTED")
+
+
+def _encoded(pass_phrase: Secret) -> bytes:
+    try:
+        phrase = pass_phrase.reveal().encode()
+    except UnicodeEncodeError:
+        raise CertificateError("The pass phrase holds half of a character; type it anew.") from None
+    if not 1 <= len(phrase) <= MAX_PASS_PHRASE:
+        what = f"has {len(phrase)} bytes, and OpenSSL takes at most {MAX_PASS_PHRASE}" if phrase else "is empty"
+        raise CertificateError(f"The pass phrase {what}; give another one, or none at all.")
+    return phrase
 
 
 def save(
@@ -235,8 +372,10 @@ def save(
         CertificateError: the files belong to a certificate of another name, the pass phrase is empty, or the folder
             cannot be written.
     """
-    if pass_phrase is not None and not pass_phrase.reveal():
-        raise CertificateError("The pass phrase is empty; give one, or none at all.")
+    if pass_phrase is not None:
+        _encoded(pass_phrase)
+    if "\0" in str(folder):
+        raise CertificateError("The name of the folder holds a NUL character; give another one.")
     try:
         return _save(folder, name, chain, key, pass_phrase)
     except OSError as problem:
@@ -346,7 +485,7 @@ def key_pem(key: Any, pass_phrase: Secret | None = None) -> bytes:
     """A private key as text (PKCS #8), encrypted when there is a pass phrase."""
     encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if pass_phrase is not None:
-        encryption = serialization.BestAvailableEncryption(pass_phrase.reveal().encode())
+        encryption = serialization.BestAvailableEncryption(_encoded(pass_phrase))
     result: bytes = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
     return result
 
@@ -355,7 +494,7 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
     """Whether the issuer's name and key fit."""
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except Exception:  # of many kinds: wrong, of a kind that is not known here, or not decodable
         return False
     return True
 
@@ -363,11 +502,6 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 def name_of(certificate: x509.Certificate) -> str:
     """Whom a certificate is about."""
     return certificate.subject.rfc4514_string()
-
-
-def issuer_of(certificate: x509.Certificate) -> str:
-    """Who signed it."""
-    return certificate.issuer.rfc4514_string()
 
 
 def _read(place: Path, what: str) -> bytes:

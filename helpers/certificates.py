@@ -31,6 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from helpers import certificate_files
 from helpers.certificate_files import CertificateError, CertificateFiles
 from helpers.credentials import Secret
+from helpers.simulator.domain.certificates import Certificate
 from helpers.simulator.domain.identifier_rules import MAX_COMMON_NAME, REGISTRATION_ID
 
 __all__ = [
@@ -351,21 +352,26 @@ def load(folder: Path | str, name: str, *, pass_phrase: Secret | None = None) ->
     Raises:
         CertificateError: a file is missing or is not what it should be.
     """
-    files = certificate_files.files_in(Path(folder), name, pass_phrase)
+    return _load(Path(folder), name, pass_phrase, ())
+
+
+def _load(folder: Path, name: str, pass_phrase: Secret | None, below: Sequence[str]) -> Any:
+    files = certificate_files.files_in(folder, name, pass_phrase)
     chain, private_key = files.read()
-    issuer = _load_issuer(Path(folder), chain)
+    issuer = _load_issuer(folder, chain, [*below, name])
     kind = Authority if _is_authority(chain[0]) else DeviceCertificate
     loaded = kind(chain[0], private_key, chain[1:], issuer)
     loaded._files = files
     return loaded
 
 
-def _load_issuer(folder: Path, chain: Sequence[x509.Certificate]) -> Authority | None:
+def _load_issuer(folder: Path, chain: Sequence[x509.Certificate], below: Sequence[str]) -> Authority | None:
     """Who signed the first certificate of a chain, when its key lies in the same folder and can be opened."""
-    if len(chain) < 2 or chain[1].subject == chain[0].subject:
+    if len(chain) < 2 or _common_name(chain[1].subject) in below:
+        # a root has none, and authorities that signed each other have no first one
         return None
     try:
-        issuer = load(folder, _common_name(chain[1].subject))
+        issuer = _load(folder, _common_name(chain[1].subject), None, below)
     except CertificateError:
         # without it (or without its pass phrase) the certificate serves as well; only renew() needs the issuer
         return None
@@ -500,10 +506,7 @@ def _kind(key: PrivateKey) -> str:
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
+    return Certificate.from_der(certificate.public_bytes(serialization.Encoding.DER)).is_authority
 
 
 # at the end, because the mistakes are made from the classes above

@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
+from .domain.certificate_encoding import wide_encoding
 from .settings import TlsFiles
 
 _LOGGER = logging.getLogger(__name__)
@@ -62,10 +63,16 @@ def _read(path: Path) -> bytes:
 
 
 def _certificates(path: Path) -> Sequence[x509.Certificate]:
+    content = _read(path)
     try:
-        return x509.load_pem_x509_certificates(_read(path))
-    except ValueError as error:
-        raise OwnCertificateError(f"{path} is not a readable certificate in PEM.") from error
+        return x509.load_pem_x509_certificates(content)
+    except Exception as error:  # of several kinds
+        raise OwnCertificateError(f"{path} is not a readable certificate in PEM.{_encoding_of(content)}") from error
+
+
+def _encoding_of(content: bytes) -> str:
+    wide = wide_encoding(content)
+    return f" It is text in {wide}; save it as ASCII." if wide else ""
 
 
 def _public_key(path: Path) -> bytes:
@@ -76,9 +83,8 @@ def _public_key(path: Path) -> bytes:
         raise OwnCertificateError(
             f"The key {path} has a password. Remove it, for example with `openssl pkey -in {path.name} -out plain.key`."
         ) from None
-    except ValueError:
-        # the cause is not shown: it could quote the file
-        raise OwnCertificateError(f"{path} is not a readable private key in PEM.") from None
+    except Exception:  # of several kinds; none is shown, as it could quote the file
+        raise OwnCertificateError(f"{path} is not a readable private key in PEM.{_encoding_of(content)}") from None
     return _encoded(key.public_key())
 
 
@@ -89,6 +95,6 @@ def _encoded(key: PublicKeyTypes) -> bytes:
 def _names(certificate: x509.Certificate) -> set[str]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
+    except Exception:  # there is none, or something that the library does not decode stands in one of the extensions
         return set()
     return {name.lower() for name in extension.value.get_values_for_type(x509.DNSName)}

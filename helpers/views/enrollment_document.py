@@ -7,11 +7,11 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cryptography import x509
-
 from helpers.credentials import CredentialsError, Secret, decode_key, mask
 from helpers.masking import MaskedError, mask_in_name
+from helpers.simulator.domain.certificates import Certificate, read_certificate
 from helpers.simulator.domain.identifier_rules import DEVICE_ID, DEVICE_ID_RULE, REGISTRATION_ID, REGISTRATION_ID_RULE
+from helpers.simulator.errors import ServiceError
 from helpers.views.json_text import JsonTextError, json_object
 
 Document = dict[str, Any]
@@ -241,18 +241,13 @@ def _certificate(kind: str, values: Mapping[str, Any], problems: _Problems) -> s
     if text.count(_BEGIN) > 1:
         problems.add("certificate", f"{label} holds {text.count(_BEGIN)} certificates; paste one, not the whole chain.")
         return text
+    if _BEGIN not in text:
+        text = "".join(text.split())
     try:
-        if _BEGIN in text:
-            found = x509.load_pem_x509_certificate(text.encode("ascii"))
-        else:
-            text = "".join(text.split())
-            found = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
-    except ValueError:  # also of base64, and of text that is not ASCII
-        problems.add(
-            "certificate",
-            f"{label} begins with {text[:8]!r} and cannot be read; it is the text of a .pem file, from "
-            f"{_BEGIN} to the end line, or the base64 of a .cer file.",
-        )
+        found = read_certificate(label, text)
+    except ServiceError as error:
+        # never repeats what was pasted, which may be a key
+        problems.add("certificate", error.message)
         return text
     problem = _misplaced(kind, found, values)
     if problem:
@@ -260,15 +255,9 @@ def _certificate(kind: str, values: Mapping[str, Any], problems: _Problems) -> s
     return text
 
 
-def _misplaced(kind: str, certificate: x509.Certificate, values: Mapping[str, Any]) -> str:
+def _misplaced(kind: str, certificate: Certificate, values: Mapping[str, Any]) -> str:
     """Why a certificate cannot stand here, empty when it can."""
-    try:
-        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-        signs = constraints.ca
-    except x509.ExtensionNotFound:
-        signs = False
-    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    name = str(names[0].value) if names else ""
+    signs, name = certificate.is_authority, certificate.common_name or ""
     if kind == "group":
         return (
             "" if signs else f"of {name!r} cannot sign others; a group takes the certificate that signed its members."

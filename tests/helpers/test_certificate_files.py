@@ -1,10 +1,15 @@
 """Files with certificates and keys: private, checked before any connection, in agreement with OpenSSL."""
 
+import base64
+import re
 import ssl
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 from azure.iot.device import X509
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from helpers import certificate_files, certificates
 from helpers.certificate_files import CertificateError, check
@@ -147,20 +152,43 @@ def test_the_authority_first(tmp_path, device):
     assert not opens(files)
 
 
-def test_chains_that_are_out_of_order_or_have_a_gap(tmp_path, device):
-    # OpenSSL takes both, and leaves the complaint to the server
-    for mistake, text in ((mistakes.wrong_order, "wrong order"), (mistakes.without_intermediate, "is missing")):
-        files = mistake(device).save(tmp_path / mistake.__name__)
-        with pytest.raises(CertificateError, match=text):
-            files.check()
-        assert opens(files)
-
-
-def test_a_certificate_after_the_end_of_the_chain(tmp_path, device, line):
+@pytest.mark.parametrize(
+    ("chain", "remark"),
+    [
+        (lambda own, line, root, other: [own, line], None),
+        (lambda own, line, root, other: [own, root, line], "wrong order"),
+        (lambda own, line, root, other: [own, root], r"'CN=Contoso Pumps Line 1', whose certificate is missing"),
+        (lambda own, line, root, other: [own, line, other], r"Root', whose certificate is missing"),
+        (lambda own, line, root, other: [own, own, line, root], r"'CN=pump-101' twice"),
+        (lambda own, line, root, other: [own, line, root, line], r"Line 1' twice"),
+        (lambda own, line, root, other: [own, line, root, other], r"'CN=Other' does not belong to the chain"),
+    ],
+)
+def test_what_openssl_takes_and_a_service_may_mind_is_worth_a_remark(tmp_path, device, chain, remark):
     files = device.save(tmp_path)
-    files.chain_file.write_text(device.chain + line.certificate)
-    with pytest.raises(CertificateError, match="signs itself and so ends"):
-        files.check()
+    other = certificates.create_root("Other").parsed
+    shown = chain(*device.chain_certificates, other)
+    files.chain_file.write_text("".join(map(certificate_files.pem, shown)))
+    assert opens(files)
+    remarks = files.check()
+    assert len(remarks) == (remark is not None)
+    assert all(re.search(remark, each) for each in remarks)
+
+
+def test_an_authority_that_expired_matters_to_members_of_a_group_only(tmp_path, root):
+    line = root.issue_intermediate("Line", days=1)
+    files = line.issue_device("pump-101", days=30).save(tmp_path)
+    (remark,) = files.check(now=line.parsed.not_valid_after_utc + timedelta(hours=1))
+    assert "'CN=Line' in pump-101-chain.pem expired" in remark
+    assert "member of an enrollment group would be refused" in remark
+
+
+def test_an_authority_of_that_name_with_another_key(tmp_path, device):
+    files = device.save(tmp_path)
+    again = certificates.create_root("Contoso Pumps Line 1")
+    files.chain_file.write_text(device.certificate + again.certificate)
+    (remark,) = files.check()
+    assert "did not sign it" in remark
 
 
 def test_the_device_alone_is_worth_a_remark(tmp_path, device):
@@ -187,6 +215,128 @@ def test_validity_here_and_now(tmp_path, line, device):
 def test_a_weak_key(tmp_path, line):
     files = mistakes.weak_key(line, "pump-101").save(tmp_path)
     with pytest.raises(CertificateError, match="1024 bits"):
+        files.check()
+    assert not opens(files)
+
+
+def layouts(text):
+    """What happens to the text of a certificate: what OpenSSL takes, and what it does not."""
+    lines = text.splitlines()
+    damaged = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    request = damaged.replace("CERTIFICATE", "CERTIFICATE REQUEST")
+    yield from (text, "\ufeff" + text, text.rstrip(), text.replace("\n", "\r\n"), text.replace("\n", "\r"))
+    yield from ("".join(lines), text.replace("\n", "\\n"), text.replace("\n", "\n\n"), text.replace("\n", "  \n"))
+    yield from ("\n".join(f"  {line}" for line in lines), "\n".join(f"> {line}" for line in lines))
+    yield from (f"{lines[0]}\n{''.join(lines[1:-1])}\n{lines[-1]}\n", f"Subject: {text}", f"Bag Attributes\n{text}")
+    yield from (text + "# line 7\n", text + "\x1a", text + "\0", text + "-----END CERTIFICATE-----", "--- 7\n" + text)
+    yield from (text + damaged, damaged + text, request + text, text + lines[0], lines[0] + "\n" + text)
+    yield from (text.replace(" CERT", " X509 CERT"), text.replace("END CERT", "END X509 CERT"), text.lower())
+    yield from (text.replace("-----", "----"), text.replace("-----", "\N{EN DASH}----"), text.replace("=", ""))
+    yield from (lines[0] + "\nX-Made-By: us\n\n" + "\n".join(lines[1:]), "\n".join(lines[:-1]), text[:-40], "x" * 5_000)
+
+
+def test_openssl_decides_what_is_taken(tmp_path):
+    device = certificates.create_self_signed("pump-101")
+    files = device.save(tmp_path)
+    verdicts = Counter()
+    for text in layouts(device.certificate):
+        files.chain_file.write_text(text, newline="")
+        try:
+            taken = files.check() == []
+        except CertificateError:
+            taken = False
+        assert taken == opens(files), text
+        verdicts[taken] += 1
+    assert verdicts[True] > 10
+    assert verdicts[False] > 10
+
+
+@pytest.mark.parametrize("codec", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("which", ["chain_file", "key_file"])
+def test_text_that_openssl_does_not_read_is_named(tmp_path, device, which, codec):
+    files = device.save(tmp_path)
+    place = getattr(files, which)
+    place.write_bytes(place.read_text().replace("\n", "\r\n").encode(codec))
+    with pytest.raises(CertificateError, match=rf"text in {codec[:6].upper()}, as Windows PowerShell.*Set-Content"):
+        files.check()
+    assert not opens(files)
+
+
+def test_a_container_is_named(tmp_path, device):
+    files = device.save(tmp_path)
+    (tmp_path / "pump.pfx").write_bytes(b"\x30\x82")
+    with pytest.raises(CertificateError, match=r"PKCS #12 file; take it apart with: openssl pkcs12 -in pump\.pfx"):
+        check(tmp_path / "pump.pfx", files.key_file)
+
+
+def test_a_certificate_with_what_it_is_trusted_for(tmp_path, device):
+    # what "openssl x509 -addtrust clientAuth" makes; OpenSSL goes past those that are not the first
+    files = device.save(tmp_path)
+    trusted = bytes.fromhex("300c300a06082b06010505070302")
+    texts = [certificate_files.pem(each) for each in device.chain_certificates]
+    for place, remarks in ((0, 0), (1, 1)):
+        text = base64.encodebytes(ssl.PEM_cert_to_DER_cert(texts[place]) + trusted).decode()
+        marked = f"-----BEGIN TRUSTED CERTIFICATE-----\n{text}-----END TRUSTED CERTIFICATE-----\n"
+        files.chain_file.write_text("".join([*texts[:place], marked, *texts[place + 1 :]]))
+        assert opens(files)
+        assert len(files.check()) == remarks
+
+
+def test_an_unencrypted_key_with_the_word_in_front_of_it(tmp_path, device):
+    # where "openssl pkcs12" writes the friendly name
+    files = device.save(tmp_path)
+    files.key_file.write_text(f"    friendlyName: NOT ENCRYPTED\n{files.key_file.read_text()}")
+    assert files.check() == []
+    assert opens(files)
+
+
+@pytest.mark.parametrize("phrase", [None, PHRASE])
+def test_a_key_that_is_encrypted_in_the_old_way(tmp_path, device, phrase):
+    device.save(tmp_path)
+    files = certificate_files.files_in(tmp_path, "pump-101", phrase)
+    files.key_file.write_bytes(
+        device._private_key.private_bytes(
+            Encoding.PEM, PrivateFormat.TraditionalOpenSSL, BestAvailableEncryption(PHRASE.reveal().encode())
+        )
+    )
+    assert b"Proc-Type: 4,ENCRYPTED" in files.key_file.read_bytes()
+    if phrase is None:
+        with pytest.raises(CertificateError, match="is encrypted; give its pass phrase"):
+            files.check()
+    else:
+        assert files.check() == []
+    assert opens(files) == (phrase is not None)
+
+
+@pytest.mark.parametrize("phrase", ["x" * 1_024, "\ud800"])
+def test_pass_phrases_that_openssl_does_not_take(tmp_path, device, phrase):
+    with pytest.raises(CertificateError, match="pass phrase"):
+        device.save(tmp_path, pass_phrase=Secret(phrase))
+    device.save(tmp_path, pass_phrase=PHRASE)
+    with pytest.raises(CertificateError, match="pass phrase"):
+        certificate_files.files_in(tmp_path, "pump-101", Secret(phrase)).check()
+
+
+def test_kinds_of_keys_that_no_service_takes(tmp_path):
+    key = ed25519.Ed25519PrivateKey.generate()
+    issuer = certificates.create_root("Root")
+    extensions = certificates.device_extensions()
+    made = certificates.build("pump-101", key.public_key(), issuer, days=3, extensions=extensions)
+    files = certificate_files.save(tmp_path, "pump-101", [made], key)
+    assert opens(files)
+    with pytest.raises(CertificateError, match=r"key of the kind Ed25519 that is not supported; Azure's documentation"):
+        files.check()
+
+
+def test_a_weak_authority_in_the_chain(tmp_path, device):
+    # OpenSSL does not take it, whatever the device's own certificate is
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=1_024)  # noqa: S505  (that is the mistake)
+    weak = certificates.build(
+        "Weak", key.public_key(), None, days=3, extensions=certificates.authority_extensions(), signing_key=key
+    )
+    files = device.save(tmp_path)
+    files.chain_file.write_text(device.chain + certificate_files.pem(weak))
+    with pytest.raises(CertificateError, match=r"OpenSSL, which the SDK uses, does not take .* too .*P-256"):
         files.check()
     assert not opens(files)
 

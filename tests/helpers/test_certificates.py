@@ -266,3 +266,13 @@ def test_a_certificate_without_basic_constraints_is_no_authority(tmp_path):
     plain = certificates.build("pump-1", key.public_key(), None, days=1, extensions=[], signing_key=key)
     DeviceCertificate(plain, key).save(tmp_path)
     assert isinstance(certificates.load(tmp_path, "pump-1"), DeviceCertificate)
+
+
+def test_authorities_that_signed_each_other_are_loaded(tmp_path):
+    one, other = certificates.create_root("One"), certificates.create_root("Other")
+    for below, above in ((one, other), (other, one)):
+        crossed = certificates.build(
+            below.common_name, below.parsed.public_key(), above, days=3, extensions=certificates.authority_extensions()
+        )
+        certificates.Authority(crossed, below._private_key, [above.parsed]).save(tmp_path)
+    assert certificates.load(tmp_path, "One").common_name == "One"

@@ -121,10 +121,10 @@ def test_a_plain_certificate_is_no_authority():
         ("individual", "tpm", {"endorsement_key": EK, "storage_root_key": "?"}, "Storage root key is not base64"),
         ("individual", "x509", {}, "Certificate is empty"),
         ("individual", "x509", {"certificate": "-----BEGIN PRIVATE KEY-----"}, "holds a private key"),
-        ("individual", "x509", {"certificate": "hello"}, "begins with 'hello'"),
-        ("individual", "x509", {"certificate": "AAAA"}, "begins with 'AAAA'"),
-        ("individual", "x509", {"certificate": "é"}, "cannot be read"),
-        ("individual", "x509", {"certificate": "-----BEGIN CERTIFICATE-----é"}, "cannot be read"),
+        ("individual", "x509", {"certificate": "hello"}, "neither PEM nor base64"),
+        ("individual", "x509", {"certificate": "AAAA"}, "base64 of something that is not a certificate"),
+        ("individual", "x509", {"certificate": "é"}, "neither PEM nor base64"),
+        ("individual", "x509", {"certificate": "-----BEGIN CERTIFICATE-----é"}, "cut off: its END line is missing"),
     ],
 )
 def test_what_is_wrong_is_said(kind, attestation, typed, says):

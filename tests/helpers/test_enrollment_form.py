@@ -376,7 +376,7 @@ def marked(form):
             {"registration_id": "a.", "primary_key": "short", "secondary_key": KEY, "desired": "[]"},
             {"registration_id": "at its end", "primary_key": "base64", "desired": "Desired properties"},
         ),
-        ("individual", "x509", {"registration_id": "a", "certificate": "?"}, {"certificate": "cannot be read"}),
+        ("individual", "x509", {"registration_id": "a", "certificate": "?"}, {"certificate": "neither PEM nor base64"}),
         ("individual", "tpm", {"registration_id": "a"}, {"endorsement_key": "is empty"}),
         ("individual", "tpm", {"registration_id": "a", "endorsement_key": "AAAA"}, {"endorsement_key": "TPM2B"}),
         ("group", "symmetricKey", {"group_id": "ä"}, {"group_id": "Group ID is"}),

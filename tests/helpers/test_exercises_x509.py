@@ -122,7 +122,7 @@ def test_good_suspect(said, letter, says):
 def test_the_suspects_are_what_the_hints_say(pumps):
     suspects = exercises.suspects(pumps.line, "pump-101")
     assert list(suspects) == ["A", "B", "C", "D", "E"]
-    signed = {letter for letter, each in suspects.items() if exercises._is_signed_by(each.parsed, pumps.line.parsed)}
+    signed = {letter for letter, each in suspects.items() if exercises.is_signed_by(each.parsed, pumps.line.parsed)}
     assert signed == {"B", "C", "D", "E"}
     now = pumps.member.parsed.not_valid_before_utc
     assert {letter for letter, each in suspects.items() if each.parsed.not_valid_after_utc < now} == {"B"}

@@ -180,7 +180,7 @@ def _is_signature_of(certificate: Certificate, issuer: Certificate) -> bool:
 
 def judge_leaf(leaf: Certificate, now: datetime) -> Problem | None:
     """Say what is wrong with a certificate that is enrolled itself; its issuer does not matter then."""
-    return _validity(leaf, now) or _purpose(leaf) or _strength(leaf)
+    return _validity(leaf, now) or _purpose(leaf) or strength_of(leaf)
 
 
 def judge_path(path: Sequence[Certificate], now: datetime) -> Problem | None:
@@ -207,7 +207,7 @@ def judge_path(path: Sequence[Certificate], now: datetime) -> Problem | None:
             "device a certificate of its own, which the authority signs",
         )
     problem = None
-    for check in (_purpose, _strength):
+    for check in (_purpose, strength_of):
         for certificate in path:
             problem = problem or check(certificate)
     return problem or _verified(path, now)
@@ -259,7 +259,8 @@ def _purpose(certificate: Certificate) -> Problem | None:
     )
 
 
-def _strength(certificate: Certificate) -> Problem | None:
+def strength_of(certificate: Certificate) -> Problem | None:
+    """Say what is wrong with the kind or the size of a key, or with the hash that was signed."""
     key = public_key_of(certificate)
     weakness = unsupported = ""
     if isinstance(key, rsa.RSAPublicKey):
