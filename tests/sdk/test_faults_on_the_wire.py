@@ -108,9 +108,9 @@ def test_what_a_connected_device_meets_in_a_hub_that_is_too_busy(sdk, switch_on,
     try:
         device.send_message("one")
     except NoConnectionError:
-        # the SDK saw the end of the connection before it had the message to keep
+        # the SDK saw the end of the connection, and does not say whether it keeps the message and sends it later
         device.send_message("one")
-    assert [message.body for message in dps_simulator.telemetry()] == [b"one"]
+    assert {message.body for message in dps_simulator.telemetry()} == {b"one"}
     (dropped,) = (each for each in sdk.trace() if each["operation"] == "disconnect" and each["direction"] == "out")
     assert (dropped["status"], dropped["detail"]["reason"]) == (
         429,
