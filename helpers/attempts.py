@@ -125,10 +125,32 @@ def faults_of(attempt: Attempt, dps: Any = None) -> Mapping[str, str]:
         if DEVICE_ID not in found and isinstance(part, str) and (wrong := [each for each in "+#" if each in part]):
             found[IN_TOPIC] = f"The {name} that the client was given has {' and '.join(map(repr, wrong))} inside."
     look(HOST, "host name", attempt.host, host_problem(attempt.host))
+    for word, name, part, problem in _in_url(attempt.url):
+        look(word, name, part, problem)
     if attempt.is_device:
         found.update(_place_faults(attempt, dps))
         found.update(_option_faults(attempt, dps))
     return found
+
+
+def _in_url(url: str) -> Iterator[tuple[str, str, object, str]]:
+    """The names in what a client of a service asked for, each with its word and what is wrong with it."""
+    if not url:
+        return
+    place = urlsplit(url)
+    host = place.hostname or ""
+    # a host with a scheme in front, behind the scheme of the client
+    yield HOST, "host name", host, f"it has {host}:// in front" if host in ("http", "https") else host_problem(host)
+    kind, _, name = (
+        place.path.strip("/").rpartition("/") if not place.path.endswith("/") else (place.path[1:-1], "", "")
+    )
+    kind, name = kind.rpartition("/")[2].lower(), unquote(name)
+    if kind in ("enrollments", "registrations"):
+        yield REGISTRATION_ID, "registration ID", name, registration_id_problem(name)
+    elif kind == "enrollmentgroups":
+        yield REGISTRATION_ID, "name of an enrollment group", name, registration_id_problem(name)
+    elif kind in ("devices", "twins"):
+        yield DEVICE_ID, "device ID", name, device_id_problem(name)
 
 
 def _place_faults(attempt: Attempt, dps: Any) -> Iterator[tuple[str, str]]:

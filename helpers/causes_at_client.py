@@ -7,7 +7,7 @@ from helpers.causes import FAILS, FIRST, START, VERIFY, Cause
 from helpers.simulator.domain.identifier_rules import DEVICE_ID_RULE, REGISTRATION_ID_RULE
 
 REGISTRATION_ID = Cause(
-    "The registration ID is not one that can exist. Blanks and line breaks at its end cannot be seen.",
+    "The registration ID, or the name of a group, cannot exist. Blanks and line breaks at its end are not seen.",
     f"Take strip() of what you read from a file or the environment, and use {REGISTRATION_ID_RULE}.",
     f"{FIRST}, step 3",
     fault=attempts.REGISTRATION_ID,

@@ -26,6 +26,13 @@ _REFUSED_CONNECTION = "connection refused"
 #: What ends a connection that there was.
 _ENDINGS = frozenset({"disconnect", "close", "fault: cut"})
 _LOST = frozenset({"ConnectionDroppedError", "NoConnectionError", "OperationCancelled"})
+#: The client got no answer, so one that was given is another one's.
+_CUT_OFF = frozenset(
+    {
+        *("ServiceResponseError", "RemoteDisconnected", "ConnectionResetError", "ConnectionAbortedError"),
+        *("BrokenPipeError", "ChunkedEncodingError", "IncompleteReadError", "IncompleteRead", "StreamClosedError"),
+    }
+)
 _NOT_ADMITTED = frozenset({"CredentialError", "UnauthorizedError"})
 _TRACKING_ID = re.compile(r"(?i)tracking ?id[\"']?: ?[\"']?([0-9a-f-]{32,36})")
 
@@ -91,10 +98,23 @@ def _of_attempt(
     if attempt.is_known:
         return [event for event in asked if _is_of(event, attempt)]
     if _LOST & classes:
-        # told in the background, by an exception that nobody raised: it knows nothing, so it must be the only one
-        ended = [event for event in asked[-_JUST_NOW:] if event["operation"] in _ENDINGS and _tells(event)]
-        return ended if len({device_of(event) for event in ended}) == 1 else []
+        return _ended_alone(asked[-_JUST_NOW:])
     return [event for event in asked if not (device_of(event) or event.get("host") or event["service"] == SIMULATOR)]
+
+
+def _ended_alone(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The newest end of a connection, if no other device's ended since that connection began.
+
+    It is told in the background, by an exception that nobody raised and that does not know whose it is.
+    """
+    ended = [number for number, event in enumerate(events) if event["operation"] in _ENDINGS and _tells(event)]
+    if not ended:
+        return []
+    device = device_of(events[ended[-1]])
+    own = [number for number, event in enumerate(events[: ended[-1]]) if _begins(event) and device_of(event) == device]
+    since = own[-1] if own else 0
+    others = {device_of(events[number]) for number in ended if number >= since} - {device}
+    return [] if others else [events[ended[-1]]]
 
 
 def _is_of(event: Mapping[str, Any], attempt: Attempt) -> bool:
@@ -111,6 +131,8 @@ def _telling(
 ) -> Iterator[Mapping[str, Any]]:
     """Events that may be the failure, newest first."""
     for event in reversed(events):
+        if _CUT_OFF & classes and event["operation"] not in _ENDINGS:
+            continue
         if _tells(event) and (not statuses or event.get("status") in statuses or event["service"] == SIMULATOR):
             if not (_NOT_ADMITTED & classes) or event["operation"] in ("connect", _REFUSED_CONNECTION):
                 yield event

@@ -198,6 +198,18 @@ SYMPTOMS: tuple[Symptom, ...] = (
         text=r"bytes-like object or ASCII string, not",
     ),
     symptom(
+        "secret expected",
+        "AttributeError: 'str' object has no attribute 'reveal'",
+        [
+            Cause(
+                "A function of helpers was given the text of a key where it takes a Secret, which no output shows.",
+                "Wrap it: Secret(text), from helpers.credentials.",
+                f"{START}, step 2",
+            )
+        ],
+        text=r"no attribute 'reveal'",
+    ),
+    symptom(
         "cipher not known",
         "SSLError: No cipher can be selected",
         [
@@ -269,6 +281,12 @@ SYMPTOMS: tuple[Symptom, ...] = (
             ),
         ],
         text=r"(?i)certificate is not yet valid|certificate has expired",
+    ),
+    symptom(
+        "host name not usable",
+        "InvalidURL or LocationParseError: Failed to parse, or UnicodeError: label too long",
+        [causes_at_client.HOST],
+        text=r"(?i)failed to parse: |InvalidURL|LocationParse|invalid url|label (empty or )?too long|no host supplied",
     ),
     symptom(
         "server name not in its certificate",

@@ -165,6 +165,20 @@ ON_THIS_SIDE: tuple[Symptom, ...] = (
         text=r"newer version",
     ),
     symptom(
+        "simulator refused a setting",
+        "TargetError: The simulator refused ...",
+        [
+            Cause(
+                "The simulator runs, and does not take a value that it was to be set to; the message names it.",
+                "Follow the message.",
+                f"{FIRST}, step 2",
+                only_here=True,
+            )
+        ],
+        classes="TargetError LaunchError",
+        text=r"The simulator refused [A-Z]+ /",
+    ),
+    symptom(
         "simulator does not start",
         "LaunchError",
         [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers import causes
+from helpers import causes, causes_at_client
 from helpers.causes import BALANCE, ENROLL, FAILS, FIRST, RETIRE, TPM_ENROLL, VERIFY, X509_ENROLL, Cause, may_be_meant
 from helpers.lock_out import PROGRAM, LockOut
 from helpers.symptom_kinds import ENROLLMENTS, MANAGEMENT, REGISTRY, SERVICES, Symptom, symptom
@@ -14,6 +14,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         [causes.NOT_IN_THE_SIMULATOR],
         codes="404900 400900 501900 417900 RouteNotFound NotSupported ApiVersionNotSupported",
         asks=SERVICES,
+        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.DEVICE_ID],
     ),
     symptom(
         "simulator failed",
@@ -52,6 +53,12 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "service key refused",
         "HTTP status 401 from the service API of DPS or of a hub",
         [
+            Cause(
+                "The token is for another host: that in the connection string is not spelt as the service is called.",
+                "Copy the connection string again, with the bare host name and without blanks or line breaks.",
+                f"{FIRST}, In practice",
+                r"the token is for (the host )?'",
+            ),
             causes.POLICY,
             Cause(
                 "The token of your program has expired, or the clock of this machine is wrong.",
@@ -276,6 +283,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[404],
         at=f"{ENROLLMENTS} {REGISTRY}",
+        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.DEVICE_ID],
     ),
     symptom(
         "resource not found",
@@ -435,6 +443,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[400],
         at=SERVICES,
+        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.DEVICE_ID],
     ),
     symptom(
         "too many for a hub",
@@ -474,6 +483,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[405, 406, 408, 411, 414, 415, 417, 431],
         at=SERVICES,
+        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.DEVICE_ID],
     ),
     symptom(
         "too much at once",

@@ -311,7 +311,7 @@ class Target:
         if self._route is None:
             return False
         for hub, milliseconds in latencies.items():
-            self.manage("PUT", f"/hubs/{bare_host(hub)}", {"latency": milliseconds})
+            self.manage("PUT", f"/hubs/{bare_host(str(hub))}", {"latency": milliseconds})
         return True
 
     def registry(self, hub: str) -> Any:

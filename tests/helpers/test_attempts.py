@@ -3,13 +3,16 @@
 import asyncio
 import socket
 import ssl
+from types import MappingProxyType, SimpleNamespace
 
 import pytest
+from azure.core.exceptions import ServiceResponseError
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, ProxyOptions
 from azure.iot.device.aio import ProvisioningDeviceClient as AsyncProvisioningDeviceClient
+from azure.iot.device.exceptions import ConnectionDroppedError
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 
-from helpers import causes, causes_at_client
+from helpers import causes, causes_at_client, lessons
 from helpers.credentials import ConnectionString, new_key
 from helpers.diagnosis import explain
 from helpers.tpm import TpmProvisioningDeviceClient, open_tpm
@@ -165,3 +168,86 @@ def test_a_failure_on_the_way_is_not_told_with_an_older_refusal(dps):
     assert explain(failure(register, dps, server_verification_cert=None), dps).symptom.name == "certificate not trusted"
     assert "pump-1" not in explain(TimeoutError(), dps).reason
     assert explain(ssl.SSLError(1, "handshake failure"), dps).reason == ""
+
+
+@pytest.mark.parametrize("name", ["pump 1", "pump-1\n", "pump/1", "pümp", "pump_", "", "a" * 129])
+def test_names_that_cannot_be_are_told_where_the_service_is_managed(dps, name):
+    service, body = dps.service_client(), {"registrationId": name, "attestation": {"type": "symmetricKey"}}
+    asked = [
+        failure(service.enrollment.create_or_update, name, body),
+        failure(service.enrollment.get, name),
+        failure(service.enrollment_group.get, name),
+        failure(service.device_registration_state.get, name),
+    ]
+    for problem in asked:
+        assert explain(problem, dps).causes == (causes_at_client.REGISTRATION_ID,), str(explain(problem, dps))
+    if name not in ("", "pump_"):
+        found = explain(failure(dps.registry(dps.hubs[0]).get_device, name), dps)
+        assert found.causes == (causes_at_client.DEVICE_ID,)
+    # with a good name, it is something else
+    assert "no individual enrollment 'pump-1'" in explain(failure(service.enrollment.get, "pump-1"), dps).reason
+
+
+@pytest.mark.parametrize(
+    ("pasted", "says"),
+    [("{}\n", "The token is for another host"), (" {}", "not a bare host name")],
+)
+def test_a_host_in_a_connection_string_as_people_paste_it(dps, pasted, says):
+    string = dps._service.text().reveal().replace(dps.service_host, pasted.format(dps.service_host))
+    service = DeviceProvisioningClient.from_connection_string(string, transport=dps._transport())
+    failure(dps.service_client().enrollment.get, "pump-1")
+    found = explain(failure(service.enrollment.get, "pump-1", retry_total=0), dps)
+    assert says in found.causes[0].cause
+    assert "pump-1" not in found.reason
+
+
+def test_who_got_no_answer_is_not_told_that_of_another_request(dps):
+    url = f"https://{dps.service_host}/enrollments/pump-1"
+    failure(dps.service_client().enrollment.get, "pump-1")
+    cut = ServiceResponseError("Connection aborted.")
+    cut.request = SimpleNamespace(url=url)
+    found = explain(cut, dps)
+    assert found.reason == ""
+    assert causes.SIMULATOR_GONE not in found.causes
+    answered = explain(failure(dps.service_client().enrollment.get, "pump-1"), dps)
+    assert answered.reason
+
+
+def test_what_helpers_are_given_wrongly_is_told_too(dps):
+    found = explain(failure(dps.set_latencies, {7: 3}), dps)
+    assert found.symptom.name == "simulator refused a setting"
+    assert explain(failure(lessons.register_device, dps, "pump-1", KEY), dps).symptom.name == "secret expected"
+    for hub in (f"https://{dps.hubs[0]}/", f"{dps.hubs[0].upper()}:443\n"):
+        assert dps.registry(hub) is dps.registry(dps.hubs[0])
+
+
+class Watching:
+    """As much of a target as the explanation of what happened in the background needs."""
+
+    is_simulator = True
+    device_options = MappingProxyType({})
+
+    def __init__(self, *events):
+        self.seen = events
+
+    def last_event(self):
+        return len(self.seen)
+
+    def events(self, after=0):
+        return list(self.seen[after:])
+
+
+def seen(device, operation, direction="in", **detail):
+    event = {"service": "hub", "host": "hub.test", "device": device, "protocol": "mqtt", "status": None}
+    return {**event, "operation": operation, "direction": direction, "detail": detail}
+
+
+def test_what_nobody_raised_belongs_to_the_only_one_who_was_cut_off():
+    lost = ConnectionDroppedError("Unexpected disconnection")
+    earlier = [seen("a", "connect"), seen("a", "disconnect", "out", ended="service", reason="a was disabled")]
+    mine = [seen("b", "connect"), seen("b", "disconnect", "out", ended="service", reason="b was deleted")]
+    left = seen("c", "disconnect", ended="client")
+    assert explain(lost, Watching(*earlier, left, *mine)).reason == "b was deleted"
+    # both were connected, and nobody knows whose error it is
+    assert explain(lost, Watching(mine[0], *earlier, mine[1])).reason == ""
+    assert explain(lost, Watching(left)).reason == ""
