@@ -87,7 +87,9 @@ class Explanation:
         numbers = sorted(code for code in evidence.codes if code.isdigit())
         self.code = numbers[0] if numbers else known.code
         self._is_hidden = not numbers
-        seen = faults or {}
+        # who is gone is no matter of names
+        is_gone = known.answers is False and SIMULATOR_GONE in symptom.causes
+        seen = {} if is_gone else faults or {}
         self.given = next((seen[each.fault] for each in symptom.at_client if each.fault in seen), "")
         if self.given:
             self.causes: tuple[Cause, ...] = tuple(each for each in symptom.at_client if each.fault in seen)[:1]

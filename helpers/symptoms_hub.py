@@ -31,7 +31,7 @@ REFUSALS: tuple[Symptom, ...] = (
                     "register with DPS again, and connect to the hub that it names; if DPS refuses, leave it at that",
                 ),
                 f"{RETIRE}, step 6",
-                r"not registered|no (such )?device|unknown device",
+                r"not registered|no (such )?device\b(?! endpoint)|unknown device",
             ),
             may_be_meant(
                 "The device is disabled in the hub.",
@@ -58,6 +58,13 @@ REFUSALS: tuple[Symptom, ...] = (
                 r"signature|signed|key",
             ),
             causes.OLDER_HUB_KEY,
+            Cause(
+                "The host is one where no devices are served, such as that of the management of Azure.",
+                "Use dps.provisioning_host to register, and then the hub that register() returned.",
+                f"{VERIFY}, step 3",
+                r"no device endpoint has the host name",
+                only_here=True,
+            ),
         ],
         classes="CredentialError UnauthorizedError",
         asks=f"{PROVISIONING} {HUB} {SIMULATOR}",

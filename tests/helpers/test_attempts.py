@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType, SimpleNamespace
 
 import pytest
@@ -15,6 +16,8 @@ from azure.iot.deviceprovisioning import DeviceProvisioningClient
 from helpers import causes, causes_at_client, lessons
 from helpers.credentials import ConnectionString, new_key
 from helpers.diagnosis import explain
+from helpers.simulator import Simulator
+from helpers.target import of_simulator
 from helpers.tpm import TpmProvisioningDeviceClient, open_tpm
 
 pytestmark = pytest.mark.sdk
@@ -113,6 +116,9 @@ def test_hosts_in_each_others_place(dps):
     assert found.causes == (causes_at_client.HUB_CLIENT_AT_DPS,), str(found)
     found = explain(failure(register, dps, provisioning_host=dps.hubs[0]), dps)
     assert found.causes == (causes_at_client.DPS_CLIENT_AT_HUB,), str(found)
+    found = explain(failure(connect, dps, hostname="management.azure.test"), dps)
+    assert found.reason.startswith("no device endpoint has the host name")
+    assert "no devices are served" in found.causes[0].cause
 
 
 def test_what_is_not_simulated_is_told_in_the_simulators_words(dps):
@@ -129,11 +135,12 @@ def test_a_way_that_does_not_lead_to_the_simulator(dps, monkeypatch):
     def nowhere(*place, **options):
         raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(socket, "create_connection", nowhere)
-    found = explain(failure(register, dps, proxy_options=ProxyOptions("HTTP", "127.0.0.1", 9)), dps)
-    assert found.causes == (causes_at_client.OTHER_WAY,), str(found)
-    found = explain(failure(register, dps, proxy_options=None), dps)
-    assert found.causes == (causes_at_client.NO_OPTIONS,), str(found)
+    problem = failure(register, dps, proxy_options=ProxyOptions("HTTP", "127.0.0.1", 9))
+    assert explain(problem, dps).causes == (causes_at_client.OTHER_WAY,)
+    with monkeypatch.context() as network:
+        network.setattr(socket, "create_connection", nowhere)
+        problem = failure(register, dps, proxy_options=None)
+    assert explain(problem, dps).causes == (causes_at_client.NO_OPTIONS,)
 
 
 def test_a_name_of_a_device_that_no_hub_takes(dps):
@@ -251,3 +258,18 @@ def test_what_nobody_raised_belongs_to_the_only_one_who_was_cut_off():
     # both were connected, and nobody knows whose error it is
     assert explain(lost, Watching(mine[0], *earlier, mine[1])).reason == ""
     assert explain(lost, Watching(left)).reason == ""
+
+
+def test_everybody_of_a_fleet_is_told_the_own_reason(dps):
+    with ThreadPoolExecutor(4) as pool:
+        problems = list(pool.map(lambda number: failure(register, dps, f"pump-{number}"), range(12)))
+    for number, problem in enumerate(problems):
+        assert f"'pump-{number}'" in explain(problem, dps).reason
+
+
+def test_a_simulator_that_is_gone_comes_before_what_the_client_was_given():
+    with Simulator(pace="instant") as simulator, of_simulator(simulator.running) as dps:
+        simulator.stop()
+        problem = failure(register, dps, provisioning_host=f"https://{dps.provisioning_host}")
+        assert explain(problem, dps).causes == (causes.SIMULATOR_GONE,)
+        assert explain(problem).causes == (causes_at_client.HOST,)
