@@ -241,7 +241,7 @@ def _certificate(kind: str, values: Mapping[str, Any], problems: _Problems) -> s
     if text.count(_BEGIN) > 1:
         problems.add("certificate", f"{label} holds {text.count(_BEGIN)} certificates; paste one, not the whole chain.")
         return text
-    if _BEGIN not in text:
+    if "-----BEGIN" not in text:
         text = "".join(text.split())
     try:
         found = read_certificate(label, text)

@@ -2,7 +2,9 @@
 
 import base64
 import datetime
+from pathlib import Path
 
+import cryptography_vectors
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -82,6 +84,19 @@ def test_certificates_as_text_and_as_base64(device, line):
     assert document["attestation"]["x509"]["clientCertificates"]["primary"]["certificate"] == body
     document = build("group", "x509", values(group_id="pumps", certificate=line.certificate))
     assert list(document["attestation"]["x509"]) == ["signingCertificates"]
+
+
+def test_what_openssl_reads_is_taken(device):
+    marked = device.certificate.replace(" CERT", " X509 CERT") + "# pump 7"
+    document = build("individual", "x509", values(certificate=marked))
+    assert document["attestation"]["x509"]["clientCertificates"]["primary"]["certificate"] == marked
+    # strange ones: only the last one is that of an authority
+    vectors = Path(cryptography_vectors.__file__).parent / "x509"
+    for name in ("wosign-bc-invalid.pem", "custom/malformed-san.pem"):
+        text = (vectors / name).read_text()
+        assert "cannot sign others" in problems("group", "x509", group_id="g", certificate=text)
+    text = (vectors / "custom" / "invalid_version.pem").read_text()
+    assert build("group", "x509", values(group_id="g", certificate=text))["enrollmentGroupId"] == "g"
 
 
 def test_certificates_in_the_wrong_place(device, line):

@@ -1,5 +1,7 @@
+from pathlib import Path
 from types import SimpleNamespace
 
+import cryptography_vectors
 import pytest
 from azure.iot.device import X509
 from azure.iot.device.exceptions import ClientError
@@ -48,12 +50,14 @@ def _self_signed(name):
     return built.public_bytes(certificates.serialization.Encoding.PEM).decode()
 
 
+STRANGE = Path(cryptography_vectors.__file__).parent / "x509" / "custom" / "invalid_version.pem"
 PROOFS = {
     "right": (lambda p: p.root.prove_possession(CODE), "solved"),
     "nothing": (lambda p: "", "in one line"),
     "the code": (lambda p: CODE, "the code itself"),
     "no certificate": (lambda p: "proof", "not a certificate"),
     "the root": (lambda p: p.root.certificate, "to show it proves nothing"),
+    "of a version that nobody knows": (lambda p: STRANGE.read_text(), "not a certificate"),
     "by the line": (lambda p: p.line.prove_possession(CODE), "The line signed this"),
     "by itself": (lambda p: _self_signed(CODE), "It signs itself"),
     "by a stranger": (lambda p: mistakes_root(p).prove_possession(CODE), "signature does not fit"),

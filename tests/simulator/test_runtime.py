@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cryptography_vectors
 import pytest
 import requests
 from azure.core.exceptions import HttpResponseError
@@ -590,6 +591,18 @@ class TestOwnCertificate:
         now = datetime.datetime.now(datetime.timezone.utc)
         with pytest.raises(OwnCertificateError, match="does not belong"):
             check(TlsFiles(server.file, other), [], now)
+
+    @pytest.mark.parametrize("which", ["file", "key_file"])
+    def test_an_encoding_that_openssl_does_not_read_is_named(self, server, which):
+        place = getattr(server, which)
+        place.write_bytes(place.read_text().encode("utf-16"))
+        with pytest.raises(OwnCertificateError, match=r"in PEM\. It is text in UTF-16; save it as ASCII"):
+            check(TlsFiles(server.file, server.key_file), [], datetime.datetime.now(datetime.timezone.utc))
+
+    def test_a_certificate_of_a_version_that_nobody_knows(self, tmp_path, server):
+        strange = Path(cryptography_vectors.__file__).parent / "x509" / "custom" / "invalid_version.pem"
+        with pytest.raises(OwnCertificateError, match="not a readable certificate"):
+            check(TlsFiles(strange, server.key_file), [], datetime.datetime.now(datetime.timezone.utc))
 
 
 class TestSecrets:
