@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +13,10 @@ from .masking import is_secret_name, mask, mask_in_name, mask_in_text
 
 #: Events that are kept; older ones are dropped.
 CAPACITY = 5_000
+#: And about so many bytes of memory do they take together; usual ones take 2 to 3 KB.
+MAX_BYTES = 24 * 1_048_576
+#: What an event takes without its detail, and so does each value of it without the text.
+_EVENT_BYTES, _VALUE_BYTES = 1_000, 200
 #: A text longer than this many characters is cut.
 TEXT_LIMIT = 2_000
 #: About so many characters of one fact of an event's detail are kept, so that large messages cannot fill the memory.
@@ -62,19 +67,28 @@ def redact(value: Any) -> Any:
 
 
 class _Redaction:
-    """One walk through a value, which ends when enough is copied."""
+    """One walk through a value, which ends when enough is copied.
 
-    __slots__ = ("_left",)
+    Attributes:
+        size: about so many bytes does the copy take. A letter takes up to four, whatever it takes on the wire.
+    """
+
+    __slots__ = ("_left", "size")
 
     def __init__(self) -> None:
         self._left = DETAIL_LIMIT
+        self.size = 0
 
     def copy(self, value: Any, depth: int) -> Any:
         self._left -= 8  # a value without text takes room as well
+        self.size += _VALUE_BYTES
         if isinstance(value, str):
             return self._text(value)
         # before the questions that take long to answer
         if value is None or isinstance(value, (int, float)):
+            size = sys.getsizeof(value)  # whole numbers can be long
+            self.size += size
+            self._left -= size // 32
             return value
         if isinstance(value, (dict, Mapping)):
             return self._members(value, depth + 1)
@@ -95,6 +109,7 @@ class _Redaction:
                 copied[LEFT_OUT] = LEFT_OUT
                 break
             shown = mask_in_text(name)
+            self.size += sys.getsizeof(shown)
             if item is not None and is_secret_name(name):
                 copied[shown] = mask(item) if isinstance(item, str) else mask("")
             else:
@@ -115,7 +130,13 @@ class _Redaction:
     def _text(self, text: str) -> str:
         text = mask_in_text(text)
         self._left -= min(len(text), TEXT_LIMIT)
-        return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + LEFT_OUT
+        text = _cut(text)
+        self.size += sys.getsizeof(text)
+        return text
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + LEFT_OUT
 
 
 class Trace:
@@ -124,11 +145,16 @@ class Trace:
     Arguments:
         clock: gives the events their time.
         capacity: how many events are kept.
+        max_bytes: about how much memory they may take; the newest is always kept.
     """
 
-    def __init__(self, clock: Clock, capacity: int = CAPACITY) -> None:
+    def __init__(self, clock: Clock, capacity: int = CAPACITY, max_bytes: int = MAX_BYTES) -> None:
         self._clock = clock
-        self._events: deque[TraceEvent] = deque(maxlen=capacity)
+        self._capacity = capacity
+        self._max_bytes = max_bytes
+        # with what each takes
+        self._events: deque[tuple[TraceEvent, int]] = deque()
+        self._bytes = 0
         self._next = 1
 
     def record(
@@ -145,28 +171,36 @@ class Trace:
     ) -> None:
         """Keep one event; everything that others have written is redacted here, so no caller can forget."""
         redacted: dict[str, Any] = {}
+        size = _EVENT_BYTES
         for name, value in (detail or {}).items():
             # each for itself, so that a large body does not push out the reason
-            redacted.update(redact({name: value}))
-        self._events.append(
-            TraceEvent(
-                sequence=self._next,
-                time=azure_timestamp(self._clock.now()),
-                service=service,
-                host=mask_in_name(host),
-                device=mask_in_name(device),
-                direction=direction,
-                protocol=protocol,
-                operation=mask_in_name(operation),
-                status=status,
-                detail=redacted,
-            )
+            redaction = _Redaction()
+            redacted.update(redaction.copy({name: value}, 0))
+            size += redaction.size
+        # whoever is not even let in chooses these three
+        host, device, operation = (_cut(mask_in_name(text)) for text in (host, device, operation))
+        size += sum(map(sys.getsizeof, (host, device, operation)))
+        event = TraceEvent(
+            sequence=self._next,
+            time=azure_timestamp(self._clock.now()),
+            service=service,
+            host=host,
+            device=device,
+            direction=direction,
+            protocol=protocol,
+            operation=operation,
+            status=status,
+            detail=redacted,
         )
+        self._events.append((event, size))
+        self._bytes += size
         self._next += 1
+        while len(self._events) > self._capacity or (self._bytes > self._max_bytes and len(self._events) > 1):
+            self._bytes -= self._events.popleft()[1]
 
     def events(self, after: int = 0, limit: int = CAPACITY) -> list[TraceEvent]:
         """Events with a sequence number above ``after``, oldest first, at most ``limit``."""
-        return [event for event in self._events if event.sequence > after][:limit]
+        return [event for event, _ in self._events if event.sequence > after][:limit]
 
     @property
     def last_sequence(self) -> int:
@@ -176,3 +210,4 @@ class Trace:
     def clear(self) -> None:
         """Forget all events; sequence numbers go on."""
         self._events.clear()
+        self._bytes = 0

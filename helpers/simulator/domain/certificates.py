@@ -26,7 +26,10 @@ from .ports import Document
 
 #: Longer texts are not looked at. Certificates have one or two kilobytes (simulator-only limit).
 MAX_TEXT_SIZE = 32 * 1024
+#: Certificates that are remembered, as those of authorities come again with every device, and bytes of the largest:
+#: anybody can show others, and each takes several times its size.
 _PARSED_AT_ONCE = 512
+CACHED_SIZE = 8_192
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
 _A_PRIVATE_KEY = "a private key, which must never leave the device; if it is in use somewhere, replace it"
 _A_REQUEST = "a certificate signing request; send the certificate that was made from it"
@@ -66,7 +69,7 @@ class Certificate:
             UnsupportedCertificateError: OpenSSL reads it, and this simulator does not.
             ValueError: it is not a certificate.
         """
-        return _parse(bytes(der))
+        return (_parse if len(der) <= CACHED_SIZE else _parse.__wrapped__)(bytes(der))
 
     @property
     def der(self) -> bytes:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from OpenSSL import crypto
 
-from .certificates import Certificate
+from .certificates import CACHED_SIZE, Certificate
 
 #: Longest path that is followed. Chains of devices have two to four certificates.
 MAX_PATH = 8
@@ -156,10 +156,14 @@ def _is_end(certificate: Certificate) -> bool:
 
 def is_signed_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Whether the issuer has the right name and its key made the signature."""
-    return certificate.parsed.issuer == issuer.parsed.subject and _is_signature_of(certificate, issuer)
+    judge = (
+        _is_signature_of if max(len(certificate.der), len(issuer.der)) <= CACHED_SIZE else _is_signature_of.__wrapped__
+    )
+    return certificate.parsed.issuer == issuer.parsed.subject and judge(certificate, issuer)
 
 
-@lru_cache(maxsize=4096)
+# keeps both certificates in memory
+@lru_cache(maxsize=512)
 def _is_signature_of(certificate: Certificate, issuer: Certificate) -> bool:
     parsed = certificate.parsed
     try:

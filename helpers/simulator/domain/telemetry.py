@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from sys import getsizeof
 from urllib.parse import unquote
 
 from ..clock import azure_timestamp
@@ -14,6 +15,8 @@ from ..clock import azure_timestamp
 #: Messages and bytes that a hub keeps; older messages make room.
 MAX_MESSAGES = 1_000
 MAX_BYTES = 16 * 1024 * 1024
+#: What a message takes without its texts, and a property.
+_MESSAGE_BYTES, _PAIR_BYTES = 1_000, 100
 #: Bytes of one message, body and properties together.
 MAX_MESSAGE_SIZE = 262_144
 
@@ -130,8 +133,10 @@ class TelemetryBuffer:
 
 
 def _size(message: TelemetryMessage) -> int:
-    texts = (*message.system.items(), *message.properties.items())
-    return len(message.body) + sum(len(name) + len(value or "") for name, value in texts)
+    """About how many bytes of memory a message takes; a property of two letters takes more than its name and value."""
+    pairs = (*message.system.items(), *message.properties.items(), *message.connection.items())
+    texts = sum(getsizeof(name) + getsizeof(value) + _PAIR_BYTES for name, value in pairs)
+    return _MESSAGE_BYTES + len(message.body) + texts
 
 
 def parse_properties(bag: str) -> tuple[dict[str, str | None], dict[str, str | None]]:

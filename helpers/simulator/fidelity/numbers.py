@@ -30,10 +30,11 @@ from ..domain import (
 from ..endpoints import dps_registration, hub_device_methods, hub_methods, webhooks
 from ..errors import Provenance
 from ..protocols import mqtt, mqtt_session
-from ..server import http_adapter
+from ..server import accepting, http_adapter, newcomers
 from ..server import webhooks as webhook_client
 from ..settings import MAX_HUBS, Settings
 from ..trace import CAPACITY
+from ..trace import MAX_BYTES as TRACE_BYTES
 
 _RECORDED = Provenance.RECORDED
 _DOCUMENTED = Provenance.DOCUMENTED
@@ -155,4 +156,8 @@ NUMBERS: tuple[Number, ...] = (
     Number("MQTT messages that wait for PUBACK", _count(mqtt_session.MAX_IN_FLIGHT), _SIMULATOR),
     Number("body of an HTTP request", _size(http_adapter.MAX_BODY), _SIMULATOR),
     Number("messages in the trace", _count(CAPACITY), _SIMULATOR),
+    Number("memory that they take, about", _size(TRACE_BYTES), _SIMULATOR),
+    Number("TLS handshakes in progress; more wait in line", _count(newcomers.MAX_HANDSHAKES), _SIMULATOR),
+    Number("memory of clients that are not through with it, about", _size(newcomers.MAX_WEIGHT), _SIMULATOR),
+    Number("open files that connections leave for the rest", _count(accepting.RESERVE), _SIMULATOR),
 )

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
-from typing import Union
+from typing import Union, cast
 
 from .mqtt import (
     MAX_PACKET_SIZE,
@@ -244,6 +245,8 @@ class MqttSession:
     def accept(self) -> None:
         """Answer CONNECT with CONNACK 0 and "session present" 0."""
         self._move(Input.ACCEPT)
+        # it has been judged; these can be long, and the connection may last for days
+        self._connect = replace(cast(Connect, self._connect), username=None, password=None)
         self._outgoing += encode_connack(ACCEPTED)
         self._postpone()
 

@@ -19,6 +19,7 @@ from ..endpoints.http import JSON_CONTENT_TYPE, Peer, Request, Response
 from ..errors import ErrorKind, Transport
 from ..masking import mask_in_name
 from .frontend import Frontend
+from .masked_frames import FrameReader, MaskedFrames
 from .mqtt_link import MqttConnection
 
 _LOGGER = logging.getLogger(__name__)
@@ -68,6 +69,10 @@ class HttpProtocol(web.RequestHandler):
         self.host = host
         self.certificates = certificates
         self.has_begun = False
+
+    def set_parser(self, parser: FrameReader, data_received_cb: Callable[[], None] | None = None) -> None:
+        """From here on, frames of a WebSocket come."""
+        super().set_parser(MaskedFrames(parser), data_received_cb)  # type: ignore[arg-type]
 
     def log_exception(self, *args: object, **facts: object) -> None:
         """Log what aiohttp did not expect, unless the client is at fault: what it sent behind a request, or its end."""

@@ -377,7 +377,7 @@ def test_a_newer_connection_takes_the_place_of_an_older_one(clock):
 
 
 def test_telemetry_is_bounded_by_number_and_size(clock):
-    buffer = TelemetryBuffer(max_messages=3, max_bytes=10)
+    buffer = TelemetryBuffer(max_messages=3, max_bytes=10_000)
 
     def send(body, **properties):
         return buffer.append("d", body, enqueued=clock.now(), system={}, properties=properties)
@@ -385,13 +385,13 @@ def test_telemetry_is_bounded_by_number_and_size(clock):
     for number in range(5):
         send(b"%d" % number)
     assert [message.body for message in buffer] == [b"2", b"3", b"4"]
-    send(b"x" * 9)
-    assert [message.body for message in buffer] == [b"4", b"x" * 9]
-    assert send(b"y" * 20).sequence == 7
-    assert [message.body for message in buffer] == [b"y" * 20]
+    send(b"x" * 7_500)
+    assert [message.body for message in buffer] == [b"4", b"x" * 7_500]
+    assert send(b"y" * 20_000).sequence == 7
+    assert [message.body for message in buffer] == [b"y" * 20_000]
     send(b"", name="value")
     send(b"", name=None)
-    assert [message.properties for message in buffer] == [{"name": None}]
+    assert [message.properties for message in buffer] == [{"name": "value"}, {"name": None}]
     buffer.clear()
     assert send(b"z").sequence == 10
 

@@ -606,3 +606,44 @@ async def test_what_clients_do_wrong_writes_no_traceback(
             writer.transport.abort()
         await eventually(lambda: not server.open_connections)
     assert not [entry for entry in caplog.records if entry.levelno > logging.INFO]
+
+
+def frame(payload: bytes, *, masked: bool = True, opcode: int = 2) -> bytes:
+    size = len(payload)
+    if size < 126:
+        length = bytes((size,))
+    elif size < 65_536:
+        length = b"\x7e" + size.to_bytes(2, "big")
+    else:
+        length = b"\x7f" + size.to_bytes(8, "big")
+    return bytes((0x80 | opcode, length[0] | 0x80 * masked)) + length[1:] + bytes(4 * masked) + payload
+
+
+@pytest.mark.parametrize("step", [1, 3, 1_000_000])
+@pytest.mark.parametrize("before", [0, 5, 126, 70_000])
+async def test_frames_that_are_not_masked_end_the_connection(
+    running: Any, client_context: Any, frontend: Any, before: int, step: int
+) -> None:
+    """RFC 6455, section 5.1. However the bytes are cut, and whatever came before, also with the request itself."""
+    packets = MQTT_CONNECT + (publish(bytes(before)) if before else b"")
+    sent = WEBSOCKET_HEAD + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    if before:
+        sent += frame(b"", opcode=9) + frame(packets)
+    sent += frame(MQTT_CONNECT, masked=False)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname="localhost"
+        )
+        step = max(step, before // 60)
+        for start in range(0, len(sent), step):
+            if writer.is_closing():
+                break  # it was noticed with the header
+            writer.write(sent[start : start + step])
+            await asyncio.sleep(0)
+        await reader.readuntil(b"\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(), PATIENCE)
+        writer.close()
+    assert answer.endswith(b"\x88\x02\x03\xea")  # close, 1002
+    # what came before was read, and the frame itself was not
+    assert answer.startswith(b"\x8a\x00") == bool(before)
+    assert before or CONNACK not in answer
