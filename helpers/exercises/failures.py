@@ -44,7 +44,7 @@ def address(answer: object, dps: Any, registration_id: str) -> None:
             (host.endswith("/"), "A host name has no slash at its end."),
             (
                 host.lower() == dps.service_host,
-                "This is where you manage enrollments. Devices register at another host; the box of step 1 has both.",
+                "This is where you manage enrollments. Devices use the global host; the box of step 1 has both.",
             ),
             (host.lower() in dps.hubs, "This is a hub. A new device does not know its hub yet; DPS tells it."),
             (host.lower() != dps.provisioning_host, "The host is not the one at which devices register; see step 1."),

@@ -102,7 +102,7 @@ def test_what_devices_may_do_over_https_is_not_supported_and_says_so(sdk):
 def manage_modules(sdk, method, path="", key=KEY, **options):
     return sdk.session().request(
         method,
-        f"https://{sdk.hub}/devices/pump-1/modules{path}?api-version=2020-03-13",
+        f"https://{sdk.hub}/devices/pump-1/modules{path}?api-version=2017-11-08-preview",
         headers={"Authorization": token(f"{sdk.hub}/devices/pump-1", key)},
         verify=str(sdk.running.certificate_authority_file),
         **options,

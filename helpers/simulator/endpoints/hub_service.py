@@ -24,8 +24,10 @@ from .hub_limits import HubAdmission
 from .hub_messages import purge_route
 from .hub_methods import DirectMethods
 
-#: Every version since 2018-06-30.
-API_VERSIONS = re.compile(r"(?:2018-(?:06-30|(?:0[7-9]|1[0-2])-\d\d)|2019-\d\d-\d\d|20[2-9]\d-\d\d-\d\d)(?:-preview)?")
+#: Every version since 2018-06-30, and the one that iot-identity-service speaks.
+API_VERSIONS = re.compile(
+    r"(?:2018-(?:06-30|(?:0[7-9]|1[0-2])-\d\d)|2019-\d\d-\d\d|20[2-9]\d-\d\d-\d\d)(?:-preview)?|2017-11-08-preview"
+)
 
 _FAILURES = Failures(
     route_not_found=Hub.ROUTE_NOT_FOUND,

@@ -231,8 +231,9 @@ SERVICE = Area(
     "Hub: service API",
     "published API description 2021-04-12",
     notes=(
-        "Every api-version since 2018-06-30. Shared access policies only, no Microsoft Entra tokens. Errors have the "
-        "names and codes that are documented; their texts are not Azure's where the table of errors says inferred."
+        "Every api-version since 2018-06-30, and 2017-11-08-preview. Shared access policies only, no Microsoft Entra "
+        "tokens. Errors have the names and codes that are documented; their texts are not Azure's where the table of "
+        "errors says inferred."
     ),
     operations=(
         Operation("Devices_CreateOrUpdateIdentity", _ask("PUT", "/devices/{id}", _DEVICE), _SDK_OBSERVED),

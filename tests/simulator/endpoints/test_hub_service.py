@@ -391,7 +391,7 @@ def test_unknown_routes_methods_and_versions(world):
     for version in ("2016-11-14", "2018-05-01", "x"):
         answer = world("GET", "/devices", query={"api-version": version})
         assert version in error_of(answer, 400, 400900, "ApiVersionNotSupported")
-    for version in ("2018-06-30", "2020-09-30", "2021-04-12", "2024-03-31", "2020-05-31-preview"):
+    for version in ("2018-06-30", "2020-09-30", "2021-04-12", "2024-03-31", "2020-05-31-preview", "2017-11-08-preview"):
         assert world("GET", "/devices", query={"api-version": version}).status == 200
 
 
