@@ -1,5 +1,6 @@
 """A simulator that is killed in the middle of its work has lost nothing that it acknowledged."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -9,13 +10,20 @@ import time
 
 import pytest
 import requests
-from azure.iot.device import ProvisioningDeviceClient, ProxyOptions
+from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, ProxyOptions, exceptions
 from patience import PATIENCE, wait_until
 
+from helpers import certificates
 from helpers.simulator.protocols import sas
 from helpers.simulator.running import read
 
 KEY = "Tk9ULUEtU0VDUkVULVBSSU1BUlktS0VZLTMyLUJZVEVT"
+KEYS = {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
+CERTIFICATE = certificates.create_root("Root that outlives a kill").certificate_base64
+#: What a writer has done at least when the simulator is killed.
+ROUNDS = 3
+#: How many of the latest changes of each writer are looked for: those that a kill could have lost.
+LATEST = 60
 
 
 class Process:
@@ -26,44 +34,13 @@ class Process:
         self.process = subprocess.Popen([*command, "--pace", "instant"], stdout=subprocess.PIPE, text=True)
         assert json.loads(self.process.stdout.readline())["ready"] is True
         self.running = read(state)
+        self.hub = self.running.hubs[0]
 
-    def session(self):
-        session = requests.Session()
-        session.trust_env = False
-        session.proxies = {"https": self.running.proxy_url}
-        session.verify = str(self.running.certificate_authority_file)
-        session.params = {"api-version": "2021-10-01"}
-        return session
-
-    @staticmethod
-    def token(connection_string):
-        fields = dict(part.split("=", 1) for part in connection_string.split(";"))
-        key = sas.decode_key(fields["SharedAccessKey"])
-        return sas.sign(fields["HostName"], key, int(time.time()) + 600, fields["SharedAccessKeyName"])
-
-    def enroll(self, session, registration_id):
-        answer = session.put(
-            f"https://{self.running.service_host}/enrollments/{registration_id}",
-            json={
-                "registrationId": registration_id,
-                "attestation": {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}},
-            },
-            headers={"Authorization": self.token(self.running.service_connection_string)},
-            timeout=PATIENCE,
-        )
-        answer.raise_for_status()
-        return answer.json()["etag"]
-
-    def register(self, registration_id):
-        client = ProvisioningDeviceClient.create_from_symmetric_key(
-            self.running.provisioning_host,
-            registration_id,
-            self.running.id_scope,
-            KEY,
-            proxy_options=ProxyOptions("HTTP", "127.0.0.1", self.running.proxy_port),
-            server_verification_cert=self.running.certificate_authority(),
-        )
-        return client.register().registration_state
+    def device_options(self):
+        return {
+            "proxy_options": ProxyOptions("HTTP", "127.0.0.1", self.running.proxy_port),
+            "server_verification_cert": self.running.certificate_authority(),
+        }
 
     def end(self, number):
         self.process.send_signal(number)
@@ -71,69 +48,266 @@ class Process:
         self.process.stdout.close()
 
 
+class Client:
+    """Asks every HTTPS endpoint. Whatever is refused is an error, but that a thing is not there is ``None``."""
+
+    def __init__(self, simulator):
+        self.simulator, self.running = simulator, simulator.running
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.proxies = {"https": self.running.proxy_url}
+        self.session.verify = str(self.running.certificate_authority_file)
+
+    def _ask(self, method, host, path, version, authorization, body):
+        answer = self.session.request(
+            method,
+            f"https://{host}{path}",
+            params={"api-version": version} if version else None,
+            json=body,
+            # all but what is new are to be changed whatever they are by now
+            headers={"Authorization": authorization} | ({} if method == "PUT" else {"If-Match": "*"}),
+            timeout=PATIENCE,
+        )
+        if method == "GET" and answer.status_code == 404:
+            return None
+        assert answer.ok, (method, path, answer.status_code, answer.text)
+        return answer.json() if answer.content else {}
+
+    @staticmethod
+    def _token(connection_string):
+        fields = dict(part.split("=", 1) for part in connection_string.split(";"))
+        key = sas.decode_key(fields["SharedAccessKey"])
+        return sas.sign(fields["HostName"], key, int(time.time()) + 600, fields["SharedAccessKeyName"])
+
+    def service(self, method, path, body=None):
+        token = self._token(self.running.service_connection_string)
+        return self._ask(method, self.running.service_host, path, "2021-10-01", token, body)
+
+    def hub(self, method, path, body=None):
+        hub = self.simulator.hub
+        return self._ask(method, hub.host, path, "2021-04-12", self._token(hub.connection_string), body)
+
+    def resource(self, method, path="", body=None):
+        name = self.running.service_host.partition(".")[0]
+        path = f"/subscriptions/any/resourceGroups/any/providers/Microsoft.Devices/provisioningServices/{name}{path}"
+        token = f"Bearer {self.running.management_token}"
+        return self._ask(method, self.running.management_host, path, "2022-02-05", token, body)
+
+    def control(self, method, path, body=None):
+        token = f"Bearer {self.running.management_token}"
+        return self._ask(method, self.running.service_host, f"/simulator{path}", None, token, body)
+
+    def policy(self, _, name):
+        """Reading keys is a POST in Azure Resource Manager."""
+        policies = self.resource("POST", "/listkeys")["value"]
+        return next((policy for policy in policies if policy["keyName"] == name), None)
+
+    def linked_hub(self, method, host):
+        hubs = self.control(method, "/hubs")["hubs"]
+        return next((hub for hub in hubs if hub["host"] == host), None)
+
+    def device(self, method, registration_id, path, body):
+        """As the device itself, over HTTPS."""
+        resource = f"{self.running.id_scope}/registrations/{registration_id}"
+        token = sas.sign(resource, sas.decode_key(KEY), int(time.time()) + 600, "registration")
+        return self._ask(method, self.running.provisioning_host, f"/{resource}/{path}", "2021-06-01", token, body)
+
+
+class Writer(threading.Thread):
+    """Changes things one after the other until the simulator is gone, and knows what was acknowledged.
+
+    Arguments:
+        simulator: where.
+        change: does one round; gets a client, this writer and the number of the round.
+    """
+
+    def __init__(self, simulator, change):
+        super().__init__(daemon=True)
+        self._simulator, self._change = simulator, change
+        self.rounds = 0
+        self.kept, self.failure, self.killed = {}, None, threading.Event()
+
+    def run(self):
+        client = Client(self._simulator)
+        with client.session:
+            try:
+                # a registration with the SDK would wait for half a minute whether somebody comes back
+                while not self.killed.is_set() and (self._change is not register or self.rounds < ROUNDS):
+                    self._change(client, self, self.rounds)
+                    self.rounds += 1
+            except Exception as error:  # whatever clients make of a dying simulator
+                if not self.killed.is_set():
+                    self.failure = error
+
+    def acknowledged(self, thing, endpoint, path, expected=True, look=lambda answer: answer is not None):
+        """Keep what was acknowledged: where it is found, and what must be seen there."""
+        self.kept.pop(thing, None)  # the latest stand last
+        self.kept[thing] = endpoint, path, expected, look
+
+    def about_to_change(self, *things):
+        """From here to the next acknowledgement, both may be true: what was, and what is to come."""
+        for thing in things:
+            self.kept.pop(thing, None)
+
+    def check(self, client):
+        for thing, (endpoint, path, expected, look) in list(self.kept.items())[-LATEST:]:
+            assert (thing, look(getattr(client, endpoint)("GET", path))) == (thing, expected)
+
+
+def shown(answer):
+    return answer
+
+
+def registry(client, writer, number):
+    name = f"device-{number}"
+    device, module, twin = f"/devices/{name}", f"/devices/{name}/modules/one", f"/twins/{name}"
+    client.hub("PUT", device, {"deviceId": name})
+    writer.acknowledged(device, "hub", device)
+    client.hub("PUT", module, {"deviceId": name, "moduleId": "one"})
+    writer.acknowledged(module, "hub", module)
+    client.hub("PATCH", twin, {"tags": {"n": number}, "properties": {"desired": {"n": number}}})
+    writer.acknowledged(
+        twin, "hub", twin, [number] * 2, lambda twin: [twin["tags"]["n"], twin["properties"]["desired"]["n"]]
+    )
+    renewed = client.hub("POST", "/devices/keys/regenerate", {"policyKey": "primaryKey", "devices": [{"id": name}]})
+    key = renewed["rotatedKeys"][0]["primaryKey"]
+    writer.acknowledged(
+        f"key of {name}", "hub", device, key, lambda device: device["authentication"]["symmetricKey"]["primaryKey"]
+    )
+    if number % 2:
+        writer.about_to_change(device, module, twin, f"key of {name}")
+        client.hub("DELETE", device)
+        for path in (device, module, twin):
+            writer.acknowledged(path, "hub", path, None, shown)
+
+
+def messages(client, writer, number):
+    device = f"/devices/box-{number}"
+    client.hub("PUT", device, {"deviceId": f"box-{number}"})
+    for count in (1, 2):
+        writer.about_to_change(device)
+        client.control("POST", f"/hubs/{client.simulator.hub.host}{device}/messages", {"body": count})
+        writer.acknowledged(device, "hub", device, count, lambda device: device["cloudToDeviceMessageCount"])
+    if number % 2:
+        writer.about_to_change(device)
+        client.hub("DELETE", f"{device}/commands")
+        writer.acknowledged(device, "hub", device, 0, lambda device: device["cloudToDeviceMessageCount"])
+
+
+def enrollments(client, writer, number):
+    name, etag = f"one-{number}", lambda answer: answer["etag"]
+    one, group, registration = f"/enrollments/{name}", f"/enrollmentGroups/all-{number}", f"/registrations/{name}"
+    # others link more hubs meanwhile
+    place = {"allocationPolicy": "static", "iotHubs": [client.simulator.hub.host]}
+    answer = client.service("PUT", one, {"registrationId": name, "attestation": KEYS, **place})
+    writer.acknowledged(one, "service", one, answer["etag"], etag)
+    answer = client.service("PUT", group, {"enrollmentGroupId": f"all-{number}", "attestation": KEYS})
+    writer.acknowledged(group, "service", group, answer["etag"], etag)
+    operation = client.device("PUT", name, "register", {"registrationId": name})["operationId"]
+    state = client.device("GET", name, f"operations/{operation}", None)["registrationState"]
+    writer.acknowledged(registration, "service", registration, state["etag"], etag)
+    writer.acknowledged(f"device of {name}", "hub", f"/devices/{name}")
+    bulk = [{"registrationId": f"{name}-{each}", "attestation": KEYS} for each in range(3)]
+    client.service("POST", "/enrollments", {"mode": "create", "enrollments": bulk})
+    for each in range(3):
+        writer.acknowledged(f"{one}-{each}", "service", f"{one}-{each}")
+    if number % 2:
+        for path in (registration, one, group):
+            writer.about_to_change(path)
+            client.service("DELETE", path)
+            writer.acknowledged(path, "service", path, None, shown)
+
+
+def resources(client, writer, number):
+    certificate, policy, hub = f"/certificates/ca-{number}", f"policy-{number}", f"hub-{number}.azure-devices.test"
+    client.resource("PUT", certificate, {"properties": {"certificate": CERTIFICATE, "isVerified": True}})
+    writer.acknowledged(certificate, "resource", certificate)
+    service = client.resource("GET")
+    service["properties"] = {"authorizationPolicies": [client.policy("GET", "provisioningserviceowner")]}
+    service["tags"] = {"n": policy}
+    service["properties"]["authorizationPolicies"].append({"keyName": policy, "rights": "ServiceConfig"})
+    writer.about_to_change("policies", "tags")
+    client.resource("PUT", "", service)
+    writer.acknowledged("policies", "policy", policy)
+    writer.acknowledged("tags", "resource", "", policy, lambda service: service["tags"]["n"])
+    client.control("PUT", f"/hubs/{hub}", {"allocationWeight": 7})
+    linked = client.linked_hub("GET", hub)
+    assert (linked["linked"], linked["allocationWeight"]) == (True, 7)
+    writer.acknowledged(hub, "linked_hub", hub, linked, shown)
+    if number % 2:
+        writer.about_to_change(certificate, hub)
+        client.resource("DELETE", certificate)
+        writer.acknowledged(certificate, "resource", certificate, None, shown)
+        client.control("PUT", f"/hubs/{hub}", {"linked": False})
+        writer.acknowledged(hub, "linked_hub", hub, {"host": hub, "linked": False}, shown)
+    if number >= 10:
+        former = f"hub-{number - 10}.azure-devices.test"
+        writer.about_to_change(former)
+        client.control("DELETE", f"/hubs/{former}")
+        writer.acknowledged(former, "linked_hub", former, None, shown)
+
+
+class Reporter:
+    """Reports properties with the official SDK: those whose acknowledgement it waited for must be there."""
+
+    def __init__(self, simulator):
+        options = {"connection_retry": False, **simulator.device_options()}
+        self.device = IoTHubDeviceClient.create_from_symmetric_key(KEY, simulator.hub.host, "reporter", **options)
+
+    def __call__(self, client, writer, number):
+        writer.about_to_change("reported")
+        self.device.patch_twin_reported_properties({"n": number})
+        writer.acknowledged(
+            "reported", "hub", "/twins/reporter", number, lambda twin: twin["properties"]["reported"]["n"]
+        )
+
+
+def register(client, writer, number):
+    name = f"registered-{number}"
+    client.service("PUT", f"/enrollments/{name}", {"registrationId": name, "attestation": KEYS})
+    sdk = ProvisioningDeviceClient.create_from_symmetric_key(
+        client.running.provisioning_host, name, client.running.id_scope, KEY, **client.simulator.device_options()
+    )
+    etag = sdk.register().registration_state.etag
+    writer.acknowledged(name, "service", f"/registrations/{name}", etag, lambda answer: answer["etag"])
+
+
 @pytest.mark.sdk
 # the SDK's background threads complain when their connection dies under them
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-@pytest.mark.parametrize("moment", [0.4, 1.1])
-def test_nothing_acknowledged_is_lost(tmp_path, moment):
+def test_nothing_acknowledged_is_lost(tmp_path):
     simulator = Process(tmp_path / "state")
-    enrolled, registered = {}, {}
-    stop = threading.Event()
-
-    def enroll():
-        with simulator.session() as session:
-            for number in range(100_000):
-                if stop.is_set():
-                    return
-                name = f"device-{number}"
-                try:
-                    enrolled[name] = simulator.enroll(session, name)
-                except (requests.RequestException, OSError):
-                    return
-
-    def register():
-        for number in range(100_000):
-            name = f"device-{number}"
-            while name not in enrolled:
-                if stop.is_set():
-                    return
-                time.sleep(0.001)
-            if stop.is_set():
-                return
-            try:
-                registered[name] = simulator.register(name)
-            except Exception:  # whatever the SDK makes of a dying simulator
-                return
-
-    enroller = threading.Thread(target=enroll)
-    registrar = threading.Thread(target=register, daemon=True)
-    enroller.start()
-    registrar.start()
+    client = Client(simulator)
+    with client.session:
+        authentication = {"type": "sas", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
+        client.hub("PUT", "/devices/reporter", {"deviceId": "reporter", "authentication": authentication})
+    reporter = Reporter(simulator)
+    changes = (registry, messages, enrollments, resources, register, reporter)
+    writers = [Writer(simulator, change) for change in changes]
+    for writer in writers:
+        writer.start()
     try:
-        wait_until(lambda: len(registered) >= 5, lambda: f"5 registrations instead of {len(registered)}")
-        time.sleep(moment)
+        wait_until(
+            lambda: all(writer.rounds >= ROUNDS or writer.failure for writer in writers),
+            lambda: [w.rounds for w in writers],
+        )
     finally:
+        for writer in writers:
+            writer.killed.set()
         simulator.end(signal.SIGKILL)
-        stop.set()
-        enroller.join(timeout=PATIENCE)
-    acknowledged_registrations = dict(registered)
-    assert len(acknowledged_registrations) >= 5
+        with contextlib.suppress(exceptions.ClientError):
+            reporter.device.shutdown()
+    for writer in writers:
+        writer.join(timeout=PATIENCE)
+        assert (writer.is_alive(), writer.failure) == (False, None)
 
     again = Process(tmp_path / "state")
     try:
         assert again.running.service_connection_string == simulator.running.service_connection_string
-        with again.session() as session:
-            headers = {"Authorization": again.token(again.running.service_connection_string)}
-            for name, etag in enrolled.items():
-                found = session.get(f"https://{again.running.service_host}/enrollments/{name}", headers=headers)
-                assert (found.status_code, found.json()["etag"]) == (200, etag)
-            for name, state in acknowledged_registrations.items():
-                found = session.get(f"https://{again.running.service_host}/registrations/{name}", headers=headers)
-                assert found.json()["etag"] == state.etag
-            hub = again.running.hubs[0]
-            headers = {"Authorization": again.token(hub.connection_string)}
-            for name in acknowledged_registrations:
-                assert session.get(f"https://{hub.host}/devices/{name}", headers=headers).status_code == 200
+        client = Client(again)
+        with client.session:
+            for writer in writers:
+                writer.check(client)
     finally:
         again.end(signal.SIGTERM)
     assert again.process.returncode == 0
