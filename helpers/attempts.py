@@ -28,10 +28,14 @@ from helpers.identifiers import (
 #: What a client was given and cannot work, by words that :class:`helpers.causes.Cause` has.
 REGISTRATION_ID, DEVICE_ID, ID_SCOPE, HOST = "registrationId", "deviceId", "idScope", "host"
 IN_TOPIC, HOST_OF_DPS, HOST_OF_HUB = "inTopic", "hostOfDps", "hostOfHub"
+DPS_AT_HUB, HUB_AT_DPS = "dpsAtHub", "hubAtDps"
 NO_OPTIONS, OTHER_WAY, PROXY_KIND, PATH_FOR_TEXT = "noOptions", "otherWay", "proxyKind", "pathForText"
 
 #: Where clients keep their settings.
 _PIPELINES = ("_pipeline", "_mqtt_pipeline")
+#: What the paths of the two services begin with.
+_OF_DPS = frozenset({"enrollments", "enrollmentgroups", "registrations"})
+_OF_HUB = frozenset({"devices", "twins", "statistics", "jobs"})
 #: Packages whose frames know a URL.
 _SENDERS = ("azure.core", "msrest", "requests", "urllib3", "helpers.registry")
 
@@ -127,8 +131,8 @@ def faults_of(attempt: Attempt, dps: Any = None) -> Mapping[str, str]:
     look(HOST, "host name", attempt.host, host_problem(attempt.host))
     for word, name, part, problem in _in_url(attempt.url):
         look(word, name, part, problem)
+    found.update(_place_faults(attempt, dps))
     if attempt.is_device:
-        found.update(_place_faults(attempt, dps))
         found.update(_option_faults(attempt, dps))
     return found
 
@@ -155,10 +159,16 @@ def _in_url(url: str) -> Iterator[tuple[str, str, object, str]]:
 
 def _place_faults(attempt: Attempt, dps: Any) -> Iterator[tuple[str, str]]:
     """Whether a client for DPS was sent to a hub, or the other way round."""
+    kind = urlsplit(attempt.url).path.strip("/").partition("/")[0].lower()
+    manages_dps, manages_hub = kind in _OF_DPS, kind in _OF_HUB
     host = next(iter(attempt.hosts), "") if len(attempt.hosts) == 1 else ""
     of_dps = {getattr(dps, name, "") for name in ("provisioning_host", "service_host")}
     is_dps = host in of_dps or DPS_DOMAIN in host
     is_hub = host in getattr(dps, "hubs", ()) or HUB_DOMAIN in host
+    if manages_hub and is_dps:
+        yield HUB_AT_DPS, "The connection string that the client was given is that of a provisioning service."
+    if manages_dps and is_hub:
+        yield DPS_AT_HUB, "The connection string that the client was given is that of a hub."
     if attempt.device_id is not None and is_dps:
         yield HOST_OF_DPS, "The host that the client was given is that of a provisioning service, not that of a hub."
     if attempt.registration_id is not None and is_hub:

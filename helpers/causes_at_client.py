@@ -75,3 +75,17 @@ PATH_FOR_TEXT = Cause(
     f"{FIRST}, In practice",
     fault=attempts.PATH_FOR_TEXT,
 )
+DPS_AT_HUB = Cause(
+    "A client for enrollments was given the connection string of a hub.",
+    "Give that of DPS, of the policy provisioningserviceowner.",
+    f"{FIRST}, In practice",
+    fault=attempts.DPS_AT_HUB,
+)
+HUB_AT_DPS = Cause(
+    "A client for the registry of a hub was given the connection string of DPS.",
+    "Give that of the hub, of the policy iothubowner.",
+    f"{FIRST}, In practice",
+    fault=attempts.HUB_AT_DPS,
+)
+#: What the clients with which services are managed may have been given.
+TO_SERVICES = (DPS_AT_HUB, HUB_AT_DPS, REGISTRATION_ID, DEVICE_ID)

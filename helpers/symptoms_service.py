@@ -14,7 +14,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         [causes.NOT_IN_THE_SIMULATOR],
         codes="404900 400900 501900 417900 RouteNotFound NotSupported ApiVersionNotSupported",
         asks=SERVICES,
-        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.DEVICE_ID],
+        at_client=causes_at_client.TO_SERVICES,
     ),
     symptom(
         "simulator failed",
@@ -70,6 +70,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[401],
         at=f"{ENROLLMENTS} {REGISTRY}",
+        at_client=[causes_at_client.DPS_AT_HUB, causes_at_client.HUB_AT_DPS],
     ),
     symptom(
         "login refused",
@@ -283,7 +284,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[404],
         at=f"{ENROLLMENTS} {REGISTRY}",
-        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.DEVICE_ID],
+        at_client=causes_at_client.TO_SERVICES,
     ),
     symptom(
         "resource not found",
@@ -443,7 +444,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[400],
         at=SERVICES,
-        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.DEVICE_ID],
+        at_client=causes_at_client.TO_SERVICES,
     ),
     symptom(
         "too many for a hub",
@@ -483,7 +484,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         ],
         statuses=[405, 406, 408, 411, 414, 415, 417, 431],
         at=SERVICES,
-        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.DEVICE_ID],
+        at_client=causes_at_client.TO_SERVICES,
     ),
     symptom(
         "too much at once",

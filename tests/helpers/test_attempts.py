@@ -13,7 +13,7 @@ from azure.iot.device.aio import ProvisioningDeviceClient as AsyncProvisioningDe
 from azure.iot.device.exceptions import ConnectionDroppedError
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 
-from helpers import causes, causes_at_client, lessons
+from helpers import causes, causes_at_client, lessons, registry
 from helpers.credentials import ConnectionString, new_key
 from helpers.diagnosis import explain
 from helpers.simulator import Simulator
@@ -273,3 +273,17 @@ def test_a_simulator_that_is_gone_comes_before_what_the_client_was_given():
         problem = failure(register, dps, provisioning_host=f"https://{dps.provisioning_host}")
         assert explain(problem, dps).causes == (causes.SIMULATOR_GONE,)
         assert explain(problem).causes == (causes_at_client.HOST,)
+
+
+def test_connection_strings_of_services_in_each_others_place(dps):
+    hub = dps._connection(dps.hubs[0])
+    service = DeviceProvisioningClient.from_connection_string(hub.text().reveal(), transport=dps._transport())
+    for ask in (service.enrollment.get, service.enrollment_group.get, service.device_registration_state.get):
+        found = explain(failure(ask, "pump-1", retry_total=0), dps)
+        assert found.causes == (causes_at_client.DPS_AT_HUB,), str(found)
+    manager = registry.open_registry(dps._service, **dps._way())
+    try:
+        found = explain(failure(manager.get_device, "pump-1"), dps)
+    finally:
+        registry.close_registry(manager)
+    assert found.causes == (causes_at_client.HUB_AT_DPS,), str(found)
