@@ -200,7 +200,7 @@ ON_THIS_SIDE: tuple[Symptom, ...] = (
                 f"{FIRST}, step 2",
             )
         ],
-        classes="TargetError CredentialsError ParameterError WorkspaceError LessonError FaultError FleetError "
+        classes="TargetError CredentialsError ParameterError WorkspaceError LessonError FaultError FleetError SettingError "
         "ProgressLineError NotebookError",
     ),
     symptom(

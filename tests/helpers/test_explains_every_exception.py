@@ -24,6 +24,7 @@ from helpers import causes
 from helpers.diagnosis import explain
 
 HELPERS = (
+    "helpers.azure_settings",
     "helpers.certificate_files",
     "helpers.checks",
     "helpers.credentials",
@@ -65,10 +66,11 @@ SPECIAL = {
 
 
 def classes(module):
+    """Those that leave the module: private ones are caught within it."""
     return [
         kind
-        for _, kind in inspect.getmembers(module, inspect.isclass)
-        if issubclass(kind, BaseException) and kind.__module__ == module.__name__
+        for name, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, BaseException) and kind.__module__ == module.__name__ and not name.startswith("_")
     ]
 
 
