@@ -163,7 +163,7 @@ def _place_faults(attempt: Attempt, dps: Any) -> Iterator[tuple[str, str]]:
     manages_dps, manages_hub = kind in _OF_DPS, kind in _OF_HUB
     host = next(iter(attempt.hosts), "") if len(attempt.hosts) == 1 else ""
     of_dps = {getattr(dps, name, "") for name in ("provisioning_host", "service_host")}
-    is_dps = host in of_dps or DPS_DOMAIN in host
+    is_dps = bool(host) and (host in of_dps or DPS_DOMAIN in host)
     is_hub = host in getattr(dps, "hubs", ()) or HUB_DOMAIN in host
     if manages_hub and is_dps:
         yield HUB_AT_DPS, "The connection string that the client was given is that of a provisioning service."

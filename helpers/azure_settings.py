@@ -67,11 +67,15 @@ def read_file(file: Path, names: Iterable[str]) -> dict[str, str]:
         SettingError: the file cannot be read, or a value that is asked for is of another encoding.
     """
     try:
-        content = file.read_bytes() if file.exists() else b""
+        if not file.is_file():
+            # a folder of this name is the virtual environment of many people
+            return {}
+        with file.open("rb") as opened:
+            content = opened.read(SIZE_LIMIT + 1)
     except OSError as error:
         raise SettingError(f"The file {file} cannot be read: {error.strerror or error}.") from None
     if len(content) > SIZE_LIMIT:
-        raise SettingError(f"The file {file} has {len(content)} bytes; a file of settings has at most {SIZE_LIMIT}.")
+        raise SettingError(f"The file {file} has more than {SIZE_LIMIT} bytes; it holds something else than settings.")
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in content:
         raise SettingError(f"The file {file} is not UTF-8: it has zero bytes, as UTF-16 has. {_SAVE_AGAIN}")

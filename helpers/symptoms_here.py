@@ -200,8 +200,8 @@ ON_THIS_SIDE: tuple[Symptom, ...] = (
                 f"{FIRST}, step 2",
             )
         ],
-        classes="TargetError CredentialsError ParameterError WorkspaceError LessonError FaultError FleetError SettingError "
-        "ProgressLineError NotebookError",
+        classes="TargetError CredentialsError ParameterError WorkspaceError LessonError FaultError FleetError "
+        "SettingError ProgressLineError NotebookError",
     ),
     symptom(
         "step not passed",
