@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ipaddress
 import logging
@@ -200,7 +201,7 @@ class SimulatorRuntime:
         stack.push_async_callback(self._server.stop)
         self._ports.put("ports", {"proxy": self._server.proxy_port, "tls": self._server.tls_port})
         self._write_endpoint_file()
-        stack.callback(self.endpoint_file.unlink, missing_ok=True)
+        stack.callback(self._remove_endpoint_file)
 
     @property
     def endpoint_file(self) -> Path:
@@ -210,12 +211,25 @@ class SimulatorRuntime:
     def _write_endpoint_file(self) -> None:
         self.running.write(self._folder)
 
+    def _remove_endpoint_file(self) -> None:
+        # one that stays is told from a new one by the process that it names
+        with contextlib.suppress(OSError):
+            self.endpoint_file.unlink()
+
     def _renew_endpoint_file(self) -> None:
-        """Write it again after the access policies changed, which they have whether the file can be written or not."""
+        """Write it again after hubs or keys changed, which they have whether the file can be written or not.
+
+        Whoever changed them is told that they are; what the file lacks, the log says.
+        """
         try:
             self._write_endpoint_file()
-        except OSError:
-            _LOGGER.exception("%s could not be renewed; it has keys that are not good any more", self.endpoint_file)
+        except OSError as error:
+            _LOGGER.error(
+                "%s could not be renewed (%s); it tells of hubs and keys as they were. It is renewed at the next "
+                "change, and at the next start.",
+                self.endpoint_file,
+                error.strerror or type(error).__name__,
+            )
 
     # --- Frontend: what the sockets ask -----------------------------------------------------------------------
 
@@ -301,12 +315,12 @@ class SimulatorRuntime:
     def put_hub(self, host: str, **fields: Any) -> None:
         """Add a hub, or change how one is linked."""
         self.services.put_hub(host, **fields)
-        self._write_endpoint_file()
+        self._renew_endpoint_file()
 
     def remove_hub(self, host: str) -> bool:
         """Remove a hub that was added while running."""
         found = self.services.remove_hub(host)
-        self._write_endpoint_file()
+        self._renew_endpoint_file()
         return found
 
     def reset(self) -> None:

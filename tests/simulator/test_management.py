@@ -1,5 +1,6 @@
 """The management API: who may use it, every route, and everything that can be wrong about a request."""
 
+import errno
 import json
 import socket
 import ssl
@@ -11,6 +12,7 @@ from patience import PATIENCE, wait_until
 from helpers.simulator import Simulator, launcher
 from helpers.simulator.endpoints import management
 from helpers.simulator.errors import Provenance
+from helpers.simulator.running import RunningSimulator
 from helpers.simulator.settings import MAX_HUBS, HubSettings
 
 SECOND = "contoso-hub-2.azure-devices.test"
@@ -167,6 +169,42 @@ def test_hubs(api, simulator):
     missing = api("DELETE", f"/hubs/{SECOND}")
     assert (missing.status_code, missing.json()["errorCode"]) == (404, 404_901)
     assert SECOND in missing.json()["message"]
+
+
+def test_hubs_change_also_where_the_endpoint_file_cannot_be_renewed(api, simulator, monkeypatch, caplog):
+    file = simulator.call(lambda runtime: runtime.endpoint_file)
+    before = file.read_text()
+
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunningSimulator, "write", refuse)
+        assert api("PUT", f"/hubs/{SECOND}").status_code == 200
+        assert SECOND in str(api("GET", "/hubs").json())
+        assert api("DELETE", f"/hubs/{SECOND}").status_code == 204
+    assert SECOND not in str(api("GET", "/hubs").json())
+    assert file.read_text() == before
+    assert "endpoint.json could not be renewed (No space left on device)" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_hub_that_cannot_be_stored_is_not_there(api, simulator):
+    def lock(runtime, locked):
+        runtime.services._store.rows(f"PRAGMA query_only={int(locked)}", ())
+
+    simulator.call(lambda runtime: lock(runtime, True))
+    for method in ("PUT", "DELETE"):
+        simulator.call(lambda runtime: lock(runtime, False))
+        if method == "DELETE":
+            assert api("PUT", f"/hubs/{SECOND}").status_code == 200
+        simulator.call(lambda runtime: lock(runtime, True))
+        answer = api(method, f"/hubs/{SECOND}")
+        assert (answer.status_code, answer.json()["errorCode"]) == (500, 500_900)
+        assert "could not keep this" in answer.json()["message"]
+        assert (SECOND in str(api("GET", "/hubs").json())) == (method == "DELETE")
+    simulator.call(lambda runtime: lock(runtime, False))
+    assert api("DELETE", f"/hubs/{SECOND}").status_code == 204
 
 
 def hub_of(answer, host):
