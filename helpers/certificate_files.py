@@ -33,6 +33,7 @@ from helpers.simulator.domain.certificate_encoding import (
     wide_encoding,
 )
 from helpers.simulator.domain.certificates import Certificate, UnsupportedCertificateError
+from helpers.simulator.private_files import make_folders
 
 ChainAndKey = tuple[list[x509.Certificate], Any]
 """A chain of certificates, the device's own first, and its private key."""
@@ -387,7 +388,7 @@ def save(
 def _save(
     folder: Path, name: str, chain: Sequence[x509.Certificate], key: Any, pass_phrase: Secret | None
 ) -> CertificateFiles:
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folders(folder)
     files = files_in(folder, name, pass_phrase)
     contents = {
         files.key_file: key_pem(key, pass_phrase),

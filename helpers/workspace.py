@@ -24,6 +24,7 @@ from helpers.credentials import Secret
 from helpers.masking import MaskedError
 from helpers.recipes import RECIPES
 from helpers.simulator import state_folder
+from helpers.simulator.private_files import FolderError, check_owner, make_folders
 from helpers.simulator.settings_values import SettingsError
 
 Document = dict[str, Any]
@@ -254,9 +255,12 @@ def _path(name: str, dps: Place) -> Path:
 
 def _private(folder: Path) -> Path:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(folder)
+        check_owner(folder)
         if os.name == "posix" and folder.stat().st_mode & 0o077:
             folder.chmod(0o700)
+    except FolderError as problem:
+        raise WorkspaceError(f"{problem} DPS_WORKSPACE names the folder.") from None
     except OSError as problem:
         raise WorkspaceError(
             f"The workspace folder {folder} cannot be made ({problem.strerror}). "

@@ -17,13 +17,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from . import fingerprint, program, replacement
 from .log import LIMIT as LOG_LIMIT
-from .private_files import FolderError, FolderLock, private_folder
+from .private_files import FolderError, FolderLock, check_owner, open_own, private_folder
 from .running import FILE_NAME, HubEndpoint, RunningSimulator, read
 
 __all__ = [
@@ -155,6 +155,14 @@ def manage(running: RunningSimulator, method: str, path: str, body: Any | None =
     return json.loads(content) if content else None
 
 
+@contextlib.contextmanager
+def _as_launch_error() -> Iterator[None]:
+    try:
+        yield
+    except FolderError as error:
+        raise LaunchError(str(error)) from error
+
+
 def find(state: Path) -> RunningSimulator | None:
     """The simulator that runs on this state folder, or ``None``."""
     running = read(state)
@@ -198,6 +206,9 @@ def ensure_running(
         LaunchError: it did not start, or one of other code runs that is not replaced. The text says why and what to
             do.
     """
+    # what stands in the folder of somebody else could lead to their simulator
+    with _as_launch_error(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        check_owner(state)
     first, code, running = fingerprint.loaded(), replacement.here(), find(state)
     if say is not None and first != code.fingerprint:
         say("The code of the simulator changed since this program began to use it. Restart this one (the kernel), too.")
@@ -401,11 +412,10 @@ def _watch(child: subprocess.Popen[bytes]) -> None:
 
 def _open_log(path: Path) -> IO[bytes]:
     """The log, opened for its owner only, at its end; begun anew when it has become long."""
-    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND
     try:
-        if path.exists() and path.stat().st_size > LOG_LIMIT:
-            flags |= os.O_TRUNC
-        log = os.fdopen(os.open(path, flags, 0o600), "ab")
+        log = os.fdopen(open_own(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND), "ab")
+        if os.fstat(log.fileno()).st_size > LOG_LIMIT:
+            log.truncate(0)
     except OSError as error:
         raise FolderError(f"The log {path} cannot be written ({error.strerror or error}). Remove it.") from error
     log.seek(0, os.SEEK_END)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
+from .masking import mask_in_name
+
 #: Seconds between two entries of the same place.
 PAUSE = 60.0
 #: Bytes of a log file; one that is longer loses its older part.
@@ -58,8 +60,8 @@ class BoundedHandler(logging.StreamHandler[TextIO]):
         self._shorten()
 
     def format(self, record: logging.LogRecord) -> str:
-        """The text of an entry, not too long."""
-        text = super().format(record)
+        """The text of an entry, not too long, and with what it may quote masked, also in a traceback."""
+        text = mask_in_name(super().format(record))
         return text if len(text) <= _ENTRY_LIMIT else f"{text[:_ENTRY_LIMIT]}…"
 
     def _shorten(self) -> None:

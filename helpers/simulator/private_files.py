@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import stat
 import sys
 from pathlib import Path
 from typing import IO
@@ -21,10 +23,11 @@ def private_folder(path: Path) -> Path:
     somebody's home or the system's folder for temporary files; the files written into it are private anyway.
 
     Raises:
-        FolderError: it cannot be made or written to, or others may put files into it.
+        FolderError: it cannot be made or written to, it belongs to somebody else, or others may put files into it.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(path)
+        check_owner(path)
         _close_to_others(path)
         probe = path / f".probe-{secrets.token_hex(4)}"
         os.close(os.open(probe, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -35,6 +38,79 @@ def private_folder(path: Path) -> Path:
             "Choose another one, or change its owner."
         ) from error
     return path
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and those above it that are missing, all with mode 0700, whatever the umask allows to others.
+
+    Raises:
+        OSError: one cannot be made, or something else has its name.
+    """
+    missing = [path]
+    while not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def check_owner(folder: Path) -> None:
+    """Refuse a folder of somebody else, who could put files and links into it for us to write through.
+
+    Raises:
+        FolderError: it belongs to another user, or a link of another user leads to it.
+        OSError: it is not there.
+    """
+    if os.name != "posix":
+        return
+    # the administrator may have put a link in its place
+    owner, linked = folder.stat().st_uid, folder.lstat().st_uid
+    if owner != os.geteuid() or linked not in (os.geteuid(), 0):
+        raise FolderError(
+            f"The folder {folder} belongs to another user (number {owner if owner != os.geteuid() else linked}), who "
+            "could put anything into it. Choose a folder of your own, or do this as that user."
+        )
+
+
+def open_own(path: Path, flags: int) -> int:
+    """Open a file that may be there already, for its owner only (mode 0600); never through a link.
+
+    Arguments:
+        path: the file.
+        flags: as for ``os.open``. What has to be emptied is emptied afterwards, when it is sure whose it is.
+
+    Returns:
+        The descriptor.
+
+    Raises:
+        OSError: it cannot be opened; it is a link, no file, the file of another user, or has a second name elsewhere.
+    """
+    # a pipe that somebody put there would be waited for
+    safe = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, flags | safe, 0o600)
+    try:
+        found = os.fstat(descriptor)
+        check_own(found)
+        if found.st_nlink > 1:
+            raise OSError(errno.EPERM, "it has a second name elsewhere")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def check_own(found: os.stat_result) -> None:
+    """Refuse what is no file of our own.
+
+    Raises:
+        OSError: it is none; the reason stands in ``strerror``.
+    """
+    problem = ""
+    if not stat.S_ISREG(found.st_mode):
+        problem = "it is a link, or no file"
+    elif os.name == "posix" and found.st_uid != os.geteuid():
+        problem = f"it belongs to another user (number {found.st_uid})"
+    if problem:
+        raise OSError(errno.EPERM, problem)
 
 
 def _close_to_others(path: Path) -> None:
@@ -84,7 +160,8 @@ class FolderLock:
             FolderError: the lock file cannot be opened.
         """
         try:
-            descriptor = os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600)
+            check_owner(self._path.parent)
+            descriptor = open_own(self._path, os.O_CREAT | os.O_RDWR)
         except OSError as error:
             raise FolderError(
                 f"The file {self._path} cannot be opened ({error.strerror or error}). Choose another folder."

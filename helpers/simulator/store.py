@@ -8,8 +8,6 @@ import logging
 import os
 import re
 import sqlite3
-import stat
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from typing import Any
 
 from . import store_errors
 from .domain.ports import Document, StoredDocument
+from .private_files import check_own
 from .store_errors import (
     FAILURES,
     BusyStoreError,
@@ -78,8 +77,6 @@ CREATE INDEX documents_by_parent ON documents (collection, parent, sequence);
 """
 _ALL = "SELECT sequence, collection, key, parent, body, checksum FROM documents"
 _ALL_OF_FORMAT_1 = "SELECT sequence, collection, key, parent, body, NULL FROM documents"
-#: Seconds in which the log has one line at most about the same kind of trouble.
-_QUIET = 60.0
 
 
 #: How a transaction begins, is kept and is undone. One inside another is undone by itself, for whoever catches what
@@ -175,14 +172,25 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection | None]:
         return
     except OSError as error:
         raise store_errors.explained(error, path) from None
-    if not stat.S_ISREG(found.st_mode):
-        raise ForeignStoreError(f"{path} is no file. Remove it, or choose another state folder.")
+    _check_own(path, found)
     reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     reader.text_factory = bytes
     try:
         yield reader
     finally:
         reader.close()
+
+
+def _check_own(path: Path, found: os.stat_result) -> None:
+    """Refuse what another user, or a link, put in the place of the file or of those that SQLite keeps beside it."""
+    beside = [path.with_name(name) for name in FILES[1:]]
+    for place, each in [(path, found), *((other, other.lstat()) for other in beside if os.path.lexists(other))]:
+        try:
+            check_own(each)
+        except OSError as error:
+            raise ForeignStoreError(
+                f"{place} is no file of this simulator: {error.strerror}. Remove it, or choose another state folder."
+            ) from None
 
 
 def _format_of(connection: sqlite3.Connection, path: Path | None) -> int | None:
@@ -279,18 +287,15 @@ class Store:
 
     Arguments:
         folder: where the file lies; ``None`` keeps everything in memory.
-        monotonic: seconds that go on, for what the log has once a minute.
 
     Raises:
         StoreError: the folder cannot be written, or the file is damaged, foreign or of a format that is not known.
     """
 
-    def __init__(self, folder: Path | None = None, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         self._depth = 0
         self._waiting: list[Callable[[], object]] = []
         self._path = folder / FILE_NAME if folder else None
-        self._monotonic = monotonic
-        self._logged: dict[type[StoreError], float] = {}
         try:
             inspected = self._inspected()
             self._connection = sqlite3.connect(self._path or ":memory:", isolation_level=None, check_same_thread=False)
@@ -454,20 +459,13 @@ class Store:
         try:
             return _opened(row, self._path)
         except DamagedStoreError as error:
-            self._log(error)
+            _LOGGER.error("%s", error)
             raise
 
     def _failed(self, error: Exception) -> StoreError:
         explained = store_errors.explained(error, self._path)
-        self._log(explained)
+        _LOGGER.error("%s", explained)
         return explained
-
-    def _log(self, error: StoreError) -> None:
-        """Everybody who asks meets the same trouble, and the log may lie on the disk that is full."""
-        now, kind = self._monotonic(), type(error)
-        if now - self._logged.get(kind, now - _QUIET) >= _QUIET:
-            self._logged[kind] = now
-            _LOGGER.error("%s", error)
 
 
 _COLUMNS = "SELECT sequence, collection, key, parent, body, checksum FROM documents WHERE collection = ?"

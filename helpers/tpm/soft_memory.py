@@ -329,7 +329,9 @@ def _locked(path: Path, timeout: float) -> Iterator[None]:
     lock = path.with_name(f"{path.name}.lock")
     _make_folder(path.parent)
     try:
-        file = os.fdopen(os.open(lock, os.O_CREAT | os.O_RDWR, 0o600), "r+", encoding="ascii", errors="replace")
+        # never through a link: the number of the holder would be written over what it leads to
+        flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        file = os.fdopen(os.open(lock, flags, 0o600), "r+", encoding="ascii", errors="replace")
     except OSError as error:
         raise TpmUnavailableError(
             f"The lock {lock} of the embedded TPM cannot be opened ({error.strerror or error}). Choose another folder."

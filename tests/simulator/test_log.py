@@ -52,6 +52,16 @@ def test_one_entry_is_bounded(logged):
     assert file.stat().st_size < 25_000
 
 
+def test_a_traceback_shows_no_secret(logged):
+    logger, _, file = logged
+    try:
+        raise ValueError("SharedAccessKey=c2VjcmV0LXNlY3JldC1zZWNyZXQ=")
+    except ValueError:
+        logger.exception("%s failed", "HostName=h;SharedAccessKey=c2VjcmV0LXNlY3JldC1zZWNyZXQ=")
+    assert "ValueError" in file.read_text()
+    assert "c2VjcmV0" not in file.read_text()
+
+
 def test_a_long_file_loses_its_older_part(logged, clock, monkeypatch):
     logger, handler, file = logged
     monkeypatch.setattr(logging.getLogger(), "handlers", [logging.NullHandler(), handler])
