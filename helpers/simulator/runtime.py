@@ -45,6 +45,8 @@ _LOGGER = logging.getLogger(__name__)
 
 #: Seconds to wait for the lock of the state folder: a launcher that looks whether it is free holds it for a moment.
 _LOCK_PATIENCE = 0.5
+#: Seconds too late after which it is sure that this process, or the machine, was stopped for a while.
+_OVERSLEPT = 1.0
 #: Where the management API lies, under every host name.
 _MANAGEMENT_PATH = "/simulator/"
 
@@ -122,14 +124,17 @@ class SimulatorRuntime:
         """Return when a stop was requested, or when nobody has called for as long as the settings say."""
         idle = self.settings.idle_stop
         while not self.stopping.is_set():
-            rest = self._server.last_activity + idle - time.monotonic()
+            looked = time.monotonic()
+            rest = self._server.last_activity + idle - looked
             if idle and rest <= 0 and not self._server.open_connections:
                 _LOGGER.info("nobody has called for %g seconds; stopping", idle)
                 return
             try:
                 await asyncio.wait_for(self.stopping.wait(), timeout=max(rest, 0.5) if idle else None)
             except TimeoutError:
-                continue
+                if time.monotonic() > looked + max(rest, 0.5) + _OVERSLEPT:
+                    # whoever was stopped himself was not idle: those who called meanwhile come only now
+                    self._server.touch()
 
     @property
     def running(self) -> RunningSimulator:

@@ -8,16 +8,19 @@ import sys
 import threading
 import time
 
+import psutil
 import pytest
 import requests
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, ProxyOptions, exceptions
 from patience import PATIENCE, wait_until
 
 from helpers import certificates
+from helpers.simulator import launcher
 from helpers.simulator.protocols import sas
 from helpers.simulator.running import read
 
 KEY = "Tk9ULUEtU0VDUkVULVBSSU1BUlktS0VZLTMyLUJZVEVT"
+AUTHENTICATION = {"type": "sas", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
 KEYS = {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
 CERTIFICATE = certificates.create_root("Root that outlives a kill").certificate_base64
 #: What a writer has done at least when the simulator is killed.
@@ -250,9 +253,9 @@ def resources(client, writer, number):
 class Reporter:
     """Reports properties with the official SDK: those whose acknowledgement it waited for must be there."""
 
-    def __init__(self, simulator):
+    def __init__(self, simulator, name="reporter"):
         options = {"connection_retry": False, **simulator.device_options()}
-        self.device = IoTHubDeviceClient.create_from_symmetric_key(KEY, simulator.hub.host, "reporter", **options)
+        self.device = IoTHubDeviceClient.create_from_symmetric_key(KEY, simulator.hub.host, name, **options)
 
     def __call__(self, client, writer, number):
         writer.about_to_change("reported")
@@ -279,8 +282,7 @@ def test_nothing_acknowledged_is_lost(tmp_path):
     simulator = Process(tmp_path / "state")
     client = Client(simulator)
     with client.session:
-        authentication = {"type": "sas", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
-        client.hub("PUT", "/devices/reporter", {"deviceId": "reporter", "authentication": authentication})
+        client.hub("PUT", "/devices/reporter", {"deviceId": "reporter", "authentication": AUTHENTICATION})
     reporter = Reporter(simulator)
     changes = (registry, messages, enrollments, resources, register, reporter)
     writers = [Writer(simulator, change) for change in changes]
@@ -311,3 +313,45 @@ def test_nothing_acknowledged_is_lost(tmp_path):
     finally:
         again.end(signal.SIGTERM)
     assert again.process.returncode == 0
+
+
+@pytest.mark.sdk
+def test_whoever_calls_while_it_is_stopped_is_answered_when_it_goes_on(tmp_path):
+    simulator = Process(tmp_path / "state")
+    device = Reporter(simulator, "stopped").device
+    answered = {}
+
+    def ask(name, function, *arguments, **options):
+        thread = threading.Thread(target=lambda: answered.update({name: function(*arguments, **options)}), daemon=True)
+        thread.start()
+        return thread
+
+    try:
+        client = Client(simulator)
+        with client.session:
+            client.hub("PUT", "/devices/stopped", {"deviceId": "stopped", "authentication": AUTHENTICATION})
+            device.connect()
+            process = psutil.Process(simulator.process.pid)
+            for number in range(3):
+                process.suspend()
+                wait_until(lambda: process.status() == psutil.STATUS_STOPPED)
+                waiting = [
+                    ask("reported", device.patch_twin_reported_properties, {"n": number}),
+                    ask("told", device.send_message, str(number)),
+                    ask("kept alive", client.hub, "GET", "/devices/stopped"),
+                    ask("new", launcher.manage, simulator.running, "GET", "/health", timeout=PATIENCE),
+                ]
+                assert answered == {}
+                process.resume()
+                for thread in waiting:
+                    thread.join(PATIENCE)
+                assert set(answered) == {"reported", "told", "kept alive", "new"}
+                answered.clear()
+                assert client.hub("GET", "/twins/stopped")["properties"]["reported"]["n"] == number
+            told = client.control("GET", f"/hubs/{simulator.hub.host}/telemetry")["messages"]
+            assert [each["body"] for each in told] == [0, 1, 2]
+            assert device.connected
+    finally:
+        device.shutdown()
+        simulator.end(signal.SIGTERM)
+    assert simulator.process.returncode == 0

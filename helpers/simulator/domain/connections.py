@@ -102,8 +102,14 @@ class Connections:
 
     def fault(self, device_id: str) -> Fault | None:
         """The fault that keeps the device out right now."""
-        fault, end = self._faults.get(device_id, (None, None))
-        if end is None or self._clock.now() < end:
+        if device_id not in self._faults:
+            return None
+        fault, end = self._faults[device_id]
+        now = self._clock.now()
+        # where the clock was set back, it lasts no longer than was asked for
+        end = min(end, now + timedelta(seconds=fault.duration))
+        if now < end:
+            self._faults[device_id] = fault, end
             return fault
         del self._faults[device_id]
         return None

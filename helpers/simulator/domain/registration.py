@@ -271,10 +271,13 @@ class Registrations:
     def _settle_due(self) -> None:
         now = self._clock.now().timestamp()
         for waiting in self._due.page(limit=MAX_PAGE_SIZE):
-            if waiting.body["due"] <= now:
+            # a clock that was set back makes nobody wait longer than usual
+            if waiting.body["due"] <= now or waiting.body["due"] > now + ASSIGNMENT_SECONDS:
                 record = self._registrations.get(waiting.key)
                 if record is not None:
-                    self._settle(waiting.key, record, datetime.fromtimestamp(waiting.body["due"], timezone.utc))
+                    self._settle(
+                        waiting.key, record, datetime.fromtimestamp(min(waiting.body["due"], now), timezone.utc)
+                    )
                     self._keep(waiting.key, record)
 
     def _count_poll(self, key: str, record: Document) -> None:

@@ -132,12 +132,17 @@ class _Active:
     end: float
     struck: int = 0
 
+    def left(self, now: float) -> float:
+        """Seconds until it is over, 0 when it is; never more than it was to last, also where the clock was set back."""
+        self.end = min(self.end, now + self.fault.duration)
+        return max(self.end - now, 0.0)
+
     def lasts(self, now: float) -> bool:
         """Whether it can still strike."""
-        return now < self.end and (self.fault.count is None or self.struck < self.fault.count)
+        return self.left(now) > 0 and (self.fault.count is None or self.struck < self.fault.count)
 
     def to_json(self, now: float) -> dict[str, Any]:
-        return {**self.fault.to_json(), "left": round(max(self.end - now, 0.0), 1), "struck": self.struck}
+        return {**self.fault.to_json(), "left": round(self.left(now), 1), "struck": self.struck}
 
 
 @dataclass(slots=True)
@@ -180,7 +185,7 @@ class ServiceFaults:
     def to_json(self) -> list[dict[str, Any]]:
         """The faults with the seconds that are left, and how often each has struck; those that are over are gone."""
         now = self._now()
-        self._faults = {key: active for key, active in self._faults.items() if now < active.end}
+        self._faults = {key: active for key, active in self._faults.items() if active.left(now) > 0}
         return [active.to_json(now) for active in self._faults.values()]
 
     @property

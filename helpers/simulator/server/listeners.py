@@ -111,6 +111,11 @@ class Server:
         """When a connection last came, went or carried bytes, on the clock of ``time.monotonic``."""
         return self._created if self._table is None else self._table.last_activity
 
+    def touch(self) -> None:
+        """Let the time in which nobody calls begin anew."""
+        if self._table is not None:
+            self._table.touch()
+
     async def start(self) -> None:
         """Open all ports, or none.
 
