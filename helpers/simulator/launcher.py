@@ -46,7 +46,7 @@ _LAUNCH_LOCK_NAME = "launch.lock"
 #: Everything that a simulator and whoever starts it write into a state folder.
 _FILES = (
     *("simulator.sqlite3", "simulator.sqlite3-wal", "simulator.sqlite3-shm", FILE_NAME, replacement.FILE_NAME),
-    *("authority.pem", "authority.key", "server.pem", "server.key"),
+    *("authority.pem", "authority.der", "authority.key", "server.pem", "server.key"),
     *(LOG_NAME, LOCK_NAME, _LAUNCH_LOCK_NAME, "probe"),
 )
 #: Seconds until a simulator that says nothing is taken for one that hangs.

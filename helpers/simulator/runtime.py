@@ -172,7 +172,7 @@ class SimulatorRuntime:
         if own is not None:
             check_own_certificate(own, self.services.device_and_service_hosts(), SystemClock().now())
             return own.certificate, own.key, own.authority or own.certificate
-        authority = CertificateAuthority(self._folder)
+        authority = CertificateAuthority(self._folder, constrained=self.settings.constrained)
         certificate, key = authority.issue_server_certificate([*self.services.hosts(), self._address])
         return certificate, key, authority.certificate_file
 

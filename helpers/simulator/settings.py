@@ -86,6 +86,8 @@ class Settings:
         bind: the IP address to listen on.
         allow_remote: permits a ``bind`` that lets other machines in.
         standard_ports: also listen on 8883 and 443.
+        name_constraints: whether the simulator's authority can vouch for names of its own only: ``on``, ``off``, or
+            ``auto``, which is off with ``standard_ports``, as many small devices do not load such an authority.
         proxy_port: port of the CONNECT proxy; 0 takes the previous one or any free one.
         tls_port: port for direct TLS; 0 likewise.
         idle_stop: stop after so many seconds without any connection; 0 never stops.
@@ -108,6 +110,7 @@ class Settings:
     bind: str = "127.0.0.1"
     allow_remote: bool = False
     standard_ports: bool = False
+    name_constraints: str = "auto"
     proxy_port: int = 0
     tls_port: int = 0
     idle_stop: float = 0.0
@@ -145,6 +148,13 @@ class Settings:
         if twice:
             raise SettingsError(f"the host name {twice[0]} is used more than once; every service needs its own.")
         checked_seeds(self.seeds, hubs)
+
+    @property
+    def constrained(self) -> bool | None:
+        """Whether the authority has name constraints; ``None`` when it shall have them as far as all names allow."""
+        if self.name_constraints == "auto":
+            return False if self.standard_ports else None
+        return self.name_constraints == "on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +204,8 @@ def _limits(value: str) -> str:
         raise SettingsError(str(error)) from None
 
 
+_NAME_CONSTRAINTS = checks.choice("auto", "on", "off")
+
 KEYS: tuple[Key, ...] = (
     Key("id_scope", "ID scope that devices give", checks.text(_ID_SCOPE, "letters and digits, at most 32")),
     Key("provisioning_host", "host name of the device endpoint", host_name),
@@ -220,6 +232,11 @@ KEYS: tuple[Key, ...] = (
     Key("bind", "IP address to listen on", checks.address),
     Key("allow_remote", "permit an address that lets other machines in", checks.switch, switch=True),
     Key("standard_ports", "also listen on 8883 (MQTT) and 443 (HTTPS, WebSocket)", checks.switch, switch=True),
+    Key(
+        "name_constraints",
+        "whether the simulator's CA can vouch for simulated names only: on, off or auto (off with standard_ports)",
+        _NAME_CONSTRAINTS,
+    ),
     Key("proxy_port", "port of the HTTP CONNECT proxy; 0 takes the previous one or any", checks.number(65_535)),
     Key("tls_port", "port for direct TLS; 0 takes the previous one or any", checks.number(65_535)),
     Key("idle_stop", "stop after so many seconds without a connection; 0 never", checks.number(1_000_000)),
@@ -236,6 +253,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "bind": checks.address,
     "allocation_policy": checks.choice(*SERVICE_POLICIES),
     "limits": _limits,
+    "name_constraints": _NAME_CONSTRAINTS,
     "proxy_port": checks.number_value(65_535),
     "tls_port": checks.number_value(65_535),
     "idle_stop": checks.number_value(1_000_000),

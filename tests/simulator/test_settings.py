@@ -280,3 +280,16 @@ def test_keys_that_others_can_read_are_warned_about(tmp_path, caplog, text, is_s
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert bool(warned) is (is_secret and mode & 0o077 != 0)
     assert all(f"chmod 600 {file}" in message and KEY not in message for message in warned)
+
+
+@pytest.mark.parametrize(
+    ("settings", "constrained"),
+    [
+        ({}, None),
+        ({"standard_ports": True}, False),
+        ({"name_constraints": "off"}, False),
+        ({"standard_ports": True, "name_constraints": "on"}, True),
+    ],
+)
+def test_small_devices_come_to_the_standard_ports(settings, constrained):
+    assert Settings(**settings).constrained is constrained

@@ -53,16 +53,24 @@ class CertificateAuthority:
         folder: where the files are kept or made (mode 0700, keys 0600). ``None`` makes a private temporary folder that
             :meth:`close` removes.
         clock: the time; certificates are checked by other programs, so it should be the real one.
+        constrained: whether the root can vouch for simulated names only, by critical name constraints (RFC 5280,
+            section 4.2.1.10). Mbed TLS and wolfSSL, the TLS of most small devices, do not trust such a root. ``None``:
+            it has them unless the server needs other names, and one without them stays.
 
     Attributes:
         certificate_file: PEM of the root certificate; exists from the first :meth:`issue_server_certificate` on.
+        der_file: the same as DER, which small devices take.
     """
 
-    def __init__(self, folder: Path | None = None, clock: Clock | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, clock: Clock | None = None, *, constrained: bool | None = None
+    ) -> None:
         self._clock: Clock = clock or SystemClock()
         self._temporary = folder is None
         self._folder = Path(tempfile.mkdtemp(prefix="simulator-ca-")) if folder is None else private_folder(folder)
         self.certificate_file = self._folder / "authority.pem"
+        self.der_file = self._folder / "authority.der"
+        self._constrained = constrained
         self._key_file = self._folder / "authority.key"
         self._server_certificate_file = self._folder / "server.pem"
         self._server_key_file = self._folder / "server.key"
@@ -91,6 +99,7 @@ class CertificateAuthority:
             certificate = _server_certificate(authority, authority_key, key, names, self._clock.now())
             write_private(self._server_key_file, _key_pem(key))
             write_private(self._server_certificate_file, _pem(certificate) + _pem(authority))
+            write_private(self.der_file, authority.public_bytes(serialization.Encoding.DER))
         except OSError as error:
             raise AuthorityError(
                 f"The certificates in {self._folder} cannot be written ({error.strerror or error}). "
@@ -102,13 +111,22 @@ class CertificateAuthority:
 
     def _authority(self, names: Sequence[str]) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         """The stored authority while it is good enough, else a new one."""
-        constrained = all(_is_permitted(name) for name in names)
+        foreign = next((name for name in names if not _is_permitted(name)), None)
+        if self._constrained and foreign is not None:
+            raise AuthorityError(
+                f"{foreign!r:.260} lies outside of what an authority with name constraints can vouch for: names that "
+                "end in .test or .localhost. Set name_constraints to auto or off, or use such a name."
+            )
+        constrained = foreign is None and self._constrained is not False
         stored = self._load()
         if stored is not None:
             certificate = stored[0]
             long_enough = certificate.not_valid_after_utc - self._clock.now() >= AUTHORITY_RENEWAL
             begun = certificate.not_valid_before_utc <= self._clock.now()
-            if long_enough and begun and (constrained or not _is_constrained(certificate)):
+            has_them = _is_constrained(certificate)
+            # one that is trusted already stays where nothing was asked for
+            as_wished = has_them if self._constrained else constrained or not has_them
+            if long_enough and begun and as_wished:
                 return stored
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = _root_certificate(key, self._clock.now(), constrained=constrained)

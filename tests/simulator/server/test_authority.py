@@ -138,7 +138,7 @@ def test_files_are_private(tmp_path: Path) -> None:
     authority.issue_server_certificate(HOSTS)
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     names = {path.name for path in (tmp_path / "state").iterdir()}
-    assert names == {"authority.pem", "authority.key", "server.pem", "server.key"}
+    assert names == {"authority.pem", "authority.der", "authority.key", "server.pem", "server.key"}
     for path in (tmp_path / "state").iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
@@ -223,3 +223,34 @@ def test_a_folder_that_vanishes_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").rmdir()
     with pytest.raises(AuthorityError, match="cannot be written"):
         authority.issue_server_certificate(HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("before", "wished", "kept", "constrained"),
+    [
+        (None, None, True, True),
+        (None, True, True, True),
+        (None, False, False, False),
+        (False, None, True, False),
+        (False, False, True, False),
+        (False, True, False, True),
+    ],
+)
+def test_name_constraints_are_as_wished(
+    tmp_path: Path, before: Any, wished: Any, kept: bool, constrained: bool
+) -> None:
+    """An authority that is trusted already stays as long as it is not the other kind of what was asked for."""
+    earlier = CertificateAuthority(tmp_path / "state", constrained=before)
+    earlier.issue_server_certificate(HOSTS)
+    known = root(earlier)
+    later = CertificateAuthority(tmp_path / "state", constrained=wished)
+    connect(later, later.issue_server_certificate(HOSTS), HOSTS[0])
+    assert (root(later) == known) == kept
+    names = [extension.oid for extension in root(later).extensions]
+    assert (x509.NameConstraints.oid in names) == constrained
+    assert x509.load_der_x509_certificate(later.der_file.read_bytes()) == root(later)
+
+
+def test_name_constraints_and_a_name_outside_of_them(tmp_path: Path) -> None:
+    with pytest.raises(AuthorityError, match=r"'contoso\.azure-devices\.net' lies outside.*name_constraints"):
+        CertificateAuthority(tmp_path, constrained=True).issue_server_certificate(["contoso.azure-devices.net"])
