@@ -33,6 +33,7 @@ from helpers.simulator.domain.certificate_encoding import (
     wide_encoding,
 )
 from helpers.simulator.domain.certificates import Certificate, UnsupportedCertificateError
+from helpers.simulator.domain.identifier_rules import REGISTRATION_ID
 from helpers.simulator.private_files import make_folders
 
 ChainAndKey = tuple[list[x509.Certificate], Any]
@@ -134,7 +135,7 @@ def check(
             f"OpenSSL, which the SDK uses, does not take {place.name} with the key in {key_place.name}: {refusal}. "
             f"{_STRENGTH if 'too' in refusal.split() else _LAYOUT}"
         )
-    remarks = _remarks_about_chain(chain, place, moment)
+    remarks = [*_remarks_about_device(chain[0], place, moment), *_remarks_about_chain(chain, place, moment)]
     if pass_phrase is not None and not _is_encrypted(_key_block(key_place)):
         remarks.insert(0, f"The key in {key_place.name} is not encrypted, so that its pass phrase is not needed.")
     return remarks
@@ -195,6 +196,20 @@ def _check_validity(certificate: Certificate, place: Path, now: datetime) -> Non
             f"{certificate.not_before:%Y-%m-%d %H:%M} UTC; here it is {now:%Y-%m-%d %H:%M}. "
             "Is the clock right?"
         )
+
+
+def _remarks_about_device(device: Certificate, place: Path, now: datetime) -> list[str]:
+    """What OpenSSL does not mind, and every enrollment does."""
+    remarks = []
+    if not REGISTRATION_ID.fullmatch(device.common_name or ""):
+        remarks.append(
+            f"The common name of the first certificate in {place.name} ({device.subject_name!r}) cannot be a "
+            "registration ID, which it must be in the certificate of a device."
+        )
+    problem = chains.judge_leaf(device, now)
+    if problem is not None:
+        remarks.append(f"In {place.name}, {problem.text}. It would be refused.")
+    return remarks
 
 
 def _remarks_about_chain(chain: Sequence[Certificate], place: Path, now: datetime) -> list[str]:

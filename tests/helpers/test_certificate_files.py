@@ -219,6 +219,16 @@ def test_a_weak_key(tmp_path, line):
     assert not opens(files)
 
 
+def test_what_every_service_minds_in_the_certificate_of_a_device(tmp_path, line):
+    files = mistakes.wrong_usage(line, "pump-101").save(tmp_path)
+    (remark,) = files.check()
+    assert "is serverAuth; a device" in remark
+    assert opens(files)
+    files = certificates.create_root("Contoso Pumps").save(tmp_path)
+    (remark,) = files.check()
+    assert "('CN=Contoso Pumps') cannot be a registration ID" in remark
+
+
 def layouts(text):
     """What happens to the text of a certificate: what OpenSSL takes, and what it does not."""
     lines = text.splitlines()
