@@ -526,6 +526,8 @@ class Collection:
         statement = f"SELECT count(*) FROM documents WHERE collection = ?{of_parent}"  # noqa: S608
         return int(self._store.rows(statement, (self._name, *values))[0][0])
 
-    def clear(self) -> None:
-        """Remove all documents of the collection."""
-        self._store.change("DELETE FROM documents WHERE collection = ?", (self._name,))
+    def clear(self, parent: str | None = None) -> None:
+        """Remove all documents of the collection, or those with this parent."""
+        of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
+        statement = f"DELETE FROM documents WHERE collection = ?{of_parent}"  # noqa: S608
+        self._store.change(statement, (self._name, *values))

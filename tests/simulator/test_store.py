@@ -55,6 +55,8 @@ def test_pages_follow_the_order_of_insertion_also_after_a_replacement(store):
     assert [stored.key for stored in rest] == ["c", "a", "e"]
     assert [stored.key for stored in items.page(limit=10, parent="y")] == ["e"]
     assert (items.count(), items.count("x")) == (5, 4)
+    items.clear(parent="x")
+    assert [stored.key for stored in items.page(limit=10)] == ["e"]
     items.clear()
     assert items.page(limit=1) == []
 

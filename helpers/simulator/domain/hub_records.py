@@ -63,9 +63,7 @@ class HubRecords:
     def clear(self) -> None:
         """Delete all records."""
         for documents in (self._devices, self._modules, self._disabled):
-            while page := documents.page(limit=_BATCH, parent=self._host):
-                for stored in page:
-                    documents.delete(stored.key)
+            documents.clear(parent=self._host)
 
     # ---- many records
 

@@ -57,8 +57,8 @@ class Documents(Protocol):
     def count(self, parent: str | None = None) -> int:
         """How many documents there are."""
 
-    def clear(self) -> None:
-        """Remove all documents of the collection."""
+    def clear(self, parent: str | None = None) -> None:
+        """Remove all documents of the collection, or those with this parent."""
 
 
 class Storage(Protocol):

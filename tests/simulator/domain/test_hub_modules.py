@@ -387,6 +387,17 @@ def test_counting_reads_nothing(crowd, store):
     assert store.read <= 8
 
 
+def test_forgetting_everything_reads_nothing_and_leaves_other_hubs_alone(crowd, store, clock):
+    other = IotHub(host="contoso-hub-2.azure-devices.test", storage=store, clock=clock)
+    other.put_device("d", {"status": "disabled"})
+    store.read = 0
+    crowd.clear()
+    assert store.read == 0
+    assert (crowd.statistics()["totalDeviceCount"], crowd.statistics()["disabledDeviceCount"]) == (0, 0)
+    assert other.statistics()["disabledDeviceCount"] == 1
+    assert finished(crowd.query("SELECT * FROM devices.modules")).items == []
+
+
 def test_a_list_reads_what_it_shows(crowd, store):
     store.read = 0
     assert len(crowd.devices(10)) == 10
