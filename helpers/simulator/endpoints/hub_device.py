@@ -38,7 +38,7 @@ from .hub_device_topics import (
     model_of,
     twin_answer_topic,
 )
-from .hub_limits import TWIN_LIMITS, admit_telemetry
+from .hub_limits import MAX_UNKEPT, TWIN_LIMITS, admit_telemetry
 from .mqtt import SERVICE, Ending, MqttLink, ending
 from .not_kept import not_kept
 from .presented import presented_certificates
@@ -142,7 +142,6 @@ class HubDeviceEndpoint:
 
     def _begin_fault(self, name: str, fault: Fault) -> None:
         del self._faults[name]
-        # nobody hears what goes wrong in a timer; without its device a fault is of no use
         with contextlib.suppress(StorageError):
             if self.hub.has_device(name):
                 self.hub.connections.strike(name, fault)
@@ -181,6 +180,7 @@ class DeviceSession:
         "_sender",
         "_subscriptions",
         "_timer",
+        "_unkept",
         "_will",
     )
 
@@ -198,6 +198,7 @@ class DeviceSession:
         self._expiry: int | None = None
         self._timer: Timer | None = None
         self._methods = MethodCalls()
+        self._unkept = 0  # messages that were not kept, and so not acknowledged
         self._held: set[int] = set()  # messages from the cloud that wait for their PUBACK
 
     # ---- the connection begins and ends
@@ -410,8 +411,8 @@ class DeviceSession:
     ) -> None:
         """Run an operation, acknowledge the message once its outcome is kept, and answer.
 
-        Where it is not kept, the answer says so, and there is no acknowledgement. The connection ends behind it: the
-        client sends the message again on the next one, and messages that wait for an acknowledgement do not pile up.
+        What is not kept gets an answer and no acknowledgement. A client with too many of these would send nothing more,
+        so the connection ends then; on the next one it sends them again.
         """
         refusal: ServiceError | None = None
         is_kept = True
@@ -441,7 +442,8 @@ class DeviceSession:
         if reason:
             detail["reason"] = reason
         self._record("out", operation, status=status, detail=detail)
-        if refusal is not None and not is_kept:
+        self._unkept += not is_kept
+        if refusal is not None and self._unkept >= MAX_UNKEPT:
             self.drop(refusal)
 
     # ---- subscriptions
@@ -539,10 +541,7 @@ class DeviceSession:
         self._record("in", "cloud-to-device acknowledgement", detail=detail)
 
     def _complete(self, sequence: int) -> str:
-        """Remove a message that was delivered; what stood in the way, empty when nothing did.
-
-        One that cannot be removed stays held, so that it is not sent again before the next connection.
-        """
+        """Remove what was delivered, or say what stood in the way: then the next connection gets it again."""
         try:
             was_there = self._hub.cloud_to_device.complete(self._name, sequence)
         except StorageError as error:

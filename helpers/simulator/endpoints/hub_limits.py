@@ -26,6 +26,8 @@ _TABLE: tuple[tuple[str, re.Pattern[str], str], ...] = (
 )
 
 
+#: Messages of one connection that may go without an acknowledgement. Source: paho-mqtt, max_inflight_messages.
+MAX_UNKEPT = 20
 #: The limits of what devices do with their twins, by the name of the operation in traces.
 TWIN_LIMITS = {"twin get": "twin_reads_per_second", "twin reported": "twin_updates_per_second"}
 

@@ -32,6 +32,13 @@ class Rule:
 
 RULES: tuple[Rule, ...] = (
     Rule(
+        "A state that cannot be changed",
+        "on a full disk a device's message is answered (500 on the twin topic, 400902 by the provisioning service) and "
+        "not acknowledged; a session that cannot begin gets CONNACK 3; other connections end",
+        _SIMULATOR,
+        "Azure has no such disk; what its services answer in trouble of their own is not published",
+    ),
+    Rule(
         "Attestation by key",
         "individual keys and keys derived from a group's; primary or secondary",
         _DOCUMENTED,
