@@ -3,14 +3,17 @@
 import base64
 import hashlib
 import hmac
+import time
 
 import pytest
 import requests
 from azure.core.pipeline.transport import RequestsTransport
 from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
+from patience import PATIENCE
 
 from helpers.simulator import launcher
+from helpers.simulator.protocols import sas
 from helpers.target import of_simulator
 
 KEY = base64.b64encode(b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES").decode()
@@ -21,6 +24,110 @@ def derive(group_key, registration_id):
     """The documented formula, written again here so that no project code checks itself."""
     signature = hmac.new(base64.b64decode(group_key), registration_id.encode(), hashlib.sha256).digest()
     return base64.b64encode(signature).decode()
+
+
+def device_options(running, **more):
+    """What a client of a device needs to reach a simulator."""
+    return {
+        "proxy_options": ProxyOptions("HTTP", "127.0.0.1", running.proxy_port),
+        "server_verification_cert": running.certificate_authority(),
+        **more,
+    }
+
+
+class Https:
+    """Asks every endpoint over HTTPS, without an SDK: what is refused is an error, what is not there ``None``.
+
+    The methods take HTTP method, path and JSON. One of these serves one thread.
+    """
+
+    def __init__(self, running):
+        self.running = running
+        self.hub_host = running.hubs[0].host
+        self.session = requests.Session()
+        self.session.trust_env = False
+        self.session.proxies = {"https": running.proxy_url}
+        self.session.verify = str(running.certificate_authority_file)
+
+    def send(self, endpoint, method, path, body=None, **headers):
+        """The answer of ``service``, ``hub``, ``resource`` or ``control``, whatever it is."""
+        running, key = self.running, {"Authorization": f"Bearer {self.running.management_token}"}
+        if endpoint == "service":
+            host, version = running.service_host, "2021-10-01"
+            key = {"Authorization": _token(running.service_connection_string)}
+        elif endpoint == "hub":
+            host, version = self.hub_host, "2021-04-12"
+            key = {"Authorization": _token(running.hubs[0].connection_string)}
+        elif endpoint == "resource":
+            host, version, name = running.management_host, "2022-02-05", running.service_host.partition(".")[0]
+            kind = "providers/Microsoft.Devices/provisioningServices"
+            path = f"/subscriptions/any/resourceGroups/any/{kind}/{name}{path}"
+        else:
+            host, version, path = running.service_host, None, f"/simulator{path}"
+        return self.session.request(
+            method,
+            f"https://{host}{path}",
+            params={"api-version": version} if version else None,
+            json=body,
+            headers={**key, **headers},
+            timeout=PATIENCE,
+        )
+
+    def _ask(self, endpoint, method, path, body):
+        # all but what is new is changed whatever it is by now
+        headers = {} if method == "PUT" else {"If-Match": "*"}
+        return _checked(self.send(endpoint, method, path, body, **headers))
+
+    def service(self, method, path, body=None):
+        return self._ask("service", method, path, body)
+
+    def hub(self, method, path, body=None):
+        return self._ask("hub", method, path, body)
+
+    def resource(self, method, path="", body=None):
+        return self._ask("resource", method, path, body)
+
+    def control(self, method, path, body=None):
+        return self._ask("control", method, path, body)
+
+    def policy(self, _, name):
+        """An access policy; reading keys is a POST in Azure Resource Manager."""
+        policies = self.resource("POST", "/listkeys")["value"]
+        return next((policy for policy in policies if policy["keyName"] == name), None)
+
+    def linked_hub(self, method, host):
+        hubs = self.control(method, "/hubs")["hubs"]
+        return next((hub for hub in hubs if hub["host"] == host), None)
+
+    def device(self, method, registration_id, path, body):
+        """As the device itself."""
+        return _checked(self.send_as_device(method, registration_id, path, body))
+
+    def send_as_device(self, method, registration_id, path, body):
+        """As the device itself; the answer, whatever it is."""
+        resource = f"{self.running.id_scope}/registrations/{registration_id}"
+        token = sas.sign(resource, sas.decode_key(KEY), int(time.time()) + 600, "registration")
+        return self.session.request(
+            method,
+            f"https://{self.running.provisioning_host}/{resource}/{path}",
+            params={"api-version": "2021-06-01"},
+            json=body,
+            headers={"Authorization": token},
+            timeout=PATIENCE,
+        )
+
+
+def _token(connection_string):
+    fields = dict(part.split("=", 1) for part in connection_string.split(";"))
+    key = sas.decode_key(fields["SharedAccessKey"])
+    return sas.sign(fields["HostName"], key, int(time.time()) + 600, fields["SharedAccessKeyName"])
+
+
+def _checked(answer):
+    if answer.request.method == "GET" and answer.status_code == 404:
+        return None
+    assert answer.ok, (answer.request.method, answer.url, answer.status_code, answer.text)
+    return answer.json() if answer.content else {}
 
 
 class Sdk:
@@ -37,11 +144,7 @@ class Sdk:
         return self.running.hubs[0].host
 
     def device_options(self, **more):
-        return {
-            "proxy_options": ProxyOptions("HTTP", "127.0.0.1", self.running.proxy_port),
-            "server_verification_cert": self.running.certificate_authority(),
-            **more,
-        }
+        return device_options(self.running, **more)
 
     def session(self):
         session = requests.Session()

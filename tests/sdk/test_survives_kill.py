@@ -6,20 +6,17 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import psutil
 import pytest
-import requests
-from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, ProxyOptions, exceptions
+from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, exceptions
 from patience import PATIENCE, wait_until
+from sdk_clients import KEY, Https, device_options
 
 from helpers import certificates
 from helpers.simulator import launcher
-from helpers.simulator.protocols import sas
 from helpers.simulator.running import read
 
-KEY = "Tk9ULUEtU0VDUkVULVBSSU1BUlktS0VZLTMyLUJZVEVT"
 AUTHENTICATION = {"type": "sas", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
 KEYS = {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
 CERTIFICATE = certificates.create_root("Root that outlives a kill").certificate_base64
@@ -39,81 +36,10 @@ class Process:
         self.running = read(state)
         self.hub = self.running.hubs[0]
 
-    def device_options(self):
-        return {
-            "proxy_options": ProxyOptions("HTTP", "127.0.0.1", self.running.proxy_port),
-            "server_verification_cert": self.running.certificate_authority(),
-        }
-
     def end(self, number):
         self.process.send_signal(number)
         self.process.wait(timeout=PATIENCE)
         self.process.stdout.close()
-
-
-class Client:
-    """Asks every HTTPS endpoint. Whatever is refused is an error, but that a thing is not there is ``None``."""
-
-    def __init__(self, simulator):
-        self.simulator, self.running = simulator, simulator.running
-        self.session = requests.Session()
-        self.session.trust_env = False
-        self.session.proxies = {"https": self.running.proxy_url}
-        self.session.verify = str(self.running.certificate_authority_file)
-
-    def _ask(self, method, host, path, version, authorization, body):
-        answer = self.session.request(
-            method,
-            f"https://{host}{path}",
-            params={"api-version": version} if version else None,
-            json=body,
-            # all but what is new are to be changed whatever they are by now
-            headers={"Authorization": authorization} | ({} if method == "PUT" else {"If-Match": "*"}),
-            timeout=PATIENCE,
-        )
-        if method == "GET" and answer.status_code == 404:
-            return None
-        assert answer.ok, (method, path, answer.status_code, answer.text)
-        return answer.json() if answer.content else {}
-
-    @staticmethod
-    def _token(connection_string):
-        fields = dict(part.split("=", 1) for part in connection_string.split(";"))
-        key = sas.decode_key(fields["SharedAccessKey"])
-        return sas.sign(fields["HostName"], key, int(time.time()) + 600, fields["SharedAccessKeyName"])
-
-    def service(self, method, path, body=None):
-        token = self._token(self.running.service_connection_string)
-        return self._ask(method, self.running.service_host, path, "2021-10-01", token, body)
-
-    def hub(self, method, path, body=None):
-        hub = self.simulator.hub
-        return self._ask(method, hub.host, path, "2021-04-12", self._token(hub.connection_string), body)
-
-    def resource(self, method, path="", body=None):
-        name = self.running.service_host.partition(".")[0]
-        path = f"/subscriptions/any/resourceGroups/any/providers/Microsoft.Devices/provisioningServices/{name}{path}"
-        token = f"Bearer {self.running.management_token}"
-        return self._ask(method, self.running.management_host, path, "2022-02-05", token, body)
-
-    def control(self, method, path, body=None):
-        token = f"Bearer {self.running.management_token}"
-        return self._ask(method, self.running.service_host, f"/simulator{path}", None, token, body)
-
-    def policy(self, _, name):
-        """Reading keys is a POST in Azure Resource Manager."""
-        policies = self.resource("POST", "/listkeys")["value"]
-        return next((policy for policy in policies if policy["keyName"] == name), None)
-
-    def linked_hub(self, method, host):
-        hubs = self.control(method, "/hubs")["hubs"]
-        return next((hub for hub in hubs if hub["host"] == host), None)
-
-    def device(self, method, registration_id, path, body):
-        """As the device itself, over HTTPS."""
-        resource = f"{self.running.id_scope}/registrations/{registration_id}"
-        token = sas.sign(resource, sas.decode_key(KEY), int(time.time()) + 600, "registration")
-        return self._ask(method, self.running.provisioning_host, f"/{resource}/{path}", "2021-06-01", token, body)
 
 
 class Writer(threading.Thread):
@@ -131,7 +57,7 @@ class Writer(threading.Thread):
         self.kept, self.failure, self.killed = {}, None, threading.Event()
 
     def run(self):
-        client = Client(self._simulator)
+        client = Https(self._simulator.running)
         with client.session:
             try:
                 # a registration with the SDK would wait for half a minute whether somebody comes back
@@ -189,7 +115,7 @@ def messages(client, writer, number):
     client.hub("PUT", device, {"deviceId": f"box-{number}"})
     for count in (1, 2):
         writer.about_to_change(device)
-        client.control("POST", f"/hubs/{client.simulator.hub.host}{device}/messages", {"body": count})
+        client.control("POST", f"/hubs/{client.hub_host}{device}/messages", {"body": count})
         writer.acknowledged(device, "hub", device, count, lambda device: device["cloudToDeviceMessageCount"])
     if number % 2:
         writer.about_to_change(device)
@@ -201,7 +127,7 @@ def enrollments(client, writer, number):
     name, etag = f"one-{number}", lambda answer: answer["etag"]
     one, group, registration = f"/enrollments/{name}", f"/enrollmentGroups/all-{number}", f"/registrations/{name}"
     # others link more hubs meanwhile
-    place = {"allocationPolicy": "static", "iotHubs": [client.simulator.hub.host]}
+    place = {"allocationPolicy": "static", "iotHubs": [client.hub_host]}
     answer = client.service("PUT", one, {"registrationId": name, "attestation": KEYS, **place})
     writer.acknowledged(one, "service", one, answer["etag"], etag)
     answer = client.service("PUT", group, {"enrollmentGroupId": f"all-{number}", "attestation": KEYS})
@@ -254,7 +180,7 @@ class Reporter:
     """Reports properties with the official SDK: those whose acknowledgement it waited for must be there."""
 
     def __init__(self, simulator, name="reporter"):
-        options = {"connection_retry": False, **simulator.device_options()}
+        options = {"connection_retry": False, **device_options(simulator.running)}
         self.device = IoTHubDeviceClient.create_from_symmetric_key(KEY, simulator.hub.host, name, **options)
 
     def __call__(self, client, writer, number):
@@ -269,7 +195,7 @@ def register(client, writer, number):
     name = f"registered-{number}"
     client.service("PUT", f"/enrollments/{name}", {"registrationId": name, "attestation": KEYS})
     sdk = ProvisioningDeviceClient.create_from_symmetric_key(
-        client.running.provisioning_host, name, client.running.id_scope, KEY, **client.simulator.device_options()
+        client.running.provisioning_host, name, client.running.id_scope, KEY, **device_options(client.running)
     )
     etag = sdk.register().registration_state.etag
     writer.acknowledged(name, "service", f"/registrations/{name}", etag, lambda answer: answer["etag"])
@@ -280,7 +206,7 @@ def register(client, writer, number):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nothing_acknowledged_is_lost(tmp_path):
     simulator = Process(tmp_path / "state")
-    client = Client(simulator)
+    client = Https(simulator.running)
     with client.session:
         client.hub("PUT", "/devices/reporter", {"deviceId": "reporter", "authentication": AUTHENTICATION})
     reporter = Reporter(simulator)
@@ -306,7 +232,7 @@ def test_nothing_acknowledged_is_lost(tmp_path):
     again = Process(tmp_path / "state")
     try:
         assert again.running.service_connection_string == simulator.running.service_connection_string
-        client = Client(again)
+        client = Https(again.running)
         with client.session:
             for writer in writers:
                 writer.check(client)
@@ -327,7 +253,7 @@ def test_whoever_calls_while_it_is_stopped_is_answered_when_it_goes_on(tmp_path)
         return thread
 
     try:
-        client = Client(simulator)
+        client = Https(simulator.running)
         with client.session:
             client.hub("PUT", "/devices/stopped", {"deviceId": "stopped", "authentication": AUTHENTICATION})
             device.connect()
