@@ -228,7 +228,8 @@ def _remarks_about_chain(chain: Sequence[Certificate], place: Path, now: datetim
             "Begin with the device's; each is signed by the next."
         )
     if path.problem is not None:
-        remarks.append(f"In {place.name}, {path.problem.text}. A member of an enrollment group would be refused.")
+        who = "the simulator" if path.problem.finding is chains.Finding.NOT_SUPPORTED else "the service"
+        remarks.append(f"In {place.name}, {path.problem.text}: {who} would refuse a member of an enrollment group.")
     elif others and path.missing_issuer:
         remarks.append(
             f"In {place.name}, {others[0].subject_name!r} comes after {top.subject_name!r}, but that one is signed by "

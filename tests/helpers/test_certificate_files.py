@@ -189,6 +189,17 @@ def test_an_authority_of_that_name_with_another_key(tmp_path, device):
     files.chain_file.write_text(device.certificate + again.certificate)
     (remark,) = files.check()
     assert "did not sign it" in remark
+    assert "the service would refuse a member of an enrollment group" in remark
+
+
+def test_a_chain_that_is_too_long_for_the_simulator_alone(tmp_path):
+    authority = certificates.create_root("Root")
+    for number in range(8):
+        authority = authority.issue_intermediate(f"Level {number}")
+    files = authority.issue_device("pump-101").save(tmp_path)
+    (remark,) = files.check()
+    assert "follows at most 8 certificates" in remark
+    assert "the simulator would refuse a member" in remark
 
 
 def test_the_device_alone_is_worth_a_remark(tmp_path, device):
