@@ -108,10 +108,13 @@ class SimulatorRuntime:
                 folder = await _locked_folder(stack, settings.state)
             store = Store(settings.state)
             stack.callback(store.close)
+            # who starts it is told of every failure, in one line
+            store.is_quiet = True
             runtime = cls(settings, folder, store, clock or SystemClock())
             await runtime._listen(stack)
             stack.push_async_callback(runtime._webhooks.stop)
             runtime._webhooks.start()
+            store.is_quiet = False
         except (FolderError, ListenError, AuthorityError, OwnCertificateError, WebhookError) as error:
             raise SimulatorError(str(error)) from error
         except OSError as error:

@@ -288,11 +288,15 @@ class Store:
     Arguments:
         folder: where the file lies; ``None`` keeps everything in memory.
 
+    Attributes:
+        is_quiet: whether the log is not told of errors, because whoever meets them tells of them.
+
     Raises:
         StoreError: the folder cannot be written, or the file is damaged, foreign or of a format that is not known.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
+        self.is_quiet = False
         self._depth = 0
         self._waiting: list[Callable[[], object]] = []
         self._path = folder / FILE_NAME if folder else None
@@ -459,13 +463,17 @@ class Store:
         try:
             return _opened(row, self._path)
         except DamagedStoreError as error:
-            _LOGGER.error("%s", error)
+            self._log(error)
             raise
 
     def _failed(self, error: Exception) -> StoreError:
         explained = store_errors.explained(error, self._path)
-        _LOGGER.error("%s", explained)
+        self._log(explained)
         return explained
+
+    def _log(self, error: StoreError) -> None:
+        if not self.is_quiet:
+            _LOGGER.error("%s", error)
 
 
 _COLUMNS = "SELECT sequence, collection, key, parent, body, checksum FROM documents WHERE collection = ?"

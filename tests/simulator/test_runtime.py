@@ -41,6 +41,7 @@ from helpers.simulator import (
     SettingsError,
     Simulator,
     SimulatorError,
+    StoreError,
     TlsFiles,
     launcher,
 )
@@ -50,6 +51,7 @@ from helpers.simulator.own_certificate import OwnCertificateError, check
 from helpers.simulator.protocols import sas
 from helpers.simulator.runtime import SimulatorRuntime, version
 from helpers.simulator.settings import HubSettings, Policy
+from helpers.simulator.store import Store
 
 KEY_BYTES = b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES"
 KEY = base64.b64encode(KEY_BYTES).decode()
@@ -392,6 +394,19 @@ def test_requests_that_no_service_is_there_for():
             assert words in answer.decode()
             event = simulator.trace()[-1]
             assert (event.host, event.operation, event.status) == (host, "GET /x", status)
+
+
+def test_a_start_that_fails_is_told_once(tmp_path, monkeypatch, caplog):
+    original = Store.__init__
+
+    def refuse(store, *arguments):
+        original(store, *arguments)
+        store.rows("PRAGMA query_only=1", ())
+
+    monkeypatch.setattr(Store, "__init__", refuse)
+    with pytest.raises(StoreError, match="is read-only"), Simulator(state=tmp_path / "state"):
+        pass
+    assert caplog.text == ""
 
 
 def test_devices_that_no_service_is_there_for():
