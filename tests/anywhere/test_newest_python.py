@@ -16,6 +16,7 @@ PART = (
     "tests/simulator/endpoints",
     "tests/sdk/test_x509_end_to_end.py",
     "tests/sdk/test_tpm_end_to_end.py",
+    "tests/helpers/test_attempts.py",
     "tests/helpers/test_view_messages.py",
     "tests/repository/test_python_versions.py",
     "tests/repository/test_start_up.py",
