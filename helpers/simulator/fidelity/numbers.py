@@ -30,7 +30,7 @@ from ..domain import (
 from ..endpoints import dps_registration, hub_device_methods, hub_methods, webhooks
 from ..errors import Provenance
 from ..protocols import mqtt, mqtt_session
-from ..server import accepting, http_adapter, newcomers
+from ..server import accepting, arriving, http_adapter, newcomers
 from ..server import webhooks as webhook_client
 from ..settings import MAX_HUBS, Settings
 from ..trace import CAPACITY
@@ -159,5 +159,6 @@ NUMBERS: tuple[Number, ...] = (
     Number("memory that they take, about", _size(TRACE_BYTES), _SIMULATOR),
     Number("TLS handshakes in progress; more wait in line", _count(newcomers.MAX_HANDSHAKES), _SIMULATOR),
     Number("memory of clients that are not through with it, about", _size(newcomers.MAX_WEIGHT), _SIMULATOR),
+    Number("bytes of incomplete requests and packets together", _size(arriving.MAX_ARRIVING), _SIMULATOR),
     Number("open files that connections leave for the rest", _count(accepting.RESERVE), _SIMULATOR),
 )

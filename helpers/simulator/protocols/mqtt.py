@@ -134,6 +134,11 @@ class PacketDecoder:
         """What is wrong with the stream, also while the call that raises it is still to come."""
         return self._error
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a packet whose rest is still to come."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> list[Packet]:
         """Take bytes in any portions; return the packets that they complete.
 

@@ -190,6 +190,11 @@ class MqttSession:
         return len(self._in_flight)
 
     @property
+    def unfinished(self) -> int:
+        """Bytes of a packet whose rest is still to come."""
+        return self._decoder.unfinished
+
+    @property
     def deadline(self) -> float | None:
         """When the connection expires unless a packet arrives; ``None`` for never."""
         return self._deadline

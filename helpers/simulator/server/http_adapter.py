@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ..endpoints.http import JSON_CONTENT_TYPE, Peer, Request, Response
 from ..errors import ErrorKind, Transport
 from ..masking import mask_in_name
+from .arriving import Arriving
 from .frontend import Frontend
 from .masked_frames import FrameReader, MaskedFrames
 from .mqtt_link import MqttConnection
@@ -134,6 +135,9 @@ class HttpAdapter:
     Arguments:
         frontend: the simulator.
         loop: the event loop.
+
+    Attributes:
+        arriving: counts what has arrived of anything incomplete.
     """
 
     def __init__(self, frontend: Frontend, loop: asyncio.AbstractEventLoop) -> None:
@@ -141,6 +145,7 @@ class HttpAdapter:
         self._loop = loop
         self._server = web.Server(self._handle, loop=loop)
         self._tasks: set[asyncio.Task[object]] = set()
+        self.arriving = Arriving()
 
     def protocol(self, host: str, certificates: tuple[bytes, ...]) -> HttpProtocol:
         """The protocol for a new connection.
@@ -188,7 +193,7 @@ class HttpAdapter:
         if not request.content.is_eof():
             _acknowledge_at_once(request)
         try:
-            body = await asyncio.wait_for(_body(request), BODY_TIMEOUT)
+            body = await asyncio.wait_for(self._body(request), BODY_TIMEOUT)
         except TimeoutError:
             return _refusal(
                 Transport.REQUEST_TIMEOUT, f"The request body did not arrive within {BODY_TIMEOUT:g} seconds."
@@ -217,6 +222,20 @@ class HttpAdapter:
             # aiohttp notices that nobody hears what it writes from here on
             request.transport.abort()
         return _answer(response)
+
+    async def _body(self, request: web.BaseRequest) -> bytes | None:
+        """The whole body, ``None`` when it is too large."""
+        parts = bytearray()
+        transport = cast(asyncio.Transport, request.transport)
+        try:
+            async for part in request.content.iter_any():
+                parts += part
+                if len(parts) > MAX_BODY:
+                    return None
+                self.arriving.note(transport, len(parts))
+        finally:
+            self.arriving.note(transport, 0)
+        return bytes(parts)
 
     # --- MQTT over WebSocket --------------------------------------------------------------------------------------
 
@@ -281,16 +300,6 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].rstrip(".")
-
-
-async def _body(request: web.BaseRequest) -> bytes | None:
-    """The whole body, ``None`` when it is too large."""
-    parts = bytearray()
-    async for part in request.content.iter_any():
-        parts += part
-        if len(parts) > MAX_BODY:
-            return None
-    return bytes(parts)
 
 
 class _WebSocketLink:

@@ -83,6 +83,11 @@ class MqttConnection:
         """Whether the client said DISCONNECT: it expects nothing more, and is closing the connection itself."""
         return self._session.ended_cleanly
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a packet whose rest is still to come."""
+        return self._session.unfinished
+
     def granted_qos(self, topic: str) -> int | None:
         """The highest QoS among the client's subscriptions that match a topic, ``None`` when none does."""
         return self._session.granted_qos(topic)

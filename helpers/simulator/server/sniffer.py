@@ -74,6 +74,8 @@ class Sniffer(asyncio.Protocol):
             self._choose(data[0])
         if self._mqtt is not None:
             self._mqtt.receive(data)
+            if self._transport is not None and not self._closing:
+                self._http.arriving.note(self._transport, self._mqtt.unfinished)
         elif self._web is not None:
             self._web.data_received(data)
 
@@ -99,6 +101,7 @@ class Sniffer(asyncio.Protocol):
             self._timer.cancel()
         if self._mqtt is not None:
             self._mqtt.lost()
+            self._http.arriving.note(cast(TlsTransport, self._transport), 0)
         if self._web is not None:
             self._web.connection_lost(exc)
 

@@ -562,3 +562,12 @@ def test_random_bytes_give_events_or_raise(opened: bool, portions: list[bytes]) 
     _events, error = play(session, [connect(), *portions] if opened else portions)
     if error:
         assert session.state is SessionState.CLOSED
+
+
+def test_what_is_missing_its_rest_is_counted():
+    session = MqttSession(0.0)
+    for number, byte in enumerate(b"\x10\x05\x00\x04MQ", 1):
+        session.receive(bytes((byte,)), 0.0)
+        assert session.unfinished == number
+    session.receive(b"T", 0.0)
+    assert session.unfinished == 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator.server import newcomers, tls_transport
+from helpers.simulator.server import arriving, newcomers, tls_transport
 from helpers.simulator.server.client_hello import MAX_GREETING, Greeting
 from helpers.simulator.server.newcomers import Newcomers
 
@@ -192,3 +192,33 @@ async def _status(port: int, settings: ssl.SSLContext) -> bytes:
     line = await reader.readline()
     writer.close()
     return line
+
+
+HALF_A_REQUEST = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" + bytes(30_000)
+HALF_A_PACKET = b"\x10\xe0\xd4\x03" + b"\x00\x04MQTT\x04\xc2\x00\x3c" + bytes(30_000)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("half", [HALF_A_REQUEST, HALF_A_PACKET], ids=["request", "packet"])
+async def test_what_is_not_complete_is_bounded_for_all_together(
+    running: Any, client_context: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, half: bytes
+) -> None:
+    monkeypatch.setattr(arriving, "MAX_ARRIVING", 100_000)
+    async with running() as server:
+        clients = []
+        for number in range(1, 6):
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname=HOST
+            )
+            clients.append((reader, writer))
+            writer.write(half)
+            # all of it is there; when it was too much, the first had to go
+            await eventually(lambda number=number: server._http.arriving._total // 30_000 == min(number, 3))
+        await eventually(lambda: server.open_connections == 3)
+        assert len(server._http.arriving._sizes) == 3
+        assert server._http.arriving._total <= 100_000
+        for _, writer in clients:
+            writer.transport.abort()
+        await eventually(lambda: not server.open_connections)
+        assert server._http.arriving._total == 0
+        assert await asyncio.wait_for(_status(server.tls_port, client_context()), PATIENCE) == b"HTTP/1.1 200 OK\r\n"
