@@ -88,6 +88,7 @@ class SimulatorRuntime:
             self.services.webhooks, timeout=settings.webhook_timeout, authority=settings.webhook_authority
         )
         self.services.provisioning.registrations.when_allocation_pending(self._webhooks.wake)
+        self._authority: CertificateAuthority | None = None
         self._certificate, self._key, self._trusted = self._certificates()
         self._ports = store.collection("port")
         self._server = self._new_server(settings.proxy_port, settings.tls_port)
@@ -175,9 +176,26 @@ class SimulatorRuntime:
         if own is not None:
             check_own_certificate(own, self.services.device_and_service_hosts(), SystemClock().now())
             return own.certificate, own.key, own.authority or own.certificate
-        authority = CertificateAuthority(self._folder, constrained=self.settings.constrained)
-        certificate, key = authority.issue_server_certificate([*self.services.hosts(), self._address])
-        return certificate, key, authority.certificate_file
+        self._authority = CertificateAuthority(self._folder, constrained=self.settings.constrained)
+        certificate, key = self._issue(self._authority)
+        return certificate, key, self._authority.certificate_file
+
+    def _issue(self, authority: CertificateAuthority) -> tuple[Path, Path]:
+        return authority.issue_server_certificate([*self.services.hosts(), self._address])
+
+    def _renew_certificate(self) -> bool:
+        """Make a new server certificate in time; tells whether there is one.
+
+        A simulator may run for weeks, and so may the clock jump: behind the end of a certificate, or before it begins.
+        """
+        if self._authority is None or not self._authority.is_due:
+            return False
+        try:
+            self._issue(self._authority)
+        except AuthorityError as error:
+            _LOGGER.warning("the server certificate could not be renewed: %s", error)
+            return False
+        return True
 
     def _new_server(self, proxy_port: int, tls_port: int) -> Server:
         return Server(
@@ -189,6 +207,7 @@ class SimulatorRuntime:
             tls_port=tls_port,
             standard_ports=self.settings.standard_ports,
             allow_remote=self.settings.allow_remote,
+            renew=self._renew_certificate,
         )
 
     async def _listen(self, stack: AsyncExitStack) -> None:

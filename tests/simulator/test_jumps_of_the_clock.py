@@ -1,5 +1,9 @@
 """A clock that is set back or forward, and a process that was stopped meanwhile: nobody waits for long."""
 
+import datetime
+import functools
+import socket
+import ssl
 import time
 from types import SimpleNamespace
 
@@ -7,7 +11,7 @@ import pytest
 from patience import PATIENCE
 from provisioning_parts import Provisioning
 
-from helpers.simulator import ManualClock, Simulator, runtime
+from helpers.simulator import ManualClock, Simulator, launcher, runtime
 from helpers.simulator.domain.connections import Connections
 from helpers.simulator.domain.faults import Fault
 from helpers.simulator.domain.registration_states import Status
@@ -87,3 +91,53 @@ def test_a_simulator_that_was_stopped_itself_waits_for_those_who_called_meanwhil
         simulator._thread.join(PATIENCE)
         assert not simulator._thread.is_alive()
     assert touched
+
+
+class TestTheServerCertificate:
+    @pytest.fixture
+    def start(self, monkeypatch, tmp_path):
+        """Starts a simulator whose clock is wrong by some days; gives it and what puts the clock right."""
+        simulators = []
+
+        def make(days):
+            clock = ManualClock(datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days))
+            timed = functools.partial(runtime.CertificateAuthority, clock=clock)
+            monkeypatch.setattr(runtime, "CertificateAuthority", timed)
+            simulators.append(Simulator(state=tmp_path / "state").start())
+            return simulators[-1].running, lambda: clock.advance(-days * 86_400)
+
+        yield make
+        for simulator in simulators:
+            simulator.stop()
+
+    @pytest.mark.parametrize(("days", "problem"), [(-8, "expired"), (-40, "expired"), (3, "not yet valid")])
+    def test_after_a_jump_it_is_a_new_one(self, start, days, problem):
+        running, put_right = start(days)
+        with pytest.raises(ssl.SSLCertVerificationError, match=problem):
+            launcher.manage(running, "GET", "/health", timeout=PATIENCE)
+        put_right()
+        if days != -8:
+            # the authority is a new one, too: who has read the file of the old one is refused once
+            with pytest.raises(ssl.SSLCertVerificationError, match="self-signed certificate in certificate chain"):
+                launcher.manage(running, "GET", "/health", timeout=PATIENCE)
+        assert launcher.manage(running, "GET", "/health", timeout=PATIENCE)["status"] == "ready"
+        renewed = (running.certificate_authority_file.parent / "server.pem").read_bytes()
+        launcher.manage(running, "GET", "/health", timeout=PATIENCE)
+        assert (running.certificate_authority_file.parent / "server.pem").read_bytes() == renewed
+
+    def test_where_it_cannot_be_renewed_the_old_one_serves_on(self, start, caplog):
+        running, put_right = start(4)
+        context = ssl.create_default_context(cafile=running.certificate_authority_file)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        # the authority's key is gone
+        (running.certificate_authority_file.parent / "authority.key").unlink()
+        put_right()
+        shown = []
+        for _ in range(2):
+            with (
+                socket.create_connection((running.address, running.tls_port), PATIENCE) as plain,
+                context.wrap_socket(plain, server_hostname=running.provisioning_host) as connection,
+            ):
+                shown.append(connection.getpeercert(binary_form=True))
+        assert shown[0] == shown[1]
+        assert "the server certificate could not be renewed" in caplog.text

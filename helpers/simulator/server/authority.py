@@ -71,6 +71,7 @@ class CertificateAuthority:
         self.certificate_file = self._folder / "authority.pem"
         self.der_file = self._folder / "authority.der"
         self._constrained = constrained
+        self._issued: datetime | None = None
         self._key_file = self._folder / "authority.key"
         self._server_certificate_file = self._folder / "server.pem"
         self._server_key_file = self._folder / "server.key"
@@ -79,6 +80,11 @@ class CertificateAuthority:
         """Remove the temporary folder, if it is one."""
         if self._temporary:
             shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the server needs a new certificate: half of its time is over, or the clock was set back before it."""
+        return self._issued is not None and not -BACKDATED < self._clock.now() - self._issued < SERVER_LIFE / 2
 
     def issue_server_certificate(self, hosts: Iterable[str]) -> tuple[Path, Path]:
         """Make a new server key and certificate.
@@ -96,10 +102,12 @@ class CertificateAuthority:
         try:
             authority, authority_key = self._authority(names)
             key = ec.generate_private_key(ec.SECP256R1())
-            certificate = _server_certificate(authority, authority_key, key, names, self._clock.now())
+            now = self._clock.now()
+            certificate = _server_certificate(authority, authority_key, key, names, now)
             write_private(self._server_key_file, _key_pem(key))
             write_private(self._server_certificate_file, _pem(certificate) + _pem(authority))
             write_private(self.der_file, authority.public_bytes(serialization.Encoding.DER))
+            self._issued = now
         except OSError as error:
             raise AuthorityError(
                 f"The certificates in {self._folder} cannot be written ({error.strerror or error}). "

@@ -34,7 +34,7 @@ class Connection:
 
     def start_tls(self) -> None:
         """Turn the plain connection into TLS and let the first byte behind it decide who serves it."""
-        TlsTransport(self._transport, context=self._table.context, owner=self, loop=self._table.loop)
+        TlsTransport(self._transport, context=self._table.current_context(), owner=self, loop=self._table.loop)
 
     def touch(self) -> None:
         """Note that something happened on it."""
@@ -105,10 +105,12 @@ class ConnectionTable:
         context: AcceptingContext,
         http: HttpAdapter,
         loop: asyncio.AbstractEventLoop,
+        renewed: Callable[[], AcceptingContext | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.frontend = frontend
-        self.context = context
+        self._context = context
+        self._renewed = renewed
         self.http = http
         self.loop = loop
         self._monotonic = monotonic
@@ -120,6 +122,11 @@ class ConnectionTable:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def current_context(self) -> AcceptingContext:
+        """The TLS settings for a connection that begins now."""
+        self._context = self._renewed() or self._context
+        return self._context
 
     def add(self, transport: asyncio.Transport) -> Connection:
         """List a connection that was just accepted."""

@@ -72,6 +72,7 @@ class Server:
         tls_port: port for direct TLS, 0 for any free one. After :meth:`start`, the real one.
         standard_ports: also listen on 8883 and 443.
         allow_remote: permits other machines to connect.
+        renew: called before each TLS connection; whether the files hold another certificate now.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Server:
         tls_port: int = 0,
         standard_ports: bool = False,
         allow_remote: bool = False,
+        renew: Callable[[], bool] = lambda: False,
     ) -> None:
         self._frontend = frontend
         self._certificate_file = certificate_file
@@ -92,6 +94,7 @@ class Server:
         self._bind = bind
         self._standard_ports = standard_ports
         self._allow_remote = allow_remote
+        self._renew = renew
         self.proxy_port = proxy_port
         self.tls_port = tls_port
         self._listeners: list[asyncio.Server] = []
@@ -129,7 +132,9 @@ class Server:
             raise ListenError(f"TLS cannot be set up: {error.args[-1]}. Check the two PEM files.") from error
         loop = asyncio.get_running_loop()
         self._http = HttpAdapter(self._frontend, loop)
-        table = ConnectionTable(frontend=self._frontend, context=context, http=self._http, loop=loop)
+        table = ConnectionTable(
+            frontend=self._frontend, context=context, http=self._http, loop=loop, renewed=self._renewed
+        )
         self._table = table
         try:
             self.proxy_port = await self._listen(lambda: ConnectProxy(table), address, self.proxy_port, "proxy")
@@ -155,6 +160,10 @@ class Server:
         for listener in listeners:
             with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
                 await asyncio.wait_for(listener.wait_closed(), STOP_TIMEOUT)
+
+    def _renewed(self) -> AcceptingContext | None:
+        """New TLS settings where the certificate is a new one."""
+        return AcceptingContext(self._certificate_file, self._key_file) if self._renew() else None
 
     def _address(self) -> str:
         """The address to listen on.
