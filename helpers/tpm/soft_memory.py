@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from helpers.simulator.private_files import make_folders
+
 from .errors import TpmUnavailableError
 from .response_codes import TPM_RC_NV_SPACE
 from .soft_arguments import RefusedError
@@ -305,7 +307,7 @@ def _stamp_of(path: Path) -> tuple[int, int, int] | None:
 def _make_folder(path: Path) -> None:
     """Make a folder that only its owner may enter; an empty one that is there already is closed to others."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(path)
         mode = path.stat().st_mode
         if os.name == "posix" and mode & 0o077 and not any(path.iterdir()):
             path.chmod(0o700)

@@ -20,6 +20,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from helpers.simulator.private_files import make_folders
+
 from .errors import TpmConnectionError, TpmError, TpmUnavailableError
 from .port_pair import HOST, bind_port_pair
 from .transport import SocketTransport, Transport, check_socket_path, connect_tcp, connect_unix
@@ -294,7 +296,7 @@ class Swtpm:
 
 def _make_private(folder: Path) -> None:
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folders(folder)
     except OSError as error:
         raise TpmUnavailableError(
             f"The folder {folder} for the state of swtpm cannot be made ({error.strerror or error}). Choose another."
