@@ -47,8 +47,8 @@ _LOGGER = logging.getLogger(__name__)
 
 #: CONNACK return codes.
 ACCEPTED, BAD_CLIENT_ID, UNAVAILABLE, BAD_USER_NAME, NOT_AUTHORIZED = 0, 2, 3, 4, 5
-#: Seconds after which a timer looks at the clock again, however far the expiry is.
-_LONGEST_TIMER = 3_600.0
+#: Seconds after which a timer looks at the clock again, however far the expiry is: clocks jump, and machines sleep.
+_LONGEST_TIMER = 60.0
 #: Bytes of a message that are shown in the trace.
 _TRACED = 4_000
 
