@@ -1,4 +1,4 @@
-"""A clock that is set back or forward, and a process that was stopped meanwhile: nobody waits for long."""
+"""A process that was stopped itself, and a server certificate that a jump of the clock leaves behind."""
 
 import datetime
 import functools
@@ -9,69 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 from patience import PATIENCE
-from provisioning_parts import Provisioning
 
 from helpers.simulator import ManualClock, Simulator, launcher, runtime
-from helpers.simulator.domain.connections import Connections
-from helpers.simulator.domain.faults import Fault
-from helpers.simulator.domain.registration_states import Status
-from helpers.simulator.domain.service_faults import ServiceFault, ServiceFaults
-from helpers.simulator.domain.throttling import Limits, Throttle
-from helpers.simulator.errors import ServiceError
-
-HOUR, YEAR = 3_600, 366 * 86_400
-JUMPS = pytest.mark.parametrize("jump", [-YEAR, -HOUR, -1, HOUR, YEAR])
-
-
-@JUMPS
-def test_a_registration_that_has_begun_ends(jump):
-    parts = Provisioning("azure")
-    parts.enroll()
-    status = parts.register()
-    assert status.status is Status.ASSIGNING
-    parts.clock.advance(jump)
-    parts.clock.advance(0.3)
-    assert parts.registrations.poll("device-1", status.operation_id).status is Status.ASSIGNED
-    parts.clock.advance(-jump)
-    again = parts.register()
-    parts.clock.advance(0.3)
-    assert parts.registrations.poll("device-1", again.operation_id).status is Status.ASSIGNED
-    parts.store.close()
-
-
-@JUMPS
-def test_a_limit_lets_through_what_it_promises(jump):
-    clock = ManualClock()
-    throttle = Throttle(clock, Limits.parse("registrations_per_minute=2"))
-    throttle.take("registrations_per_minute")
-    throttle.take("registrations_per_minute")
-    clock.advance(jump)
-    passed, waits = 0, []
-    for _ in range(4):
-        try:
-            throttle.take("registrations_per_minute")
-        except ServiceError as refusal:
-            waits.append(refusal.retry_after)
-            clock.advance(refusal.retry_after)
-        else:
-            passed += 1
-    assert passed >= 2
-    assert all(wait <= 60 for wait in waits)
-
-
-@JUMPS
-def test_a_fault_lasts_no_longer_than_it_was_to_last(jump):
-    clock = ManualClock()
-    faults = ServiceFaults(clock, list)
-    faults.put(ServiceFault.of({"service": "provisioning", "kind": "latency", "delay": 1, "duration": 60}))
-    connections = Connections(clock)
-    connections.strike("device-1", Fault("KillTcp", "", 0, 60))
-    clock.advance(jump)
-    assert [each["left"] for each in faults.to_json()] == ([60.0] if jump < 0 else [])
-    assert (connections.fault("device-1") is not None) is (jump < 0)
-    clock.advance(60)
-    assert faults.delay("provisioning") == 0
-    assert (faults.to_json(), connections.fault("device-1")) == ([], None)
 
 
 def test_a_simulator_that_was_stopped_itself_waits_for_those_who_called_meanwhile(monkeypatch):
