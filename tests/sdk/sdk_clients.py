@@ -1,6 +1,7 @@
 """The unmodified official SDKs, pointed at a simulator by nothing but their public options."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import time
@@ -10,7 +11,7 @@ import requests
 from azure.core.pipeline.transport import RequestsTransport
 from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
-from patience import PATIENCE
+from patience import PATIENCE, wait_until
 
 from helpers.simulator import launcher
 from helpers.simulator.protocols import sas
@@ -33,6 +34,17 @@ def device_options(running, **more):
         "server_verification_cert": running.certificate_authority(),
         **more,
     }
+
+
+def shut_down(client, thread):
+    """End a client whose connection died, again and again: a shutdown that meets that very moment does nothing."""
+
+    def ended():
+        with contextlib.suppress(Exception):
+            client.shutdown()
+        return not thread.is_alive()
+
+    wait_until(ended, "the end of the thread that uses the client", pause=0.1)
 
 
 class Https:

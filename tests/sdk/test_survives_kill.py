@@ -1,6 +1,5 @@
 """A simulator that is killed in the middle of its work has lost nothing that it acknowledged."""
 
-import contextlib
 import json
 import signal
 import subprocess
@@ -9,9 +8,9 @@ import threading
 
 import psutil
 import pytest
-from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, exceptions
+from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from patience import PATIENCE, wait_until
-from sdk_clients import KEY, Https, device_options
+from sdk_clients import KEY, Https, device_options, shut_down
 
 from helpers import certificates
 from helpers.simulator import launcher
@@ -223,8 +222,7 @@ def test_nothing_acknowledged_is_lost(tmp_path):
         for writer in writers:
             writer.killed.set()
         simulator.end(signal.SIGKILL)
-        with contextlib.suppress(exceptions.ClientError):
-            reporter.device.shutdown()
+        shut_down(reporter.device, writers[-1])
     for writer in writers:
         writer.join(timeout=PATIENCE)
         assert (writer.is_alive(), writer.failure) == (False, None)
