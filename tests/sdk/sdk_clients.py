@@ -44,7 +44,7 @@ def shut_down(client, thread):
             client.shutdown()
         return not thread.is_alive()
 
-    wait_until(ended, "the end of the thread that uses the client", pause=0.1)
+    wait_until(ended, "the end of the thread that uses the client", pause=0.02)
 
 
 class Https:
