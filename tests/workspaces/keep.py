@@ -17,6 +17,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 STATE_NAME = "simulator.sqlite3"
+#: Where the checkout says that it is, so that nothing of the machine on which a workspace was made stays in it.
+CHECKOUT = "/home/learner/device-provisioning"
 
 THERMOSTATS = {
     "registration_id": "thermostat-001",
@@ -113,7 +115,8 @@ def pack(workspace, folder):
         if path.is_file() and not path.name.startswith(STATE_NAME) and path.suffix not in (".log", ".lock"):
             mode, content = f"{path.stat().st_mode & 0o777:04o}", path.read_bytes()
             try:
-                held = {"lines": content.decode("utf-8").replace(str(workspace), "WORKSPACE").split("\n")}
+                text = content.decode("utf-8").replace(str(workspace), "WORKSPACE").replace(str(Path.cwd()), CHECKOUT)
+                held = {"lines": text.split("\n")}
             except UnicodeDecodeError:
                 held = {"base64": base64.b64encode(content).decode("ascii")}
             files[path.relative_to(workspace).as_posix()] = {"mode": mode, **held}
