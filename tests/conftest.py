@@ -23,7 +23,10 @@ pytest_plugins = ["helpers.simulator.pytest_plugin", "scheduling"]
 
 # Every process that a test starts inherits this variable, and is found by it.
 SESSION = "DPS_TEST_SESSION"
-os.environ.setdefault(SESSION, uuid.uuid4().hex)
+# A run of its own, which a test may start, has a name of its own: what other tests still use is not its business. The
+# workers of a run share its name.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    os.environ[SESSION] = uuid.uuid4().hex
 
 # Longer values of parameters do not become names of tests.
 LONGEST_NAME = 80

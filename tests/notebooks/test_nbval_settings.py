@@ -75,3 +75,14 @@ def test_a_sanitize_file_that_somebody_names_is_used(tmp_path, temporary):
 def test_pytest_runs_without(without, what):
     code, shown = run(*(f"-pno:{name}" for name in without), "--collect-only", *what)
     assert code == 0, shown
+
+
+def test_a_run_within_a_run_lets_the_processes_of_other_tests_be():
+    # looks like a TPM of a test that runs at the same time
+    other = subprocess.Popen([sys.executable, "-c", "input()", "swtpm"], stdin=subprocess.PIPE)
+    try:
+        code, shown = run("--collect-only", "tests/repository/test_files.py")
+        assert code == 0, shown
+        assert other.poll() is None
+    finally:
+        other.communicate()
