@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import fingerprint, launcher, log, open_files, program, replacement, state_folder, streams
+from . import event_loop, fingerprint, launcher, log, open_files, program, replacement, state_folder, streams
 from .masking import mask_in_name
 from .private_files import FolderError, FolderLock
 from .running import FILE_NAME, RunningSimulator
@@ -68,7 +68,7 @@ def _execute(options: argparse.Namespace, command: Sequence[str]) -> int:
     if options.command in {"serve", "run"}:
         open_files.raise_limit()
     if options.command == "serve":
-        return asyncio.run(_serve(_settings(options), as_json=options.json))
+        return event_loop.run(_serve(_settings(options), as_json=options.json))
     if options.command == "run":
         return _run(_settings(options), command)
     state = _state(options)

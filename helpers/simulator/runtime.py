@@ -27,6 +27,7 @@ from .domain.throttling import Limits
 from .endpoints.http import Request, Response
 from .endpoints.management import ManagementEndpoint
 from .endpoints.mqtt import MqttApplication, MqttLink
+from .event_loop import OVERSLEPT
 from .launcher import LOCK_NAME
 from .own_certificate import OwnCertificateError
 from .own_certificate import check as check_own_certificate
@@ -45,8 +46,6 @@ _LOGGER = logging.getLogger(__name__)
 
 #: Seconds to wait for the lock of the state folder: a launcher that looks whether it is free holds it for a moment.
 _LOCK_PATIENCE = 0.5
-#: Seconds too late after which it is sure that this process, or the machine, was stopped for a while.
-_OVERSLEPT = 1.0
 #: Where the management API lies, under every host name.
 _MANAGEMENT_PATH = "/simulator/"
 
@@ -136,7 +135,7 @@ class SimulatorRuntime:
             try:
                 await asyncio.wait_for(self.stopping.wait(), timeout=max(rest, 0.5) if idle else None)
             except TimeoutError:
-                if time.monotonic() > looked + max(rest, 0.5) + _OVERSLEPT:
+                if time.monotonic() > looked + max(rest, 0.5) + OVERSLEPT:
                     # whoever was stopped himself was not idle: those who called meanwhile come only now
                     self._server.touch()
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
+from . import event_loop
 from .clock import Clock
 from .domain.cloud_to_device import CloudToDeviceMessage, QueuedMessage
 from .domain.hub import IotHub
@@ -225,7 +226,7 @@ class Simulator:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._main())
+            event_loop.run(self._main())
         except BaseException as error:
             self._failure = error
         finally:

@@ -84,6 +84,11 @@ class TpmChallenges:
         stored = self._challenges.get(enrollment.key)
         if stored is None:
             return None
+        latest = self._clock.now().timestamp() + LIFETIME_SECONDS
+        if stored["expires"] > latest:
+            # where the clock was set back, it lasts no longer than a new one would
+            stored["expires"] = latest
+            self._challenges.put(enrollment.key, stored)
         return Challenge(
             stored["endorsementKey"], stored["storageRootKey"], base64.b64decode(stored["key"]), stored["expires"]
         )

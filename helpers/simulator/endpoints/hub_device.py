@@ -11,7 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from ..clock import Clock
 from ..domain.cloud_to_device import QueuedMessage, property_bag
@@ -22,6 +22,7 @@ from ..domain.telemetry import MAX_MESSAGE_SIZE, parse_properties
 from ..errors import Hub, ServiceError, ascii_json, dps_body
 from ..protocols.mqtt import SUBSCRIPTION_REFUSED, Connect, Publish, Subscribe, Unsubscribe, Will
 from ..trace import Trace
+from .expiries import CallLater, Expiries, Timer
 from .hub_access import HubAccess
 from .hub_device_bodies import auth_method, device_json, method_payload
 from .hub_device_methods import Arrivals, MethodCalls, MethodResult
@@ -47,20 +48,8 @@ _LOGGER = logging.getLogger(__name__)
 
 #: CONNACK return codes.
 ACCEPTED, BAD_CLIENT_ID, UNAVAILABLE, BAD_USER_NAME, NOT_AUTHORIZED = 0, 2, 3, 4, 5
-#: Seconds after which a timer looks at the clock again, however far the expiry is: clocks jump, and machines sleep.
-_LONGEST_TIMER = 60.0
 #: Bytes of a message that are shown in the trace.
 _TRACED = 4_000
-
-
-class Timer(Protocol):
-    """What ``call_later`` returns."""
-
-    def cancel(self) -> None:
-        """Forget it."""
-
-
-CallLater = Callable[[float, Callable[[], object]], Timer]
 
 
 class HubDeviceEndpoint:
@@ -89,6 +78,7 @@ class HubDeviceEndpoint:
         self.clock = clock
         self.trace = trace
         self.call_later = call_later
+        self.expiries = Expiries(clock, call_later)
         self.access = HubAccess(
             host=hub.host, policy_name=policy_name, policy_key=policy_key, clock=clock, authorities=hub.authorities
         )
@@ -179,7 +169,6 @@ class DeviceSession:
         "_persistent",
         "_sender",
         "_subscriptions",
-        "_timer",
         "_unkept",
         "_will",
     )
@@ -196,7 +185,6 @@ class DeviceSession:
         self._subscriptions: dict[str, int] = {}
         self._will: Will | None = None
         self._expiry: int | None = None
-        self._timer: Timer | None = None
         self._methods = MethodCalls()
         self._unkept = 0  # messages that were not kept, and so not acknowledged
         self._held: set[int] = set()  # messages from the cloud that wait for their PUBACK
@@ -264,8 +252,7 @@ class DeviceSession:
     def _end(self) -> None:
         self._open = False
         self._hub.connections.closed(self._name, self)
-        if self._timer is not None:
-            self._timer.cancel()
+        self._endpoint.expiries.remove(self)
         self._methods.abandon()
 
     def _admit(self, connect: Connect) -> None:
@@ -323,13 +310,11 @@ class DeviceSession:
 
     def _watch_expiry(self) -> None:
         """The token is checked when it expires. MQTT cannot renew it, so SDKs reconnect before that."""
-        if self._expiry is None:
-            return
-        left = self._expiry - self._endpoint.clock.now().timestamp()
-        if left > 0:
-            self._timer = self._endpoint.call_later(min(left, _LONGEST_TIMER), self._watch_expiry)
-        else:
-            self.drop(ServiceError(Hub.TOKEN_EXPIRED, reason="the token expired while the device was connected"))
+        if self._expiry is not None:
+            self._endpoint.expiries.add(self, self._expiry, self._token_expired)
+
+    def _token_expired(self) -> None:
+        self.drop(ServiceError(Hub.TOKEN_EXPIRED, reason="the token expired while the device was connected"))
 
     # ---- messages from the device
 

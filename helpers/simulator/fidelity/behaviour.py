@@ -162,7 +162,12 @@ RULES: tuple[Rule, ...] = (
         "the newer one stays, the older one is closed",
         _DOCUMENTED,
     ),
-    Rule("Expired tokens", "end the connection of a device in the second in which they expire", _DOCUMENTED),
+    Rule(
+        "Expired tokens",
+        "end the connection of a device in the second in which they expire",
+        _DOCUMENTED,
+        "after a jump of the clock, within a second of it",
+    ),
     Rule(
         "Access policies",
         "names, rights and both keys as on Azure, for DPS; a rolled key is worthless at once",

@@ -4,12 +4,14 @@ import pytest
 from provisioning_parts import Provisioning
 
 from helpers.simulator.clock import ManualClock
+from helpers.simulator.domain.cloud_to_device import CloudToDeviceMessage, CloudToDeviceQueues
 from helpers.simulator.domain.connections import Connections
 from helpers.simulator.domain.faults import Fault
 from helpers.simulator.domain.registration_states import Status
 from helpers.simulator.domain.service_faults import ServiceFault, ServiceFaults
 from helpers.simulator.domain.throttling import Limits, Throttle
 from helpers.simulator.errors import ServiceError
+from helpers.simulator.store import Store
 
 HOUR, YEAR = 3_600, 366 * 86_400
 JUMPS = pytest.mark.parametrize("jump", [-YEAR, -HOUR, -1, HOUR, YEAR])
@@ -64,3 +66,20 @@ def test_a_fault_lasts_no_longer_than_it_was_to_last(jump):
     clock.advance(60)
     assert faults.delay("provisioning") == 0
     assert (faults.to_json(), connections.fault("device-1")) == ([], None)
+
+
+@JUMPS
+def test_a_message_expires_at_the_time_that_was_said(jump):
+    clock, store = ManualClock(), Store()
+    queues = CloudToDeviceQueues(
+        host="hub.test", storage=store, clock=clock, has_device=bool, connections=Connections(clock)
+    )
+    expiry = queues.send("device-1", CloudToDeviceMessage(b"x")).expiry
+    clock.advance(jump)
+    assert bool(queues.take("device-1")) is (jump < HOUR)
+    clock.advance(-jump)
+    # and what was found expired is gone
+    assert queues.waiting("device-1") is int(jump < HOUR)
+    clock.advance((expiry - clock.now()).total_seconds())
+    assert queues.waiting("device-1") == 0
+    store.close()

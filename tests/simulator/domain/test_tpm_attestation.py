@@ -100,6 +100,15 @@ def test_the_registration_id_ignores_case(provisioning):
     assert device.attest(scope=ID_SCOPE.lower(), name="DEVICE-1").registration_id == "Device-1"
 
 
+@pytest.mark.parametrize("jump", [-366 * 86_400, -3_600, 86_400])
+def test_a_jump_of_the_clock_prolongs_no_challenge(device, jump):
+    device.challenge()
+    device.parts.clock.advance(jump)
+    assert (device.attest().enrollment is not None) is (jump < 0)
+    device.parts.clock.advance(LIFETIME_SECONDS)
+    refused(device.attest(), "challengeExpired", "expired")
+
+
 def test_the_newest_challenge_counts(device):
     old = device.challenge()
     new = device.challenge()

@@ -1,0 +1,80 @@
+"""An event loop whose time stands still while its process does.
+
+When a process that was stopped, as by SIGSTOP or in a debugger, goes on, all timers of asyncio that came due meanwhile
+run at once, before anybody looks what has arrived. So a device would be dropped for its silence although its packets
+wait in the socket. Here the time in which the process was stopped counts for no time limit.
+
+Source: ``epoll_wait`` returns with EINTR after SIGCONT (manual page signal(7)), and Python then reports that nothing
+has arrived when the time-out is over (PEP 475).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import selectors
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+_Result = TypeVar("_Result")
+
+#: Seconds too late after which it is sure that the process, or the machine, was stopped for a while.
+OVERSLEPT = 1.0
+
+
+class _WatchingSelector(selectors.DefaultSelector):
+    """Notices when much more time went by than it was told to wait.
+
+    Arguments:
+        monotonic: seconds that go on.
+
+    Attributes:
+        lost: seconds in which the process was stopped.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        super().__init__()
+        self._monotonic = monotonic
+        self._seen = monotonic()
+        self.lost = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """What has arrived; after a stop that is looked at once more, as nothing is reported else."""
+        self._look(0.0)
+        ready = super().select(timeout)
+        if self._look(timeout) and not ready:
+            return super().select(0)
+        return ready
+
+    def _look(self, expected: float | None) -> bool:
+        """Whether the process was stopped since the last look; ``None`` expects any time."""
+        now = self._monotonic()
+        gone, self._seen = now - self._seen, now
+        if expected is None or gone <= max(expected, 0.0) + OVERSLEPT:
+            return False
+        self.lost += gone
+        return True
+
+
+class SteadyEventLoop(asyncio.SelectorEventLoop):
+    """An event loop for which the time in which it was stopped does not count.
+
+    Arguments:
+        monotonic: seconds that go on.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._watching = _WatchingSelector(monotonic)
+        super().__init__(self._watching)
+
+    def time(self) -> float:
+        """Seconds that go on while the process does."""
+        return self._monotonic() - self._watching.lost
+
+
+def run(main: Coroutine[Any, Any, _Result]) -> _Result:
+    """Run a coroutine as :func:`asyncio.run` does, on such a loop where the system's own one waits with a selector."""
+    with asyncio.Runner(loop_factory=SteadyEventLoop if os.name == "posix" else None) as runner:
+        return runner.run(main)
