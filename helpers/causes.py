@@ -174,7 +174,17 @@ NOT_IN_THE_SIMULATOR = Cause(
     "docs/fidelity.md lists what it has. For the rest, you need Azure.",
     f"{FAILS}, In practice",
     codes=frozenset(
-        ["400900", "400901", "404900", "501900", "417900", "RouteNotFound", "NotSupported", "ApiVersionNotSupported"],
+        [
+            "400900",
+            "400901",
+            "404900",
+            "501900",
+            "415901",
+            "417900",
+            "RouteNotFound",
+            "NotSupported",
+            "ApiVersionNotSupported",
+        ],
     ),
     only_here=True,
 )

@@ -12,7 +12,7 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "not in the simulator",
         "HTTP status 404, 400 or 501, '... not supported by this simulator'",
         [causes.NOT_IN_THE_SIMULATOR],
-        codes="404900 400900 501900 417900 RouteNotFound NotSupported ApiVersionNotSupported",
+        codes="404900 400900 501900 415901 417900 RouteNotFound NotSupported ApiVersionNotSupported",
         asks=SERVICES,
         at_client=causes_at_client.TO_SERVICES,
     ),

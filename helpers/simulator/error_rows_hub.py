@@ -19,6 +19,9 @@ class Hub:
         "ArgumentInvalid", 400, 400004, "The request is invalid.", "answer", _DOCUMENTED, _HUB_CODES
     )
     FORMAT_ERROR = ErrorKind("IotHubFormatError", 400, 400006, "The body is not valid.", "-", _DOCUMENTED, _HUB_CODES)
+    POLICY_KEY_INVALID = ErrorKind(
+        "InvalidPolicyKey", 400, 400035, "The policy key is not valid.", "-", _DOCUMENTED, _HUB_CODES
+    )
     CONNECTION_TAKEN_OVER = ErrorKind(
         "ConnectionForcefullyClosedOnNewConnection",
         400,

@@ -109,7 +109,13 @@ class Transport:
     )
     REQUEST_TIMEOUT = ErrorKind("RequestTimeout", 408, 408900, "The request took too long.", "-", _SIMULATOR, "-")
     TOO_LARGE = ErrorKind("RequestTooLarge", 413, 413900, "The request is too large.", "-", _SIMULATOR, "-")
+    CONTENT_CODING = ErrorKind(
+        "ContentCodingNotSupported", 415, 415901, "Not supported by this simulator.", "-", _SIMULATOR, "-"
+    )
     EXPECTATION = ErrorKind(
         "ExpectationNotSupported", 417, 417900, "Not supported by this simulator.", "-", _SIMULATOR, "-"
     )
     INTERNAL = ErrorKind("ServerFailed", 500, 500900, "The simulator failed; see its log.", "-", _SIMULATOR, "-")
+    TRANSFER_CODING = ErrorKind(
+        "TransferCodingNotSupported", 501, 501900, "Not supported by this simulator.", "-", _SIMULATOR, "-"
+    )

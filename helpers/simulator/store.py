@@ -60,8 +60,10 @@ MIGRATIONS: dict[int, Callable[[sqlite3.Connection], object]] = {
     1: lambda connection: connection.execute("ALTER TABLE documents ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0"),
 }
 _CHECKSUMS_SINCE = 2
-#: Formats that later versions may have counted on; a higher number was never written.
-_MOST_AHEAD = 1_000
+#: Formats from this one on are sealed in any case: a number that SQLite keeps tells a newer version from a damaged bit
+#: only where something else says the same. Older versions open a sealed state as any other.
+_SEALED_SINCE = 3
+_SEAL_SCHEMA = "CREATE TABLE IF NOT EXISTS seal (format INTEGER NOT NULL, checksum INTEGER NOT NULL)"
 _SCHEMA = """
 CREATE TABLE documents (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -211,7 +213,9 @@ def _format_of(connection: sqlite3.Connection, path: Path | None) -> int | None:
                 DamagedStoreError, path, "its mark is that of another program, and its tables are ours"
             )
         raise ForeignStoreError(f"{path} is a database of another program. Choose another state folder.")
-    if not 0 < version <= FORMAT + _MOST_AHEAD:
+    seals = run("SELECT format, checksum FROM seal").fetchall() if b"seal" in names else []
+    is_sealed = seals == [(version, _seal_checksum(version))]
+    if version <= 0 or not (is_sealed or (not seals and version < _SEALED_SINCE)):
         raise store_errors.of(
             DamagedStoreError, path, f"the format {version}, which this version cannot read, was never written"
         )
@@ -251,6 +255,22 @@ def _inspect(connection: sqlite3.Connection, path: Path | None) -> None:
 
 def _checksum(*texts: bytes) -> int:
     return zlib.crc32(b"\0".join(texts))
+
+
+def _seal_checksum(version: int) -> int:
+    return _checksum(b"format", b"%d" % version)
+
+
+def _seal(connection: sqlite3.Connection) -> None:
+    """Write the format down, twice; inside a transaction."""
+    connection.execute(f"PRAGMA user_version={FORMAT}")
+    connection.execute(_SEAL_SCHEMA)
+    connection.execute("DELETE FROM seal")
+    connection.execute("INSERT INTO seal VALUES (?, ?)", (FORMAT, _seal_checksum(FORMAT)))
+
+
+def _is_sealed(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT name FROM sqlite_master WHERE name = 'seal'").fetchone() is not None
 
 
 def _opened(row: Sequence[Any], path: Path | None) -> tuple[int, str, str, Document]:
@@ -338,27 +358,27 @@ class Store:
         found = _format_of(self._connection, self._path)
         if found is None:
             run("PRAGMA journal_mode=WAL")
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA}"
-                f"PRAGMA application_id={_APPLICATION_ID}; PRAGMA user_version={FORMAT}; COMMIT;"
-            )
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={_APPLICATION_ID};")
+            _seal(self._connection)
+            run("COMMIT")
         # NORMAL: durable against the death of the process, without a disk flush per change
         run("PRAGMA synchronous=NORMAL")
         # whether it may be written to shows now, and not at the first change
         run("BEGIN IMMEDIATE")
         run("ROLLBACK")
-        if found is not None and found < FORMAT:
+        if found is not None and (found < FORMAT or not _is_sealed(self._connection)):
             self._migrate(found)
 
     def _migrate(self, found: int) -> None:
         """Bring an older format to the one of today, in one transaction: killed in between, it is as it was."""
         run = self._connection.execute
         run("BEGIN IMMEDIATE")
-        for step in range(found, FORMAT):
-            MIGRATIONS[step](self._connection)
-        seals = [(_checksum(*row[1:5]), row[0]) for row in run(_ALL)]
-        self._connection.executemany("UPDATE documents SET checksum = ? WHERE sequence = ?", seals)
-        run(f"PRAGMA user_version={FORMAT}")
+        if found < FORMAT:
+            for step in range(found, FORMAT):
+                MIGRATIONS[step](self._connection)
+            seals = [(_checksum(*row[1:5]), row[0]) for row in run(_ALL)]
+            self._connection.executemany("UPDATE documents SET checksum = ? WHERE sequence = ?", seals)
+        _seal(self._connection)
         run("COMMIT")
 
     def collection(self, name: str) -> Collection:

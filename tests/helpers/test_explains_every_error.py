@@ -77,7 +77,7 @@ ENROLLMENTS = {
     "simulator failed": "INTERNAL",
 }
 REGISTRY = {
-    "request not valid": "ARGUMENT_INVALID FORMAT_ERROR",
+    "request not valid": "ARGUMENT_INVALID POLICY_KEY_INVALID FORMAT_ERROR",
     "service key refused": "UNAUTHORIZED_ACCESS TOKEN_EXPIRED",
     "quota used up": "QUOTA_EXCEEDED",
     "queue of the device full": "DEVICE_QUEUE_FULL",
@@ -125,7 +125,7 @@ MANAGEMENT = {
 }
 ANY_SERVICE = {
     "simulator cannot read the request": "INVALID_REQUEST REQUEST_TIMEOUT TOO_LARGE",
-    "not in the simulator": "NO_WEBSOCKET_ROUTE EXPECTATION",
+    "not in the simulator": "NO_WEBSOCKET_ROUTE EXPECTATION CONTENT_CODING TRANSFER_CODING",
     "simulator failed": "INTERNAL",
 }
 # Where a symptom has several causes: a word of the one that must be found.

@@ -9,11 +9,13 @@ import pytest
 import requests
 from patience import PATIENCE, wait_until
 
-from helpers.simulator import Simulator, launcher
+from helpers.simulator import ManualClock, Simulator, launcher
 from helpers.simulator.endpoints import management
-from helpers.simulator.errors import Provenance
+from helpers.simulator.endpoints.management import PIECE, _trace_pieces
+from helpers.simulator.errors import Provenance, ascii_json
 from helpers.simulator.running import RunningSimulator
 from helpers.simulator.settings import MAX_HUBS, HubSettings
+from helpers.simulator.trace import CAPACITY, Trace
 
 SECOND = "contoso-hub-2.azure-devices.test"
 
@@ -319,6 +321,26 @@ def test_there_is_an_end_to_hubs(tmp_path):
     hubs = tuple(HubSettings(f"h{number}.azure-devices.test") for number in range(MAX_HUBS))
     with Simulator(hubs=hubs) as simulator, pytest.raises(ValueError, match=f"at most {MAX_HUBS} hubs"):
         simulator.link_hub(SECOND)
+
+
+def test_a_long_trace_is_made_in_pieces_and_nobody_waits_for_all_of_them():
+    trace = Trace(ManualClock())
+    for number in range(CAPACITY):
+        trace.record(
+            service="hub",
+            host="h",
+            direction="in",
+            protocol="https",
+            operation="telemetry",
+            detail={"body": f"ä{number} " + "x" * 300, "nested": {"n": [number]}},
+        )
+    pieces = list(_trace_pieces(trace.events(), trace.last_sequence))
+    longest = max(len(ascii_json(event.to_json())) for event in trace.events())
+    assert len(pieces) > 20
+    assert all(len(piece) <= PIECE + longest + 20 for piece in pieces)
+    document = json.loads(b"".join(pieces))
+    assert document == {"events": [event.to_json() for event in trace.events()], "last": CAPACITY}
+    assert json.loads(b"".join(_trace_pieces([], 7))) == {"events": [], "last": 7}
 
 
 def test_the_trace_is_read_in_pages(api, simulator):

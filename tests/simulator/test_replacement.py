@@ -12,7 +12,7 @@ import pytest
 from patience import is_running, wait_until
 from simulator_processes import COMMAND, ROOT, command, environment
 
-from helpers.simulator import fingerprint, launcher, replacement
+from helpers.simulator import fingerprint, launcher, replacement, store
 from helpers.simulator.launcher import LaunchError
 from helpers.simulator.private_files import write_private
 from helpers.simulator.store import FILE_NAME as STORE_NAME
@@ -193,6 +193,8 @@ def test_nothing_is_stopped_for_a_version_that_could_not_open_the_state(state, m
     running = launcher.ensure_running(state)
     connection = sqlite3.connect(state / STORE_NAME)
     connection.execute("PRAGMA user_version=99")
+    connection.execute("UPDATE seal SET format = 99, checksum = ?", (store._seal_checksum(99),))
+    connection.commit()
     connection.close()
     monkeypatch.setattr(replacement, "here", lambda: replacement.Code("/older", "older"))
     with pytest.raises(LaunchError, match=r"newer version.*format 99"):

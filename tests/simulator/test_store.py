@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.simulator import store as module
 from helpers.simulator import store_errors
 from helpers.simulator.store import (
     FILE_NAME,
@@ -109,13 +110,69 @@ def test_a_foreign_database_is_refused(tmp_path):
         Store(tmp_path)
 
 
-def test_a_newer_format_is_refused(tmp_path):
-    Store(tmp_path).close()
-    newer = sqlite3.connect(tmp_path / FILE_NAME)
-    newer.execute("PRAGMA user_version=99")
-    newer.close()
-    with pytest.raises(StoreError, match="newer version"):
+def test_a_newer_format_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr(module, "FORMAT", 99)
+        Store(tmp_path).close()
+    with pytest.raises(ForeignStoreError, match="newer version"):
         Store(tmp_path)
+
+
+#: In the head of a file, SQLite's "user version": file format, section 1.3.
+FORMAT_AT = range(60, 64)
+
+
+def unseal(folder):
+    with closing(sqlite3.connect(folder / FILE_NAME)) as older:
+        older.executescript("DROP TABLE seal; PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+@pytest.mark.parametrize(("version", "sealed"), [(1, False), (2, False), (1, True), (2, True), (3, True), (99, True)])
+def test_a_damaged_format_is_told_from_a_newer_one(tmp_path, monkeypatch, version, sealed):
+    """Whatever bit of the number it is, whichever version wrote it, and whether that one sealed it."""
+    with monkeypatch.context() as other:
+        other.setattr(module, "FORMAT", version)
+        Store(tmp_path).close()
+    if not sealed:
+        unseal(tmp_path)
+    content = (tmp_path / FILE_NAME).read_bytes()
+    assert content[FORMAT_AT.start : FORMAT_AT.stop] == version.to_bytes(4, "big")
+    for position in FORMAT_AT:
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            for name in FILES:
+                (tmp_path / name).unlink(missing_ok=True)
+            (tmp_path / FILE_NAME).write_bytes(damaged)
+            for look in (check_opened, Store):
+                with pytest.raises(DamagedStoreError, match=r"damaged \(the format -?\d+, .* was never written\)"):
+                    look(tmp_path)
+            assert (tmp_path / FILE_NAME).read_bytes() == damaged
+
+
+def check_opened(folder):
+    with module._reader(folder / FILE_NAME) as reader:
+        module._format_of(reader, folder / FILE_NAME)
+
+
+def test_a_damaged_seal_is_damage(tmp_path):
+    for change in ("format = 3", "checksum = checksum + 1"):
+        Store(tmp_path).close()
+        with closing(sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)) as file:
+            file.execute(f"UPDATE seal SET {change}")  # noqa: S608
+        with pytest.raises(DamagedStoreError):
+            Store(tmp_path)
+        empty(tmp_path)
+
+
+def test_a_state_without_seal_is_sealed_when_it_is_opened(tmp_path):
+    with closing(Store(tmp_path)) as store:
+        store.collection("items").put("a", {"n": 1})
+    unseal(tmp_path)
+    for _ in range(2):
+        with closing(Store(tmp_path)) as store:
+            assert store.collection("items").get("a") == {"n": 1}
+            assert module._is_sealed(store._connection)
 
 
 def test_a_folder_that_is_missing_is_named(tmp_path):

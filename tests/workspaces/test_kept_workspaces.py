@@ -266,10 +266,17 @@ def test_a_kill_in_the_middle_of_a_migration_loses_nothing(kept):
     assert query(kept / "simulator", everything) == before
 
 
+#: What a later version does with its format.
+SEALED = "; ".join(
+    ("PRAGMA user_version=99", store._SEAL_SCHEMA, f"INSERT INTO seal VALUES (99, {store._seal_checksum(99)})")  # noqa: S608
+)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ("PRAGMA user_version=99", ["format 99", "newer version", "Update the project", "another state folder"]),
+        (SEALED, ["format 99", "newer version", "Update the project", "another state folder"]),
+        ("PRAGMA user_version=99", ["format 99", "damaged", "another state folder"]),
         ("PRAGMA user_version=-3", ["format -3", "cannot read", "another state folder"]),
         ("PRAGMA application_id=7", ["another program", "another state folder"]),
         ("PRAGMA application_id=0", ["another program", "another state folder"]),

@@ -54,6 +54,9 @@ from .twins import (
 
 __all__ = ["MAX_PAGE", "IotHub", "QueryPage", "Steps"]
 
+#: What is noted in the state, once for each hub.
+_EDGE_MODULES_GIVEN = "edge modules"
+
 
 class IotHub:
     r"""A hub. Implements :class:`.ports.LinkedHub`.
@@ -97,6 +100,8 @@ class IotHub:
             connections=self.connections,
             admit=lambda: self.throttle.take("cloud_to_device_per_minute", self._host),
         )
+        if not self._records.is_done(_EDGE_MODULES_GIVEN):
+            self._give_edge_modules()
 
     @property
     def host(self) -> str:
@@ -460,6 +465,14 @@ class IotHub:
         if modules:
             record["modules"] = modules
         self._records.save(device_id, record)
+
+    def _give_edge_modules(self) -> None:
+        """Give Edge devices their modules in a state that was written before they had any."""
+        with self._storage.transaction():
+            for _, record in self._records.devices():
+                if record["identity"]["capabilities"]["iotEdge"]:
+                    self._save_device(record["identity"]["deviceId"], record)
+            self._records.note_done(_EDGE_MODULES_GIVEN)
 
     def _check_scopes(self, identity: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> None:
         """Refuse a scope that no other Edge device has; what was before may stay.

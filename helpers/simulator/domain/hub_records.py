@@ -35,6 +35,16 @@ class HubRecords:
             with storage.transaction():
                 self._make_index()
 
+    # ---- what was done once
+
+    def is_done(self, step: str) -> bool:
+        """Whether a step that brings the records of an older version up to date was noted by :meth:`note_done`."""
+        return step in (self._indexed.get(self._host) or {})
+
+    def note_done(self, step: str) -> None:
+        """Note a step, so that it is not done at every start."""
+        self._indexed.put(self._host, {**(self._indexed.get(self._host) or {}), step: True}, parent=self._host)
+
     # ---- single records
 
     def find(self, address: str) -> Document | None:

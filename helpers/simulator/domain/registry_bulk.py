@@ -128,11 +128,17 @@ def _twice(items: Sequence[Mapping[str, Any]]) -> list[Document]:
     ]
 
 
-def failed_entry(item: Mapping[str, Any], error: ServiceError) -> Document:
-    """What the answer to a bulk operation says of an entry that failed."""
+def failed_entry(item: Mapping[str, Any], error: ServiceError, id_name: str = "deviceId") -> Document:
+    """What the answer to a bulk operation says of an entry that failed.
+
+    Arguments:
+        item: the entry.
+        error: what went wrong.
+        id_name: what the answer calls the device.
+    """
     device_id, module_id = _name(item)
     return {
-        "deviceId": device_id[:200],
+        id_name: device_id[:200],
         **({"moduleId": module_id[:200]} if module_id else {}),
         "errorCode": error.kind.code,
         "errorStatus": error.message,

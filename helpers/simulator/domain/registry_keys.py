@@ -1,13 +1,15 @@
 """New keys for many devices and modules in one request.
 
-Source: the Azure CLI (``az iot hub device-identity renew-key``), which sends such requests and reads ``errors`` and
-``rotatedKeys``. Inferred: the members of both, the limit, which is that of other bulk operations, and that nothing else
-of an identity changes than its ETag.
+Source: the API description from which the Azure CLI is made (azure-iot-cli-extension, ``BulkRegenerateDeviceKey``), for
+the values of ``policyKey`` and the members of the answer; Microsoft documentation, rest/api/iothub/common-error-codes,
+for the answer to another value. There is no ``swap``: the CLI, whose command has it, exchanges the keys of one identity
+by itself. Inferred: that case does not count in ``policyKey``, the limit, which is that of other bulk operations, and
+that nothing else of an identity changes than its ETag.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import Hub, ServiceError, described
@@ -17,12 +19,16 @@ from .modules import check_module_id, module_address
 from .ports import Document
 from .registry_bulk import MAX_OPERATIONS, failed_entry
 
-#: What ``policyKey`` may say.
-KEY_NAMES = ("primaryKey", "secondaryKey")
+#: Which keys are made anew, by ``policyKey``. The description has ``Unknown``, too: the value of what is none of them.
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "primaryKey": ("primaryKey",),
+    "secondaryKey": ("secondaryKey",),
+    "both": ("primaryKey", "secondaryKey"),
+}
 
 
 def regenerate_keys(hub: IotHub, body: object) -> Document:
-    """Give devices and modules a new primary or secondary key.
+    """Give devices and modules a new primary key, a new secondary one, or both.
 
     Arguments:
         hub: where.
@@ -36,7 +42,7 @@ def regenerate_keys(hub: IotHub, body: object) -> Document:
     """
     if not isinstance(body, Mapping):
         raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(body)}.")
-    name = _key_name(body.get("policyKey"))
+    name = _policy_key(body.get("policyKey"))
     items = body.get("devices")
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         raise wrong_value("devices", items, "an array of objects with the id of a device")
@@ -50,20 +56,21 @@ def regenerate_keys(hub: IotHub, body: object) -> Document:
     with hub.transaction():
         for item in items:
             try:
-                rotated.append(_regenerate(hub, item, name))
+                rotated.append(_regenerate(hub, item, KEYS[name]))
             except ServiceError as error:
-                errors.append(failed_entry(item, error))
+                errors.append(failed_entry(item, error, id_name="id"))
     return {"policyKey": name, "errors": errors, "rotatedKeys": rotated}
 
 
-def _key_name(given: object) -> str:
-    for name in KEY_NAMES:
+def _policy_key(given: object) -> str:
+    for name in KEYS:
         if isinstance(given, str) and given.lower() == name.lower():
             return name
-    raise wrong_value("policyKey", given, " or ".join(map(repr, KEY_NAMES)))
+    expected = " or ".join(map(repr, KEYS))
+    raise ServiceError(Hub.POLICY_KEY_INVALID, wrong_value("policyKey", given, expected).message)
 
 
-def _regenerate(hub: IotHub, item: Mapping[str, Any], name: str) -> Document:
+def _regenerate(hub: IotHub, item: Mapping[str, Any], names: Sequence[str]) -> Document:
     device_id = check_device_id(item.get("id"))
     module_id = item.get("moduleId") or ""
     address = device_id if module_id == "" else module_address(device_id, check_module_id(module_id))
@@ -75,7 +82,7 @@ def _regenerate(hub: IotHub, item: Mapping[str, Any], name: str) -> Document:
             Hub.ARGUMENT_INVALID, f"{address!r:.300} has no keys; its authentication is another than {SAS!r}."
         )
     # an empty key is one that the hub makes
-    change = {"authentication": {"type": SAS, "symmetricKey": {name: ""}}}
+    change = {"authentication": {"type": SAS, "symmetricKey": dict.fromkeys(names, "")}}
     if module_id:
         changed, _ = hub.put_module(device_id, module_id, change, "*")
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -73,6 +73,8 @@ class Response:
         headers: further headers.
         facts: what the trace keeps of it beside the body, and the client is not told.
         cut: whether there is no answer at all: the connection just ends.
+        pieces: a long body instead of the other, already JSON; each piece is made when the one before has been sent,
+            and in between others have their turn.
     """
 
     status: int = 200
@@ -80,6 +82,7 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     cut: bool = False
+    pieces: Iterable[bytes] | None = None
 
     def encoded(self) -> bytes:
         """The body as ASCII JSON, empty without one."""

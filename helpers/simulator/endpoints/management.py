@@ -6,7 +6,7 @@ All routes need ``Authorization: Bearer <token>``; the token stands in the endpo
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -14,11 +14,14 @@ from ..clock import Clock
 from ..domain.hub import IotHub
 from ..domain.service_faults import ServiceFaults
 from ..domain.throttling import Limits
-from ..errors import ErrorKind, Provenance, ServiceError, dps_body
-from ..trace import CAPACITY, Trace
+from ..errors import ErrorKind, Provenance, ServiceError, ascii_json, dps_body
+from ..trace import CAPACITY, Trace, TraceEvent
 from .http import Call, Failures, HttpEndpoint, Request, Response, Route
 from .hub_messages import HubMessages
 from .management_faults import ManagementFaults
+
+#: Bytes of the trace that are made in one go; one event may be longer.
+PIECE = 32_768
 
 _ONLY_HERE = Provenance.SIMULATOR_ONLY
 UNAUTHORIZED = ErrorKind(
@@ -231,8 +234,7 @@ class ManagementEndpoint(HttpEndpoint):
     def _read_trace(self, call: Call) -> Response:
         after = _whole_number(call, "after", 0)
         limit = _whole_number(call, "limit", CAPACITY)
-        events = self._events.events(after, limit)
-        return Response(body={"events": [event.to_json() for event in events], "last": self._events.last_sequence})
+        return Response(pieces=_trace_pieces(self._events.events(after, limit), self._events.last_sequence))
 
     def _clear_trace(self, call: Call) -> Response:
         self._events.clear()
@@ -245,6 +247,17 @@ class ManagementEndpoint(HttpEndpoint):
     def _stop(self, call: Call) -> Response:
         self._controls.request_stop()
         return Response(202, {"status": "stopping"})
+
+
+def _trace_pieces(events: Sequence[TraceEvent], last: int) -> Iterator[bytes]:
+    """``{"events": […], "last": …}``, about :data:`PIECE` bytes at a time."""
+    piece = bytearray(b'{"events":[')
+    for number, event in enumerate(events):
+        piece += (b"," if number else b"") + ascii_json(event.to_json())
+        if len(piece) >= PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece) + b'],"last":%d}' % last
 
 
 def _whole_number(call: Call, name: str, default: int) -> int:

@@ -9,16 +9,24 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import cast
 
-from aiohttp import WSMsgType, web
+from aiohttp import HttpVersion11, StreamReader, WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from ..endpoints.http import JSON_CONTENT_TYPE, Peer, Request, Response
 from ..errors import ErrorKind, Transport
 from ..masking import mask_in_name
 from .arriving import Arriving
+from .content_coding import (
+    ACCEPTED,
+    BrokenBodyError,
+    LargeBodyError,
+    UnsupportedCodingError,
+    codings,
+    unpacked,
+)
 from .frontend import Frontend
 from .masked_frames import FrameReader, MaskedFrames
 from .mqtt_link import MqttConnection
@@ -48,6 +56,10 @@ SUBPROTOCOL = "mqtt"
 _QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
 
+class MalformedBodyError(web.RequestPayloadError):
+    """A body breaks the rules of HTTP, so that its end cannot be found; the text says how."""
+
+
 class HttpProtocol(web.RequestHandler):
     """One HTTP connection. Knows who is at the other end.
 
@@ -66,10 +78,34 @@ class HttpProtocol(web.RequestHandler):
             access_log=None,  # type: ignore[arg-type]  # how aiohttp switches it off
             keepalive_timeout=KEEP_ALIVE,
             lingering_time=LINGER,
+            # done by the adapter, which has the whole body
+            auto_decompress=False,
         )
         self.host = host
         self.certificates = certificates
         self.has_begun = False
+        self._body: StreamReader | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come. Whoever waits for a body learns at once that its rest cannot be understood.
+
+        aiohttp puts that in the queue of requests, behind the one that waits, and lets it wait.
+        """
+        super().data_received(data)
+        self._check_body()
+
+    def read_body(self, body: StreamReader) -> None:
+        """The body of the present request is going to be read."""
+        self._body = body
+        # the mistake may have come together with the head
+        self._check_body()
+
+    def _check_body(self) -> None:
+        # a request cannot follow before the one in front of it is whole, so only a mistake stands behind such a body
+        if self._body is not None and not self._body.is_eof() and self._messages:
+            error = getattr(self._messages[0][0], "exc", None)
+            self._body.set_exception(MalformedBodyError(_first_line(error)))
+            self._body = None
 
     def set_parser(self, parser: FrameReader, data_received_cb: Callable[[], None] | None = None) -> None:
         """From here on, frames of a WebSocket come."""
@@ -92,8 +128,7 @@ class HttpProtocol(web.RequestHandler):
     ) -> web.StreamResponse:
         """Answer what never became a request. aiohttp's own way writes the received bytes to the log."""
         if isinstance(exc, HttpProcessingError):
-            first = (exc.message or "").strip().splitlines()[:1]
-            text = f"This is not a valid HTTP/1.1 request: {first[0] if first else 'it cannot be parsed'}"
+            text = f"This is not a valid HTTP/1.1 request: {_first_line(exc)}"
             _LOGGER.info("a request could not be parsed (%s)", type(exc).__name__)
         elif self.transport is None:
             raise ConnectionError("the client has gone")
@@ -105,12 +140,31 @@ class HttpProtocol(web.RequestHandler):
         return _refusal(Transport.INTERNAL if status >= 500 else Transport.INVALID_REQUEST, text, status)
 
 
+def _first_line(error: object) -> str:
+    """What aiohttp found, without the bytes that it quotes in the lines below."""
+    message = error.message if isinstance(error, HttpProcessingError) else ""
+    lines = (message or "").strip().splitlines()
+    return lines[0] if lines else "it cannot be parsed"
+
+
 def _answer(response: Response) -> web.Response:
     headers = {"Server": SERVER_HEADER, **response.headers}
     body = response.encoded()
     if body:
         headers.setdefault("Content-Type", JSON_CONTENT_TYPE)
     return web.Response(status=response.status, headers=headers, body=body or None)
+
+
+async def _sent_in_pieces(request: web.BaseRequest, response: Response, pieces: Iterable[bytes]) -> web.StreamResponse:
+    """Send a long answer piece by piece. Everybody else has a turn after each, and the client sets the pace."""
+    headers = {"Server": SERVER_HEADER, "Content-Type": JSON_CONTENT_TYPE, **response.headers}
+    answer = web.StreamResponse(status=response.status, headers=headers)
+    await answer.prepare(request)
+    for piece in pieces:
+        await answer.write(piece)
+        await asyncio.sleep(0)
+    await answer.write_eof()
+    return answer
 
 
 def _refusal(kind: ErrorKind, text: str = "", status: int = 0) -> web.Response:
@@ -179,29 +233,12 @@ class HttpAdapter:
             self._tasks.discard(task)
 
     async def _request(self, request: web.BaseRequest) -> web.StreamResponse:
-        expected = request.headers.get("Expect", "").lower()
-        if expected and expected != "100-continue":
-            return _refusal(
-                Transport.EXPECTATION, f"The expectation {expected!r:.80} is not supported by this simulator."
-            )
-        if (request.content_length or 0) > MAX_BODY:
-            return _too_large()
-        if expected:
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            # the interim answer does not count as a begun one
-            request.writer.output_size = 0
-        if not request.content.is_eof():
-            _acknowledge_at_once(request)
-        try:
-            body = await asyncio.wait_for(self._body(request), BODY_TIMEOUT)
-        except TimeoutError:
-            return _refusal(
-                Transport.REQUEST_TIMEOUT, f"The request body did not arrive within {BODY_TIMEOUT:g} seconds."
-            )
-        except (web.RequestPayloadError, ConnectionError) as error:
-            return _refusal(Transport.INVALID_REQUEST, f"The request body cannot be read: {type(error).__name__}.")
-        if body is None:
-            return _too_large()
+        refusal = _refused_by_head(request)
+        if refusal is not None:
+            return refusal
+        body = await self._read(request)
+        if isinstance(body, web.Response):
+            return body
         headers: dict[str, str] = {}
         for name, value in request.headers.items():
             headers.setdefault(name.lower(), value)
@@ -221,17 +258,47 @@ class HttpAdapter:
         if response.cut and request.transport is not None:
             # aiohttp notices that nobody hears what it writes from here on
             request.transport.abort()
+        if response.pieces is not None:
+            return await _sent_in_pieces(request, response, response.pieces)
         return _answer(response)
 
-    async def _body(self, request: web.BaseRequest) -> bytes | None:
-        """The whole body, ``None`` when it is too large."""
+    async def _read(self, request: web.BaseRequest) -> bytes | web.Response:
+        """The whole body without its content codings, or the refusal of one that is none."""
+        # RFC 9110, section 10.1.1: not to a client of HTTP/1.0
+        if request.can_read_body and request.headers.get("Expect", "").strip() and request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # the interim answer does not count as a begun one
+            request.writer.output_size = 0
+        if not request.content.is_eof():
+            _acknowledge_at_once(request)
+        try:
+            body = await asyncio.wait_for(self._body(request), BODY_TIMEOUT)
+            return unpacked(body, _codings(request), MAX_BODY)
+        except LargeBodyError:
+            return _too_large()
+        except TimeoutError:
+            return _refusal(
+                Transport.REQUEST_TIMEOUT, f"The request body did not arrive within {BODY_TIMEOUT:g} seconds."
+            )
+        except (BrokenBodyError, MalformedBodyError) as error:
+            return _refusal(Transport.INVALID_REQUEST, f"The request body cannot be read: {error}.")
+        except (web.RequestPayloadError, ConnectionError) as error:
+            return _refusal(Transport.INVALID_REQUEST, f"The request body cannot be read: {type(error).__name__}.")
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """The whole body as it arrived.
+
+        Raises:
+            LargeBodyError: it is too large; what is missing of it was not waited for.
+        """
         parts = bytearray()
         transport = cast(asyncio.Transport, request.transport)
+        cast(HttpProtocol, request.protocol).read_body(request.content)
         try:
             async for part in request.content.iter_any():
                 parts += part
                 if len(parts) > MAX_BODY:
-                    return None
+                    raise LargeBodyError
                 self.arriving.note(transport, len(parts))
         finally:
             self.arriving.note(transport, 0)
@@ -282,6 +349,33 @@ def _acknowledge_at_once(request: web.BaseRequest) -> None:
     if connection is not None and _QUICK_ACKNOWLEDGEMENT is not None:
         with contextlib.suppress(OSError):  # gone meanwhile
             connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
+
+
+def _refused_by_head(request: web.BaseRequest) -> web.Response | None:
+    """The refusal of a request whose head already says that it cannot be served; its body need not come."""
+    expected = [each.strip().lower() for value in request.headers.getall("Expect", ()) for each in value.split(",")]
+    if any(each not in ("", "100-continue") for each in expected):
+        return _refusal(
+            Transport.EXPECTATION,
+            f"The expectation {', '.join(expected)!r:.80} is not supported by this simulator.",
+        )
+    coding = request.headers.get("Transfer-Encoding", "").strip().lower()
+    if coding not in ("", "chunked"):
+        return _refusal(
+            Transport.TRANSFER_CODING,
+            f"The transfer coding {coding!r:.80} is not supported by this simulator; use 'chunked'.",
+        )
+    try:
+        _codings(request)
+    except UnsupportedCodingError as error:
+        answer = _refusal(Transport.CONTENT_CODING, str(error))
+        answer.headers["Accept-Encoding"] = ACCEPTED
+        return answer
+    return _too_large() if (request.content_length or 0) > MAX_BODY else None
+
+
+def _codings(request: web.BaseRequest) -> tuple[str, ...]:
+    return codings(request.headers.getall("Content-Encoding", ())) if request.body_exists else ()
 
 
 def _too_large() -> web.Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.cloud_to_device import CloudToDeviceMessage
 from helpers.simulator.domain.hub import IotHub
 from helpers.simulator.domain.hub_records import HubRecords
-from helpers.simulator.domain.modules import MAX_MODULES
+from helpers.simulator.domain.modules import EDGE_MODULES, MAX_MODULES
 from helpers.simulator.domain.ports import DeviceCredentials
 from helpers.simulator.errors import Hub, ServiceError
 from helpers.simulator.store import Store
@@ -265,6 +267,37 @@ def test_an_edge_device_has_the_modules_of_its_runtime(hub):
     assert modules_of(hub, "e") == ["m", "$edgeAgent", "$edgeHub"]
     hub.delete_device("e")
     assert finished(hub.query("SELECT * FROM devices.modules")).items == []
+
+
+def test_edge_devices_of_an_older_state_have_them_from_the_start():
+    """One was made before, one after its hub had learnt of modules, and one is none."""
+    with closing(Store()) as storage:
+        for number in range(3):
+            host = f"hub-{number}.azure-devices.test"
+            older = IotHub(host=host, storage=storage, clock=ManualClock())
+            for device_id in ("e", "with-module"):
+                older.put_device(device_id, EDGE)
+            older.put_device("d", {})
+            older.put_module("with-module", "m", {})
+            etags = {name: older.device(name)["etag"] for name in ("e", "with-module", "d")}
+            for device_id, kept in (("e", []), ("with-module", ["m"])):
+                record = older._records.find(device_id)
+                for module_id in EDGE_MODULES:
+                    storage.collection("module").delete(f"{host}\n{device_id}/{module_id}")
+                record["modules"] = kept
+                older._records.save(device_id, record)
+            storage.collection("hub index").put(host, {}, parent=host)
+            newer = IotHub(host=host, storage=storage, clock=ManualClock())
+            assert len(finished(newer.query("SELECT * FROM devices.modules")).items) == 5
+            assert newer.twin("e/$edgeHub")["moduleId"] == "$edgeHub"
+            assert newer.identity("e/$edgeAgent")["authentication"]["symmetricKey"]["primaryKey"]
+            assert (modules_of(newer, "e"), modules_of(newer, "d")) == (["$edgeAgent", "$edgeHub"], [])
+            assert modules_of(newer, "with-module") == ["m", "$edgeAgent", "$edgeHub"]
+            assert {name: newer.device(name)["etag"] for name in etags} == etags
+            # once: the next start reads no device
+            again = IotHub(host=host, storage=storage, clock=ManualClock())
+            key = newer.module("e", "$edgeAgent")["authentication"]
+            assert again.module("e", "$edgeAgent")["authentication"] == key
 
 
 def test_the_modules_of_the_runtime_count_in_no_limit(hub):

@@ -32,19 +32,38 @@ def test_one_key_is_new_and_the_other_stays(hub, name, kept):
     assert of_module["moduleId"] == "m"
 
 
+def test_both_keys_are_new(hub):
+    before = hub.put_device("d", {})["authentication"]["symmetricKey"]
+    done = regenerate_keys(hub, {"policyKey": "Both", "devices": [{"id": "d"}]})
+    (rotated,) = done["rotatedKeys"]
+    after = hub.device("d")["authentication"]["symmetricKey"]
+    assert done["policyKey"] == "both"
+    assert after == {key: rotated[key] for key in before}
+    assert not {*before.values()} & {*after.values()}
+
+
 def test_what_has_no_keys_or_is_not_there_is_listed(hub):
     hub.put_device("ca", {"authentication": {"type": "certificateAuthority"}})
     items = [{"id": "ca"}, {"id": "nobody"}, {"id": "ca", "moduleId": "m"}, {"id": 5}]
     done = regenerate_keys(hub, {"policyKey": "primaryKey", "devices": items})
     assert done["rotatedKeys"] == []
     assert [each["errorCode"] for each in done["errors"]] == [400004, 404001, 404010, 400004]
+    assert [(each["id"], each.get("moduleId")) for each in done["errors"][:3]] == [
+        ("ca", None),
+        ("nobody", None),
+        ("ca", "m"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
         (None, Hub.ARGUMENT_INVALID),
-        ({"policyKey": 5, "devices": []}, Hub.ARGUMENT_INVALID),
+        ({"policyKey": 5, "devices": []}, Hub.POLICY_KEY_INVALID),
+        ({"policyKey": "swap", "devices": []}, Hub.POLICY_KEY_INVALID),
+        ({"policyKey": "Unknown", "devices": []}, Hub.POLICY_KEY_INVALID),
+        ({"policyKey": "primary", "devices": []}, Hub.POLICY_KEY_INVALID),
+        ({"devices": []}, Hub.POLICY_KEY_INVALID),
         ({"policyKey": "primaryKey", "devices": {}}, Hub.ARGUMENT_INVALID),
         ({"policyKey": "primaryKey", "devices": [1]}, Hub.ARGUMENT_INVALID),
         ({"policyKey": "primaryKey", "devices": [{}] * (MAX_OPERATIONS + 1)}, Hub.TOO_MANY_DEVICES),

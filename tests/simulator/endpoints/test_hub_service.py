@@ -587,7 +587,7 @@ def test_keys_are_regenerated_for_devices_and_modules(world):
     assert first == {"id": "d", **now}
     assert (now["primaryKey"] == before["primaryKey"], now["secondaryKey"] == before["secondaryKey"]) == (True, False)
     assert second == {"id": "d", "moduleId": "m", **world.hub.module("d", "m")["authentication"]["symmetricKey"]}
-    told = [(each["deviceId"], each["errorCode"]) for each in answer.body["errors"]]
+    told = [(each["id"], each["errorCode"]) for each in answer.body["errors"]]
     assert told == [("ca", 400004), ("nobody", 404001), ("a b", 400004)]
 
 
@@ -596,7 +596,7 @@ def test_keys_are_regenerated_for_devices_and_modules(world):
     [
         ([], 400, "must be a JSON object"),
         ({"devices": []}, 400, "policyKey is None"),
-        ({"policyKey": "swap", "devices": []}, 400, "policyKey is 'swap'; it must be 'primaryKey' or 'secondaryKey'"),
+        ({"policyKey": "swap", "devices": []}, 400, "policyKey is 'swap'; it must be 'primaryKey' or 'sec"),
         ({"policyKey": "PrimaryKey"}, 400, "devices is None"),
         ({"policyKey": "primaryKey", "devices": ["d"]}, 400, "devices is an array"),
         ({"policyKey": "primaryKey", "devices": [{"id": "d"}] * 101}, 413, "101 entries"),

@@ -572,6 +572,62 @@ async def test_http_client_that_reads_slowly_gets_everything(
     assert answer.count(b"x" * 6_000_000) == 3
 
 
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+async def test_a_long_answer_is_made_piece_by_piece(
+    running: Any, client_context: Any, frontend: Any, monkeypatch: pytest.MonkeyPatch, version: bytes
+) -> None:
+    """Between two pieces everybody else has a turn, however long the answer is."""
+    turns = [0]
+    seen = []
+
+    def pieces() -> Any:
+        for number in range(50):
+            seen.append(turns[0])
+            yield b"[" if not number else b"%d," % number
+        yield b"0]"
+
+    async def http(request: Any) -> Response:
+        return Response(pieces=pieces())
+
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(frontend, "http", http)
+    async with running() as server:
+        other = asyncio.create_task(count())
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname="localhost"
+        )
+        writer.write(b"GET / HTTP/" + version + b"\r\nHost: a\r\nConnection: close\r\n\r\n")
+        answer = await asyncio.wait_for(reader.read(-1), PATIENCE)
+        other.cancel()
+        writer.close()
+    assert b"server: provisioning-simulator" in answer.lower()
+    assert answer.count(b",") >= 49
+    assert (b"chunked" in answer) is (version == b"1.1")
+    assert len(set(seen)) == 50
+
+
+async def test_a_client_that_goes_in_the_middle_of_a_long_answer(
+    running: Any, client_context: Any, frontend: Any, monkeypatch: pytest.MonkeyPatch, caplog: Any, eventually: Any
+) -> None:
+    async def http(request: Any) -> Response:
+        return Response(pieces=(bytes(100_000) for _ in range(1_000_000)))
+
+    monkeypatch.setattr(frontend, "http", http)
+    async with running() as server:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", server.tls_port, ssl=client_context(), server_hostname="localhost"
+        )
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readexactly(200_000)
+        writer.transport.abort()
+        await eventually(lambda: not server.open_connections)
+    assert not [entry for entry in caplog.records if entry.levelno > logging.INFO]
+
+
 WEBSOCKET_HEAD = (
     b"GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Version: 13\r\n"
