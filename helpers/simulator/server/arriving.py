@@ -1,4 +1,4 @@
-"""What has arrived of packets and requests that are not complete yet, of all connections together.
+"""What has arrived of packets, requests and messages of WebSockets that are not complete yet, of all connections.
 
 Each may be as large as it likes within its own limit, and nobody had to show a key for it so far.
 """

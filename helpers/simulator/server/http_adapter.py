@@ -70,7 +70,13 @@ class HttpProtocol(web.RequestHandler):
     """
 
     def __init__(
-        self, server: web.Server, *, host: str, certificates: tuple[bytes, ...], loop: asyncio.AbstractEventLoop
+        self,
+        server: web.Server,
+        *,
+        host: str,
+        certificates: tuple[bytes, ...],
+        arriving: Arriving,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(
             server,
@@ -85,6 +91,8 @@ class HttpProtocol(web.RequestHandler):
         self.certificates = certificates
         self.has_begun = False
         self._body: StreamReader | None = None
+        self._arriving = arriving
+        self._message = self._packet = 0
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come. Whoever waits for a body learns at once that its rest cannot be understood.
@@ -107,9 +115,28 @@ class HttpProtocol(web.RequestHandler):
             self._body.set_exception(MalformedBodyError(_first_line(error)))
             self._body = None
 
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone, and with it what waited for its rest."""
+        self._message = self._packet = 0
+        self._note()
+        super().connection_lost(exc)
+
     def set_parser(self, parser: FrameReader, data_received_cb: Callable[[], None] | None = None) -> None:
         """From here on, frames of a WebSocket come."""
-        super().set_parser(MaskedFrames(parser), data_received_cb)  # type: ignore[arg-type]
+        super().set_parser(MaskedFrames(parser, self._note_message), data_received_cb)  # type: ignore[arg-type]
+
+    def note_packet(self, size: int) -> None:
+        """Take down how much of an MQTT packet has arrived in messages of a WebSocket; 0 when it is complete."""
+        self._packet = size
+        self._note()
+
+    def _note_message(self, size: int) -> None:
+        self._message = size
+        self._note()
+
+    def _note(self) -> None:
+        if self.transport is not None:
+            self._arriving.note(self.transport, self._message + self._packet)
 
     def log_exception(self, *args: object, **facts: object) -> None:
         """Log what aiohttp did not expect, unless the client is at fault: what it sent behind a request, or its end."""
@@ -208,7 +235,7 @@ class HttpAdapter:
             host: CONNECT target or TLS server name, may be empty.
             certificates: what the client presented, DER, its own first.
         """
-        return HttpProtocol(self._server, host=host, certificates=certificates, loop=self._loop)
+        return HttpProtocol(self._server, host=host, certificates=certificates, arriving=self.arriving, loop=self._loop)
 
     async def stop(self, timeout: float = 2.0) -> None:
         """End the requests in progress. The connections themselves are closed by their owner before."""
@@ -410,6 +437,7 @@ class _WebSocketLink:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._socket = socket
+        self._protocol = cast(HttpProtocol, request.protocol)
         self._abort: Callable[[], None] = request.transport.abort if request.transport is not None else lambda: None
         self._unsent: list[bytes] = []
         self._unsent_size = 0
@@ -434,6 +462,7 @@ class _WebSocketLink:
                     break
                 if not self._closing:
                     self._mqtt.receive(message.data)
+                    self._protocol.note_packet(self._mqtt.unfinished)
         finally:
             self._mqtt.lost()
             try:

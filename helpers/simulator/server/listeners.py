@@ -95,6 +95,8 @@ class Server:
         self._standard_ports = standard_ports
         self._allow_remote = allow_remote
         self._renew = renew
+        # whether the files hold another certificate than the one that is shown
+        self._outdated = False
         self.proxy_port = proxy_port
         self.tls_port = tls_port
         self._listeners: list[asyncio.Server] = []
@@ -162,8 +164,17 @@ class Server:
                 await asyncio.wait_for(listener.wait_closed(), STOP_TIMEOUT)
 
     def _renewed(self) -> AcceptingContext | None:
-        """New TLS settings where the certificate is a new one."""
-        return AcceptingContext(self._certificate_file, self._key_file) if self._renew() else None
+        """New TLS settings where the certificate is a new one. Where it cannot be used, the old one serves on."""
+        self._outdated = self._renew() or self._outdated
+        if not self._outdated:
+            return None
+        try:
+            context = AcceptingContext(self._certificate_file, self._key_file)
+        except ssl.SSLError as error:
+            _LOGGER.warning("the renewed server certificate does not serve: %s", error.args[-1])
+            return None
+        self._outdated = False
+        return context
 
     def _address(self) -> str:
         """The address to listen on.

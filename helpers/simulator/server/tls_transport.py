@@ -23,6 +23,9 @@ CLOSE_TIMEOUT = 5.0
 STALL_TIMEOUT = 120.0
 #: Bytes that are handed to OpenSSL at once, which keeps as much room from then on.
 _READ_SIZE = 16_384
+#: Bytes of TLS's own answers, such as those to changes of keys, that may wait for a client. Each has some 30 bytes, and
+#: whoever reads nothing while he asks for thousands only wants to fill the memory.
+MAX_ANSWERS = 65_536
 #: Bytes that are encrypted before they are handed on. More would be copied once more, less would need more calls.
 _WRITE_SIZE = 262_144
 
@@ -73,6 +76,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """
 
     __slots__ = (
+        "_answers",
         "_closing",
         "_context",
         "_failed",
@@ -111,6 +115,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._closing = False
         self._failed = False
         self._unsent = 0
+        # bytes that TLS has answered by itself since nothing waited for the client
+        self._answers = 0
         self._timer: asyncio.TimerHandle | None = loop.call_later(HANDSHAKE_TIMEOUT, self._too_slow)
         plain.set_protocol(self)
 
@@ -262,7 +268,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._fail(error)
             return
         if self._protocol is not None:
-            self._send_outgoing(session)  # the answer to a change of keys
+            self._answer_by_itself(session)
 
     def _deliver(self, session: TlsSession) -> bool:
         """Go as far as OpenSSL can with what it has; ``False`` when it may not have more now, or never.
@@ -337,6 +343,15 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         data = session.outgoing()
         if data and not self._plain.is_closing():
             self._plain.write(data)
+
+    def _answer_by_itself(self, session: TlsSession) -> None:
+        """Send what TLS has to say without being asked to write: the answer to a change of keys."""
+        before = self._plain.get_write_buffer_size()
+        self._send_outgoing(session)
+        after = self._plain.get_write_buffer_size()
+        self._answers = self._answers + after - before if before else after
+        if self._answers > MAX_ANSWERS:
+            self.abort()
 
     def _too_slow(self) -> None:
         self._timer = None

@@ -248,6 +248,13 @@ async def test_expect_continue(running: Any, client_context: Any) -> None:
         writer.close()
 
 
+async def test_a_client_of_http_1_0_gets_no_interim_answer(running: Any, client_context: Any) -> None:
+    """RFC 9110, section 10.1.1: the expectation means nothing there."""
+    sent = b"PUT / HTTP/1.0\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc"
+    async with running() as server:
+        assert split(await exchange(server.tls_port, client_context(), sent))[0] == 200
+
+
 @pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="only Linux lets a program acknowledge at once")
 @pytest.mark.parametrize(
     ("parts", "at_once"),

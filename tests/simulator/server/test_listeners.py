@@ -253,6 +253,32 @@ class TestClients:
                 await client
 
 
+async def test_a_renewed_certificate_that_cannot_be_used_keeps_nobody_out(
+    frontend: Any, server_files: tuple[Path, Path], client_context: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificate, key = server_files
+    renewals = [True, False, False, False]
+    server = Server(frontend, certificate_file=certificate, key_file=key, renew=lambda: renewals.pop(0))
+    await server.start()
+    good = certificate.read_bytes()
+    try:
+        certificate.write_bytes(b"half a certif")
+        for _ in range(2):
+            _, writer = await asyncio.wait_for(mqtt(server.tls_port, client_context()), PATIENCE)
+            writer.close()
+        assert caplog.text.count("the renewed server certificate does not serve") == 2
+        # it is read as soon as it can be, and then no more
+        certificate.write_bytes(good)
+        for _ in range(2):
+            _, writer = await asyncio.wait_for(mqtt(server.tls_port, client_context()), PATIENCE)
+            writer.close()
+            certificate.write_bytes(b"half a certif")
+    finally:
+        certificate.write_bytes(good)
+        await server.stop()
+    assert caplog.text.count("the renewed server certificate does not serve") == 2
+
+
 class TestStopping:
     async def test_with_connections_in_every_state(
         self,

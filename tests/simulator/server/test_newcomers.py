@@ -198,8 +198,27 @@ HALF_A_REQUEST = b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n" +
 HALF_A_PACKET = b"\x10\xe0\xd4\x03" + b"\x00\x04MQTT\x04\xc2\x00\x3c" + bytes(30_000)
 
 
+UPGRADE = (
+    b"GET /mqtt HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+HALF_A_FRAME = UPGRADE + b"\x82\xfe\xea\x60" + bytes(4) + bytes(30_000)
+FRAGMENTS = UPGRADE + 3 * (b"\x02\xfe\x27\x10" + bytes(4) + bytes(10_000) + b"\x89\x80" + bytes(4))
+FRAGMENTS = FRAGMENTS.replace(b"\x02\xfe", b"\x00\xfe").replace(b"\x00\xfe", b"\x02\xfe", 1)
+HALF_A_PACKET_IN_A_FRAME = UPGRADE + b"\x82\xfe\x75\x3e" + bytes(4) + HALF_A_PACKET
+
+
 @pytest.mark.asyncio
-@pytest.mark.parametrize("half", [HALF_A_REQUEST, HALF_A_PACKET], ids=["request", "packet"])
+@pytest.mark.parametrize(
+    "half",
+    [
+        pytest.param(HALF_A_REQUEST, id="request"),
+        pytest.param(HALF_A_PACKET, id="packet"),
+        pytest.param(HALF_A_FRAME, id="frame"),
+        pytest.param(FRAGMENTS, id="fragments of a message"),
+        pytest.param(HALF_A_PACKET_IN_A_FRAME, id="packet in a frame"),
+    ],
+)
 async def test_what_is_not_complete_is_bounded_for_all_together(
     running: Any, client_context: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, half: bytes
 ) -> None:

@@ -16,7 +16,7 @@ import pytest
 from patience import PATIENCE
 
 from helpers.simulator.server import tls_transport
-from helpers.simulator.server.tls import AcceptingContext
+from helpers.simulator.server.tls import AcceptingContext, TlsSession
 from helpers.simulator.server.tls_transport import TlsTransport
 
 pytestmark = pytest.mark.asyncio
@@ -187,6 +187,34 @@ async def test_a_client_that_stops_reading_is_dropped(
         )
         # it may take a part into its own buffers first; then nothing moves any more
         await asyncio.wait_for(account.over.wait(), PATIENCE)
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("reads", [False, True])
+async def test_who_asks_tls_for_answers_and_does_not_read_them_is_dropped(
+    listening: Any, client_context: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, reads: bool
+) -> None:
+    """As by thousands of changes of keys, each of which wants an answer."""
+    answer = os.urandom(100_000)
+    outgoing = TlsSession.outgoing
+    sent, dropped = 0, False
+    async with listening(Waits) as (port, account):
+        _, writer = await asyncio.open_connection(
+            sock=small_socket(port), ssl=client_context(), server_hostname=HOST, limit=1_000
+        )
+        await eventually(lambda: account.transport._protocol is not None)
+        account.transport.resume_reading()
+        plain = account.transport._plain
+        # as large as many are together, and nothing that the client would have to understand
+        monkeypatch.setattr(TlsSession, "outgoing", lambda session: outgoing(session) + answer)
+        while sent < 500 and not dropped:
+            if reads:
+                # as if the client had taken all of it
+                monkeypatch.setattr(plain, "write", lambda data: None)
+            account.transport._answer_by_itself(account.transport.session)
+            sent += 1
+            dropped = account.transport.is_closing()
+        assert dropped is not reads
         writer.transport.abort()
 
 
