@@ -554,6 +554,11 @@ class Collection:
         statement = f"SELECT count(*) FROM documents WHERE collection = ?{of_parent}"  # noqa: S608
         return int(self._store.rows(statement, (self._name, *values))[0][0])
 
+    def size(self) -> int:
+        """Bytes of all documents together, as JSON."""
+        statement = "SELECT coalesce(sum(length(body)), 0) FROM documents WHERE collection = ?"
+        return int(self._store.rows(statement, (self._name,))[0][0])
+
     def clear(self, parent: str | None = None) -> None:
         """Remove all documents of the collection, or those with this parent."""
         of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))

@@ -57,6 +57,9 @@ class Documents(Protocol):
     def count(self, parent: str | None = None) -> int:
         """How many documents there are."""
 
+    def size(self) -> int:
+        """Bytes of all documents together, as JSON."""
+
     def clear(self, parent: str | None = None) -> None:
         """Remove all documents of the collection, or those with this parent."""
 

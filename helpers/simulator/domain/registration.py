@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..clock import Clock, azure_timestamp
-from ..errors import Dps, ServiceError
+from ..errors import Dps, ServiceError, ascii_json
 from . import etags
 from .allocation import allowed
 from .assignment import Assignments, asks_webhook
@@ -42,9 +42,11 @@ ASSIGNMENT_SECONDS = 0.3
 RETRY_AFTER = 3
 #: While a webhook is asked and nobody wants to wait: not 0, or one SDK would poll without a pause.
 _RETRY_SOON = 1
-#: Operations are remembered this long, and at most so many of them (simulator-only limits).
+#: Operations that a newer one of their registration overtook are remembered this long, and at most so many of them in
+#: so many bytes of JSON (simulator-only limits). The newest one is a part of its registration, and as lasting.
 OPERATION_SECONDS = 24 * 3600
 MAX_OPERATIONS = 10_000
+MAX_OPERATION_BYTES = 16 * 1024 * 1024
 _PRUNED_AT_ONCE = 500
 
 
@@ -82,7 +84,7 @@ class Registrations:
         self._due = storage.collection("dueRegistration")
         self._pending = storage.collection("pendingAllocation")
         self._tell_of_pending: Callable[[], object] = lambda: None
-        self._operation_count = self._operations.count()
+        self._operation_count, self._operation_bytes = self._operations.count(), self._operations.size()
         enrollments.individuals.when_deleted(self._enrollment_deleted)
         enrollments.groups.when_deleted(self._enrollment_deleted)
 
@@ -127,6 +129,7 @@ class Registrations:
                 "apiVersion": api_version,
                 "payload": payload,
                 "operation": operation_id,
+                "registered": now.timestamp(),
                 # what a webhook decided, and whether it is being asked
                 "allocation": None,
                 "waiting": False,
@@ -140,16 +143,15 @@ class Registrations:
                     "etag": etags.new_etag(now),
                 },
             }
-            operation: Document = {"registration": key, "created": now.timestamp(), "state": None}
             if earlier is not None and earlier.get("waiting"):
                 self._pending.delete(key)
             if self.pace.name == "instant" or asks_webhook(enrollment):
                 self._settle(key, record, now)
-                operation["state"] = None if record["waiting"] else record["state"]
             self._keep(key, record)
-            self._operations.put(operation_id, operation, parent=key)
+            if earlier is not None and "operation" in earlier:
+                self._overtake(key, earlier, now)
             self._prune(now)
-        return self._status(operation_id, record, operation, first=True)
+        return self._status(operation_id, record, _outcome(record), first=True)
 
     def poll(self, registration_id: str, operation_id: str) -> OperationStatus:
         """Ask how far an operation is.
@@ -162,19 +164,21 @@ class Registrations:
         key = lookup_key(registration_id)
         with self._storage.transaction():
             self._settle_due()
-            operation = self._operations.get(operation_id)
             record = self._registrations.get(key)
-            if operation is None or operation["registration"] != key or record is None:
+            is_newest = record is not None and record.get("operation") == operation_id
+            overtaken = None if is_newest else self._operations.get(operation_id)
+            if record is None or not (is_newest or (overtaken is not None and overtaken["registration"] == key)):
                 raise ServiceError(
                     Dps.OPERATION_NOT_FOUND,
                     reason=f"registration {registration_id!r} has no operation {operation_id!r:.120}",
                 )
-            if operation["state"] is None:
+            outcome = overtaken["state"] if overtaken is not None else None
+            if outcome is None:
                 self._count_poll(key, record)
-                if record["state"]["status"] != Status.ASSIGNING.value:
-                    operation["state"] = record["state"]
-                    self._operations.put(operation_id, operation, parent=key)
-        return self._status(operation_id, record, operation, first=False)
+                outcome = _outcome(record)
+                if overtaken is not None and outcome is not None:
+                    self._remember(operation_id, {**overtaken, "state": outcome}, key)
+        return self._status(operation_id, record, outcome, first=False)
 
     # --- for the service API ------------------------------------------------------------------------------------
 
@@ -263,7 +267,7 @@ class Registrations:
         """Forget everything."""
         for documents in (self._registrations, self._operations, self._due, self._pending):
             documents.clear()
-        self._operation_count = 0
+        self._operation_count = self._operation_bytes = 0
         self._storage.when_committed(self._tell_of_pending)
 
     # --- the machine ------------------------------------------------------------------------------------------
@@ -471,26 +475,48 @@ class Registrations:
             for member in members:
                 self._forget(member.key)
 
-    def _prune(self, now: datetime) -> None:
-        """Forget operations that are too old, a few at a time, and the oldest when there are too many."""
+    def _overtake(self, key: str, earlier: Document, now: datetime) -> None:
+        """Give the operation of a registration that begins anew a place of its own, with what it has come to."""
+        created = earlier.get("registered", now.timestamp())
+        self._remember(
+            earlier["operation"], {"registration": key, "created": created, "state": _outcome(earlier)}, key
+        )
+
+    def _remember(self, operation_id: str, operation: Document, key: str) -> None:
+        self._operations.put(operation_id, operation, parent=key)
         self._operation_count += 1
+        self._operation_bytes += _size(operation)
+
+    def _prune(self, now: datetime) -> None:
+        """Forget overtaken operations that are too old, a few at a time, and the oldest when they are too many."""
         for operation in self._operations.page(limit=2):
             if operation.body["created"] < now.timestamp() - OPERATION_SECONDS:
                 self._operations.delete(operation.key)
-        if self._operation_count > MAX_OPERATIONS:
-            self._operation_count = self._operations.count()
-            if self._operation_count > MAX_OPERATIONS:
-                for operation in self._operations.page(limit=_PRUNED_AT_ONCE):
-                    self._operations.delete(operation.key)
-                    self._operation_count -= 1
+        if not self._are_too_many():
+            return
+        # both have only ever been added to, and others went away meanwhile
+        self._operation_count, self._operation_bytes = self._operations.count(), self._operations.size()
+        while self._are_too_many():
+            # so many that counting again does not come soon
+            for operation in self._operations.page(limit=_PRUNED_AT_ONCE):
+                self._operations.delete(operation.key)
+                self._operation_count -= 1
+                self._operation_bytes -= _size(operation.body)
+                if self._operation_count < 0.95 * MAX_OPERATIONS and self._operation_bytes < 0.9 * MAX_OPERATION_BYTES:
+                    break
 
-    def _status(self, operation_id: str, record: Document, operation: Document, *, first: bool) -> OperationStatus:
-        if operation["state"] is not None:
-            decided = {**self._proof(record), **operation["state"]}
-            status = Status(operation["state"]["status"])
+    def _are_too_many(self) -> bool:
+        return self._operation_count > MAX_OPERATIONS or self._operation_bytes > MAX_OPERATION_BYTES
+
+    def _status(
+        self, operation_id: str, record: Document, outcome: Document | None, *, first: bool
+    ) -> OperationStatus:
+        if outcome is not None:
+            decided = {**self._proof(record), **outcome}
+            status = Status(outcome["status"])
             secret = _hub_secret(record, decided) if status is Status.ASSIGNED else None
             # of an operation that was overtaken, only what it shows is remembered
-            reason = record.get("reason", "") if operation["state"] == record["state"] else ""
+            reason = record.get("reason", "") if outcome == record["state"] else ""
             return OperationStatus(operation_id, status, decided, secret=secret, reason=reason)
         state = {"registrationId": record["state"]["registrationId"], "status": Status.ASSIGNING.value}
         if record.get("waiting"):
@@ -514,6 +540,17 @@ class Registrations:
             return {"x509": {}}
         group = self._enrollments.groups.find(record["enrollmentKey"])
         return {"x509": {} if group is None else {"enrollmentGroupId": group.identifier}}
+
+
+def _outcome(record: Mapping[str, Any]) -> Document | None:
+    """The state in which a registration has ended up, ``None`` while it is under way."""
+    state: Document = record["state"]
+    return None if state["status"] == Status.ASSIGNING.value else state
+
+
+def _size(document: Document) -> int:
+    """Bytes that a document takes in the store, about."""
+    return len(ascii_json(document))
 
 
 def _tpm_record(endorsement_key: str, storage_root_key: str, earlier: Document | None) -> Document:

@@ -553,6 +553,56 @@ def test_there_are_never_too_many_operations(make, monkeypatch):
     parts.registrations.poll("device-1", newest)
 
 
+def answered(parts, device, webhook_payload):
+    """Register a device whose webhook sends it something; returns the operation."""
+    operation = parts.register(device).operation_id
+    (pending,) = parts.registrations.pending_allocations(10)
+    assert parts.registrations.decide(pending, {"iotHubHostName": HUB_1, "payload": webhook_payload}) == ""
+    return operation
+
+
+def test_what_webhooks_send_is_kept_once_and_the_rest_bounded_in_bytes(make, monkeypatch):
+    # half of 64 KiB in letters that take six bytes as JSON: about what an answer can weigh at most
+    payload = {"text": "\u00e9" * 32_000}
+    monkeypatch.setattr(registration, "MAX_OPERATION_BYTES", 1_000_000)
+    definition = {"webhookUrl": "https://functions.example.test/api/allocate", "apiVersion": "2021-10-01"}
+    parts = make("azure")
+    operations = parts.store.collection("operation")
+    devices = [f"device-{number}" for number in range(3)]
+    newest = {}
+    for device in devices:
+        parts.enroll(device, allocationPolicy="custom", customAllocationDefinition=definition)
+        newest[device] = answered(parts, device, payload)
+    for device, operation in newest.items():
+        for _ in range(3):  # a device that lost the answer asks again
+            assert parts.registrations.poll(device, operation).state["payload"] == payload
+    assert operations.size() == 0
+    # one device does it over and over
+    older = [answered(parts, "device-0", payload) for _ in range(12)]
+    assert operations.size() < 1_000_000
+    fails(lambda: parts.registrations.poll("device-0", newest["device-0"]), Dps.OPERATION_NOT_FOUND)
+    for operation in older[-4:]:
+        assert parts.registrations.poll("device-0", operation).state["payload"] == payload
+    # no device that still asks suffers from it, also after a restart
+    parts = make("azure", store=parts.store, clock=parts.clock)
+    for device in devices[1:]:
+        assert parts.registrations.poll(device, newest[device]).state["payload"] == payload
+    answered(parts, "device-0", payload)
+    assert operations.size() < 1_000_000
+
+
+def test_a_device_gets_its_answer_however_many_others_register(make, monkeypatch):
+    monkeypatch.setattr(registration, "MAX_OPERATIONS", 5)
+    parts = make("azure")
+    operations = {}
+    for number in range(20):
+        parts.enroll(f"device-{number}")
+        operations[f"device-{number}"] = parts.register(f"device-{number}").operation_id
+    parts.clock.advance(1)
+    for device, operation in operations.items():
+        assert parts.registrations.poll(device, operation).status is Status.ASSIGNED
+
+
 # --- reading and forgetting ---------------------------------------------------------------------------------------
 
 
