@@ -148,7 +148,7 @@ class Registrations:
             if self.pace.name == "instant" or asks_webhook(enrollment):
                 self._settle(key, record, now)
             self._keep(key, record)
-            if earlier is not None and "operation" in earlier:
+            if earlier is not None:
                 self._overtake(key, earlier, now)
             self._prune(now)
         return self._status(operation_id, record, _outcome(record), first=True)
@@ -478,9 +478,7 @@ class Registrations:
     def _overtake(self, key: str, earlier: Document, now: datetime) -> None:
         """Give the operation of a registration that begins anew a place of its own, with what it has come to."""
         created = earlier.get("registered", now.timestamp())
-        self._remember(
-            earlier["operation"], {"registration": key, "created": created, "state": _outcome(earlier)}, key
-        )
+        self._remember(earlier["operation"], {"registration": key, "created": created, "state": _outcome(earlier)}, key)
 
     def _remember(self, operation_id: str, operation: Document, key: str) -> None:
         self._operations.put(operation_id, operation, parent=key)
@@ -508,9 +506,7 @@ class Registrations:
     def _are_too_many(self) -> bool:
         return self._operation_count > MAX_OPERATIONS or self._operation_bytes > MAX_OPERATION_BYTES
 
-    def _status(
-        self, operation_id: str, record: Document, outcome: Document | None, *, first: bool
-    ) -> OperationStatus:
+    def _status(self, operation_id: str, record: Document, outcome: Document | None, *, first: bool) -> OperationStatus:
         if outcome is not None:
             decided = {**self._proof(record), **outcome}
             status = Status(outcome["status"])

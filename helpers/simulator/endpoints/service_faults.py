@@ -6,6 +6,7 @@ Throttled and unavailable services refuse where limits do, see :mod:`..domain.th
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
@@ -24,9 +25,14 @@ Sleep = Callable[[float], Awaitable[object]]
 #: Seconds from a message to the cut that it meets. A program needs a moment until it waits for the answer; when the
 #: connection ends before, SDKs report something else, now and then.
 CUT_AFTER = 0.3
+#: Bytes of memory that delayed MQTT packets of all connections may take together.
+MAX_DELAYED = 32 * 1_048_576
+#: What one takes beside its texts and payload, and so does each topic filter.
+_PACKET_BYTES, _FILTER_BYTES = 1_000, 200
 
 _DELAYED = "the answer is delayed by {:g} s"
 _ENDED = "the connection is cut"
+_TOO_MUCH = f"the connection ends: delayed packets took more than {MAX_DELAYED} bytes together"
 
 
 class FaultsOnTheWire:
@@ -42,6 +48,8 @@ class FaultsOnTheWire:
     def __init__(self, faults: ServiceFaults, trace: Trace, *, call_later: CallLater, sleep: Sleep) -> None:
         self.faults = faults
         self.call_later = call_later
+        #: bytes of what waits, of all connections
+        self.delayed = 0
         self._trace = trace
         self._sleep = sleep
 
@@ -129,7 +137,7 @@ class _FaultyConnection:
         self._begun = False
         self._cut = False
         # a list, and no deque, which takes ten times as much memory in every idle connection
-        self._waiting: list[Callable[[], object]] = []
+        self._waiting: list[tuple[Callable[[], object], int]] = []
 
     def connected(self, connect: Connect) -> None:
         """The first packet."""
@@ -139,28 +147,33 @@ class _FaultyConnection:
             self._begun = True
             self._application.connected(connect)
 
-        self._arrived(begin, CONNECTIONS)
+        will = 0 if connect.will is None else sys.getsizeof(connect.will.topic) + len(connect.will.payload)
+        texts = (connect.client_id, connect.username or "", connect.password or "")
+        self._arrived(begin, will + sum(map(sys.getsizeof, texts)), CONNECTIONS)
 
     def published(self, message: Publish) -> None:
         """A message from the client."""
-        self._arrived(lambda: self._application.published(message), MESSAGES)
+        size = sys.getsizeof(message.topic) + len(message.payload)
+        self._arrived(lambda: self._application.published(message), size, MESSAGES)
 
     def subscribe(self, packet: Subscribe) -> None:
         """A SUBSCRIBE packet."""
-        self._arrived(lambda: self._application.subscribe(packet))
+        size = sum(_FILTER_BYTES + sys.getsizeof(topic_filter) for topic_filter, _ in packet.filters)
+        self._arrived(lambda: self._application.subscribe(packet), size)
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """An UNSUBSCRIBE packet."""
-        self._arrived(lambda: self._application.unsubscribe(packet))
+        size = sum(_FILTER_BYTES + sys.getsizeof(topic_filter) for topic_filter in packet.filters)
+        self._arrived(lambda: self._application.unsubscribe(packet), size)
 
     def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         """The connection is gone, and with it what waited; the client hears of no answer any more."""
-        self._waiting.clear()
+        self._forget()
         if self._begun:
             # behind a cut it is the service that closes, and it stands for the network
             self._application.disconnected(clean, Ending(NETWORK, _ENDED) if self._cut else how)
 
-    def _arrived(self, step: Callable[[], object], *arriving: str) -> None:
+    def _arrived(self, step: Callable[[], object], size: int, *arriving: str) -> None:
         faults = self._wire.faults
         if self._cut:
             return
@@ -169,7 +182,7 @@ class _FaultyConnection:
             return
         if arriving and faults.cuts(self._service, *arriving):
             self._record(CUT, _ENDED)
-            self._waiting.clear()
+            self._forget()
             self._cut = True
             if CONNECTIONS in arriving:
                 self._link.close()
@@ -183,13 +196,26 @@ class _FaultyConnection:
             step()
             return
         # also without a delay of its own: nothing overtakes what came before
-        self._waiting.append(step)
+        size += _PACKET_BYTES
+        if self._wire.delayed + size > MAX_DELAYED:
+            self._record(LATENCY, _TOO_MUCH)
+            self._forget()
+            self._cut = True
+            self._link.close()
+            return
+        self._waiting.append((step, size))
+        self._wire.delayed += size
         self._wire.call_later(delay, self._next)
+
+    def _forget(self) -> None:
+        self._wire.delayed -= sum(size for _, size in self._waiting)
+        self._waiting.clear()
 
     def _next(self) -> None:
         if not self._waiting:
             return
-        step = self._waiting.pop(0)
+        step, size = self._waiting.pop(0)
+        self._wire.delayed -= size
         try:
             step()
         except Exception:

@@ -27,10 +27,10 @@ from ..domain import (
     twins,
     x509_attestation,
 )
-from ..endpoints import dps_registration, hub_device_methods, hub_methods, webhooks
+from ..endpoints import dps_registration, hub_device_methods, hub_methods, service_faults, webhooks
 from ..errors import Provenance
 from ..protocols import mqtt, mqtt_session
-from ..server import accepting, arriving, http_adapter, newcomers
+from ..server import accepting, accounts, arriving, http_adapter, newcomers, sniffer
 from ..server import webhooks as webhook_client
 from ..settings import MAX_HUBS, Settings
 from ..trace import CAPACITY
@@ -165,5 +165,10 @@ NUMBERS: tuple[Number, ...] = (
     Number("TLS handshakes in progress; more wait in line", _count(newcomers.MAX_HANDSHAKES), _SIMULATOR),
     Number("memory of clients that are not through with it, about", _size(newcomers.MAX_WEIGHT), _SIMULATOR),
     Number("bytes of incomplete requests and packets together", _size(arriving.MAX_ARRIVING), _SIMULATOR),
+    Number("bytes of certificate chains, wills and requests being served", _size(accounts.MAX_KEPT), _SIMULATOR),
+    Number("bytes that wait for clients that do not read", _size(accounts.MAX_BACKLOG), _SIMULATOR),
+    Number("the same of one client", _size(sniffer.MAX_UNSENT), _SIMULATOR),
+    Number("a message of a WebSocket", _size(http_adapter.MAX_MESSAGE), _SIMULATOR),
+    Number("bytes of MQTT packets that a fault delays", _size(service_faults.MAX_DELAYED), _SIMULATOR),
     Number("open files that connections leave for the rest", _count(accepting.RESERVE), _SIMULATOR),
 )

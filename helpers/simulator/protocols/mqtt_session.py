@@ -45,6 +45,8 @@ CONNECT_TIMEOUT = 20.0
 MAX_IN_FLIGHT = 1_000
 #: Topic filters that one connection may hold.
 MAX_SUBSCRIPTIONS = 1_000
+#: About what a packet takes beside what is in it.
+_PACKET_BYTES = 100
 
 ACCEPTED = 0
 REFUSED_PROTOCOL_VERSION = 1
@@ -191,8 +193,11 @@ class MqttSession:
 
     @property
     def unfinished(self) -> int:
-        """Bytes of a packet whose rest is still to come."""
-        return self._decoder.unfinished
+        """Bytes of a packet whose rest is still to come, and of packets that wait until CONNECT is answered."""
+        if self._state is not SessionState.CONNECTING:
+            return self._decoder.unfinished
+        # a packet of two bytes takes more than they do
+        return self._decoder.unfinished + self._held + _PACKET_BYTES * len(self._waiting)
 
     @property
     def deadline(self) -> float | None:

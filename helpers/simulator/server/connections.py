@@ -77,6 +77,15 @@ class Connection:
         table.newcomers.remove(self)
         return Sniffer(connection=self, frontend=table.frontend, http=table.http, loop=table.loop)
 
+    def has_backlog(self, transport: TlsTransport) -> None:
+        """Something waits in it."""
+        if self._open:
+            self._table.http.backlogs.note(transport, transport.backlog)
+
+    def dropped(self, server_name: str, reason: str) -> None:
+        """It has to go although nothing is wrong with it."""
+        self._table.frontend.connection_refused(self.host or server_name, reason)
+
     def handshake_failed(self, reason: str) -> None:
         """The handshake is over without success."""
         if not self._told:

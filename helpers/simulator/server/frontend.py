@@ -26,7 +26,7 @@ class Frontend(Protocol):
         """The application that serves a connection, chosen by its peer and CONNECT packet; ``None`` refuses it."""
 
     def connection_refused(self, host: str, reason: str) -> None:
-        """A connection ended before it carried a message; for the trace.
+        """A connection ended before it carried a message, or for the sake of others; for the trace.
 
         Arguments:
             host: the CONNECT target or TLS server name, empty when the client never told.

@@ -18,6 +18,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from ..endpoints.http import JSON_CONTENT_TYPE, Peer, Request, Response
 from ..errors import ErrorKind, Transport
 from ..masking import mask_in_name
+from .accounts import MAX_BACKLOG, MAX_KEPT, Account
 from .arriving import Arriving
 from .content_coding import (
     ACCEPTED,
@@ -30,6 +31,7 @@ from .content_coding import (
 from .frontend import Frontend
 from .masked_frames import FrameReader, MaskedFrames
 from .mqtt_link import MqttConnection
+from .tls_transport import TlsTransport
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -92,7 +94,8 @@ class HttpProtocol(web.RequestHandler):
         self.has_begun = False
         self._body: StreamReader | None = None
         self._arriving = arriving
-        self._message = self._packet = 0
+        # bytes that arrived and are not served yet: see what takes them down
+        self._message = self._packet = self._ahead = self._part = 0
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come. Whoever waits for a body learns at once that its rest cannot be understood.
@@ -101,6 +104,18 @@ class HttpProtocol(web.RequestHandler):
         """
         super().data_received(data)
         self._check_body()
+        request = self._current_request
+        if self._payload_parser is None and (request is None or request.content.is_eof()):
+            # the head of a request, or of one that has to wait until the one before it is served
+            self._ahead += len(data)
+            self._note()
+
+    def begin(self) -> None:
+        """A request is being served; what else has arrived goes on waiting."""
+        self.has_begun = True
+        if not self._messages:
+            self._ahead = 0
+        self.note_part(0)
 
     def read_body(self, body: StreamReader) -> None:
         """The body of the present request is going to be read."""
@@ -117,13 +132,18 @@ class HttpProtocol(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The client is gone, and with it what waited for its rest."""
-        self._message = self._packet = 0
+        self._message = self._packet = self._ahead = self._part = 0
         self._note()
         super().connection_lost(exc)
 
     def set_parser(self, parser: FrameReader, data_received_cb: Callable[[], None] | None = None) -> None:
         """From here on, frames of a WebSocket come."""
         super().set_parser(MaskedFrames(parser, self._note_message), data_received_cb)  # type: ignore[arg-type]
+
+    def note_part(self, size: int) -> None:
+        """Take down how much of a request's body has arrived; 0 when it is complete."""
+        self._part = size
+        self._note()
 
     def note_packet(self, size: int) -> None:
         """Take down how much of an MQTT packet has arrived in messages of a WebSocket; 0 when it is complete."""
@@ -136,7 +156,9 @@ class HttpProtocol(web.RequestHandler):
 
     def _note(self) -> None:
         if self.transport is not None:
-            self._arriving.note(self.transport, self._message + self._packet)
+            self._arriving.note(
+                cast(TlsTransport, self.transport), self._message + self._packet + self._ahead + self._part
+            )
 
     def log_exception(self, *args: object, **facts: object) -> None:
         """Log what aiohttp did not expect, unless the client is at fault: what it sent behind a request, or its end."""
@@ -219,6 +241,8 @@ class HttpAdapter:
 
     Attributes:
         arriving: counts what has arrived of anything incomplete.
+        kept: counts what is there as long as a connection or a request.
+        backlogs: counts what waits for clients that do not read, and from those that send ahead.
     """
 
     def __init__(self, frontend: Frontend, loop: asyncio.AbstractEventLoop) -> None:
@@ -227,6 +251,14 @@ class HttpAdapter:
         self._server = web.Server(self._handle, loop=loop)
         self._tasks: set[asyncio.Task[object]] = set()
         self.arriving = Arriving()
+        self.kept = Account(MAX_KEPT, "certificates, wills and requests")
+        self.backlogs = Account(MAX_BACKLOG, "what clients do not read", lambda each: cast(TlsTransport, each).backlog)
+
+    def forget(self, transport: TlsTransport) -> None:
+        """A connection is gone, and takes nothing any more."""
+        self.arriving.note(transport, 0)
+        self.kept.note(transport, 0)
+        self.backlogs.note(transport, 0)
 
     def protocol(self, host: str, certificates: tuple[bytes, ...]) -> HttpProtocol:
         """The protocol for a new connection.
@@ -249,7 +281,7 @@ class HttpAdapter:
     # --- requests -------------------------------------------------------------------------------------------------
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        cast(HttpProtocol, request.protocol).has_begun = True
+        cast(HttpProtocol, request.protocol).begin()
         task = cast("asyncio.Task[object]", asyncio.current_task())
         self._tasks.add(task)
         try:
@@ -272,22 +304,35 @@ class HttpAdapter:
         query: dict[str, str] = {}
         for name, value in request.query.items():
             query.setdefault(name, value)
-        response = await self._frontend.http(
-            Request(
-                method=request.method.upper(),
-                path=request.rel_url.raw_path,
-                query=query,
-                headers=headers,
-                body=body,
-                peer=_peer(request, "https"),
-            )
-        )
+        response = await self._answer(request, query, headers, body)
         if response.cut and request.transport is not None:
             # aiohttp notices that nobody hears what it writes from here on
             request.transport.abort()
         if response.pieces is not None:
             return await _sent_in_pieces(request, response, response.pieces)
         return _answer(response)
+
+    async def _answer(
+        self, request: web.BaseRequest, query: dict[str, str], headers: dict[str, str], body: bytes
+    ) -> Response:
+        """What the simulator answers. The body is there as long as that takes."""
+        transport = cast("TlsTransport | None", request.transport)
+        if transport is not None:
+            self.kept.add(transport, len(body))
+        try:
+            return await self._frontend.http(
+                Request(
+                    method=request.method.upper(),
+                    path=request.rel_url.raw_path,
+                    query=query,
+                    headers=headers,
+                    body=body,
+                    peer=_peer(request, "https"),
+                )
+            )
+        finally:
+            if transport is not None:
+                self.kept.add(transport, -len(body))
 
     async def _read(self, request: web.BaseRequest) -> bytes | web.Response:
         """The whole body without its content codings, or the refusal of one that is none."""
@@ -319,16 +364,16 @@ class HttpAdapter:
             LargeBodyError: it is too large; what is missing of it was not waited for.
         """
         parts = bytearray()
-        transport = cast(asyncio.Transport, request.transport)
-        cast(HttpProtocol, request.protocol).read_body(request.content)
+        protocol = cast(HttpProtocol, request.protocol)
+        protocol.read_body(request.content)
         try:
             async for part in request.content.iter_any():
                 parts += part
                 if len(parts) > MAX_BODY:
                     raise LargeBodyError
-                self.arriving.note(transport, len(parts))
+                protocol.note_part(len(parts))
         finally:
-            self.arriving.note(transport, 0)
+            protocol.note_part(0)
         return bytes(parts)
 
     # --- MQTT over WebSocket --------------------------------------------------------------------------------------
@@ -362,7 +407,7 @@ class HttpAdapter:
             return _refusal(Transport.INVALID_REQUEST, "The header Sec-WebSocket-Key is not base64 of 16 bytes.")
         except ConnectionError:
             return _refusal(Transport.INVALID_REQUEST, "The client has gone.")
-        await _WebSocketLink(web_socket, request, self._frontend, self._loop).serve()
+        await _WebSocketLink(web_socket, request, self._frontend, self.kept, self._loop).serve()
         return web_socket
 
 
@@ -434,11 +479,12 @@ class _WebSocketLink:
         socket: web.WebSocketResponse,
         request: web.BaseRequest,
         frontend: Frontend,
+        kept: Account,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._socket = socket
         self._protocol = cast(HttpProtocol, request.protocol)
-        self._abort: Callable[[], None] = request.transport.abort if request.transport is not None else lambda: None
+        self._transport = cast("TlsTransport | None", request.transport)
         self._unsent: list[bytes] = []
         self._unsent_size = 0
         self._closing = False
@@ -450,19 +496,25 @@ class _WebSocketLink:
             choose=frontend.mqtt,
             loop=loop,
         )
+        self._kept = kept
+        self._will_size = 0
 
     async def serve(self) -> None:
         """Carry until one side has enough."""
         sender = asyncio.ensure_future(self._send())
         try:
             async for message in self._socket:
+                if message.type is WSMsgType.ERROR:
+                    # aiohttp has closed it already, and said why to the client
+                    self._mqtt.broken(f"the WebSocket broke its protocol: {message.data}")
+                    break
                 if message.type is not WSMsgType.BINARY:
                     # MQTT 3.1.1, 6.0: anything but binary frames ends the connection
                     await self._socket.close(code=1003, message=b"MQTT needs binary frames")
                     break
                 if not self._closing:
                     self._mqtt.receive(message.data)
-                    self._protocol.note_packet(self._mqtt.unfinished)
+                    self._weigh()
         finally:
             self._mqtt.lost()
             try:
@@ -476,12 +528,28 @@ class _WebSocketLink:
         if self._closing:
             return
         self._unsent.append(data)
-        self._unsent_size += len(data)
+        self._set_unsent(self._unsent_size + len(data))
         self._wake.set()
+        self._weigh()
         if self._unsent_size > MAX_UNSENT:
             _LOGGER.info("a WebSocket client does not read; dropping its connection")
             self._closing = True
-            self._abort()
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _set_unsent(self, size: int) -> None:
+        self._unsent_size = size
+        if self._transport is not None:
+            self._transport.waiting_above = size
+            self._transport.look_at_backlog()
+
+    def _weigh(self) -> None:
+        """Take down what there is of packets that wait for their rest, and the will."""
+        self._protocol.note_packet(self._mqtt.unfinished)
+        size = self._mqtt.will_size
+        if size != self._will_size and self._transport is not None and not self._transport.is_closing():
+            self._kept.add(self._transport, size - self._will_size)
+            self._will_size = size
 
     def _close(self) -> None:
         self._closing = True
@@ -497,7 +565,7 @@ class _WebSocketLink:
                     data = b"".join(self._unsent)
                     self._unsent.clear()
                     await self._socket.send_bytes(data)
-                    self._unsent_size -= len(data)
+                    self._set_unsent(self._unsent_size - len(data))
                 if self._closing:
                     # the receiving side is told by the client's answer to the close, or by its silence
                     await self._socket.close()

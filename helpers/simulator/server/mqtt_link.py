@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Callable
 
 from ..endpoints.http import Peer
@@ -88,6 +89,13 @@ class MqttConnection:
         """Bytes of a packet whose rest is still to come."""
         return self._session.unfinished
 
+    @property
+    def will_size(self) -> int:
+        """Bytes of memory that the will takes."""
+        will = self._session.will
+        # a single letter from afar makes a text four times as large
+        return 0 if will is None else sys.getsizeof(will.topic) + len(will.payload)
+
     def granted_qos(self, topic: str) -> int | None:
         """The highest QoS among the client's subscriptions that match a topic, ``None`` when none does."""
         return self._session.granted_qos(topic)
@@ -106,6 +114,12 @@ class MqttConnection:
         if self._farewell is not None:
             self._farewell.cancel()
         self._say_farewell()
+
+    def broken(self, reason: str) -> None:
+        """What carries it was broken by the client. :meth:`lost` follows."""
+        if not self._ended:
+            self._ended_by = SERVICE
+            self._report(reason)
 
     # called by applications
 

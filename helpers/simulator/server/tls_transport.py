@@ -58,6 +58,12 @@ class Owner(Protocol):
     def established(self) -> asyncio.Protocol:
         """The handshake is over; returns who speaks from here on."""
 
+    def has_backlog(self, transport: TlsTransport) -> None:
+        """Something waits in it; see :attr:`TlsTransport.backlog`."""
+
+    def dropped(self, server_name: str, reason: str) -> None:
+        """It has to go although nothing is wrong with it."""
+
     def handshake_failed(self, reason: str) -> None:
         """It is over without success. ``ended`` follows."""
 
@@ -90,6 +96,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         "_timer",
         "_unsent",
         "session",
+        "waiting_above",
     )
 
     def __init__(
@@ -108,6 +115,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         self._greeting: Greeting | None = Greeting()
         #: the TLS session, from the greeting on
         self.session: TlsSession | None = None
+        #: bytes that wait for their turn with whoever speaks through it
+        self.waiting_above = 0
         self._protocol: asyncio.Protocol | None = None
         # bytes that arrived and may not be decrypted yet
         self._held = b""
@@ -133,6 +142,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 self._plain.pause_reading()
         elif self._paused:
             self._held += data
+            self._owner.has_backlog(self)
         else:
             self._work(data)
 
@@ -177,6 +187,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
                 except TlsError:
                     self.abort()
                     return
+        self.look_at_backlog()
 
     def close(self) -> None:
         """Send what waits, say close_notify and wait for the client's."""
@@ -197,6 +208,21 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Drop the connection and all that waits."""
         self._closing = True
         self._plain.abort()
+
+    def give_up(self, reason: str) -> None:
+        """Drop the connection for the sake of others."""
+        self._owner.dropped(self.session.server_name if self.session is not None else "", reason)
+        self.abort()
+
+    @property
+    def backlog(self) -> int:
+        """Bytes that wait: for the client to read them, or for whoever speaks through it to take them."""
+        return self._plain.get_write_buffer_size() + len(self._held) + self.waiting_above
+
+    def look_at_backlog(self) -> None:
+        """See to it that what waits is taken into account."""
+        if self.waiting_above or self._plain.get_write_buffer_size():
+            self._owner.has_backlog(self)
 
     def is_closing(self) -> bool:
         """Whether it is closed, or about to be."""

@@ -536,9 +536,10 @@ def test_old_operations_are_forgotten(make):
     assert parts.registrations.get("device-1")["status"] == "assigned"
 
 
-def test_there_are_never_too_many_operations(make, monkeypatch):
+@pytest.mark.parametrize("at_once", [1, 5])
+def test_there_are_never_too_many_operations(make, monkeypatch, at_once):
     monkeypatch.setattr(registration, "MAX_OPERATIONS", 20)
-    monkeypatch.setattr(registration, "_PRUNED_AT_ONCE", 5)
+    monkeypatch.setattr(registration, "_PRUNED_AT_ONCE", at_once)
     parts = make()
     parts.enroll()
     parts.enroll("device-2")

@@ -1,15 +1,17 @@
 """Delays and cuts between the sockets and the endpoints: order, trace, and what happens at the end."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from helpers.simulator.clock import ManualClock
 from helpers.simulator.domain.service_faults import FINDING, ServiceFault, ServiceFaults
+from helpers.simulator.endpoints import service_faults
 from helpers.simulator.endpoints.http import Peer, Request, Response
 from helpers.simulator.endpoints.mqtt import NETWORK, Ending
 from helpers.simulator.endpoints.service_faults import FaultsOnTheWire
-from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
+from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, Will
 from helpers.simulator.trace import Trace
 
 HUB = "contoso-hub-1.azure-devices.test"
@@ -144,6 +146,40 @@ def test_nothing_overtakes_what_waits(parts):
     assert parts.application.calls == ["connected", "one", "two"]
     parts.publish("three")
     assert parts.application.calls[-1] == "three"
+
+
+def test_what_is_delayed_is_bounded_in_bytes_for_all_connections_together(parts, monkeypatch):
+    monkeypatch.setattr(service_faults, "MAX_DELAYED", 1_000_000)
+    parts.switch_on("latency", delay=10)
+    others = [parts.wire.mqtt(Application(), Link(), service=HUB, named="hub") for _ in range(2)]
+    for connection in others:
+        connection.connected(CONNECT)
+        connection.published(Publish("t", bytes(300_000)))
+    whole_life(parts)
+    for _ in range(3):
+        parts.connection.published(Publish("t", bytes(200_000)))
+    assert parts.link.closed == 1
+    assert parts.wire.delayed < 1_000_000
+    assert parts.events()[-1][3].startswith("the connection ends: delayed packets took more than")
+    parts.connection.published(Publish("t", b""))
+    parts.connection.disconnected(False)
+    # what belonged to it has gone, and the others get what is theirs
+    held = parts.wire.delayed
+    assert 600_000 < held < 610_000
+    parts.later.run()
+    assert parts.wire.delayed == 0
+    assert parts.application.calls == []
+
+
+def test_a_packet_of_many_topic_filters_weighs_what_they_weigh(parts):
+    parts.switch_on("latency")
+    parts.connection.connected(replace(CONNECT, will=Will("t" * 10_000, bytes(10_000), 0, False)))
+    assert parts.wire.delayed > 20_000
+    parts.connection.subscribe(Subscribe(1, (("a" * 50_000, 1),) * 2))
+    parts.connection.unsubscribe(Unsubscribe(2, ("a" * 50_000,)))
+    assert parts.wire.delayed > 170_000
+    parts.connection.disconnected(False)
+    assert parts.wire.delayed == 0
 
 
 def test_the_end_of_a_connection_ends_what_waits(parts):

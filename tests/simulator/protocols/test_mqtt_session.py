@@ -180,7 +180,10 @@ def test_what_waits_for_the_answer_to_connect_is_bounded() -> None:
     for _ in range(501):
         assert events_of(session, PINGREQ, 0.0) == []
     assert events_of(session, PINGREQ, 0.0) == []  # nothing more is taken in
+    # what it weighs is told: a packet takes more than its two bytes
+    assert session.unfinished > 50_000
     session.accept()
+    assert session.unfinished == 0
     with pytest.raises(MqttProtocolError, match="more than 1000 bytes before its CONNECT was answered"):
         events_of(session, b"", 0.0)
 

@@ -32,7 +32,8 @@ HUB = "contoso-hub-1.azure-devices.test"
 class Echo:
     """An MQTT application that sends every message back, on the topic ``echo``."""
 
-    def __init__(self, link: MqttLink, log: list[tuple[str, Any]]) -> None:
+    def __init__(self, link: MqttLink, log: list[tuple[str, Any]], endings: list[Ending]) -> None:
+        self.endings = endings
         self.link = link
         self.log = log
 
@@ -58,6 +59,8 @@ class Echo:
 
     def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         self.log.append(("disconnected", clean))
+        if how is not None:
+            self.endings.append(how)
 
 
 class FakeFrontend:
@@ -67,6 +70,7 @@ class FakeFrontend:
         self.requests: list[Request] = []
         self.refused: list[tuple[str, str]] = []
         self.mqtt_log: list[tuple[str, Any]] = []
+        self.endings: list[Ending] = []
         self.links: list[MqttLink] = []
 
     def is_known_host(self, host: str) -> bool:
@@ -98,7 +102,7 @@ class FakeFrontend:
 
     def mqtt(self, link: MqttLink, connect: Connect) -> Echo | None:
         self.links.append(link)
-        return None if connect.client_id == "nobody" else Echo(link, self.mqtt_log)
+        return None if connect.client_id == "nobody" else Echo(link, self.mqtt_log, self.endings)
 
     def connection_refused(self, host: str, reason: str) -> None:
         self.refused.append((host, reason))

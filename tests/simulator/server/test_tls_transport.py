@@ -32,6 +32,7 @@ class Account:
         self._protocol = protocol
         self.transport: TlsTransport
         self.failures: list[str] = []
+        self.backlogs: list[int] = []
         self.over = asyncio.Event()
 
     def weighs(self, size: int) -> None:
@@ -44,6 +45,12 @@ class Account:
         return self._protocol()
 
     def handshake_failed(self, reason: str) -> None:
+        self.failures.append(reason)
+
+    def has_backlog(self, transport: TlsTransport) -> None:
+        self.backlogs.append(transport.backlog)
+
+    def dropped(self, server_name: str, reason: str) -> None:
         self.failures.append(reason)
 
     def ended(self) -> None:
