@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import ssl
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -24,13 +25,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from OpenSSL import crypto
 
 from helpers.credentials import Secret
-from helpers.masking import MaskedError, is_no_path
+from helpers.file_formats import instead_of_pem
+from helpers.given_paths import is_folder, is_text
+from helpers.masking import MaskedError
 from helpers.simulator.domain import chains
 from helpers.simulator.domain.certificate_encoding import (
     CERTIFICATE_LABELS,
     PEM_BLOCK,
     from_base64,
-    wide_encoding,
 )
 from helpers.simulator.domain.certificates import Certificate, UnsupportedCertificateError
 from helpers.simulator.domain.identifier_rules import REGISTRATION_ID
@@ -48,6 +50,13 @@ _LAYOUT = (
     "empty lines."
 )
 _STRENGTH = "Make certificate and key again: a key on the curve P-256, or RSA from 2048 bits, signed with SHA-256."
+_DAMAGED = "{} holds a damaged certificate. Copy it again, with the lines BEGIN and END."
+_NO_PATH = (
+    "What was given as the path of the {} file is none; it may be what stands in the file. Give the path, not the text."
+)
+_NOT_LOOKED_AT = "OpenSSL takes the files, so the SDK will, too; nothing else could be checked."
+#: The lines of the frame around a certificate.
+_A_FRAME = re.compile(rf"(?m)^-----(BEGIN|END) (?:{'|'.join(CERTIFICATE_LABELS)})-----")
 _A_KEY = re.compile(r"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY)-----")
 
 
@@ -114,8 +123,14 @@ def check(
     now: datetime | None = None,
 ) -> list[str]:
     """Check the two files that an SDK is given; see :meth:`CertificateFiles.check`."""
-    place, key_place, moment = Path(certificate_file), Path(key_file), now or datetime.now(timezone.utc)
-    given = (_read(place, "certificate"), _read(key_place, "key"))
+    place, key_place = _as_path(certificate_file, "certificate"), _as_path(key_file, "key")
+    moment = now or datetime.now(timezone.utc)
+    try:
+        given = (_read(place, "certificate"), _read(key_place, "key"))
+    except _TooLargeError as problem:
+        if _refusal_of_openssl(place, key_place, pass_phrase):
+            raise
+        return [f"{_NOT_LOOKED_AT} {problem}"]
     has_pem = all(b"-----BEGIN" in each for each in given)
     refusal = _refusal_of_openssl(place, key_place, pass_phrase) if has_pem else "it is no PEM"
     try:
@@ -123,8 +138,9 @@ def check(
     except CertificateError as problem:
         if refusal:
             raise
-        return [f"OpenSSL takes the files, so the SDK will, too; nothing else could be checked. {problem}"]
+        return [f"{_NOT_LOOKED_AT} {problem}"]
     if refusal:
+        _complain_about_frames(given[0].decode("latin-1"), place)
         _complain_about_key(chain, key.public_key(), place, key_place)
     weakness = chains.strength_of(chain[0])
     if weakness is not None:
@@ -139,6 +155,10 @@ def check(
     if pass_phrase is not None and not _is_encrypted(_key_block(key_place)):
         remarks.insert(0, f"The key in {key_place.name} is not encrypted, so that its pass phrase is not needed.")
     return remarks
+
+
+class _TooLargeError(CertificateError):
+    """A file is larger than is read here, whatever it holds."""
 
 
 class _PassPhraseWantedError(Exception):
@@ -162,6 +182,14 @@ def _refusal_of_openssl(place: Path, key_place: Path, pass_phrase: Secret | None
         # of a file, or of a pass phrase that is too long
         return getattr(problem, "strerror", None) or "the names of the files or the pass phrase are not possible"
     return ""
+
+
+def _complain_about_frames(text: str, place: Path) -> None:
+    """A certificate without one of its lines is none, and those behind it seem to be the first."""
+    found = [each[1] for each in _A_FRAME.finditer(text)]
+    whole = sum(block[1] in CERTIFICATE_LABELS for block in PEM_BLOCK.finditer(text))
+    if max(found.count("BEGIN"), found.count("END")) > whole:
+        raise CertificateError(_DAMAGED.format(place.name))
 
 
 def _complain_about_key(chain: Sequence[Certificate], public_key: Any, place: Path, key_place: Path) -> None:
@@ -254,12 +282,13 @@ def _remarks_about_chain(chain: Sequence[Certificate], place: Path, now: datetim
     return remarks
 
 
-def read_chain(place: Path) -> list[x509.Certificate]:
+def read_chain(place: Path | str) -> list[x509.Certificate]:
     """The certificates in a PEM file, at least one.
 
     Raises:
         CertificateError: the file is missing, or holds something else.
     """
+    place = _as_path(place, "certificate")
     found = _certificates(place)
     for each in found:
         if not each.is_complete:
@@ -286,38 +315,24 @@ def _certificates(place: Path) -> list[Certificate]:
             "standard asks for. Make it again with another program."
         ) from None
     except ValueError:
-        raise CertificateError(
-            f"{place.name} holds a damaged certificate. Copy it again, with the lines BEGIN and END."
-        ) from None
+        raise CertificateError(_DAMAGED.format(place.name)) from None
 
 
 def _why_no_certificate(place: Path, data: bytes) -> str:
     if _A_KEY.search(data.decode("latin-1")):
         return f"{place.name} holds a private key; name the file with the certificate here."
     if b"BEGIN CERTIFICATE-----" in data:
-        return f"{place.name} holds a damaged certificate. Copy it again, with the lines BEGIN and END."
-    return f"{place.name} holds no certificate in PEM.{_hint(place, data)}"
+        return _DAMAGED.format(place.name)
+    return f"{place.name} holds no certificate in PEM.{instead_of_pem(place.name, data)}"
 
 
-def _hint(place: Path, data: bytes) -> str:
-    """What a file is that holds no PEM as OpenSSL reads it."""
-    wide = wide_encoding(data)
-    if wide:
-        return (
-            f" It is text in {wide}, as Windows PowerShell's > writes it, and OpenSSL reads ASCII. Save it again with "
-            f"this encoding: Get-Content {place.name} | Set-Content -Encoding ascii NEW"
-        )
-    if place.suffix.lower() in {".pfx", ".p12"}:
-        return f" It is a PKCS #12 file; take it apart with: openssl pkcs12 -in {place.name} -nodes"
-    return " It looks like DER (.cer); the SDK wants PEM (.pem)." if data[:1] == b"\x30" else ""
-
-
-def read_key(place: Path, pass_phrase: Secret | None = None) -> Any:
+def read_key(place: Path | str, pass_phrase: Secret | None = None) -> Any:
     """The private key in a PEM file.
 
     Raises:
         CertificateError: the file is missing, holds something else, or the pass phrase does not open it.
     """
+    place = _as_path(place, "key")
     block = _key_block(place)
     is_encrypted = _is_encrypted(block)
     if is_encrypted and pass_phrase is None:
@@ -331,6 +346,11 @@ def read_key(place: Path, pass_phrase: Secret | None = None) -> Any:
 
 
 def _why_no_key(block: bytes, phrase: bytes | None) -> tuple[str, str]:
+    if block.startswith(b"-----BEGIN OPENSSH"):
+        return (
+            "There is a private key in the format of OpenSSH, which the SDK does not read,",
+            "Make PEM of a copy with: ssh-keygen -p -m PKCS8 -f COPY",
+        )
     try:
         crypto.load_privatekey(crypto.FILETYPE_PEM, block, phrase)
     except Exception:  # of several kinds
@@ -352,7 +372,7 @@ def _key_block(place: Path) -> bytes:
         what = "a certificate" if any(f"BEGIN {label}-----" in text for label in CERTIFICATE_LABELS) else ""
         raise CertificateError(
             f"{place.name} holds {what or 'no private key in PEM'}; name the file with the private key here."
-            f"{'' if what else _hint(place, data)}"
+            f"{'' if what else instead_of_pem(place.name, data)}"
         )
     mark = f"-----END {begin[1]}-----"
     end = text.find(mark, begin.end())
@@ -377,7 +397,7 @@ def _encoded(pass_phrase: Secret) -> bytes:
 
 
 def save(
-    folder: Path,
+    folder: Path | str,
     name: str,
     chain: Sequence[x509.Certificate],
     key: Any,
@@ -393,6 +413,7 @@ def save(
         _encoded(pass_phrase)
     if "\0" in str(folder):
         raise CertificateError("The name of the folder holds a NUL character; give another one.")
+    folder = as_folder(folder)
     try:
         return _save(folder, name, chain, key, pass_phrase)
     except OSError as problem:
@@ -521,22 +542,50 @@ def name_of(certificate: x509.Certificate) -> str:
     return certificate.subject.rfc4514_string()
 
 
-def _read(place: Path, what: str) -> bytes:
+def as_folder(given: Path | str) -> Path:
+    """What was given as a folder, which need not be there.
+
+    Raises:
+        CertificateError: it is not even a path, or a key.
+    """
+    folder = _as_path(given, "certificate")
+    if not is_folder(folder) and is_text(folder):
+        # it would be made, and would show the key to everybody
+        raise CertificateError(
+            "What was given as the folder is none; it may be a key or what stands in a file. Give the path of a folder."
+        )
+    return folder
+
+
+def _as_path(given: Path | str, what: str) -> Path:
+    """What was given as a path, if it can be one."""
     try:
-        if place.stat().st_size > SIZE_LIMIT:
-            raise CertificateError(f"{place.name} is too large for a {what} file.")
-        return place.read_bytes()
-    except (OSError, UnicodeError, ValueError) as problem:
-        if isinstance(problem, CertificateError):
-            raise
-        if is_no_path(str(place)) or not isinstance(problem, OSError):
-            # not even a part of it is repeated: it may be a private key
-            error = CertificateError(
-                f"What was given as the path of the {what} file is none; it may be what stands in the file. Give the "
-                "path, not the text."
+        return Path(given)
+    except TypeError:
+        # bytes can be a path elsewhere; here, they are what stands in a file
+        raise CertificateError(f"{_NO_PATH.format(what)} It is of type {type(given).__name__}.") from None
+
+
+def _read(place: Path, what: str) -> bytes:
+    problem: Exception
+    try:
+        found = place.stat()
+        if stat.S_ISFIFO(found.st_mode) or stat.S_ISSOCK(found.st_mode) or stat.S_ISCHR(found.st_mode):
+            # reading it might never end, and the SDK reads after this
+            raise CertificateError(
+                f"{place.name} is no file, but a pipe, a socket or a device. Save what comes out of it in a file."
             )
-        elif isinstance(problem, FileNotFoundError):
-            error = CertificateError(f"There is no {what} file {place.name} in {place.parent.name}.")
-        else:
-            error = CertificateError(f"The {what} file {place.name} cannot be read: {problem.strerror}.")
-    raise error
+        if found.st_size > SIZE_LIMIT:
+            raise _TooLargeError(f"{place.name} is too large for a {what} file.")
+        return place.read_bytes()
+    except CertificateError:
+        raise
+    except OSError as error:
+        problem = error
+    except (UnicodeError, ValueError):
+        raise CertificateError(_NO_PATH.format(what)) from None
+    if is_text(place):
+        raise CertificateError(_NO_PATH.format(what))
+    if isinstance(problem, FileNotFoundError):
+        raise CertificateError(f"There is no {what} file {place.name} in {place.parent.name}.") from None
+    raise CertificateError(f"The {what} file {place.name} cannot be read: {problem.strerror}.") from None

@@ -31,6 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from helpers import certificate_files
 from helpers.certificate_files import CertificateError, CertificateFiles
 from helpers.credentials import Secret
+from helpers.masking import shown
 from helpers.simulator.domain.certificates import Certificate
 from helpers.simulator.domain.identifier_rules import MAX_COMMON_NAME, REGISTRATION_ID
 
@@ -169,7 +170,11 @@ class _Holder:
             pass_phrase: encrypts the key file.
         """
         self._files = certificate_files.save(
-            Path(folder), self.common_name, self.chain_certificates, self._private_key, pass_phrase
+            certificate_files.as_folder(folder),
+            self.common_name,
+            self.chain_certificates,
+            self._private_key,
+            pass_phrase,
         )
         return self._files
 
@@ -352,7 +357,7 @@ def load(folder: Path | str, name: str, *, pass_phrase: Secret | None = None) ->
     Raises:
         CertificateError: a file is missing or is not what it should be.
     """
-    return _load(Path(folder), name, pass_phrase, ())
+    return _load(certificate_files.as_folder(folder), name, pass_phrase, ())
 
 
 def _load(folder: Path, name: str, pass_phrase: Secret | None, below: Sequence[str]) -> Any:
@@ -389,10 +394,12 @@ def new_key(kind: str) -> PrivateKey:
     """
     if kind == "ec":
         return ec.generate_private_key(ec.SECP256R1())
-    match = re.fullmatch(r"rsa(?:-(\d{4}))?", kind)
+    match = re.fullmatch(r"rsa(?:-(\d{4}))?", kind) if isinstance(kind, str) else None
     bits = int(match[1] or MIN_RSA_BITS) if match else 0
     if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
-        raise CertificateError(f"key is {kind!r}; it must be 'ec' (the curve P-256), 'rsa' (2048 bits) or 'rsa-4096'.")
+        raise CertificateError(
+            f"key is {shown(kind)}; it must be 'ec' (the curve P-256), 'rsa' (2048 bits) or 'rsa-4096'."
+        )
     return rsa.generate_private_key(public_exponent=65_537, key_size=bits)
 
 
@@ -449,8 +456,8 @@ def build(
     Raises:
         CertificateError: the name or the number of days is not possible.
     """
-    if not 1 <= days <= 36_500:
-        raise CertificateError(f"days is {days}; it must be 1 to 36500.")
+    if not isinstance(days, int) or not 1 <= days <= 36_500:
+        raise CertificateError(f"days is {shown(days)}; it must be 1 to 36500.")
     subject = _named(name)
     begin = start or datetime.now(timezone.utc).replace(microsecond=0) - CLOCK_TOLERANCE
     builder = (
@@ -482,7 +489,7 @@ def checked_device_name(name: str) -> str:
     """
     if not isinstance(name, str) or len(name) > MAX_COMMON_NAME or not REGISTRATION_ID.fullmatch(name):
         raise CertificateError(
-            f"The device's name is {name!r:.120}; as its registration ID and common name it must have 1 to "
+            f"The device's name is {shown(name, 120)}; as its registration ID and common name it must have 1 to "
             f"{MAX_COMMON_NAME} letters, digits and - . _ : and end with a letter, a digit or a dash."
         )
     return name
@@ -491,7 +498,7 @@ def checked_device_name(name: str) -> str:
 def _named(name: str) -> x509.Name:
     if not isinstance(name, str) or not 1 <= len(name.encode("utf-8")) <= MAX_COMMON_NAME or not name.isprintable():
         raise CertificateError(
-            f"The name is {name!r:.120}; a common name has 1 to {MAX_COMMON_NAME} printable characters."
+            f"The name is {shown(name, 120)}; a common name has 1 to {MAX_COMMON_NAME} printable characters."
         )
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 

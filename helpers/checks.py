@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from helpers import parameter_rules, progress, python_versions, workspace
-from helpers.masking import MaskedError
+from helpers.masking import MaskedError, shown
 
 #: Seconds that a fact may need to become visible. The simulator shows it at once, Azure a moment later.
 PATIENCE = 30.0
@@ -49,8 +49,8 @@ def check_parameters(notebook: str, /, *, simulator_only: str = "", **values: ob
     Raises:
         ParameterError: names all wrong parameters at once, and what would be right.
     """
-    if not _NOTEBOOK.fullmatch(notebook):
-        raise ParameterError(f"{notebook!r} is not the name of a notebook; it must be like '00_start_here'.")
+    if not isinstance(notebook, str) or not _NOTEBOOK.fullmatch(notebook):
+        raise ParameterError(f"{shown(notebook)} is not the name of a notebook; it must be like '00_start_here'.")
     if simulator_only and values.get("target") == "azure":
         raise ParameterError(f"This notebook runs on the simulator only: {simulator_only} Set target to 'simulator'.")
     problems = [

@@ -22,7 +22,7 @@ from helpers.causes import SIMULATOR_GONE, SYMMETRIC_KEY, TPM, X509, Cause
 from helpers.checks import causes
 from helpers.lessons import status_of
 from helpers.lock_out import QUESTION, LockOut
-from helpers.masking import mask_in_name
+from helpers.masking import mask_in_input, shown
 from helpers.registry import refusal_text
 from helpers.simulator_reasons import Known, known, tracking_ids
 from helpers.symptom_kinds import ENROLLMENTS, HUB, MANAGEMENT, PROVISIONING, REGISTRY, Symptom
@@ -178,11 +178,11 @@ def _possible(
     symptom: Symptom, known: Known, attempt: Attempt, *, attestation: str, on_azure: bool
 ) -> tuple[Cause, ...]:
     """The causes that are not ruled out, most frequent first."""
-    # a simulator that answers is there, and what a known client was given was looked at
+    # a simulator that answers is there, and what a known client was given was looked at, whichever kind it is
     left = [
         each
         for each in symptom.causes
-        if not (known.answers and each is SIMULATOR_GONE) and not (each.fault and attempt.is_device)
+        if not (known.answers and each is SIMULATOR_GONE) and not (each.fault and (attempt.is_device or attempt.url))
     ] or list(symptom.causes)
     if known.answers is False and SIMULATOR_GONE in left:
         return (SIMULATOR_GONE,)
@@ -224,7 +224,7 @@ def explain(problem: Any, dps: Any = None, *, attestation: str = "") -> Explanat
         ValueError: ``attestation`` is something else.
     """
     if attestation not in ("", SYMMETRIC_KEY, X509, TPM):
-        raise ValueError(f"attestation is {attestation!r}; it must be {SYMMETRIC_KEY!r}, {X509!r} or {TPM!r}.")
+        raise ValueError(f"attestation is {shown(attestation)}; it must be {SYMMETRIC_KEY!r}, {X509!r} or {TPM!r}.")
     evidence = _of_exception(problem) if isinstance(problem, BaseException) else _of_registration(problem)
     symptom = _find(evidence)
     return Explanation(
@@ -335,7 +335,7 @@ def _line(error: BaseException) -> str:
     if isinstance(answer, requests.Response):
         # the SDK of the hub keeps the hub's words to itself
         text += f": {refusal_text(answer)}"
-    text = mask_in_name(_steady(text))
+    text = mask_in_input(_steady(text))
     name = type(error).__name__
     return f"{name}: {text}" if text else name
 

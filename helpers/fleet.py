@@ -29,7 +29,7 @@ from azure.iot.device.exceptions import (
 
 from helpers.checks import causes
 from helpers.lessons import status_of
-from helpers.masking import MaskedError
+from helpers.masking import MaskedError, shown
 from helpers.views.text import text_table
 
 #: More threads than these bring nothing but memory.
@@ -178,7 +178,7 @@ def provision(
     if not _is_seconds(spread):
         raise FleetError(f"spread is {spread!r}; it must be seconds, 0 or more.")
     if isinstance(names, str):
-        raise FleetError(f"names is the text {names!r:.120}; it must be a list of names, even for one device.")
+        raise FleetError(f"names is the text {shown(names)}; it must be a list of names, even for one device.")
     if len(set(names)) != len(names):
         raise FleetError("Some devices stand twice among the names; each can boot once.")
     return _Fleet(boot, names, spread, backoff or Backoff(), progress).run(min(at_a_time, len(names)))

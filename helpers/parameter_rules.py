@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from helpers.masking import mask_in_name
+from helpers.masking import shown
 from helpers.simulator.domain.identifier_rules import (
     CERTIFICATE_NAME,
     CERTIFICATE_NAME_RULE,
@@ -28,12 +28,12 @@ class _Rule:
     may_be_empty: bool = False
     is_address: bool = False
 
-    def shown(self, value: str) -> str:
+    def repeated(self, value: str) -> str:
         """The value in an error text; what follows the ? of an address is often a key."""
         if not self.is_address:
-            return f"{mask_in_name(value)!r:.200}"
+            return shown(value)
         address, question, _ = value.partition("?")
-        return f"{address + ('?****' if question else '')!r:.200}"
+        return shown(address + ("?****" if question else ""))
 
 
 #: A device ID with which the SDK can connect. Source: wiki of azure-iot-sdk-python, "URL Encoding (MQTT)".
@@ -139,11 +139,11 @@ def _problem(name: str, value: object, *, with_tpm: bool) -> str:
         return f"{name}: no rule is known for this parameter."
     if not isinstance(value, str):
         hint = f" With papermill, write  -r {name} VALUE  (raw text) instead of  -p." if value is not None else ""
-        return f"{name} is {mask_in_name(repr(value)):.200}, of type {type(value).__name__}; it must be text.{hint}"
+        return f"{name} is {shown(value)}, of type {type(value).__name__}; it must be text.{hint}"
     if not value and rule.may_be_empty:
         return ""
     if not rule.pattern.fullmatch(value):
-        return f"{name} is {rule.shown(value)}{_size(value)}; it must be {rule.expected}."
+        return f"{name} is {rule.repeated(value)}{_size(value)}; it must be {rule.expected}."
     return ""
 
 
@@ -178,7 +178,7 @@ def _too_long(made: Made, values: Mapping[str, str]) -> str:
     what = "the common name of a certificate" if made.is_certified else what
     used = f"this notebook makes {made.template.format('…')!r} of it," if made.template != "{}" else "it is"
     return (
-        f"{made.parameter} is {value!r:.200} ({len(value)} characters); {used} {what}, which has at most {longest}. "
+        f"{made.parameter} is {shown(value)} ({len(value)} characters); {used} {what}, which has at most {longest}. "
         f"Use at most {most} characters here."
     )
 
@@ -192,7 +192,7 @@ def _twice(devices: Iterable[Made], values: Mapping[str, str]) -> Iterator[str]:
         if other is each:
             continue
         if (other.template, each.template) == ("{}", "{}"):
-            yield f"{other.parameter} and {each.parameter} are both {name!r}; two devices need two names."
+            yield f"{other.parameter} and {each.parameter} are both {shown(name)}; two devices need two names."
         else:
             yield (
                 f"{other.parameter} is {values[other.parameter]!r} and {each.parameter} is {values[each.parameter]!r}; "

@@ -47,7 +47,7 @@ from helpers.azure_settings import (
 )
 from helpers.credentials import ConnectionString, CredentialsError, Secret, parse_connection_string
 from helpers.identifiers import bare_host, host_problem, unquoted
-from helpers.masking import MaskedError
+from helpers.masking import MaskedError, shown
 from helpers.simulator import launcher
 from helpers.views.banner import banner_bundle
 from helpers.views.observation import SdkObserver, device_of, quieten_sdk
@@ -258,7 +258,7 @@ class Target:
             TargetError: ``count`` is no number from 1 on; on Azure, when the settings name fewer.
         """
         if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-            raise TargetError(f"count is {count!r}; it must be a whole number, 1 or more.")
+            raise TargetError(f"count is {shown(count)}; it must be a whole number, 1 or more.")
         if self._route is None and len(self._hubs) < count:
             raise TargetError(
                 f"This notebook needs {count} hubs, and IOTHUB_CONNECTION_STRING names {len(self._hubs)}: "
@@ -413,7 +413,7 @@ class Target:
                 if self.is_simulator
                 else f"IOTHUB_CONNECTION_STRING names {', '.join(self.hubs)}; add this hub's connection string to it."
             )
-            raise TargetError(f"The hub {hub!r:.300} is not known here. {way_out}") from None
+            raise TargetError(f"The hub {shown(hub)} is not known here. {way_out}") from None
 
     def _way(self) -> dict[str, Any]:
         if self._route is None:
@@ -464,7 +464,7 @@ def connect(target: str = "simulator", *, settings: Mapping[str, str] | None = N
         return of_simulator(launcher.ensure_running(workspace.simulator_state(), say=print))
     if target == "azure":
         return _azure(azure_settings() if settings is None else settings)
-    raise TargetError(f"target is {target!r}; it must be one of {', '.join(TARGETS)}.")
+    raise TargetError(f"target is {shown(target)}; it must be one of {', '.join(TARGETS)}.")
 
 
 def azure_settings() -> dict[str, str]:
@@ -492,7 +492,7 @@ def normalised_host(text: str, setting: str = "PROVISIONING_HOST") -> str:
     """
     host = bare_host(text) if isinstance(text, str) else text
     if problem := host_problem(host):
-        raise TargetError(f"{setting} is {text!r:.300}; it must be a host name such as {_AZURE_HOST}: {problem}.")
+        raise TargetError(f"{setting} is {shown(text)}; it must be a host name such as {_AZURE_HOST}: {problem}.")
     return host
 
 
@@ -505,7 +505,7 @@ def checked_id_scope(text: str, setting: str = "PROVISIONING_IDSCOPE") -> str:
     stripped = unquoted(text) if isinstance(text, str) else ""
     if not _ID_SCOPE.fullmatch(stripped):
         raise TargetError(
-            f"{setting} is {text!r:.300}; an ID scope looks like 0ne00000A01 ('0ne' and 8 letters or digits). "
+            f"{setting} is {shown(text)}; an ID scope looks like 0ne00000A01 ('0ne' and 8 letters or digits). "
             "It is not the name of the service and not its host name."
         )
     return stripped

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from helpers import progress, workspace
+from helpers.masking import shown
 
 _GITHUB = re.compile(r"(?:https://)?github\.com/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+?)(?:\.git)?/?")
 
@@ -25,7 +26,7 @@ def binder_link(repository: str, branch: str = "main", notebook: str = "00_start
     match = _GITHUB.fullmatch(str(repository).strip())
     if match is None:
         raise ValueError(
-            f"{repository!r:.200} is no repository on GitHub; it must be like 'https://github.com/OWNER/REPOSITORY'. "
+            f"{shown(repository)} is no repository on GitHub; it must be like 'https://github.com/OWNER/REPOSITORY'. "
             "For other places, mybinder.org makes the link itself."
         )
     if not str(branch).strip():

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from helpers.credentials import Secret
-from helpers.masking import MaskedError
+from helpers.masking import MaskedError, shown
 from helpers.recipes import RECIPES
 from helpers.simulator import state_folder
 from helpers.simulator.private_files import FolderError, check_owner, make_folders
@@ -232,7 +232,7 @@ def _recipe(name: str) -> Recipe:
     if name not in _RECIPES:
         if name not in RECIPES:
             known = ", ".join(sorted({*RECIPES, *_RECIPES}))
-            raise WorkspaceError(f"Nothing is known as {name!r:.120}. Known: {known}.")
+            raise WorkspaceError(f"Nothing is known as {shown(name)}. Known: {known}.")
         # the recipes import this module, so it cannot import them at its top
         module, kind = RECIPES[name]
         _RECIPES[name] = getattr(importlib.import_module(module), kind)()
@@ -240,8 +240,8 @@ def _recipe(name: str) -> Recipe:
 
 
 def _checked(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise WorkspaceError(f"{name!r} is no name for a document: use small letters, digits, '_' and '.'.")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise WorkspaceError(f"{shown(name)} is no name for a document: use small letters, digits, '_' and '.'.")
     return name
 
 

@@ -7,6 +7,7 @@ read as it is without its escapes: a connection string may stand in a URL, a tok
 
 from __future__ import annotations
 
+import itertools
 import re
 from urllib.parse import unquote
 
@@ -46,6 +47,21 @@ _KEY = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{42,87}={1,2}(?![A-Za-z0-9+/
 #: Without any of these in it, no text holds one of the secrets above.
 _MARKS = ("key", "sig", "code", "pass", "bearer", "authorization", "connection", "%", "\\u")
 _ESCAPED = re.compile(r"\\{1,8}u00([2-7][0-9a-f])", re.IGNORECASE)
+#: What a secret can be made of without a blank, and the words, numbers and single letters in it.
+_TOKEN = re.compile(r"[A-Za-z0-9+/=_~.%-]{16,}")
+_PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
+#: So many pieces begin within so many characters of random text; words, numbers and names have fewer.
+_MANY_PIECES, _STRETCH = 6, 16
+#: Names of serial numbers and addresses have many pieces, too, in groups that are short.
+_LONGEST_GROUP = 9
+_GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+#: Bytes that are no text, as Python shows them.
+_BYTES = re.compile(r"(?:[^\s\\]{0,8}\\x[0-9a-f]{2}){4}.*", re.DOTALL)
+_MOST_UNPRINTABLE = 8
+#: Base64 with its filling, of 16 bytes or 32, or more.
+_FILLED = re.compile(r"[A-Za-z0-9+/_-]{20,}==|[A-Za-z0-9+/_-]{43}=")
+#: A part of a path, as people call it.
+_WORD = re.compile(r"(?:\.?(?:[A-Z]?[a-z]+[0-9]*|[A-Z]+|[0-9]+)(?:[._-](?:[A-Z]?[a-z]+[0-9]*|[0-9]+))*)?")
 #: How often a text is escaped, at most.
 _READINGS = 3
 
@@ -94,6 +110,48 @@ def mask_in_name(text: str) -> str:
     return found
 
 
+def mask_in_input(text: str) -> str:
+    """A text with what somebody gave in it, with every secret masked, and also whatever looks random.
+
+    Half a key, a key of another service or a line of a PEM file has nothing else that it could be known by.
+    """
+    return _TOKEN.sub(lambda found: _without_random(found[0]), _BYTES.sub(mask(""), mask_in_name(text)))
+
+
+def looks_random(text: str) -> bool:
+    """Whether a text holds a stretch that nobody would think of as a name."""
+    # what cannot be printed comes out of a file that holds no text
+    if _BYTES.search(text) or sum(not character.isprintable() for character in text) > _MOST_UNPRINTABLE:
+        return True
+    return any(_without_random(found[0]) != found[0] for found in _TOKEN.finditer(text))
+
+
+def _without_random(token: str) -> str:
+    """A token up to where it looks random. Base64 has slashes as well: parts that are no words are taken together."""
+    if filled := _FILLED.search(token):
+        return token[: filled.start()] + mask("")
+    kept: list[str] = []
+    for is_word, parts in itertools.groupby(token.split("/"), lambda part: _WORD.fullmatch(part) is not None):
+        together = list(parts)
+        if any(map(_is_random, together)) or (not is_word and _is_random("".join(together))):
+            # what stands in front is of the same secret, unless it leads to it
+            words = list(itertools.takewhile(_WORD.fullmatch, kept)) if token.startswith("/") else []
+            return "/".join([*words, mask("")])
+        kept += together
+    return token
+
+
+def _is_random(part: str) -> bool:
+    if _GUID.search(part) or max(map(len, re.split("[-_.~]", part))) <= _LONGEST_GROUP:
+        return False
+    plain = re.sub(r"%2[0-9A-Fa-f]|[^A-Za-z0-9]", "", part)
+    # folders that a program made have one case
+    if len(plain) < _STRETCH and not all(re.search(kind, plain) for kind in ("[a-z]", "[A-Z]", "[0-9]")):
+        return False
+    begins = [found.start() for found in _PIECE.finditer(plain)]
+    return any(end - begin < _STRETCH for begin, end in zip(begins, begins[_MANY_PIECES - 1 :], strict=False))
+
+
 def _masked(text: str) -> str:
     return _JSON_MEMBER.sub(_mask_member, _PAIR.sub(_mask_pair, text))
 
@@ -127,6 +185,8 @@ def is_no_path(text: str) -> bool:
     What is there is a path, whatever this says.
     """
     if "-----BEGIN" in text or len(text) > _LONGEST_PATH or any(character in text for character in "\0\r\n"):
+        return True
+    if looks_random(text) or mask_in_name(text) != text or text.lstrip()[:1] in ("{", "["):
         return True
     # folders are called in one case or with few digits; random bytes have all of them
     kinds = ("[a-z]", "[A-Z]", "[0-9]")

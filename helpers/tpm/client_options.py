@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from requests.utils import get_environ_proxies
 
-from helpers.masking import mask_in_name
+from helpers.masking import shown
 
 #: Seconds that one request may take, and how many of them the connection. Source: the Python SDK (30, 10).
 TIMEOUT = 30.0
@@ -54,18 +54,17 @@ class ClientOptions:
         """
         for name in options:
             if name not in OPTIONS:
-                raise TypeError(f"Unsupported keyword argument '{name}'")
+                raise TypeError(f"Unsupported keyword argument {shown(name)}")
         if not isinstance(provisioning_host, str) or not _HOST.fullmatch(provisioning_host):
             raise ValueError(
-                f"provisioning_host is {mask_in_name(repr(provisioning_host)):.160}; give the bare host name, such as "
+                f"provisioning_host is {shown(provisioning_host)}; give the bare host name, such as "
                 "global.azure-devices-provisioning.net, without https://, port and path."
             )
         if not isinstance(id_scope, str) or not id_scope.strip():
-            shown = mask_in_name(repr(id_scope))
-            raise ValueError(f"id_scope is {shown:.80}; give the ID scope of the service, such as 0ne00000A01.")
+            raise ValueError(f"id_scope is {shown(id_scope)}; give the ID scope of the service, such as 0ne00000A01.")
         seconds = options.get("sastoken_ttl", 3_600)
         if not isinstance(seconds, int) or seconds <= 0:
-            raise ValueError(f"sastoken_ttl is {seconds!r:.80}; it is a number of seconds above 0.")
+            raise ValueError(f"sastoken_ttl is {shown(seconds)}; it is a number of seconds above 0.")
         return cls(
             provisioning_host,
             _trust(options.get("server_verification_cert"), options.get("cipher")),
@@ -100,7 +99,7 @@ def _trust(certificates: str | None, cipher: str | list[str] | None) -> ssl.SSLC
         try:
             context.set_ciphers(names.upper().replace("_", "-"))
         except (ssl.SSLError, AttributeError, TypeError) as error:
-            raise ValueError(f"cipher is {cipher!r:.160}; OpenSSL knows no such cipher.") from error
+            raise ValueError(f"cipher is {shown(cipher)}; OpenSSL knows no such cipher.") from error
     return context
 
 

@@ -20,6 +20,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
+from helpers.masking import shown
+
 from .activation import FIELDS, ActivationBlob
 from .commands import Exchange, Tpm
 from .errors import ActivationError, TpmError, TpmResponseError, TpmUnavailableError
@@ -257,7 +259,7 @@ def open_tpm(kind: str = EMBEDDED, folder: Path | None = None) -> TpmDevice:
         return TpmDevice(Tpm(DeviceFileTransport(Path(kind))), f"the TPM of this machine, {kind}")
     if kind not in (EMBEDDED, SWTPM):
         raise TpmUnavailableError(
-            f"The kind of TPM is {kind!r}; it must be {EMBEDDED!r}, {SWTPM!r} or the path of a device file "
+            f"The kind of TPM is {shown(kind)}; it must be {EMBEDDED!r}, {SWTPM!r} or the path of a device file "
             "such as '/dev/tpmrm0'."
         )
     if folder is None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from helpers.credentials import CredentialsError, Secret, decode_key, mask
-from helpers.masking import MaskedError, mask_in_name
+from helpers.masking import MaskedError, mask_in_input, shown
 from helpers.simulator.domain.certificates import Certificate, read_certificate
 from helpers.simulator.domain.identifier_rules import DEVICE_ID, DEVICE_ID_RULE, REGISTRATION_ID, REGISTRATION_ID_RULE
 from helpers.simulator.errors import ServiceError
@@ -57,8 +57,8 @@ class FormError(MaskedError, ValueError):
 
     def __init__(self, problems: Sequence[str], by_field: Mapping[str, Sequence[str]] | None = None) -> None:
         super().__init__("\n".join(problems))
-        self.problems = tuple(map(mask_in_name, problems))
-        self.by_field = {name: tuple(map(mask_in_name, texts)) for name, texts in (by_field or {}).items()}
+        self.problems = tuple(map(mask_in_input, problems))
+        self.by_field = {name: tuple(map(mask_in_input, texts)) for name, texts in (by_field or {}).items()}
 
 
 class _Problems:
@@ -81,9 +81,9 @@ def check_kind(kind: str, attestation: str) -> None:
         ValueError: says which words there are, or why the two do not go together.
     """
     if kind not in ("individual", "group"):
-        raise ValueError(f"kind is {kind!r}; it must be 'individual' or 'group'.")
+        raise ValueError(f"kind is {shown(kind)}; it must be 'individual' or 'group'.")
     if attestation not in _FIELDS_OF_PROOF:
-        raise ValueError(f"attestation is {attestation!r}; it must be one of {', '.join(_FIELDS_OF_PROOF)}.")
+        raise ValueError(f"attestation is {shown(attestation)}; it must be one of {', '.join(_FIELDS_OF_PROOF)}.")
     if (kind, attestation) == ("group", "tpm"):
         raise ValueError(
             "There are no enrollment groups for TPMs: each TPM has an endorsement key of its own, and nothing that a "
@@ -154,13 +154,13 @@ def _names(kind: str, values: Mapping[str, Any], problems: _Problems) -> Documen
     if not name:
         problems.add(field, f"{LABELS[field]} is empty; choose a name, such as {_EXAMPLES[field]}.")
     elif not REGISTRATION_ID.fullmatch(name):
-        problems.add(field, f"{LABELS[field]} is {name!r:.150}; it takes {REGISTRATION_ID_RULE}.")
+        problems.add(field, f"{LABELS[field]} is {shown(name)}; it takes {REGISTRATION_ID_RULE}.")
     document: Document = {key: name}
     device_id = values["device_id"].strip() if kind == "individual" else ""
     if device_id and not DEVICE_ID.fullmatch(device_id):
         problems.add(
             "device_id",
-            f"{LABELS['device_id']} is {device_id!r:.150}; it takes {DEVICE_ID_RULE} without blanks. "
+            f"{LABELS['device_id']} is {shown(device_id)}; it takes {DEVICE_ID_RULE} without blanks. "
             "Leave it empty to take the registration ID.",
         )
     if device_id:
