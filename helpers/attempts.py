@@ -11,12 +11,16 @@ for azure-iot-device 2.x, azure-core and msrest. Where nothing is found, nothing
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from azure.iot.device import X509
+
+from helpers import certificate_files
 from helpers.azure_settings import DPS_DOMAIN, HUB_DOMAIN
+from helpers.credentials import Secret
 from helpers.identifiers import (
     bare_host,
     device_id_problem,
@@ -30,12 +34,15 @@ REGISTRATION_ID, DEVICE_ID, ID_SCOPE, HOST = "registrationId", "deviceId", "idSc
 IN_TOPIC, HOST_OF_DPS, HOST_OF_HUB = "inTopic", "hostOfDps", "hostOfHub"
 DPS_AT_HUB, HUB_AT_DPS = "dpsAtHub", "hubAtDps"
 NO_OPTIONS, OTHER_WAY, PROXY_KIND, PATH_FOR_TEXT = "noOptions", "otherWay", "proxyKind", "pathForText"
+FILES = "files"
 
 #: Where clients keep their settings.
 _PIPELINES = ("_pipeline", "_mqtt_pipeline")
 #: What the paths of the two services begin with.
 _OF_DPS = frozenset({"enrollments", "enrollmentgroups", "registrations"})
 _OF_HUB = frozenset({"devices", "twins", "statistics", "jobs"})
+#: What tells one proxy from another.
+_OF_PROXY = ("proxy_type", "proxy_address", "proxy_port")
 #: Packages whose frames know a URL.
 _SENDERS = ("azure.core", "msrest", "requests", "urllib3", "helpers.registry")
 
@@ -47,6 +54,7 @@ class Attempt:
     Attributes:
         registration_id, id_scope, device_id, module_id, host: what the client was given, of whatever type.
         server_verification_cert, proxy_options: two of its options; ``None`` as well where they were not given.
+        x509: the paths of its certificate and key, in the SDK's object or whatever was given instead of it.
         is_device: whether it was a client for devices.
         url: what a client of a service asked for.
         operation_id: the operation that a registration has at DPS.
@@ -61,6 +69,7 @@ class Attempt:
     host: object = None
     server_verification_cert: object = None
     proxy_options: object = None
+    x509: object = field(default=None, repr=False)
     is_device: bool = False
     url: str = ""
     operation_id: str = ""
@@ -134,6 +143,7 @@ def faults_of(attempt: Attempt, dps: Any = None) -> Mapping[str, str]:
     found.update(_place_faults(attempt, dps))
     if attempt.is_device:
         found.update(_option_faults(attempt, dps))
+        found.update(_file_faults(attempt.x509))
     return found
 
 
@@ -195,8 +205,21 @@ def _option_faults(attempt: Attempt, dps: Any) -> Iterator[tuple[str, str]]:
         return
     if proxy is None:
         yield NO_OPTIONS, "The client was given no proxy_options, and there is no other way to the simulator."
-    elif (str(proxy.proxy_address), str(proxy.proxy_port)) != (str(own.proxy_address), str(own.proxy_port)):
+    elif any(str(getattr(proxy, part)) != str(getattr(own, part)) for part in _OF_PROXY):
         yield OTHER_WAY, "The client was given another proxy than dps.device_options has, which leads to the simulator."
+
+
+def _file_faults(files: Any) -> Iterator[tuple[str, str]]:
+    """What is wrong with the files of a certificate: OpenSSL's own words name neither file nor fault."""
+    if not isinstance(files, X509):
+        return
+    phrase = files.pass_phrase
+    try:
+        certificate_files.check(
+            files.certificate_file, files.key_file, Secret(phrase) if isinstance(phrase, str) and phrase else None
+        )
+    except certificate_files.CertificateError as problem:
+        yield FILES, str(problem)
 
 
 def _kind(value: object) -> str:
@@ -253,6 +276,7 @@ def _of_pipeline(pipeline: Any) -> Attempt | None:
         host=getattr(settings, "gateway_hostname", None) or getattr(settings, "hostname", None),
         server_verification_cert=getattr(settings, "server_verification_cert", None),
         proxy_options=getattr(settings, "proxy_options", None),
+        x509=getattr(settings, "x509", None),
         is_device=True,
     )
 
@@ -273,6 +297,7 @@ def _of_factory(frame: FrameType) -> Attempt | None:
         host=_given(given, "provisioning_host" if "provisioning_host" in given else "hostname"),
         server_verification_cert=options.get("server_verification_cert"),
         proxy_options=options.get("proxy_options"),
+        x509=given.get("x509"),
         is_device=True,
     )
 

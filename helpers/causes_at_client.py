@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from helpers import attempts
-from helpers.causes import FAILS, FIRST, START, VERIFY, Cause
+from helpers.causes import FAILS, FIRST, START, VERIFY, X509_START, Cause
 from helpers.simulator.domain.identifier_rules import DEVICE_ID_RULE, REGISTRATION_ID_RULE
 
 REGISTRATION_ID = Cause(
@@ -74,6 +74,12 @@ PATH_FOR_TEXT = Cause(
     "Give the text of the file, from -----BEGIN CERTIFICATE----- on: open(path).read(). dps.device_options has it.",
     f"{FIRST}, In practice",
     fault=attempts.PATH_FOR_TEXT,
+)
+FILES = Cause(
+    "The certificate file or the key file that the client was given cannot be used.",
+    "Follow the sentence above. CertificateFiles.check() says the same before any client is made.",
+    f"{X509_START}, step 2",
+    fault=attempts.FILES,
 )
 DPS_AT_HUB = Cause(
     "A client for enrollments was given the connection string of a hub.",

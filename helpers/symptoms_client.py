@@ -65,7 +65,141 @@ SYMPTOMS: tuple[Symptom, ...] = (
             )
         ],
         classes="TypeError",
-        text=r"can't be (used in 'await'|awaited)",
+        text=r"can't be (used in 'await'|awaited)|a coroutine or an awaitable is required",
+    ),
+    symptom(
+        "await outside of a coroutine",
+        "SyntaxError: 'await' outside function",
+        [
+            Cause(
+                "A cell of a notebook takes await as it stands; a program or a function takes it only in 'async def'.",
+                "Write async def main(): around it, and in a program asyncio.run(main()) at its end.",
+                _PRACTICE,
+            )
+        ],
+        classes="SyntaxError",
+        text=r"'(await|async with|async for)' outside",
+    ),
+    symptom(
+        "client in a with statement",
+        "TypeError: … object does not support the context manager protocol",
+        [
+            Cause(
+                "The clients of azure.iot.device cannot stand in 'with' or 'async with'.",
+                "Make the client, and call shutdown() in 'finally'; one for DPS ends with its registration.",
+                _PRACTICE,
+            )
+        ],
+        classes="TypeError AttributeError",
+        text=r"Client' object does not support the (asynchronous )?context manager|AttributeError: __a?enter__",
+    ),
+    symptom(
+        "attribute of the registration",
+        "AttributeError or TypeError: 'RegistrationResult' object …",
+        [
+            Cause(
+                "What register() returns holds the hub and the device ID one level deeper, and is no dictionary.",
+                "Read result.registration_state.assigned_hub and result.registration_state.device_id.",
+                f"{START}, step 3",
+            )
+        ],
+        classes="AttributeError TypeError",
+        text=r"'RegistrationResult' object (has no attribute|is not subscriptable)",
+    ),
+    symptom(
+        "method of another client",
+        "AttributeError: 'ProvisioningDeviceClient' or another client has no attribute …",
+        [
+            Cause(
+                "This client has nothing of that name: one registers with DPS, one talks to a hub, others manage both.",
+                "ProvisioningDeviceClient has register(); IoTHubDeviceClient has connect(), send_message() and twins; "
+                "DeviceProvisioningClient has enrollment and enrollment_group.",
+                f"{VERIFY}, step 3",
+            )
+        ],
+        classes="AttributeError",
+        text=r"'(Provisioning|IoTHub|DeviceProvisioning)\w*(Client|Manager)' (object )?has no attribute",
+    ),
+    symptom(
+        "arguments of a call",
+        "TypeError: missing … required positional argument, or Unsupported keyword argument",
+        [
+            Cause(
+                "The call lacks an argument, or has one that this function does not take; the message names it.",
+                "Name every argument: provisioning_host, registration_id, id_scope, symmetric_key for DPS; "
+                "hostname, device_id, symmetric_key for a hub; **dps.device_options in both. Make clients with "
+                "create_from_...().",
+                f"{START}, step 2",
+            )
+        ],
+        classes="TypeError",
+        text=r"missing \d+ required|(unexpected|Unsupported) keyword argument|takes (from )?\d+ .*but \d+"
+        r"|multiple values",
+        at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.HOST],
+    ),
+    symptom(
+        "number of an option not usable",
+        "ValueError or TypeError about keep_alive, connection_retry_interval or a port",
+        [
+            Cause(
+                "An option of the client takes a number within limits, and was given another value.",
+                "Give numbers: keep_alive from 1 to 1740 seconds, connection_retry_interval and sastoken_ttl in "
+                "seconds, proxy_port as in dps.device_options.",
+                _PRACTICE,
+            )
+        ],
+        classes="TypeError ValueError",
+        text=r"keep.alive|connection_retry_interval|int\(\) argument must be|for \+: 'float' and 'str'",
+    ),
+    symptom(
+        "pass phrase of another kind",
+        "TypeError: password should be a string or callable",
+        [
+            Cause(
+                "The pass phrase is no text, such as a Secret whose reveal() was forgotten.",
+                "Give pass_phrase=phrase.reveal(), or files.x509(), which does so.",
+                f"{X509_START}, In practice",
+            )
+        ],
+        classes="TypeError",
+        text=r"password should be a string",
+    ),
+    symptom(
+        "package or name not there",
+        "ModuleNotFoundError: No module named …, ImportError: cannot import name …",
+        [
+            Cause(
+                "The package is not installed for this kernel, or the name is misspelt: packages are called "
+                "azure-iot-device and so on, modules azure.iot.device.",
+                "Run 'make setup' and choose the kernel of .venv; compare the import with the one in the notebook.",
+                f"{FIRST}, step 1",
+            )
+        ],
+        classes="ImportError",
+    ),
+    symptom(
+        "variable not known",
+        "NameError: name … is not defined",
+        [
+            Cause(
+                "The name is misspelt, or the cell that defines it has not run since the kernel was started.",
+                "Run the notebook from the top (Run > Run All Above Selected Cell).",
+                f"{FIRST}, step 1",
+            )
+        ],
+        classes="NameError",
+    ),
+    symptom(
+        "no more files or threads",
+        "OSError: Too many open files, or RuntimeError: can't start new thread",
+        [
+            Cause(
+                "This program holds as many connections, files or threads as the system allows: every client has some.",
+                "Call shutdown() on clients that are done with, and restart the kernel; 'ulimit -n' shows the limit.",
+                f"{VERIFY}, Clean up",
+            )
+        ],
+        text=r"(?i)too many open files|can't start new thread",
     ),
     symptom(
         "connection string of a policy",
@@ -286,7 +420,8 @@ SYMPTOMS: tuple[Symptom, ...] = (
         "host name not usable",
         "InvalidURL or LocationParseError: Failed to parse, or UnicodeError: label too long",
         [causes_at_client.HOST],
-        text=r"(?i)failed to parse: |InvalidURL|LocationParse|invalid url|label (empty or )?too long|no host supplied",
+        text=r"(?i)failed to parse: |ValueError: Invalid host\b|InvalidURL|LocationParse|invalid url"
+        r"|label (empty or )?too long|no host supplied",
     ),
     symptom(
         "server name not in its certificate",

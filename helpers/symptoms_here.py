@@ -31,12 +31,14 @@ ON_THE_WAY: tuple[Symptom, ...] = (
             )
         ],
         text=r"KEY_VALUES_MISMATCH",
+        at_client=[causes_at_client.FILES],
     ),
     symptom(
         "key too small",
         "SSLError: EE_KEY_TOO_SMALL, before anything is sent",
         [causes.WEAK_KEY],
         text=r"KEY_TOO_SMALL|MD_TOO_WEAK",
+        at_client=[causes_at_client.FILES],
     ),
     symptom(
         "certificate or key not readable",
@@ -53,8 +55,9 @@ ON_THE_WAY: tuple[Symptom, ...] = (
                 f"{X509_START}, step 2",
             ),
         ],
-        text=r"(?i)\bPEM\b",
+        text=r"(?i)\bPEM\b|UNKNOWN_CERTIFICATE_TYPE|ASN1 lib",
         classes="SSLError",
+        at_client=[causes_at_client.FILES],
     ),
     symptom(
         "file not there",
@@ -114,13 +117,16 @@ ON_THE_WAY: tuple[Symptom, ...] = (
             causes.SIMULATOR_GONE,
             causes_at_client.OTHER_WAY,
             Cause(
-                "On Azure: the proxy of your network does not answer.",
-                "Check HTTPS_PROXY, or ask whoever runs the network.",
+                "The proxy of your network does not answer, which HTTPS_PROXY or the options of the client name.",
+                "Check HTTPS_PROXY, or ask whoever runs the network. To the simulator, only dps.service_client(), "
+                "dps.registry(...) and **dps.device_options lead.",
                 f"{FIRST}, In practice",
             ),
         ],
-        classes="ProtocolProxyError ProxyError ProxyConnectionError ClientProxyConnectionError HTTPError",
-        text=r"(?i)prox",
+        classes="ProtocolProxyError ProxyError ProxyConnectionError ClientProxyConnectionError HTTPError "
+        "ServiceRequestError ClientRequestError",
+        # not what only stands in the name of a host
+        text=r"(?i)prox(?![\w-]*\.)",
         asks=SIMULATOR,
         at_client=[causes_at_client.OTHER_WAY, causes_at_client.HOST],
     ),

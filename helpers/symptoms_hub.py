@@ -265,6 +265,8 @@ LOST: tuple[Symptom, ...] = (
             causes_at_client.PROXY_KIND,
             causes_at_client.NO_OPTIONS,
             causes_at_client.OTHER_WAY,
+            causes_at_client.DPS_AT_HUB,
+            causes_at_client.HUB_AT_DPS,
         ],
     ),
     symptom(
