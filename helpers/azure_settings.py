@@ -142,10 +142,21 @@ def hub_connections(settings: Mapping[str, str], setting: str) -> list[Connectio
                 f"{setting} has the connection string of a provisioning service, {connection.host}. Give that of the "
                 "hub, of the policy iothubowner; that of DPS belongs into PROVISIONING_SERVICE_CONNECTION_STRING."
             )
+        if ".servicebus." in connection.host:
+            raise CredentialsError(
+                f"{setting} has the connection string of an Event Hub, {connection.host}. Give that of the hub itself, "
+                "of the policy iothubowner."
+            )
         if connection.host in {each.host for each in found}:
             raise CredentialsError(f"{setting} has two connection strings of {connection.host}. Leave one of them out.")
         found.append(connection)
     return found
+
+
+def global_host(service: ConnectionString | None = None) -> str:
+    """Where devices register in the cloud of a service, else in the public one; others end in ``.cn`` and ``.us``."""
+    cloud = service.host.partition(DPS_DOMAIN)[2] if service else ""
+    return f"global{DPS_DOMAIN}{cloud or 'net'}"
 
 
 def _apart(text: str) -> list[str]:

@@ -41,6 +41,7 @@ from helpers.azure_settings import (
     REQUIRED,
     SettingError,
     cleaned,
+    global_host,
     hub_connections,
     read_file,
     service_connection,
@@ -64,7 +65,7 @@ PROBE_SECONDS = 3.0
 _SIMULATOR_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
 _SIMULATOR_GROUP = "simulator"
 
-_AZURE_HOST = "global.azure-devices-provisioning.net"
+_AZURE_HOST = global_host()
 _ID_SCOPE = re.compile(r"0n[a-z][0-9a-z]{8}", re.IGNORECASE)
 
 #: Kind of the claims on hubs that the simulator got for a notebook.
@@ -562,11 +563,11 @@ def _azure(given: Mapping[str, str]) -> Target:
             problems.append(f"  {problem}")
             return None
 
-    host = read(normalised_host, settings.get("PROVISIONING_HOST") or _AZURE_HOST)
+    service = read(service_connection, settings, "PROVISIONING_SERVICE_CONNECTION_STRING")
+    host = read(normalised_host, settings.get("PROVISIONING_HOST") or global_host(service))
     if host and HUB_DOMAIN in host:
         problems.append(f"  PROVISIONING_HOST is the host of a hub; it must be that of DPS, such as {_AZURE_HOST}.")
     scope = read(checked_id_scope, settings["PROVISIONING_IDSCOPE"])
-    service = read(service_connection, settings, "PROVISIONING_SERVICE_CONNECTION_STRING")
     hubs = read(hub_connections, settings, "IOTHUB_CONNECTION_STRING")
     if problems:
         _refuse(["The azure target has wrong settings:", *problems])

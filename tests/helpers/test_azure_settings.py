@@ -113,6 +113,7 @@ def test_several_hubs_in_one_setting(text):
         (hub_connections, f"{string(ONE)} {string(DPS)}", f"provisioning service, {DPS}"),
         (hub_connections, f"{string(ONE)} {string(ONE)}", f"two connection strings of {ONE}"),
         (hub_connections, f"Endpoint=sb://x.net/;SharedAccessKeyName=p;SharedAccessKey={KEY}", "Event Hub"),
+        (hub_connections, string("x.servicebus.windows.net"), "connection string of an Event Hub"),
         (hub_connections, KEY, "SETTING"),
         (hub_connections, "HostName=https://one.azure-devices.net/;SharedAccessKey=", "lacks"),
     ],
@@ -160,3 +161,12 @@ def test_what_shells_and_people_add_is_taken_off(file):
         assert dps.provisioning_host == "global.azure-devices-provisioning.net"
         assert dps.id_scope == "0ne00000A01"
         assert dps.hub_connection_string(f"https://{ONE.upper()}:443/").reveal() == string(ONE)
+
+
+@pytest.mark.parametrize("cloud", ["net", "cn", "us"])
+def test_devices_register_in_the_cloud_of_the_service(file, cloud):
+    settings = {**GOOD, "PROVISIONING_SERVICE_CONNECTION_STRING": string(f"my.azure-devices-provisioning.{cloud}")}
+    with connect("azure", settings=settings) as dps:
+        assert dps.provisioning_host == f"global.azure-devices-provisioning.{cloud}"
+    with connect("azure", settings={**settings, "PROVISIONING_HOST": DPS}) as dps:
+        assert dps.provisioning_host == DPS
