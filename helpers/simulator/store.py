@@ -467,10 +467,17 @@ class Store:
         except FAILURES as error:
             raise self._failed(error) from None
 
-    def rows(self, statement: str, values: Sequence[object]) -> list[Any]:
-        """What a statement finds; texts are bytes."""
+    def rows(self, statement: str, values: Sequence[object], max_bytes: int | None = None) -> list[Any]:
+        """What a statement finds; texts are bytes.
+
+        Arguments:
+            statement: of ``_COLUMNS`` where there is a ``max_bytes``.
+            values: what stands for its question marks.
+            max_bytes: once the bodies take so many, no more rows are read.
+        """
         try:
-            return self._connection.execute(statement, values).fetchall()
+            with contextlib.closing(self._connection.execute(statement, values)) as found:
+                return found.fetchall() if max_bytes is None else list(_up_to(max_bytes, found))
         except FAILURES as error:
             raise self._failed(error) from None
 
@@ -497,6 +504,17 @@ class Store:
 
 
 _COLUMNS = "SELECT sequence, collection, key, parent, body, checksum FROM documents WHERE collection = ?"
+#: Where the body stands in a row of these.
+_BODY = 4
+
+
+def _up_to(max_bytes: int, rows: Iterable[Any]) -> Iterator[Any]:
+    """Rows until their bodies take so many bytes; a body that is damaged may be anything."""
+    for row in rows:
+        yield row
+        max_bytes -= len(row[_BODY]) if isinstance(row[_BODY], bytes) else 0
+        if max_bytes <= 0:
+            return
 
 
 class Collection:
@@ -535,13 +553,21 @@ class Collection:
         """Remove the document; tells whether it was there."""
         return self._store.change("DELETE FROM documents WHERE collection = ? AND key = ?", (self._name, key)) > 0
 
-    def page(self, *, after: int = 0, limit: int, parent: str | None = None) -> list[StoredDocument]:
-        """Up to ``limit`` documents in order of insertion, those with a sequence above ``after``."""
+    def page(
+        self, *, after: int = 0, limit: int, parent: str | None = None, max_bytes: int | None = None
+    ) -> list[StoredDocument]:
+        """Up to ``limit`` documents in order of insertion, those with a sequence above ``after``.
+
+        With ``max_bytes`` no more are read once they take so many bytes together; the first one always is.
+        """
         of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
         rows = self._store.rows(
-            f"{_COLUMNS}{of_parent} AND sequence > ? ORDER BY sequence LIMIT ?", (self._name, *values, after, limit)
+            f"{_COLUMNS}{of_parent} AND sequence > ? ORDER BY sequence LIMIT ?",
+            (self._name, *values, after, limit),
+            max_bytes,
         )
-        return [StoredDocument(sequence, key, body) for sequence, key, _, body in map(self._store.opened, rows)]
+        opened = ((self._store.opened(row), len(row[_BODY])) for row in rows)
+        return [StoredDocument(sequence, key, body, size) for (sequence, key, _, body), size in opened]
 
     def everything(self) -> list[tuple[str, str, Document]]:
         """Key, parent and body of every document, in order of insertion."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from typing import Any
 
 from ..clock import Clock
@@ -22,8 +23,8 @@ from .devices import (
     scopes_above,
     wrong_value,
 )
-from .hub_queries import MAX_PAGE, HubQueries, QueryPage, Steps
-from .hub_records import HubRecords
+from .hub_queries import MAX_PAGE, TWIN_WORK, HubQueries, QueryPage, Steps, Work
+from .hub_records import MAX_BATCH, HubRecords
 from .modules import (
     EDGE_MODULES,
     MAX_MODULES,
@@ -137,7 +138,17 @@ class IotHub:
 
     def devices(self, top: int = MAX_PAGE) -> list[Document]:
         """The first identities in order of creation, at most 1000."""
-        return [self._rendered(record) for record in self._records.first(min(top, MAX_PAGE))]
+        return [device for device in self.listed(top) if device is not None]
+
+    def listed(self, top: int) -> Iterator[Document | None]:
+        """The first identities, like :meth:`devices`, one by one; ``None`` where a step of the work ends."""
+        work = Work()
+        top = min(top, MAX_PAGE)
+        for found in islice(self._records.devices(batch=min(top, MAX_BATCH)), top):
+            yield self._rendered(found.record)
+            work.add(TWIN_WORK, found.size)
+            if work.ends_step():
+                yield None
 
     def put_device(
         self,

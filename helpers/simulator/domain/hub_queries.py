@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ..errors import Hub, ServiceError, ascii_json
-from .hub_records import HubRecords
+from ..errors import Hub, ServiceError, ascii_json, described
+from .hub_records import Found, HubRecords
 from .ports import Document
 from .query import MODULES, Query, parse
 
@@ -27,6 +27,9 @@ _MAX_TOKEN = 1_024
 #: The work of one step: each twin counts as the words of the query, and as so many more for reading it.
 STEP = 20_000
 TWIN_WORK = 100
+#: Bytes of JSON, read or written, that are as much work as one word of a query. Those of a usual twin are in the above.
+_WORD_BYTES = 32
+_USUAL_TWIN = TWIN_WORK * _WORD_BYTES
 
 #: Work in steps: it pauses after each, and its result comes at the end.
 Steps = Generator[None, None, "QueryPage"]
@@ -46,6 +49,24 @@ class QueryPage:
     items: list[Document]
     item_type: str
     continuation: str | None
+
+
+class Work:
+    """Counts the work of a step."""
+
+    def __init__(self) -> None:
+        self._done = 0
+
+    def add(self, words: int, size: int = 0) -> None:
+        """Count words that were evaluated, and bytes of JSON that were read or written."""
+        self._done += words + size // _WORD_BYTES
+
+    def ends_step(self) -> bool:
+        """Whether this step did enough; the count begins anew then."""
+        if self._done < STEP:
+            return False
+        self._done = 0
+        return True
 
 
 class HubQueries:
@@ -73,7 +94,7 @@ class HubQueries:
                 query.
         """
         if not isinstance(text, str):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"query must be a text in the query language, not {text!r:.60}.")
+            raise ServiceError(Hub.ARGUMENT_INVALID, f"query must be a query, not {described(text)}.")
         query = parse(text)
         digest = hashlib.sha256(f"{self._host}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
         place, given = _read_token(continuation, digest)
@@ -86,23 +107,26 @@ class HubQueries:
     def _summary(self, query: Query, size: int, place: int, given: int) -> _Part:
         counted = query.from_counts(self._records.counts())
         if counted is None:
+            work = Work()
             summary = query.summary()
-            for found in self._matching(query, 0):
+            for found in self._matching(query, 0, work):
                 if found is None:
                     yield
                 else:
-                    summary.add(found[1])
+                    work.add(0, summary.add(found[1]))
             rows, total = summary.rows(place), len(summary)
         else:
             rows, total = iter(counted[place:]), len(counted)
         total = total if query.top is None else min(total, query.top)
         items: list[Document] = []
-        room = _Room(size)
-        for number, row in enumerate(islice(rows, max(total - place, 0)), 1):
+        work = Work()
+        room = _Room(size, work)
+        for row in islice(rows, max(total - place, 0)):
             if not room.takes(row):
                 break
             items.append(row)
-            if number * query.words % STEP < query.words:
+            work.add(query.words)
+            if work.ends_step():
                 yield
         end = place + len(items)
         return items, end, given, end < total
@@ -111,8 +135,9 @@ class HubQueries:
         if query.top is not None:
             size = min(size, query.top - given)
         items: list[Document] = []
-        room = _Room(size)
-        for found in self._matching(query, place):
+        work = Work()
+        room = _Room(size, work)
+        for found in self._matching(query, place, work):
             if found is None:
                 yield
                 continue
@@ -125,20 +150,21 @@ class HubQueries:
             place = following
         return items, place, given, False
 
-    def _matching(self, query: Query, after: int) -> Iterator[tuple[int, Document] | None]:
+    def _matching(self, query: Query, after: int, work: Work) -> Iterator[tuple[int, Document] | None]:
         """The twins that the query selects, each with its place; ``None`` where a step ends."""
-        work = 0
         for found in self._candidates(query, after):
             if found is not None:
-                twin = self._render(found[1])
+                work.add(0, max(found.size - _USUAL_TWIN, 0))
+                if work.ends_step():  # a large one was work enough to read
+                    yield None
+                twin = self._render(found.record)
                 if query.matches(twin):
-                    yield found[0], twin
-            work += TWIN_WORK + query.words
-            if work >= STEP:
-                work = 0
+                    yield found.place, twin
+            work.add(TWIN_WORK + query.words)
+            if work.ends_step():
                 yield None
 
-    def _candidates(self, query: Query, after: int) -> Iterator[tuple[int, Document] | None]:
+    def _candidates(self, query: Query, after: int) -> Iterator[Found | None]:
         """What has to be read; the same for all pages of a query, because it depends on its text alone.
 
         ``None`` stands for work that found nothing.
@@ -158,18 +184,34 @@ class _Room:
 
     Arguments:
         rows: as many rows fit.
+        work: where the rows are counted.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, work: Work) -> None:
         self._rows = rows
         self._bytes = MAX_PAGE_SIZE
+        self._work = work
 
     def takes(self, row: Document) -> bool:
-        """Whether the row still fits, which takes its room. The first one always does."""
+        """Whether the row still fits, which takes its room. The first one always does.
+
+        Raises:
+            ServiceError: the row alone takes more than a page. A twin never does; a row can name the same part of it a
+                hundred times.
+        """
         if self._rows <= 0 or self._bytes <= 0:
             return False
+        size = 0
+        for name, value in row.items():
+            size += len(ascii_json({name: value}))
+            if size > MAX_PAGE_SIZE:
+                raise ServiceError(
+                    Hub.ARGUMENT_INVALID,
+                    f"A row of the result would take more than {MAX_PAGE_SIZE} bytes; name less after SELECT.",
+                )
         self._rows -= 1
-        self._bytes -= len(ascii_json(row))
+        self._bytes -= size
+        self._work.add(0, size)
         return True
 
 

@@ -8,13 +8,32 @@ once more by themselves: they are few, and so they can be counted and found with
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from .modules import module_address
 from .ports import Document, Documents, Storage
 
-#: Documents that are read from the store at a time; the largest are some 100 KB.
-_BATCH = 50
+#: Documents that are read from the store at a time, and bytes after which no more are. A twin within the limits may,
+#: with its metadata, take more than 1 MB.
+MAX_BATCH, _BATCH_BYTES = 50, 128 * 1024
+#: What counts for a record whose size is not known.
+_LARGE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record on a walk through many.
+
+    Attributes:
+        place: where it stands in the order of the walk.
+        record: the record.
+        size: about how many bytes it takes: a measure of the work that it makes.
+    """
+
+    place: int
+    record: Document
+    size: int
 
 
 class HubRecords:
@@ -86,10 +105,6 @@ class HubRecords:
         """How many devices and modules there are."""
         return self._devices.count(self._host) + self._modules.count(self._host)
 
-    def first(self, limit: int) -> list[Document]:
-        """Records of the first devices in order of creation."""
-        return [stored.body for stored in self._devices.page(limit=limit, parent=self._host)]
-
     def modules_of(self, device_id: str, device: Mapping[str, Any]) -> Iterator[Document]:
         """Records of a device's modules, in order of creation."""
         for module_id in device.get("modules", ()):
@@ -97,24 +112,22 @@ class HubRecords:
             if record is not None:
                 yield record
 
-    def devices(self, after: int = 0) -> Iterator[tuple[int, Document]]:
-        """All devices, each with its place in the order of creation, those behind the place ``after``."""
-        return self._walk(self._devices, after)
+    def devices(self, after: int = 0, batch: int = MAX_BATCH) -> Iterator[Found]:
+        """All devices in the order of creation, those behind the place ``after``, read so many at a time at most."""
+        return self._walk(self._devices, after, batch)
 
-    def modules(self, after: int = 0) -> Iterator[tuple[int, Document]]:
+    def modules(self, after: int = 0) -> Iterator[Found]:
         """All modules, like :meth:`devices`."""
         return self._walk(self._modules, after)
 
-    def disabled(self, after: int = 0) -> Iterator[tuple[int, Document]]:
+    def disabled(self, after: int = 0) -> Iterator[Found]:
         """The disabled devices, each with its place in the order in which they were disabled."""
-        for place, entry in self._walk(self._disabled, after):
-            record = self.find(entry["deviceId"])
+        for entry in self._walk(self._disabled, after):
+            record = self.find(entry.record["deviceId"])
             if record is not None:
-                yield place, record
+                yield Found(entry.place, record, _LARGE)
 
-    def named(
-        self, device_ids: Iterable[str], after: int = 0, *, modules: bool
-    ) -> Iterator[tuple[int, Document] | None]:
+    def named(self, device_ids: Iterable[str], after: int = 0, *, modules: bool) -> Iterator[Found | None]:
         """The devices with these IDs, or their modules, each with its generation as its place.
 
         They have to be looked up before their order is known; ``None`` comes for each that was, without being it yet.
@@ -132,7 +145,7 @@ class HubRecords:
                 yield None
         for place, address in sorted(found):
             found_again = self.find(address) if place > after else None
-            yield None if found_again is None else (place, found_again)
+            yield None if found_again is None else Found(place, found_again, _LARGE)
 
     # ---- inside
 
@@ -142,15 +155,16 @@ class HubRecords:
     def _of(self, address: str) -> Documents:
         return self._modules if "/" in address else self._devices
 
-    def _walk(self, documents: Documents, after: int) -> Iterator[tuple[int, Document]]:
-        while page := documents.page(after=after, limit=_BATCH, parent=self._host):
+    def _walk(self, documents: Documents, after: int, batch: int = MAX_BATCH) -> Iterator[Found]:
+        while page := documents.page(after=after, limit=batch, parent=self._host, max_bytes=_BATCH_BYTES):
             for stored in page:
-                yield stored.sequence, stored.body
+                yield Found(stored.sequence, stored.body, stored.size)
             after = page[-1].sequence
 
     def _make_index(self) -> None:
         """List the disabled devices of a state that was written before there was such a list."""
-        for _, record in self.devices():
-            if record["identity"]["status"] == "disabled":
-                self.list_status(record["identity"]["deviceId"], "disabled")
+        for found in self.devices():
+            identity = found.record["identity"]
+            if identity["status"] == "disabled":
+                self.list_status(identity["deviceId"], "disabled")
         self._indexed.put(self._host, {}, parent=self._host)

@@ -32,11 +32,13 @@ class StoredDocument:
         sequence: grows with every insertion; replacing a document keeps its number.
         key: the document's key within its collection.
         body: the document.
+        size: bytes of its JSON, a measure of the work that it makes.
     """
 
     sequence: int
     key: str
     body: Document = field(repr=False)
+    size: int = 0
 
 
 class Documents(Protocol):
@@ -51,8 +53,13 @@ class Documents(Protocol):
     def delete(self, key: str) -> bool:
         """Remove; tells whether it was there."""
 
-    def page(self, *, after: int = 0, limit: int, parent: str | None = None) -> Sequence[StoredDocument]:
-        """Up to ``limit`` documents in order of insertion, those with a sequence above ``after``."""
+    def page(
+        self, *, after: int = 0, limit: int, parent: str | None = None, max_bytes: int | None = None
+    ) -> Sequence[StoredDocument]:
+        """Up to ``limit`` documents in order of insertion, those with a sequence above ``after``.
+
+        With ``max_bytes`` no more are read once they take so many bytes together; the first one always is.
+        """
 
     def count(self, parent: str | None = None) -> int:
         """How many documents there are."""

@@ -28,6 +28,7 @@ from .query_conditions import (
     Contains,
     Defined,
     Either,
+    Elements,
     Expression,
     Membership,
     Negation,
@@ -223,6 +224,7 @@ class _Parser:
         self._end = Token("end", "the end", end)
         self._nesting = 0
         self._source = DEVICES
+        self._elements: dict[Path, Elements] = {}
 
     # ---- tokens
 
@@ -332,7 +334,7 @@ class _Parser:
         while (comma := self._accept(",")) is not None:
             _check_number(comma, paths)
             paths.append(self._path())
-        return tuple(paths)
+        return tuple(dict.fromkeys(paths))
 
     def _check_columns(self, columns: tuple[Column, ...], groups: tuple[Path, ...], start: Token) -> None:
         names = Counter(column.name for column in columns)
@@ -419,7 +421,7 @@ class _Parser:
         result: Expression = Defined(path)
         if token.keyword == "array_contains":
             self._expect(",")
-            result = Contains(path, self._constant())
+            result = Contains(self._elements.setdefault(path, Elements(path)), self._constant())
         self._expect(")")
         return result
 

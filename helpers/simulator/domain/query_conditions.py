@@ -65,6 +65,10 @@ class Path:
             value = value[name]
         return value
 
+    def is_within(self, other: Path) -> bool:
+        """Whether the other path leads to something of which this one is a part."""
+        return len(self.names) > len(other.names) and self.names[: len(other.names)] == other.names
+
 
 @dataclass(frozen=True, slots=True)
 class Constant:
@@ -88,19 +92,43 @@ class Defined:
         return self.path(twin) is not UNDEFINED
 
 
+class Elements:
+    """The primitive values in the array at a path.
+
+    However many conditions ask for them, the array is gone through once for each twin.
+    """
+
+    __slots__ = ("_path", "_twin", "_values")
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._twin: Mapping[str, Any] | None = None
+        self._values: Any = UNDEFINED
+
+    def __call__(self, twin: Mapping[str, Any]) -> Any:
+        """The values, each with its kind; undefined when there is no array."""
+        if self._twin is not twin:
+            self._twin = twin
+            items = self._path(twin)
+            self._values = (
+                {(kind, item) for item in items if (kind := kind_of(item)) != "composite"}
+                if isinstance(items, list)
+                else UNDEFINED
+            )
+        return self._values
+
+
 @dataclass(frozen=True, slots=True)
 class Contains:
     """``ARRAY_CONTAINS(path, value)``."""
 
-    path: Path
+    elements: Elements
     value: Any
 
     def __call__(self, twin: Mapping[str, Any]) -> Any:
         """Whether the array has the value; undefined when there is no array."""
-        items = self.path(twin)
-        if not isinstance(items, list):
-            return UNDEFINED
-        return any(_compare("=", item, self.value) is True for item in items)
+        elements = self.elements(twin)
+        return elements if elements is UNDEFINED else (kind_of(self.value), self.value) in elements
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """What a query with aggregates makes of the twins that it selects: one row for each group.
 
-The twins come one by one and none is kept, so that counting many of them takes no more memory than counting few.
+The twins come one by one and none is kept, so that counting many of them takes no more memory than counting few. The
+values that tell groups apart are kept, and not more of them than a limit (simulator-only).
 
 Source: Microsoft documentation, iot-hub-devguide-query-language. Inferred: that ``AVG``, ``SUM``, ``MIN`` and ``MAX``
 leave out what is not a number.
@@ -8,6 +9,7 @@ leave out what is not a number.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from ..errors import Hub, ServiceError
 from .ports import Document
 from .query_conditions import UNDEFINED, Path, kind_of
 
@@ -34,6 +37,10 @@ class Column:
     aggregate: str = ""
 
 
+#: Bytes of JSON that the values of all groups may take together.
+MAX_GROUPS_SIZE = 32 * 1024 * 1024
+
+
 class Summary:
     """Counts, sums and extremes, group by group.
 
@@ -44,17 +51,32 @@ class Summary:
 
     def __init__(self, columns: Sequence[Column], groups: Sequence[Path]) -> None:
         self._columns = columns
-        self._paths = groups
-        self._cells: dict[str, list[_Cell]] = {} if groups else {"": self._new()}
+        # what stands within another one tells no more groups apart; so each part of a twin is read once at most
+        self._paths = [path for path in groups if not any(path.is_within(other) for other in groups)]
+        self._cells: dict[bytes, list[_Cell]] = {} if groups else {b"": self._new()}
+        self._size = 0
 
-    def add(self, twin: Mapping[str, Any]) -> None:
-        """Count one twin."""
-        key = json.dumps([_printable(path(twin)) for path in self._paths], sort_keys=True) if self._paths else ""
+    def add(self, twin: Mapping[str, Any]) -> int:
+        """Count one twin; returns how many bytes had to be read to find its group.
+
+        Raises:
+            ServiceError: the groups would take too much memory.
+        """
+        values = [_printable(path(twin)) for path in self._paths]
+        text = json.dumps(values, sort_keys=True).encode() if values else b""
+        key = hashlib.sha256(text).digest() if text else b""
         cells = self._cells.get(key)
         if cells is None:
+            self._size += len(text)
+            if self._size > MAX_GROUPS_SIZE:
+                raise ServiceError(
+                    Hub.ARGUMENT_INVALID,
+                    f"What GROUP BY names takes more than {MAX_GROUPS_SIZE} bytes in all groups; name less.",
+                )
             cells = self._cells[key] = self._new()
         for column, cell in zip(self._columns, cells, strict=True):
             cell.add(UNDEFINED if column.path is None else column.path(twin))
+        return len(text)
 
     def __len__(self) -> int:
         """How many groups there are."""

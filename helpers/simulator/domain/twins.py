@@ -24,13 +24,16 @@ from datetime import datetime
 from typing import Any
 
 from ..clock import azure_timestamp
-from ..errors import Hub, ServiceError
+from ..errors import Hub, ServiceError, ascii_json, described
 from .devices import NEVER, Liveliness, render_identity
 from .modules import render_module
 from .ports import Document
 
 MAX_TAGS_SIZE = 8 * 1024
 MAX_PROPERTIES_SIZE = 32 * 1024
+#: Characters of JSON for each byte that the documented rules count (simulator-only). They count nothing for null, for
+#: what is empty and for control characters, of which a section could hold any number otherwise.
+MAX_WEIGHTLESS = 16
 MAX_DEPTH = 10
 MAX_KEY_SIZE = 1024
 MAX_STRING_SIZE = 4096
@@ -71,7 +74,7 @@ def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Documen
     # only a twin that moves from another hub, or is imported, brings them (that it does is inferred)
     reported = ((initial or {}).get("properties") or {}).get("reported") or {}
     if not isinstance(reported, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties.reported must be a JSON object, not {reported!r:.100}.")
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties.reported must be an object, not {described(reported)}.")
     reported = _without_service_keys(reported)
     check_structure("reported", reported)
     stamp = azure_timestamp(now)
@@ -129,7 +132,7 @@ def report(twin: Mapping[str, Any], body: object, now: datetime) -> Document:
         ServiceError: the patch or the outcome breaks a rule.
     """
     if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"Reported properties must be a JSON object, not {body!r:.100}.")
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"Reported properties must be a JSON object, not {described(body)}.")
     check_structure("reported", body)
     changed = dict(twin)
     changed["reported"] = _patched_section("reported", twin["reported"], body, now)
@@ -267,16 +270,16 @@ def _parts(body: object) -> tuple[Any, Any]:
     the identity) is ignored, because clients send back what they have read.
     """
     if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"A twin must be a JSON object, not {body!r:.100}.")
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"A twin must be a JSON object, not {described(body)}.")
     properties = body.get("properties")
     if properties is None:
         properties = {}
     elif not isinstance(properties, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties must be a JSON object, not {properties!r:.100}.")
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties must be a JSON object, not {described(properties)}.")
     tags, desired = body.get("tags", _MISSING), properties.get("desired", _MISSING)
     for name, part in (("tags", tags), ("properties.desired", desired)):
         if part is not _MISSING and part is not None and not isinstance(part, Mapping):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} must be a JSON object, not {part!r:.100}.")
+            raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} must be a JSON object, not {described(part)}.")
     if isinstance(desired, Mapping):
         desired = _without_service_keys(desired)
     for name, part in (("tags", tags), ("desired", desired)):
@@ -351,62 +354,80 @@ def _checked(section: str, value: Any) -> Document:
         raise ServiceError(
             Hub.ARGUMENT_INVALID, f"{section} would take {size} bytes; at most {limit} are allowed in a twin."
         )
+    length = len(ascii_json(value))
+    if length > MAX_WEIGHTLESS * limit:
+        raise ServiceError(
+            Hub.ARGUMENT_INVALID,
+            f"{section} would take {length} characters of JSON, with much in it that has no size, such as null in an "
+            f"array; this simulator keeps at most {MAX_WEIGHTLESS * limit}.",
+        )
     return dict(value)
 
 
-def check_structure(section: str, value: object, depth: int = 0) -> None:
+def check_structure(section: str, value: object) -> None:
     """Enforce the rules for keys, values and depth.
 
     Raises:
         ServiceError: names the place and the rule.
     """
-    if isinstance(value, (Mapping, list)):
-        if depth > MAX_DEPTH:
-            raise _broken(section, f"it is nested deeper than {MAX_DEPTH} levels")
-        items = value.items() if isinstance(value, Mapping) else enumerate(value)
-        for key, item in items:
-            if isinstance(key, str):
-                _check_key(section, key)
-            check_structure(f"{section}.{key}"[:300], item, depth + 1)
-    elif isinstance(value, str):
+    _check_value((section,), value)
+
+
+def _check_value(place: tuple[str | int, ...], value: object) -> None:
+    """Enforce the rules below a place. There may be very many values, of which most are neither object nor array."""
+    if isinstance(value, str):
         size = len(value.encode("utf-8", "surrogatepass"))
         if size > MAX_STRING_SIZE:
-            raise _broken(section, f"the text takes {size} bytes; at most {MAX_STRING_SIZE} are allowed")
-    elif isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
-        # texts of more than some thousand digits are beyond Python
-        shown = str(value)[:40] if value.bit_length() < 1_024 else "with hundreds of digits"
-        raise _broken(section, f"the number {shown} is outside {MIN_INTEGER} to {MAX_INTEGER}")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise _broken(section, f"{value} is not a JSON number")
+            raise _broken(place, f"the text takes {size} bytes; at most {MAX_STRING_SIZE} are allowed")
+    elif isinstance(value, int):
+        if not MIN_INTEGER <= value <= MAX_INTEGER:
+            # texts of more than some thousand digits are beyond Python
+            shown = str(value)[:40] if value.bit_length() < 1_024 else "with hundreds of digits"
+            raise _broken(place, f"the number {shown} is outside {MIN_INTEGER} to {MAX_INTEGER}")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise _broken(place, f"{value} is not a JSON number")
+    elif isinstance(value, (dict, list, Mapping)):
+        if len(place) > MAX_DEPTH + 1:
+            raise _broken(place, f"it is nested deeper than {MAX_DEPTH} levels")
+        items = enumerate(value) if isinstance(value, list) else value.items()
+        for key, item in items:
+            if isinstance(key, str):
+                _check_key(place, key)
+            if item is not None:
+                _check_value((*place, key), item)
 
 
-def _check_key(section: str, key: str) -> None:
+def _check_key(place: tuple[str | int, ...], key: str) -> None:
     size = len(key.encode("utf-8", "surrogatepass"))
     if not 0 < size <= MAX_KEY_SIZE:
-        raise _broken(section, f"the key {key!r:.60} takes {size} bytes; 1 to {MAX_KEY_SIZE} are allowed")
+        raise _broken(place, f"the key {key!r:.60} takes {size} bytes; 1 to {MAX_KEY_SIZE} are allowed")
     forbidden = _FORBIDDEN_IN_KEYS.search(key)
     if forbidden:
         raise _broken(
-            section,
+            place,
             f"the key {key!r:.60} contains {forbidden[0]!r}; '.', '$', space and control characters are not allowed",
         )
 
 
-def _broken(place: str, rule: str) -> ServiceError:
-    return ServiceError(Hub.ARGUMENT_INVALID, f"{place} is not possible in a twin: {rule}.")
+def _broken(place: tuple[str | int, ...], rule: str) -> ServiceError:
+    shown = ".".join(map(str, place))
+    return ServiceError(Hub.ARGUMENT_INVALID, f"{shown:.300} is not possible in a twin: {rule}.")
 
 
 def _size(value: object) -> int:
     """Bytes as the documentation counts them: keys and texts in UTF-8, numbers 8, booleans 4, ``null`` 0."""
-    if isinstance(value, Mapping):
-        return sum(_text_size(key) + _size(item) for key, item in value.items())
-    if isinstance(value, list):
-        return sum(_size(item) for item in value)
     if isinstance(value, str):
         return _text_size(value)
     if isinstance(value, bool):
         return 4
-    return 8 if isinstance(value, (int, float)) else 0
+    if isinstance(value, (int, float)):
+        return 8
+    if isinstance(value, list):
+        return sum(map(_size, value))
+    if isinstance(value, (dict, Mapping)):
+        return sum(_text_size(key) + _size(item) for key, item in value.items())
+    return 0
 
 
 def _text_size(text: str) -> int:

@@ -7,12 +7,13 @@ traced.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from ..clock import Clock
@@ -245,9 +246,10 @@ class HttpEndpoint:
         return response
 
     async def _run(self, route: Route, call: Call) -> Response:
+        if inspect.iscoroutinefunction(route.operation):
+            return cast(Response, await route.operation(call))
         with self._transaction():
-            result = route.operation(call)
-        return result if isinstance(result, Response) else await result
+            return cast(Response, route.operation(call))
 
     def _refuse(self, request: Request, error: ServiceError) -> Response:
         headers = {"x-ms-error-code": str(error.kind.code)}

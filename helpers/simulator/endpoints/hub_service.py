@@ -77,8 +77,8 @@ class HubServiceEndpoint(HttpEndpoint):
     """Serves the service API of one hub.
 
     Operations that change something are coroutines: those run outside the pipeline's transaction. A device hears of a
-    change once it is committed, and the answer shall show the connection as it is after that. So are queries, which let
-    others have their turn.
+    change once it is committed, and the answer shall show the connection as it is after that. So are queries and
+    lists, which let others have their turn.
 
     Arguments:
         hub: the hub.
@@ -166,9 +166,15 @@ class HubServiceEndpoint(HttpEndpoint):
     def _get_device(self, call: Call) -> Response:
         return _tagged(self._hub.device(call.parameters["id"]))
 
-    def _list_devices(self, call: Call) -> Response:
+    async def _list_devices(self, call: Call) -> Response:
         top = _page_size("top", call.request.query.get("top"))
-        return Response(200, self._hub.devices(top))
+        devices: list[dict[str, Any]] = []
+        for device in self._hub.listed(top):
+            if device is None:
+                await asyncio.sleep(0)
+            else:
+                devices.append(device)
+        return Response(200, devices)
 
     async def _delete_device(self, call: Call) -> Response:
         self._hub.delete_device(call.parameters["id"], call.header("if-match"))

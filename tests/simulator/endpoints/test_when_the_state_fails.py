@@ -220,3 +220,11 @@ def test_requests_are_answered_with_500_in_words(statement, caplog, monkeypatch)
     assert "in memory" in things.trace.events()[-1].detail["reason"]
     assert things.things.get("1") is None
     things.store.close()
+
+
+def test_an_operation_that_begins_its_own_transactions_needs_none_around_it(caplog):
+    things = Things()
+    lock(things.store)
+    assert things.send("POST", "/things/1/parts/2", b"{}").status == 201
+    assert not caplog.records
+    things.store.close()
