@@ -110,7 +110,8 @@ class SimulatorRuntime:
             stack.callback(store.close)
             # who starts it is told of every failure, in one line
             store.is_quiet = True
-            runtime = cls(settings, folder, store, clock or SystemClock())
+            with store.reading():
+                runtime = cls(settings, folder, store, clock or SystemClock())
             await runtime._listen(stack)
             stack.push_async_callback(runtime._webhooks.stop)
             runtime._webhooks.start()
@@ -211,9 +212,9 @@ class SimulatorRuntime:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         """Open the ports that were asked for, else the previous ones when they are free, else any."""
-        previous = self._ports.get("ports") or {"proxy": 0, "tls": 0}
+        previous = self._ports.get("ports") or {}
         wished = (self.settings.proxy_port, self.settings.tls_port)
-        remembered = (wished[0] or previous["proxy"], wished[1] or previous["tls"])
+        remembered = (wished[0] or _port(previous.get("proxy")), wished[1] or _port(previous.get("tls")))
         if remembered != wished:
             candidate = self._new_server(*remembered)
             try:
@@ -358,6 +359,11 @@ class SimulatorRuntime:
         """Stop after the answer to this very request had time to leave."""
         self._stop_requested = True
         asyncio.get_running_loop().call_later(0.05, self.stopping.set)
+
+
+def _port(kept: object) -> int:
+    """A port that was kept; 0, which lets the system choose, where no port is."""
+    return kept if isinstance(kept, int) and 0 < kept < 65_536 else 0
 
 
 def _temporary_folder(stack: AsyncExitStack) -> Path:

@@ -425,6 +425,24 @@ class Store:
         except Exception:
             _LOGGER.exception("what follows a change of the state failed; the change is kept")
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Tell of a record that is whole, and yet not what this version writes, as of damage.
+
+        Such a one shows only where it is used, as something that is missing or of another type. What Python says of it
+        may quote the record, so only the kind of error is told. In memory there is nothing that was not just written.
+
+        Raises:
+            DamagedStoreError: instead of such an error.
+        """
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if self._path is None:
+                raise
+            what = f"a record is not as this version writes it: {type(error).__name__}"
+            raise store_errors.of(DamagedStoreError, self._path, what) from None
+
     def when_committed(self, action: Callable[[], object]) -> None:
         """Run an action once the changes made so far are kept, never when they are undone; outside, at once.
 
@@ -468,13 +486,7 @@ class Store:
             raise self._failed(error) from None
 
     def rows(self, statement: str, values: Sequence[object], max_bytes: int | None = None) -> list[Any]:
-        """What a statement finds; texts are bytes.
-
-        Arguments:
-            statement: of ``_COLUMNS`` where there is a ``max_bytes``.
-            values: what stands for its question marks.
-            max_bytes: once the bodies take so many, no more rows are read.
-        """
+        """What a statement finds; texts are bytes. Once bodies of ``_COLUMNS`` take ``max_bytes``, no more is read."""
         try:
             with contextlib.closing(self._connection.execute(statement, values)) as found:
                 return found.fetchall() if max_bytes is None else list(_up_to(max_bytes, found))
@@ -556,10 +568,7 @@ class Collection:
     def page(
         self, *, after: int = 0, limit: int, parent: str | None = None, max_bytes: int | None = None
     ) -> list[StoredDocument]:
-        """Up to ``limit`` documents in order of insertion, those with a sequence above ``after``.
-
-        With ``max_bytes`` no more are read once they take so many bytes together; the first one always is.
-        """
+        """Up to ``limit`` documents in order of insertion; see :meth:`.ports.Documents.page`."""
         of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
         rows = self._store.rows(
             f"{_COLUMNS}{of_parent} AND sequence > ? ORDER BY sequence LIMIT ?",

@@ -480,9 +480,10 @@ class IotHub:
     def _give_edge_modules(self) -> None:
         """Give Edge devices their modules in a state that was written before they had any."""
         with self._storage.transaction():
-            for _, record in self._records.devices():
-                if record["identity"]["capabilities"]["iotEdge"]:
-                    self._save_device(record["identity"]["deviceId"], record)
+            for found in self._records.devices():
+                identity = found.record["identity"]
+                if identity["capabilities"]["iotEdge"]:
+                    self._save_device(identity["deviceId"], found.record)
             self._records.note_done(_EDGE_MODULES_GIVEN)
 
     def _check_scopes(self, identity: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> None:

@@ -29,7 +29,6 @@ from .hub_device_methods import Arrivals, MethodCalls, MethodResult
 from .hub_device_topics import (
     DESIRED_FILTER,
     METHODS_FILTER,
-    REQUESTS,
     TWIN_ANSWERS_FILTER,
     ClientName,
     UserNameError,
@@ -37,6 +36,7 @@ from .hub_device_topics import (
     desired_topic,
     method_topic,
     model_of,
+    request_in,
     twin_answer_topic,
 )
 from .hub_limits import MAX_UNKEPT, TWIN_LIMITS, admit_telemetry
@@ -338,11 +338,8 @@ class DeviceSession:
         """What a topic asks for, and what does it."""
         if self._client.telemetry_bag(topic) is not None:
             return "telemetry", self._telemetry
-        for operation, pattern in REQUESTS:
-            match = pattern.fullmatch(topic)
-            if match is not None:
-                return operation, partial(_HANDLERS[operation], self, match)
-        return "", None
+        operation, match = request_in(topic)
+        return operation, None if match is None else partial(_HANDLERS[operation], self, match)
 
     def _telemetry(self, message: Publish) -> None:
         try:
@@ -575,7 +572,7 @@ class DeviceSession:
         )
 
 
-#: What answers each of :data:`~.hub_device_topics.REQUESTS`.
+#: What answers each of :data:`.hub_device_topics.REQUESTS`.
 _HANDLERS = {
     "twin get": DeviceSession._twin_get,
     "twin reported": DeviceSession._twin_reported,

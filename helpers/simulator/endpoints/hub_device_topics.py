@@ -21,6 +21,10 @@ REQUESTS = (
     ("method", re.compile(r"\$iothub/methods/res/(-?[0-9]{1,9})/\?\$rid=([^&/#+]+)(?:&.*)?")),
 )
 
+#: Bytes of such a topic. That of an answer repeats the request ID and says more, and MQTT gives it 65,535 bytes
+#: (simulator-only).
+MAX_REQUEST_TOPIC = 65_000
+
 #: Characters of a model ID (documented: azure-docs, concepts-digital-twin, for identifiers of interfaces).
 MAX_MODEL_ID = 128
 
@@ -121,6 +125,19 @@ def model_of(user_name: str | None) -> str:
     _, _, parameters = (user_name or "").partition("?")
     model = parse_qs(parameters).get("model-id", [""])[0]
     return model if len(model) <= MAX_MODEL_ID and model.isprintable() else ""
+
+
+def request_in(topic: str) -> tuple[str, re.Match[str] | None]:
+    """What a topic asks for, and the match of its row of :data:`REQUESTS`; nothing and ``None`` when it is no request.
+
+    One that is too long to be answered is none.
+    """
+    if len(topic.encode("utf-8", "surrogatepass")) <= MAX_REQUEST_TOPIC:
+        for operation, pattern in REQUESTS:
+            match = pattern.fullmatch(topic)
+            if match is not None:
+                return operation, match
+    return "", None
 
 
 def method_topic(name: str, request: str) -> str:

@@ -13,7 +13,12 @@ from helpers.simulator.domain.hub import IotHub
 from helpers.simulator.endpoints.http import Peer
 from helpers.simulator.endpoints.hub_device import HubDeviceEndpoint
 from helpers.simulator.endpoints.hub_device_methods import MAX_METHOD_PAYLOAD, MAX_WAITING_METHODS
-from helpers.simulator.endpoints.hub_device_topics import DESIRED_FILTER, METHODS_FILTER, TWIN_ANSWERS_FILTER
+from helpers.simulator.endpoints.hub_device_topics import (
+    DESIRED_FILTER,
+    MAX_REQUEST_TOPIC,
+    METHODS_FILTER,
+    TWIN_ANSWERS_FILTER,
+)
 from helpers.simulator.errors import Hub, ServiceError
 from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, Will
 from helpers.simulator.protocols.sas import sign
@@ -1001,3 +1006,17 @@ def test_the_number_of_waiting_methods_is_limited(world):
         assert all(isinstance(error, ServiceError) for error in await asyncio.gather(*calls, return_exceptions=True))
 
     run(scenario())
+
+
+@pytest.mark.parametrize("request_topic", ["$iothub/twin/GET/?$rid=", "$iothub/twin/PATCH/properties/reported/?$rid="])
+@pytest.mark.parametrize("letter", ["y", "\N{GRINNING FACE}"])
+def test_a_request_that_is_too_long_for_an_answer_ends_the_connection(world, request_topic, letter):
+    longest = letter * ((MAX_REQUEST_TOPIC - len(request_topic)) // len(letter.encode()))
+    session, link = world.connect()
+    subscribe(session, TWIN_ANSWERS_FILTER)
+    send(session, request_topic + longest, b"{}")
+    answer = next(entry for entry in link.log if entry[0] == "publish")
+    assert len(answer[1].encode()) + len("&$version=9223372036854775807") <= 65_535
+    send(session, request_topic + longest + letter, b"{}")
+    assert link.closed
+    assert "cannot publish to the topic" in world.reasons()[-1]
