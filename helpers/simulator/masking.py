@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from html import unescape
 from urllib.parse import unquote
 
 #: Names of fields whose value is a secret, as :func:`is_secret_name` reads them: small letters and digits only.
@@ -28,16 +29,42 @@ SECRET_NAMES = frozenset(
 )
 #: Between the words of a name, and between a name and its value. Bounded, because somebody may send a million blanks.
 _GAP = r"[\s_.-]{0,8}"
-_QUOTES = r"(?:\\{0,4}[\"'])?"
-_END = rf"{_QUOTES}\s{{0,8}}"
+_QUOTE = r"(?:\\{0,4}[\"'`]|&(?:quot|apos|#x?[0-9a-f]{2});)"
+_QUOTES = rf"{_QUOTE}?"
+_END = rf"\s{{0,8}}{_QUOTES}[\])]?\s{{0,8}}"
+#: Before a value: brackets, the letter of a Python or YAML literal, quotes.
+_YAML = r"(?:[>|][+-]?(?:\s|\\{1,4}[rn]){1,12}|!!\w{1,8}\s{1,8})?"
+_BEGIN = rf"\s{{0,8}}{_YAML}[\[(]?(?:[bur](?={_QUOTE}))?{_QUOTES}"
 #: Names that stand in running text only for their value. "code" is the key in the address of an Azure function, which
 #: custom allocation calls; like "sig" it is also a part of other words. Behind a colon, other texts may follow as well.
-_NAME = rf"(?:shared{_GAP}access|primary|secondary|authentication){_GAP}key|pass{_GAP}(?:word|phrase)|(?<![a-z0-9_])sig"
+_NAME = (
+    rf"(?:shared{_GAP}access|primary|secondary|authentication|account|access|api){_GAP}key|client{_GAP}secret"
+    rf"|pass{_GAP}(?:word|phrase)|(?<![a-z0-9_])sig"
+)
+#: Names that often mean something else, and so count only before what looks like a key. The keys of a TPM are public.
+_PERHAPS = r"(?<!endorsement)(?<!endorsement.)(?<!root)(?<!root.)(?<!public)(?<!public.)(?:key|secret|pwd|signature)"
+#: What looks like a key: 16 bytes or more in either alphabet of base64, with letters of both cases and a digit.
+_LIKE_A_KEY = (
+    r"(?=[a-z0-9+/_%-]{22})(?=[a-z0-9+/_%=-]{0,90}(?-i:[a-z]))"
+    r"(?=[a-z0-9+/_%=-]{0,90}(?-i:[A-Z]))(?=[a-z0-9+/_%=-]{0,90}[0-9])"
+)
+#: A value; that of a key may be wrapped.
+_VALUE = (
+    r"([a-z0-9+/_-]{20,88}(?:(?:\\{1,4}[rn]|\s){1,6}[a-z0-9+/_-]{1,80}){1,2}={1,2}(?![\w+/=])"
+    r"|(?=[^&;\s\"'\\<]{0,200}\w)[^&;\s\"'\\<]+)"
+)
 _PAIR = re.compile(
-    rf"((?:{_NAME}|(?<=[?&; ])code){_END}=\s{{0,8}}{_QUOTES}|(?:{_NAME}){_END}:\s{{0,8}}{_QUOTES}(?=[\w+/%.-]{{16}}))"
-    r"([^&;\s\"'\\]+)"
-    r"|(-----BEGIN [A-Z ]*PRIVATE KEY-----)(?!\*{4}).*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)"
-    r"|(\bbearer\s{1,8})([^\s\"',;]{8,})",
+    rf"((?:{_NAME}|(?<=[?&; ])code){_END}(?:=>|:=|={{1,2}}){_BEGIN}"
+    rf"|(?:{_NAME}){_END}:{_BEGIN}(?=[\w+/%.-]{{16}})"
+    rf"|(?:{_NAME}|{_PERHAPS}){_END}(?:=>|:=|[=:,>]|</t[dh]>\s{{0,8}}<t[dh]>|(?<=[\s\"'])){_BEGIN}{_LIKE_A_KEY}"
+    rf"|\bauthorization{_END}[:=]{_BEGIN}(?!sharedaccesssignature|bearer|basic)(?=\S{{16}}))"
+    rf"{_VALUE}"
+    r"|(-{2,5}\s?BEGIN[A-Z0-9\s+]{0,40}PRIVATE[\s+]{1,8}KEY(?:[\s+]BLOCK)?\s?-{2,5}+)"
+    r"(?!\*{4}).*?(?=-{2,5}\s?END|$)"
+    r"|(\b(?:bearer|basic)[\s:=]{1,8})((?=[^\s\"',;]{20}|[^\s\"',;]*[0-9.=])[^\s\"',;]{8,})"
+    # the head of a token in JSON, and of a private key in DER, in base64
+    r"|(?<![\w+/-])(eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
+    r"|(?-i:MHcCAQEE|MIGHAgEA|MC4CAQAw|MI[A-Za-z0-9+/]{4}IBA[AD])(?:[a-z0-9+/=]|\\{1,4}[rn]|\s){20,})",
     re.DOTALL | re.IGNORECASE,
 )
 # the text may have been cut off in the middle of the value
@@ -45,8 +72,24 @@ _JSON_MEMBER = re.compile(r'("([^"\\]{1,80})"\s{0,8}:\s{0,8}")((?:[^"\\]|\\.)*)'
 #: 32 to 64 bytes in base64, as symmetric keys are. The last line of a certificate in PEM is none.
 _KEY = re.compile(r"(?<![A-Za-z0-9+/=])[A-Za-z0-9+/]{42,87}={1,2}(?![A-Za-z0-9+/=]|(?:\s|\\[rn])*-----END)")
 #: Without any of these in it, no text holds one of the secrets above.
-_MARKS = ("key", "sig", "code", "pass", "bearer", "authorization", "connection", "%", "\\u")
-_ESCAPED = re.compile(r"\\{1,8}u00([2-7][0-9a-f])", re.IGNORECASE)
+_MARKS = (
+    *(
+        "key",
+        "sig",
+        "code",
+        "pass",
+        "pwd",
+        "secret",
+        "bearer",
+        "basic",
+        "authorization",
+        "connection",
+        "private",
+        "eyj",
+    ),
+    *("mhccaqee", "mighagea", "mc4caqaw", "iba", "%", "\\u", "\\x", "&#"),
+)
+_ESCAPED = re.compile(r"\\{1,8}(?:u00|x)([2-7][0-9a-f])", re.IGNORECASE)
 #: What a secret can be made of without a blank, and the words, numbers and single letters in it.
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_~.%-]{16,}")
 _PIECE = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|[0-9]+")
@@ -99,11 +142,16 @@ def mask_in_text(text: str) -> str:
     return masked
 
 
+def values(text: str) -> list[str]:
+    """The secrets behind names that :func:`mask_in_text` masks in a text without escapes."""
+    return [found[2] or found[5] for found in _PAIR.finditer(text) if found[2] or found[5]]
+
+
 def mask_in_name(text: str) -> str:
     """A text that should be a name, with every secret masked, and also a key that stands there by itself."""
     text = mask_in_text(text)
     found = _KEY.sub(lambda key: mask(key[0]), text)
-    if found == text and "%" in text:
+    if found == text and ("%" in text or "&" in text):
         plain = _unescaped(text)
         decoded = _KEY.sub(lambda key: mask(key[0]), plain)
         return decoded if decoded != plain else text
@@ -157,10 +205,13 @@ def _masked(text: str) -> str:
 
 
 def _mask_pair(found: re.Match[str]) -> str:
-    name, value, pem, bearer, token = found.groups()
+    name, value, pem, scheme, token, alone = found.groups()
     if pem:
         return str(pem) + mask("")
-    return f"{name}{mask(value)}" if name else f"{bearer}{mask(token)}"
+    if alone:
+        # a private key shows nothing of itself
+        return mask(alone if alone.startswith("eyJ") else "")
+    return f"{name}{mask(value)}" if name else f"{scheme}{mask(token)}"
 
 
 def _mask_member(found: re.Match[str]) -> str:
@@ -168,12 +219,13 @@ def _mask_member(found: re.Match[str]) -> str:
 
 
 def _unescaped(text: str) -> str:
-    """The text without escapes of URLs and JSON, also where they are escaped themselves."""
+    """The text without escapes of URLs, JSON and HTML, also where they are escaped themselves."""
     for _ in range(_READINGS):
-        if "%" not in text and "\\" not in text:
+        if not any(sign in text for sign in "%\\&"):
             break
         before = text
         text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), unquote(text)).replace('\\"', '"')
+        text = unescape(text)
         if text == before:
             break
     return text

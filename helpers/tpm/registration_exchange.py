@@ -35,6 +35,7 @@ from azure.iot.device.exceptions import OperationTimeout, ServiceError
 from azure.iot.device.provisioning.models.registration_result import RegistrationState
 
 from helpers.credentials import Secret
+from helpers.masking import masked
 
 #: What the SDKs with TPM attestation that are still maintained send (for C, and the IoT Identity Service).
 API_VERSION = "2021-06-01"
@@ -56,9 +57,6 @@ KEY_NAME = "registration"
 _KEY_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: What a service may say of itself that is repeated to people.
 _LONGEST_TEXT = 400
-#: Texts of the service are shown; whatever in them might be a token or a key is not. Keys are told from registration
-#: IDs made of an endorsement key, which have small letters and digits only.
-_SECRETS = re.compile(r"SharedAccessSignature\s.*|(?=[a-z0-9]*[A-Z+/])[A-Za-z0-9+/]{40,}={0,2}")
 
 
 class State(Enum):
@@ -455,4 +453,4 @@ def _details(document: Mapping[str, Any]) -> str:
 
 def _shown(text: str) -> str:
     printable = "".join(character if character.isprintable() else " " for character in text[: 4 * _LONGEST_TEXT])
-    return _SECRETS.sub("****", printable)[:_LONGEST_TEXT].strip()
+    return masked(printable)[:_LONGEST_TEXT].strip()

@@ -13,6 +13,7 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 
 from helpers import workspace
 from helpers.credentials import Secret
+from helpers.masking import masked
 from helpers.views.enrollment_document import (
     ALLOCATIONS,
     LABELS,
@@ -25,7 +26,7 @@ from helpers.views.enrollment_document import (
     guarded,
     revealed,
 )
-from helpers.views.message import masked, reason, status_html
+from helpers.views.message import reason, status_html
 from helpers.views.text import Row, html_table, text_table
 
 #: Boots a device: gets its registration ID and its key (``None`` where it has none), and says how that went.

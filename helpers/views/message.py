@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 
 from helpers.checks import causes
-
-#: Keys and signatures as they stand in connection strings, tokens and JSON.
-_NAMED = re.compile(
-    r"(?i)((?:SharedAccessKey|primaryKey|secondaryKey|sig)[\"']?\s*[=:]\s*[\"']?)([A-Za-z0-9+/%]{12,}(?:=|%3D){0,2})"
-)
-#: Base64 of at least 16 bytes that ends as keys do. Thumbprints and names do not end in '='.
-_PADDED = re.compile(r"[A-Za-z0-9+/]{20,}={1,2}")
-_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL)
-
-
-def masked(text: str) -> str:
-    """The text with everything that looks like a key or a signature replaced by ``****``."""
-    text = _PRIVATE_KEY.sub("(a private key)", text)
-    return _PADDED.sub("****", _NAMED.sub(r"\1****", text))
+from helpers.masking import masked
 
 
 def status_html(text: str) -> str:

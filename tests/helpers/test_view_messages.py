@@ -4,8 +4,9 @@ import base64
 
 import pytest
 
+from helpers.masking import masked
 from helpers.views.json_text import JsonTextError, json_object
-from helpers.views.message import masked, reason, status_html
+from helpers.views.message import reason, status_html
 
 KEY = base64.b64encode(bytes(range(64))).decode()
 
