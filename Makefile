@@ -76,7 +76,7 @@ lint: $(READY_DEV)
 	@echo 'Notebooks ...'
 	@$(RUN) -m helpers.runner lint
 	@echo 'Spelling ...'
-	@$(RUN) -m helpers.notebook_tools.spelling
+	@$(RUN) -m tools.spelling
 	@$(VENV)/bin/codespell
 
 # the official packages for Node that the tests run; without Node those tests are skipped, except in CI
@@ -93,9 +93,13 @@ PYTEST = $(RUN) -m pytest -n 4
 PYTEST_OF_WHOLE = $(RUN) -m pytest -n 8 --dist loadgroup --no-loadscope-reorder
 OTHERS = not clients and not anywhere
 WHOLE = sdk or notebooks or browser
+# the pure parts of the simulator with the endpoints, whose tests take no processes
+ROOMS = tests/simulator/common tests/simulator/credentials tests/simulator/provisioning tests/simulator/hub \
+  tests/simulator/resource tests/simulator/protocols tests/simulator/wire
+# what must be covered completely
+PURE = simulator/dps_simulator/provisioning/*,simulator/dps_simulator/hub/*,simulator/dps_simulator/resource/*,simulator/dps_simulator/credentials/*,simulator/dps_simulator/protocols/*
 # folders without such tests; to collect them takes each worker some seconds
-PARTS = --ignore=tests/simulator/domain --ignore=tests/simulator/protocols --ignore=tests/simulator/endpoints \
-  --ignore=tests/simulator/server
+PARTS = $(ROOMS:%=--ignore=%) --ignore=tests/simulator/server
 
 test: lint
 	@echo 'Tests of our own code ...'
@@ -103,7 +107,7 @@ test: lint
 	  --ignore=tests/sdk --ignore=tests/browser \
 	  --cov --cov-branch --cov-report=term:skip-covered --cov-fail-under=90
 	@$(RUN) -m coverage report --skip-covered --fail-under=100 \
-	  --include='helpers/simulator/domain/*,helpers/simulator/protocols/*' > $(VENV)/coverage.txt || { \
+	  --include='$(PURE)' --omit='*/api/*' > $(VENV)/coverage.txt || { \
 	  cat $(VENV)/coverage.txt; echo 'The domain and the protocols must be covered completely.' >&2; exit 1; }
 	@echo 'Tests with the official SDKs, the notebooks and a browser ...'
 	@$(PYTEST_OF_WHOLE) -m '($(WHOLE)) and $(OTHERS)' $(PARTS)
@@ -121,8 +125,8 @@ test-anywhere: $(READY_DEV)
 # what one runs before each commit
 check: lint
 	@echo 'Tests of the domain, the protocols and the endpoints ...'
-	@$(RUN) -m pytest -q -n 2 --dist worksteal tests/simulator/domain tests/simulator/protocols tests/simulator/endpoints \
-	  tests/notebook_tools/test_lint_rules.py tests/notebook_tools/test_normalise.py tests/repository
+	@$(RUN) -m pytest -q -n 2 --dist worksteal $(ROOMS) \
+	  tests/helpers/runner/test_lint_rules.py tests/helpers/runner/test_normalise.py tests/repository
 
 notebooks: $(READY)
 	@$(RUN) -m helpers.runner notebooks $(ARGUMENTS)
@@ -135,10 +139,10 @@ bench: $(READY_DEV)
 	@$(RUN) -m benchmarks $(ARGUMENTS)
 
 fidelity: $(READY)
-	@$(RUN) -m helpers.simulator.fidelity docs/fidelity.md
+	@$(RUN) -m tools.fidelity docs/fidelity.md
 
 errors: $(READY)
-	@$(RUN) -m helpers.errors_document docs/errors.md
+	@$(RUN) -m tools.errors_document docs/errors.md
 
 binder:
 	@$(PYTHON) binder/lock.py

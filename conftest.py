@@ -103,7 +103,7 @@ class Comparison:
 
     def _end(self, workspace: Path) -> None:
         # only who compares notebooks needs it
-        from helpers.simulator import launcher  # noqa: PLC0415
+        from dps_simulator.process import launcher  # noqa: PLC0415
 
         launcher.stop(workspace / "simulator")
         shutil.rmtree(workspace, ignore_errors=True)

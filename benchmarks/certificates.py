@@ -13,8 +13,8 @@ from pathlib import Path
 
 import requests
 
+from dps_simulator import RunningSimulator
 from helpers import certificates
-from helpers.simulator import RunningSimulator
 
 from . import wire
 from .measure import Result, cpu_seconds

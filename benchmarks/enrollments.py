@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from helpers.simulator import RunningSimulator
-from helpers.simulator.protocols import sas
-from helpers.simulator.store import Store
+from dps_simulator import RunningSimulator
+from dps_simulator.credentials import sas
+from dps_simulator.process.store import Store
 
 from .measure import Result, seconds
 from .registrations import KEY, enroll, simulator_process

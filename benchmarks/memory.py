@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from helpers.notebook_tools.documents import find, parameters, read
-from helpers.notebook_tools.execution import Outcome, execute, with_parameters
-from helpers.runner import scratch_folder
-from helpers.simulator import launcher
-from helpers.simulator.running import read as read_endpoints
+from dps_simulator.process import launcher
+from dps_simulator.process.address import read as read_endpoints
+from helpers.runner.cli import scratch_folder
+from helpers.runner.documents import find, parameters, read
+from helpers.runner.execution import Outcome, execute, with_parameters
 
 from .measure import Result
 

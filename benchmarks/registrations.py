@@ -21,10 +21,10 @@ from pathlib import Path
 import requests
 from azure.iot.device import ProvisioningDeviceClient, ProxyOptions
 
-from helpers.simulator import RunningSimulator
-from helpers.simulator.protocols import sas
-from helpers.simulator.running import read
-from helpers.simulator.server.authority import CertificateAuthority
+from dps_simulator import RunningSimulator
+from dps_simulator.credentials import sas
+from dps_simulator.process.address import read
+from dps_simulator.server.authority import CertificateAuthority
 
 from . import wire
 from .measure import Result, alternating, cpu_seconds
@@ -35,7 +35,7 @@ KEY = base64.b64encode(b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES").decode()
 @contextmanager
 def simulator_process(state: Path | None, *flags: str) -> Iterator[tuple[RunningSimulator, int]]:
     """A simulator in a process of its own, in memory without a folder; gives its endpoints and process number."""
-    command = [sys.executable, "-m", "helpers.simulator", "serve", "--json", *flags]
+    command = [sys.executable, "-m", "dps_simulator", "serve", "--json", *flags]
     command += ["--in-memory"] if state is None else ["--state", str(state)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

@@ -15,16 +15,16 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from helpers.simulator import RunningSimulator
-from helpers.simulator.clock import SystemClock
-from helpers.simulator.domain.enrollment_kinds import GROUP
-from helpers.simulator.domain.hub import IotHub
-from helpers.simulator.domain.provisioning import ProvisioningService
-from helpers.simulator.domain.registration_states import Pace, Status
-from helpers.simulator.endpoints.dps_registration import DeviceIdentity, DeviceOperations, Refusals
-from helpers.simulator.errors import Dps
-from helpers.simulator.protocols import sas
-from helpers.simulator.store import Store
+from dps_simulator import RunningSimulator
+from dps_simulator.common.clock import SystemClock
+from dps_simulator.credentials import sas
+from dps_simulator.errors.table import Dps
+from dps_simulator.hub.hub import IotHub
+from dps_simulator.process.store import Store
+from dps_simulator.provisioning.api.registration import DeviceIdentity, DeviceOperations, Refusals
+from dps_simulator.provisioning.enrollments.kinds import GROUP
+from dps_simulator.provisioning.registration.states import Pace, Status
+from dps_simulator.provisioning.service import ProvisioningService
 
 from . import wire
 from .measure import Result, cpu_seconds, resident_bytes

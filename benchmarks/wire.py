@@ -8,7 +8,7 @@ import ssl
 import time
 from urllib.parse import quote
 
-from helpers.simulator.protocols import sas
+from dps_simulator.credentials import sas
 
 
 def _text(value: str) -> bytes:

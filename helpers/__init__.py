@@ -1,6 +1,8 @@
 """What the notebooks import, and the simulator they run against."""
 
 import sys
+from importlib import import_module
+from typing import Any
 
 from .python_versions import FIRST, problem
 
@@ -10,3 +12,21 @@ if sys.version_info < FIRST:
     raise ImportError(problem())
 
 del sys, FIRST, problem
+
+#: Modules that notebooks import from here by the names that they had before, and where they are.
+_MOVED = {
+    "failure_lessons": "recipes.failures",
+    "fleet_lessons": "recipes.fleet",
+    "lessons": "recipes.symmetric_key",
+    "progress": "course.progress",
+    "tpm_lessons": "recipes.tpm",
+    "workshop": "course.workshop",
+    "x509_lessons": "recipes.x509",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Find a module that has moved, for a notebook that was written before."""
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f".{_MOVED[name]}", __name__)

@@ -17,8 +17,9 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 
-from helpers import parameter_rules, progress, python_versions, workspace
-from helpers.masking import MaskedError, shown
+from . import parameter_rules, python_versions, workspace
+from .course import progress
+from .masking import MaskedError, shown
 
 #: Seconds that a fact may need to become visible. The simulator shows it at once, Azure a moment later.
 PATIENCE = 30.0
@@ -226,7 +227,7 @@ _PARTS = (
     _Part("access to the hub's registry", _imports("helpers.registry"), _INSTALL),
     _Part("widgets (ipywidgets)", _imports("ipywidgets"), _INSTALL),
     _Part("plots (matplotlib)", _imports("matplotlib"), _INSTALL),
-    _Part("simulator", _imports("helpers.simulator", "aiohttp", "OpenSSL"), _INSTALL),
+    _Part("simulator", _imports("dps_simulator", "aiohttp", "OpenSSL"), _INSTALL),
     _Part("workspace folder", workspace.root, "set DPS_WORKSPACE to a folder that you may write to"),
 )
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote_plus
 
-from helpers.identifiers import bare_host, host_problem, registration_id_problem, unquoted, words_problem
-from helpers.masking import MaskedError
+from .identifiers import bare_host, host_problem, registration_id_problem, unquoted, words_problem
+from .masking import MaskedError
 
 #: Sizes that Azure accepts for a symmetric key, in bytes. Source: concepts-symmetric-key-attestation.
 KEY_SIZES = range(16, 65)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
 
-from helpers.masking import MaskedError
+from .masking import MaskedError
 
 PROVISIONING, ENROLLMENTS = "provisioning", "enrollments"
 #: After so many seconds the simulator ends a fault whose block did not.

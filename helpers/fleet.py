@@ -27,10 +27,11 @@ from azure.iot.device.exceptions import (
     OperationTimeout,
 )
 
-from helpers.checks import causes
-from helpers.lessons import status_of
-from helpers.masking import MaskedError, shown
+from helpers.recipes.symmetric_key import status_of
 from helpers.views.text import text_table
+
+from .checks import causes
+from .masking import MaskedError, shown
 
 #: More threads than these bring nothing but memory.
 MOST_AT_A_TIME = 200

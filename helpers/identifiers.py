@@ -1,6 +1,6 @@
 """What is wrong with an identifier or a host name that somebody gave, in words, and what they probably meant.
 
-The rules themselves stand in :mod:`helpers.simulator.domain.identifier_rules`. No text here repeats what was given, but
+The rules themselves stand in :mod:`dps_simulator.common.identifier_rules`. No text here repeats what was given, but
 for one character of it: what stands in the wrong place may be a key.
 """
 
@@ -10,7 +10,7 @@ import re
 import unicodedata
 from urllib.parse import urlsplit
 
-from helpers.simulator.domain.identifier_rules import DEVICE_ID, HOST, MAX_ID_LENGTH, REGISTRATION_ID
+from dps_simulator.common.identifier_rules import DEVICE_ID, HOST, MAX_ID_LENGTH, REGISTRATION_ID
 
 #: Characters of an ID scope; one that Azure makes is shorter.
 _ID_SCOPE = re.compile(r"[0-9A-Za-z-]{1,64}")

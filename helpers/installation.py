@@ -15,10 +15,12 @@ import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from helpers.python_versions import problem
+from .python_versions import problem
 
 #: The list of packages for each kind of people.
 LISTS = {"learner": "requirements.txt", "contributor": "requirements-dev.txt"}
+#: The project of the simulator, in the repository.
+SIMULATOR = "./simulator"
 #: What says, by its time, that the packages for these people are there. Contributors have those of learners, too.
 READY = {"learner": ("ready",), "contributor": ("ready", "ready-dev")}
 #: Of the settings of uv in the environment, those that say how to get packages. The others might lead them elsewhere.
@@ -110,7 +112,7 @@ def _has_pip() -> bool:
 
 
 def install(folder: Path, requirements: str) -> None:
-    """Put packages into an environment, and the project itself.
+    """Put packages into an environment, and the two projects of the repository.
 
     Arguments:
         folder: the environment.
@@ -119,7 +121,8 @@ def install(folder: Path, requirements: str) -> None:
     Raises:
         InstallationError: neither uv nor pip can do it.
     """
-    what = ["-r", requirements, "-e", "."]
+    # in one call: nobody has the simulator by its name, so no index may be asked for it
+    what = ["-r", requirements, "-e", ".", "-e", SIMULATOR]
     uv = shutil.which("uv")
     if uv is not None:
         command = [uv, "pip", "install", "--quiet", "--python", str(python_of(folder)), *what]

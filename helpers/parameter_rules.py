@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from helpers.masking import shown
-from helpers.simulator.domain.identifier_rules import (
+from dps_simulator.common.identifier_rules import (
     CERTIFICATE_NAME,
     CERTIFICATE_NAME_RULE,
     DEVICE_ID,
@@ -17,6 +16,8 @@ from helpers.simulator.domain.identifier_rules import (
     REGISTRATION_ID,
     REGISTRATION_ID_RULE,
 )
+
+from .masking import shown
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,7 @@ def _same_files(names: Iterable[str]) -> Iterator[str]:
     names = list(names)
     if not names:
         return
-    from helpers.certificate_files import file_names  # noqa: PLC0415  (only some notebooks have certificates)
+    from helpers.certificates.files import file_names  # noqa: PLC0415  (only some notebooks have certificates)
 
     kept: dict[str, str] = {}
     for name in names:

@@ -1,8 +1,8 @@
 """What one notebook hands to the next, kept in files that only you can read.
 
 A *document* is a small JSON object under a name such as ``symmetric_key.enrollments``. Documents of different targets
-and ID scopes never mix. A *recipe* (see :mod:`helpers.lessons`) knows how to make a document's contents with the
-same SDK calls that the notebook uses, so that every notebook can be run on its own.
+and ID scopes never mix. A *recipe* (see :mod:`helpers.recipes`) knows how to make a document's contents with the same
+SDK calls that the notebook uses, so that every notebook can be run on its own.
 
 The folder is ``$DPS_WORKSPACE``, else ``.workspace`` beside ``helpers`` (where the project was installed as a package:
 ``.dps-workspace`` in the home folder); never the working directory.
@@ -20,12 +20,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from helpers.credentials import Secret
-from helpers.masking import MaskedError, shown
-from helpers.recipes import RECIPES
-from helpers.simulator import state_folder
-from helpers.simulator.private_files import FolderError, check_owner, make_folders
-from helpers.simulator.settings_values import SettingsError
+from dps_simulator.common.private_files import FolderError, check_owner, make_folders
+from dps_simulator.process import state_folder
+from dps_simulator.settings.values import SettingsError
+
+from .credentials import Secret
+from .masking import MaskedError, shown
+from .recipes import RECIPES
 
 Document = dict[str, Any]
 

@@ -19,7 +19,7 @@ from patience import PATIENCE
 # before anything else is imported, which may look at it
 surroundings.make_known()
 
-pytest_plugins = ["helpers.simulator.pytest_plugin", "scheduling"]
+pytest_plugins = ["dps_simulator.pytest_plugin", "scheduling"]
 
 # Every process that a test starts inherits this variable, and is found by it.
 SESSION = "DPS_TEST_SESSION"
@@ -102,7 +102,7 @@ RSA_KEYS = 12
 @pytest.fixture(autouse=True, scope="session")
 def _keys_of_embedded_tpms():
     """Every TPM gets other keys than the ones before it, but not always new ones."""
-    from helpers.tpm import soft_commands
+    from helpers.tpm.embedded import commands as soft_commands
 
     make, made, turns = soft_commands.make_rsa_key, [], itertools.count()
 
@@ -129,7 +129,7 @@ def left_behind() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = " ".join(process.info["cmdline"] or [])
-        if not any(name in words for name in ("helpers.simulator", "ipykernel_launcher", "swtpm", "register_tpm.js")):
+        if not any(name in words for name in ("dps_simulator", "ipykernel_launcher", "swtpm", "register_tpm.js")):
             continue
         try:
             ours = process.environ().get(SESSION) == os.environ[SESSION]

@@ -7,7 +7,8 @@ from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
 
-from helpers import checks, lessons
+from helpers import checks
+from helpers.recipes import symmetric_key as lessons
 from helpers.webhook import example_request
 
 #: A weight outside of these is refused by the service. Source: ``IotHubDefinitionDescription.allocationWeight``.

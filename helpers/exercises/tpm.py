@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
-from helpers import checks, tpm_lessons
+from helpers import checks
 from helpers.credentials import Secret
+from helpers.recipes import tpm as tpm_lessons
 from helpers.tpm import ActivationBlob, ActivationError, TpmDevice, TpmError
 from helpers.tpm.activation import FIELDS
 

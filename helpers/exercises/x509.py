@@ -9,9 +9,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import NameOID
 
-from helpers import certificates, checks
-from helpers.certificate_files import is_signed_by
-from helpers.certificates import Authority, DeviceCertificate
+from helpers import checks
+from helpers.certificates import authority as certificates
+from helpers.certificates import mistakes
+from helpers.certificates.authority import Authority, DeviceCertificate
+from helpers.certificates.files import is_signed_by
 
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]+")
 #: Digits of the thumbprints. Source: FIPS 180-4, 160 and 256 bits.
@@ -175,10 +177,10 @@ def suspects(line: Authority, name: str) -> dict[str, DeviceCertificate]:
     stranger = certificates.create_root(_name(line.parsed.issuer)).issue_intermediate(line.common_name)
     return {
         "A": stranger.issue_device(name),
-        "B": certificates.mistakes.expired(line, name),
-        "C": certificates.mistakes.authority_as_device(line.issue_intermediate(name)),
+        "B": mistakes.expired(line, name),
+        "C": mistakes.authority_as_device(line.issue_intermediate(name)),
         _GOOD: line.issue_device(name),
-        "E": certificates.mistakes.other_name(line, name),
+        "E": mistakes.other_name(line, name),
     }
 
 

@@ -1,5 +1,8 @@
 """TPM attestation for devices: a TPM 2.0 at work, and the client that registers with it."""
 
+from helpers.tpm.client.provisioning import TpmProvisioningDeviceClient
+from helpers.tpm.client.tokens import hub_token, renew_tokens, tpm_sas_token
+
 from .activation import ActivationBlob
 from .device import TpmDevice, open_tpm
 from .errors import (
@@ -10,8 +13,6 @@ from .errors import (
     TpmResponseError,
     TpmUnavailableError,
 )
-from .provisioning import TpmProvisioningDeviceClient
-from .tokens import hub_token, renew_tokens, tpm_sas_token
 
 __all__ = [
     "ActivationBlob",

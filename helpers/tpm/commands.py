@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from helpers.tpm.transports.transport import Transport
+
 from .errors import TpmError, TpmProtocolError, TpmResponseError
 from .response_codes import TPM_RC_HANDLE, TPM_RC_RETRY, TPM_RC_SUCCESS, base, name_of
 from .structures import (
@@ -36,7 +38,6 @@ from .structures import (
     u16,
     u32,
 )
-from .transport import Transport
 
 #: How often a command is repeated that the TPM put off, and the pause before each repetition in seconds.
 RETRIES = 8

@@ -21,12 +21,14 @@ from pathlib import Path
 from types import TracebackType
 
 from helpers.masking import shown
+from helpers.tpm.embedded.tpm import SoftTpm
+from helpers.tpm.transports.swtpm import Swtpm
+from helpers.tpm.transports.transport import DeviceFileTransport
 
 from .activation import FIELDS, ActivationBlob
 from .commands import Exchange, Tpm
 from .errors import ActivationError, TpmError, TpmResponseError, TpmUnavailableError
 from .response_codes import FORMAT_ONE, PARAMETER, TPM_RC_FAILURE, TPM_RC_NV_DEFINED
-from .soft_tpm import SoftTpm
 from .structures import (
     EK_HANDLE,
     EK_TEMPLATE,
@@ -36,8 +38,6 @@ from .structures import (
     TPM_RH_ENDORSEMENT,
     TPM_RH_OWNER,
 )
-from .swtpm import Swtpm
-from .transport import DeviceFileTransport
 
 EMBEDDED, SWTPM = "embedded", "swtpm"
 

@@ -5,16 +5,16 @@ the file of the notebook when its HTML is not trusted yet. Nothing is told by co
 page's own, so that light and dark themes both stay readable.
 """
 
-from helpers.views.chain import chain_of_trust
-from helpers.views.devices import device_table
-from helpers.views.distribution import distribution
-from helpers.views.enrollment_form import enrollment_form
-from helpers.views.enrollments import enrollment_list
-from helpers.views.fleet_progress import fleet_progress
-from helpers.views.histogram import histogram
-from helpers.views.sequence import overview, sequence
-from helpers.views.timeline import timeline
-from helpers.views.twin_editor import twin_editor
+from .chain import chain_of_trust
+from .devices import device_table
+from .distribution import distribution
+from .enrollment_form import enrollment_form
+from .enrollments import enrollment_list
+from .fleet_progress import fleet_progress
+from .histogram import histogram
+from .sequence import overview, sequence
+from .timeline import timeline
+from .twin_editor import twin_editor
 
 __all__ = [
     "chain_of_trust",

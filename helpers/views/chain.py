@@ -8,8 +8,9 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from helpers.certificate_files import is_signed_by
-from helpers.views.picture import (
+from helpers.certificates.files import is_signed_by
+
+from .picture import (
     MARGIN,
     PADDING,
     PAGE_WIDTH,

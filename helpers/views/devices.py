@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from helpers.views.explorer import Entry, Explorer
+from .explorer import Entry, Explorer
 
 _COLUMNS = ("device ID", "hub", "status", "connection", "proof of identity")
 #: What the hub means by its words for the proof of identity.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from helpers.views.text import text_table
+from .text import text_table
 
 #: Bars differ by their pattern as well as by their shade of grey; there are rarely more than four hubs.
 _PATTERNS = ("", "//", "..", "xx", "--", "\\\\")

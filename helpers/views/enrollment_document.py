@@ -7,12 +7,13 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dps_simulator.common.identifier_rules import DEVICE_ID, DEVICE_ID_RULE, REGISTRATION_ID, REGISTRATION_ID_RULE
+from dps_simulator.credentials.certificates import Certificate, read_certificate
+from dps_simulator.errors.table import ServiceError
 from helpers.credentials import CredentialsError, Secret, decode_key, mask
 from helpers.masking import MaskedError, mask_in_input, shown
-from helpers.simulator.domain.certificates import Certificate, read_certificate
-from helpers.simulator.domain.identifier_rules import DEVICE_ID, DEVICE_ID_RULE, REGISTRATION_ID, REGISTRATION_ID_RULE
-from helpers.simulator.errors import ServiceError
-from helpers.views.json_text import JsonTextError, json_object
+
+from .json_text import JsonTextError, json_object
 
 Document = dict[str, Any]
 

@@ -14,7 +14,8 @@ from azure.core.exceptions import HttpResponseError, ResourceExistsError, Resour
 from helpers import workspace
 from helpers.credentials import Secret
 from helpers.masking import masked
-from helpers.views.enrollment_document import (
+
+from .enrollment_document import (
     ALLOCATIONS,
     LABELS,
     SECRET_FIELDS,
@@ -26,8 +27,8 @@ from helpers.views.enrollment_document import (
     guarded,
     revealed,
 )
-from helpers.views.message import reason, status_html
-from helpers.views.text import Row, html_table, text_table
+from .message import reason, status_html
+from .text import Row, html_table, text_table
 
 #: Boots a device: gets its registration ID and its key (``None`` where it has none), and says how that went.
 Start = Callable[[str, "Secret | None"], str]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from helpers.views.explorer import Entry, Explorer
+from .explorer import Entry, Explorer
 
 _EVERYTHING = {"query": "SELECT *"}
 _COLUMNS = ("kind", "name", "proof of identity", "status", "device ID in the hub")

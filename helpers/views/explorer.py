@@ -10,9 +10,9 @@ from typing import Any
 
 import ipywidgets
 
-from helpers.views.live import LiveRefresh
-from helpers.views.message import reason, status_html
-from helpers.views.text import Row, html_table, text_table
+from .live import LiveRefresh
+from .message import reason, status_html
+from .text import Row, html_table, text_table
 
 #: Seconds between two readings of a table that refreshes by itself. The smallest hub takes 100 such readings a minute.
 PAUSE = 2.0

@@ -8,8 +8,8 @@ import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from helpers.views.distribution import described_png, figure
-from helpers.views.text import text_table
+from .distribution import described_png, figure
+from .text import text_table
 
 #: A picture with more bars cannot be read, and with fewer says little.
 _MOST_BARS = 12

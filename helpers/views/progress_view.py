@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from helpers.views.text import Row, html_table, text_table
+from .text import Row, html_table, text_table
 
 
 @dataclass(frozen=True)

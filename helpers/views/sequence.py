@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from helpers.views.picture import (
+from .picture import (
     LINE_HEIGHT,
     PAGE_WIDTH,
     Drawing,
@@ -23,7 +23,7 @@ from helpers.views.picture import (
     words,
     wrapped,
 )
-from helpers.views.tpm_lane import SIGN, Act, HasHistory, Timed, acts_of
+from .tpm_lane import SIGN, Act, HasHistory, Timed, acts_of
 
 YOU, DEVICE, TPM, DPS, FUNCTION, HUB = "You", "Device", "TPM", "DPS", "Your function", "Hub"
 _LANES = (YOU, DEVICE, TPM, DPS, FUNCTION, HUB)

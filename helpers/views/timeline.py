@@ -6,20 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from helpers.views.picture import (
-    MARGIN,
-    PAGE_WIDTH,
-    Drawing,
-    band,
-    bar,
-    line,
-    picture,
-    shortened,
-    width_of,
-    words,
-)
-from helpers.views.sequence import is_challenge, moment_of, refused
-from helpers.views.text import text_table
+from .picture import MARGIN, PAGE_WIDTH, Drawing, band, bar, line, picture, shortened, width_of, words
+from .sequence import is_challenge, moment_of, refused
+from .text import text_table
 
 CONNECTS, REGISTERS, PROVES, WAITS, GOES, ENTERS = (
     "connects to DPS",

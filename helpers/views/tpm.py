@@ -17,20 +17,9 @@ from helpers.tpm.structures import (
     TPM_ALG_RSA,
     PublicArea,
 )
-from helpers.views.picture import (
-    MARGIN,
-    PADDING,
-    PAGE_WIDTH,
-    arrow,
-    band,
-    frame,
-    line,
-    paragraph,
-    picture,
-    with_text,
-    words,
-)
-from helpers.views.text import Row, html_table, text_table
+
+from .picture import MARGIN, PADDING, PAGE_WIDTH, arrow, band, frame, line, paragraph, picture, with_text, words
+from .text import Row, html_table, text_table
 
 
 class Shown:

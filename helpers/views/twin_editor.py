@@ -9,10 +9,11 @@ from typing import Any
 
 import ipywidgets
 
-from helpers.registry import twin_patch
-from helpers.views.json_text import JsonTextError, json_object
-from helpers.views.message import reason, status_html
-from helpers.views.text import Row, html_table, text_table
+from helpers.target.registry import twin_patch
+
+from .json_text import JsonTextError, json_object
+from .message import reason, status_html
+from .text import Row, html_table, text_table
 
 _COLUMNS = ("property", "desired", "reported")
 _FIELD = "Desired change"

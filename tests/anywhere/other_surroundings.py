@@ -44,6 +44,11 @@ OF_A_DEVELOPER = {
 }
 
 
+def import_path(checkout):
+    """What makes both projects of a checkout importable: a value of PYTHONPATH."""
+    return os.pathsep.join([str(checkout), str(checkout / "simulator")])
+
+
 class Surroundings:
     """What a program finds.
 
@@ -106,14 +111,14 @@ def _end(process_id):
 
 #: Tests that depended on such things, or would be the first to: signals, modes of files, texts, sockets, kernels.
 SENSITIVE = (
-    "tests/simulator/test_private_files.py",
-    "tests/simulator/test_run_command.py::test_other_signals_are_handed_on",
-    "tests/simulator/test_run_command.py::test_control_c_ends_a_program_that_does_not_care",
-    "tests/simulator/test_launcher.py::TestSurviving::test_an_interrupt_of_the_kernel",
+    "tests/simulator/common/test_private_files.py",
+    "tests/simulator/process/test_run_command.py::test_other_signals_are_handed_on",
+    "tests/simulator/process/test_run_command.py::test_control_c_ends_a_program_that_does_not_care",
+    "tests/simulator/process/test_launcher.py::TestSurviving::test_an_interrupt_of_the_kernel",
     "tests/helpers/test_workspace.py",
-    "tests/helpers/test_target.py",
+    "tests/helpers/target/test_target.py",
     "tests/helpers/tpm/test_swtpm.py::test_ports_serve_one_client_after_the_other",
-    "tests/notebook_tools/test_execution.py::test_cells_run_in_order_in_the_folder_of_the_notebook",
+    "tests/helpers/runner/test_execution.py::test_cells_run_in_order_in_the_folder_of_the_notebook",
     "tests/repository/test_files.py",
     "tests/sdk/test_service_clients.py::test_both_clients_meet_the_limit_of_the_service",
 )

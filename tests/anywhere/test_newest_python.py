@@ -13,11 +13,11 @@ HERE = Path(__file__).resolve().parent
 #: Where asyncio, ssl, JSON, processes and packages have their say. All notebooks run besides.
 PART = (
     "tests/simulator/server",
-    "tests/simulator/endpoints",
+    "tests/simulator/wire",
     "tests/sdk/test_x509_end_to_end.py",
     "tests/sdk/test_tpm_end_to_end.py",
-    "tests/helpers/test_attempts.py",
-    "tests/helpers/test_view_messages.py",
+    "tests/helpers/diagnosis/test_attempts.py",
+    "tests/helpers/views/test_view_messages.py",
     "tests/repository/test_python_versions.py",
     "tests/repository/test_start_up.py",
 )

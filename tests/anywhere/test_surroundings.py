@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from other_surroundings import EVERYTHING, ROOT, SENSITIVE, SURROUNDINGS, Surroundings
+from other_surroundings import EVERYTHING, ROOT, SENSITIVE, SURROUNDINGS, Surroundings, import_path
 
 #: The user and the group of nobody.
 NOBODY = 65534
@@ -32,7 +32,7 @@ def test_sensitive_tests_pass_in_each(name):
 PROGRAM = """
 import json, os, sys
 from pathlib import Path
-from helpers.simulator import launcher
+from dps_simulator.process import launcher
 
 state = Path(sys.argv[1])
 running = launcher.ensure_running(state, settings={"DPS_SIMULATOR_PACE": "instant"})
@@ -57,9 +57,9 @@ def test_a_background_simulator_in_all_of_them_at_once(tmp_path, umask):
     assert hubs[1] == "second.azure-devices.test"
     for path in state.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
-    code, said = where.run(sys.executable, "-m", "helpers.simulator", "status", "--state", state)
+    code, said = where.run(sys.executable, "-m", "dps_simulator", "status", "--state", state)
     assert (code, f"process {process_id}" in said) == (0, True), said
-    code, said = where.run(sys.executable, "-m", "helpers.simulator", "stop", "--state", state)
+    code, said = where.run(sys.executable, "-m", "dps_simulator", "stop", "--state", state)
     assert (code, said) == (0, "stopped\n")
 
 
@@ -112,7 +112,7 @@ needs_git = pytest.mark.skipif(
 @needs_git
 def test_in_a_folder_with_blanks_and_umlauts(tmp_path):
     checkout = copy_of_the_project(tmp_path / "Prüf Stand (Jürgen's) & Söhne")
-    said = Surroundings(TMPDIR=str(checkout), PYTHONPATH=str(checkout)).pytest(
+    said = Surroundings(TMPDIR=str(checkout), PYTHONPATH=import_path(checkout)).pytest(
         *SENSITIVE, "tests/repository", cwd=checkout
     )
     assert "passed" in said
@@ -125,7 +125,9 @@ def test_with_a_long_folder_for_temporary_files(tmp_path):
     Surroundings(TMPDIR=str(folder)).pytest(*SENSITIVE)
 
 
-CAN_START_ITSELF = "import helpers, pytest, subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', '']))"
+CAN_START_ITSELF = (
+    "import dps_simulator, helpers, pytest, subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', '']))"
+)
 
 
 def python_for_everybody(folder):
@@ -152,7 +154,11 @@ def test_as_somebody_else_than_root():
         for path in [folder, *folder.rglob("*")]:
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
         somebody = Surroundings(
-            user=NOBODY, HOME=str(folder), TMPDIR=str(temporary), PYTHONPATH=str(checkout), PYTHONDONTWRITEBYTECODE="1"
+            user=NOBODY,
+            HOME=str(folder),
+            TMPDIR=str(temporary),
+            PYTHONPATH=import_path(checkout),
+            PYTHONDONTWRITEBYTECODE="1",
         )
         if somebody.run(python, "-c", CAN_START_ITSELF, cwd=checkout)[0]:
             pytest.skip("root's Python, or the packages beside it, are for root only")

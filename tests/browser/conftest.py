@@ -16,7 +16,7 @@ import requests
 from own_ports import own_port
 from patience import PATIENCE
 
-from helpers.simulator import launcher
+from dps_simulator.process import launcher
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

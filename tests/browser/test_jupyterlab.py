@@ -7,9 +7,9 @@ import re
 import pytest
 from patience import PATIENCE
 
-from helpers.notebook_tools.documents import NOTEBOOKS, read
-from helpers.notebook_tools.glossary import anchor, cell_id
-from helpers.notebook_tools.solutions import exercises
+from helpers.runner.documents import NOTEBOOKS, read
+from helpers.runner.glossary import anchor, cell_id
+from helpers.runner.solutions import exercises
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
 expect = playwright.expect

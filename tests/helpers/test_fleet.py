@@ -14,7 +14,7 @@ from patience import PATIENCE, wait_until
 from helpers import fleet
 from helpers.credentials import Secret, derive_device_key
 from helpers.fleet import Backoff, FleetError, Outcome
-from helpers.lessons import register_device
+from helpers.recipes.symmetric_key import register_device
 from helpers.target import TargetError
 from helpers.views import fleet_progress
 

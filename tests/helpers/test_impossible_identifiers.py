@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from dps_simulator.common.identifier_rules import DEVICE_ID, HOST, REGISTRATION_ID
 from helpers.credentials import new_key
 from helpers.identifiers import (
     bare_host,
@@ -13,7 +14,6 @@ from helpers.identifiers import (
     registration_id_problem,
     words_problem,
 )
-from helpers.simulator.domain.identifier_rules import DEVICE_ID, HOST, REGISTRATION_ID
 
 KEY = new_key().reveal()
 

@@ -4,19 +4,20 @@ from pathlib import Path
 
 import pytest
 
-from helpers import certificate_files, certificates
-from helpers.azure_settings import SettingError
-from helpers.certificate_files import CertificateError, CertificateFiles
+from helpers import certificates
+from helpers.certificates import files as certificate_files
+from helpers.certificates.files import CertificateError, CertificateFiles
 from helpers.checks import ParameterError
 from helpers.credentials import CredentialsError
 from helpers.diagnosis import explain
 from helpers.faults import FaultError
 from helpers.fleet import FleetError
-from helpers.lessons import LessonError
-from helpers.notebook_tools.documents import NotebookError
 from helpers.parameter_rules import problems
+from helpers.recipes.symmetric_key import LessonError
+from helpers.runner.documents import NotebookError
 from helpers.target import TargetError
-from helpers.tpm.client_options import ClientOptions
+from helpers.target.azure_settings import SettingError
+from helpers.tpm.client.client_options import ClientOptions
 from helpers.tpm.errors import ActivationError, TpmUnavailableError
 from helpers.views.enrollment_document import FormError
 from helpers.views.json_text import JsonTextError

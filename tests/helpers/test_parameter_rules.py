@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from azure.core.exceptions import HttpResponseError
 
-from helpers import certificates, checks, failure_lessons, x509_lessons
+from dps_simulator.common.identifier_rules import MAX_COMMON_NAME, MAX_ID_LENGTH
+from dps_simulator.settings.values import host_name
+from helpers import certificates, checks
+from helpers.certificates import authority
 from helpers.checks import ParameterError, check_parameters
 from helpers.credentials import new_key, parse_connection_string
 from helpers.parameter_rules import AUTHORITIES, MADE
-from helpers.simulator.domain.identifier_rules import MAX_COMMON_NAME, MAX_ID_LENGTH
-from helpers.simulator.settings_values import host_name
+from helpers.recipes import failures as failure_lessons
+from helpers.recipes import x509 as x509_lessons
 from helpers.target import normalised_host
 from helpers.views.enrollment_document import FormError, build
 
@@ -170,7 +173,7 @@ def test_the_authorities_are_those_of_the_lessons():
     for notebook in ("21_x509_enroll", "22_x509_start", "23_x509_verify"):
         assert AUTHORITIES[notebook] == (x509_lessons.ROOT_NAME, x509_lessons.LINE_NAME)
     assert AUTHORITIES["51_when_it_fails"] == (failure_lessons.ROOT_NAME, failure_lessons.LINE_NAME)
-    assert certificates.MAX_COMMON_NAME == MAX_COMMON_NAME
+    assert authority.MAX_COMMON_NAME == MAX_COMMON_NAME
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from dps_simulator import Simulator
+from dps_simulator.process import launcher
+from dps_simulator.process.launcher import LOG_NAME
 from helpers import certificates, workspace
-from helpers.simulator import Simulator, launcher
-from helpers.simulator.launcher import LOG_NAME
 from helpers.tpm import open_tpm
-from helpers.tpm.swtpm import _make_private
+from helpers.tpm.transports.swtpm import _make_private
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="file modes are a matter of POSIX")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.notebook_tools.documents import REPOSITORY
-from helpers.simulator import launcher
+from helpers.runner.documents import REPOSITORY
+from dps_simulator.process import launcher
 
 
 def pytest_collection_modifyitems(items):

@@ -10,9 +10,9 @@ from pathlib import Path
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
 
-from helpers.notebook_tools.documents import NOTEBOOKS, code_cells, read, tags
-from helpers.notebook_tools.execution import KERNEL, TRANSPORT, kernel_manager
-from helpers.simulator import launcher
+from helpers.runner.documents import NOTEBOOKS, code_cells, read, tags
+from helpers.runner.execution import KERNEL, TRANSPORT, kernel_manager
+from dps_simulator.process import launcher
 
 #: What a new kernel would have made of it: nobody knows a name any more.
 FORGET = "get_ipython().run_line_magic('reset', '-f')"

@@ -28,7 +28,7 @@ with socket.socket() as plain:  # bring the loopback interface up
     request = struct.pack("16sh", b"lo", 0x1 | 0x40)
     fcntl.ioctl(plain, 0x8914, request)
 
-serve = [sys.executable, "-m", "helpers.simulator", "serve", "--json", "--standard-ports", "--state",
+serve = [sys.executable, "-m", "dps_simulator", "serve", "--json", "--standard-ports", "--state",
          str(folder / "state"), "--pace", "instant", "--hub", "contoso-hub-1.azure-devices.test",
          "--hub", "contoso-hub-2.azure-devices.test", "--management-host", "management.azure.com"]
 simulator = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)

@@ -16,9 +16,9 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from tiers import of_track
 
-from helpers.notebook_tools.documents import NOTEBOOKS, read
-from helpers.notebook_tools.execution import Outcome, execute_cells, kernel_manager
-from helpers.simulator import launcher
+from helpers.runner.documents import NOTEBOOKS, read
+from helpers.runner.execution import Outcome, execute_cells, kernel_manager
+from dps_simulator.process import launcher
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1_300)]
 

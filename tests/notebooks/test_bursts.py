@@ -9,7 +9,7 @@ from queue import Empty
 
 import pytest
 
-from helpers.notebook_tools.execution import kernel_manager
+from helpers.runner.execution import kernel_manager
 
 KERNELS = 10
 #: Kernels at a time: they are to be busy with their cells, and not with waiting for a processor.

@@ -5,9 +5,9 @@ import json
 import papermill
 import pytest
 
-from helpers.notebook_tools.documents import NOTEBOOKS, code_cells, find, parameters, read, runs_on_azure
-from helpers.notebook_tools.lint import problems
-from helpers.notebook_tools.solutions import exercises
+from helpers.runner.documents import NOTEBOOKS, code_cells, find, parameters, read, runs_on_azure
+from helpers.runner.lint import problems
+from helpers.runner.solutions import exercises
 
 NAMES = [path.name for path in find()]
 

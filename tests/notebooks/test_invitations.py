@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from one_kernel import FORGET, OneKernel, failures
 
-from helpers.notebook_tools.documents import NOTEBOOKS, code_cells, find, read
+from helpers.runner.documents import NOTEBOOKS, code_cells, find, read
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1800)]
 
@@ -133,7 +133,7 @@ INVITATIONS = [
         changes=(("link", "OWNER/REPOSITORY", "contoso/course"), ("link", '"main"', '"june"')),
         shows="/contoso/course/june?",
     ),
-    Invitation("02", "progress.summary()", after={"overview": "from helpers import progress\nprogress.summary()"}),
+    Invitation("02", "progress.summary()", after={"overview": "from helpers.course import progress\nprogress.summary()"}),
     Invitation(
         "02",
         "copied from the chat",

@@ -7,8 +7,8 @@ import pytest
 from test_papermill import ALONE
 from tiers import of_track
 
-from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, code_cells, find, read, tracks
-from helpers.notebook_tools.normalise import SANITIZE
+from helpers.runner.documents import NOTEBOOKS, REPOSITORY, code_cells, find, read, tracks
+from helpers.runner.normalise import SANITIZE
 
 OVER_IPC = Path(__file__).with_name("over_ipc.py")
 NBVAL = [

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY
-from helpers.simulator import launcher
+from helpers.runner.documents import NOTEBOOKS, REPOSITORY
+from dps_simulator.process import launcher
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.anywhere, pytest.mark.timeout(600)]
 # in another order than that of the names: 11 lists all enrollments, so it must not see those of 21

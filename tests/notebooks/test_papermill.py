@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from tiers import of_track
 
-from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, code_cells, find, read, tracks
+from helpers.runner.documents import NOTEBOOKS, REPOSITORY, code_cells, find, read, tracks
 
 PAPERMILL = [
     sys.executable,

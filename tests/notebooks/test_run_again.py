@@ -9,8 +9,8 @@ import pytest
 from one_kernel import FORGET, OneKernel, failures
 from tiers import of_track
 
-from helpers.notebook_tools.documents import code_cells, find, read, tracks
-from helpers.notebook_tools.solutions import NOT_YET, with_solutions
+from helpers.runner.documents import code_cells, find, read, tracks
+from helpers.runner.solutions import NOT_YET, with_solutions
 
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1800)]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers import runner
-from helpers.notebook_tools.documents import code_cells, find, read, tracks
+from helpers.runner import cli as runner
+from helpers.runner.documents import code_cells, find, read, tracks
 
 ABSENT = Path(__file__).with_name("without_azure_iot_hub")
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(400)]
@@ -49,7 +49,7 @@ def test_it_is_absent(refused, module):
 
 def test_nothing_else_is_absent_and_the_stand_in_takes_over(refused):
     program = (
-        "import azure.iot.device, azure.iot.deviceprovisioning, helpers.registry as registries;"
+        "import azure.iot.device, azure.iot.deviceprovisioning, helpers.target.registry as registries;"
         "print(registries.official_available(), registries.twin_patch(desired={'a': 1}))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -2,8 +2,8 @@
 
 import re
 
-from helpers.errors_document import main, render
-from helpers.symptoms import SECTIONS, SYMPTOMS
+from helpers.diagnosis.table import SECTIONS, SYMPTOMS
+from tools.errors_document import main, render
 
 
 def test_the_document_is_what_make_errors_writes(repository):

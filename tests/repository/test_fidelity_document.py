@@ -2,7 +2,7 @@
 
 import re
 
-from helpers.simulator.fidelity.document import measure, render
+from tools.fidelity.document import measure, render
 
 
 def test_the_document_is_what_make_fidelity_writes(repository):

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from helpers import runner
-from helpers.notebook_tools.documents import NOTEBOOKS
-from helpers.simulator.__main__ import main as simulator
+from dps_simulator.__main__ import main as simulator
+from helpers.runner import cli as runner
+from helpers.runner.documents import NOTEBOOKS
 
 
 @pytest.fixture

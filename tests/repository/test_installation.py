@@ -43,8 +43,10 @@ def build_editable(folder, settings=None, metadata=None):
 def project(tmp_path):
     folder = tmp_path / "project"
     folder.mkdir()
-    (folder / "pyproject.toml").write_text(PROJECT)
-    (folder / "backend.py").write_text(BACKEND)
+    for place, name in ((folder, "sample"), (folder / "simulator", "second")):
+        place.mkdir(exist_ok=True)
+        (place / "pyproject.toml").write_text(PROJECT)
+        (place / "backend.py").write_text(BACKEND.replace("sample", name))
     (folder / "requirements.txt").write_text("# nothing\n")
     (folder / "requirements-dev.txt").write_text("-r requirements.txt\n")
     return folder
@@ -78,9 +80,11 @@ def install(project, repository, tmp_path):
     return run
 
 
-def has_sample(environment):
+def has_both(environment):
     python = installation.python_of(environment)
-    return not subprocess.run([python, "-I", "-c", "import sample"], check=False, capture_output=True).returncode
+    return not subprocess.run(
+        [python, "-I", "-c", "import sample, second"], check=False, capture_output=True
+    ).returncode
 
 
 def ready(environment):
@@ -101,7 +105,7 @@ def test_pip_takes_over_when_uv_gives_up(install, project, tmp_path):
     done = install(".venv", "learner", path=[broken])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "uv gave up (no way); pip tries it now.\n"
-    assert has_sample(project / ".venv")
+    assert has_both(project / ".venv")
     assert ready(project / ".venv") == ["ready"]
 
     # what contributors add comes into the same environment; an environment without pip gets it
@@ -125,7 +129,7 @@ def test_uv_installs_here_whatever_its_settings_say(install, project, tmp_path):
     other = {"UV_SYSTEM_PYTHON": "1", "UV_PYTHON": "/nonexistent", "UV_PROJECT_ENVIRONMENT": str(tmp_path / "x")}
     done = install("environment", "contributor", path=[uv], UV_CACHE_DIR=str(tmp_path / "no" / "cache"), **other)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert has_sample(project / "environment")
+    assert has_both(project / "environment")
     assert ready(project / "environment") == ["ready", "ready-dev"]
 
 

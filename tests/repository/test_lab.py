@@ -17,7 +17,7 @@ import pytest
 import requests
 from patience import PATIENCE, wait_until
 
-from helpers.notebook_tools.documents import NOTEBOOKS, REPOSITORY, find, read
+from helpers.runner.documents import NOTEBOOKS, REPOSITORY, find, read
 
 pytestmark = [
     pytest.mark.timeout(300),

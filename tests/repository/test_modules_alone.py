@@ -20,7 +20,7 @@ for name in json.loads(sys.argv[1]):
     except ImportError:
         # optional, or of another system
         pass
-assert not [name for name in sys.modules if name.partition(".")[0] == "helpers"]
+assert not [name for name in sys.modules if name.partition(".")[0] in ("helpers", "dps_simulator")]
 for statement in json.loads(sys.argv[2]):
     child = os.fork()
     if child == 0:
@@ -35,10 +35,15 @@ for statement in json.loads(sys.argv[2]):
 """
 
 
+#: Where our packages lie, and their names.
+FOLDERS = ("helpers", "simulator/dps_simulator", "tools")
+OURS = tuple(folder.rpartition("/")[2] for folder in FOLDERS)
+
+
 def fresh(repository, statements):
     """The statements that fail in a fresh interpreter, each for itself."""
-    files = (repository / "helpers").rglob("*.py")
-    elsewhere = {name for path in files for name in imported_by(path) if not name.startswith("helpers")}
+    files = [path for folder in FOLDERS for path in (repository / folder).rglob("*.py")]
+    elsewhere = {name for path in files for name in imported_by(path) if not name.startswith(OURS)}
     command = [sys.executable, "-W", "ignore", "-c", ALONE, json.dumps(sorted(elsewhere)), json.dumps(statements)]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -46,10 +51,11 @@ def fresh(repository, statements):
 
 
 def modules_of(repository):
-    for path in sorted((repository / "helpers").rglob("*.py")):
-        parts = path.relative_to(repository).with_suffix("").parts
-        if parts[-1] != "__main__":
-            yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+    for folder in FOLDERS:
+        for path in sorted((repository / folder).rglob("*.py")):
+            parts = path.relative_to((repository / folder).parent).with_suffix("").parts
+            if parts[-1] != "__main__":
+                yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def imported_by(path):
@@ -65,7 +71,7 @@ def imported_by(path):
 @pytest.mark.anywhere
 def test_every_module_and_every_recipe_works_alone(repository):
     modules = list(modules_of(repository))
-    assert "helpers.failure_lessons" in modules
+    assert {"helpers.recipes.failures", "dps_simulator.hub.query"} <= set(modules)
     recipes = [
         f"from helpers import workspace; assert type(workspace._recipe({name!r})).__name__ == {kind!r}"
         for name, (_, kind) in RECIPES.items()
@@ -89,10 +95,10 @@ def test_every_document_that_a_notebook_needs_has_a_recipe(repository):
 def test_every_class_that_is_a_recipe_is_listed(repository):
     """Found by what it can do, so that a new one cannot be forgotten."""
     found = set()
-    for path in (repository / "helpers").glob("*lessons.py"):
+    for path in (repository / "helpers" / "recipes").glob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef):
                 functions = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
                 if {"find", "make", "remove", "ready", "removed"} <= functions:
-                    found.add((f"helpers.{path.stem}", node.name))
+                    found.add((f"helpers.recipes.{path.stem}", node.name))
     assert found == set(RECIPES.values())

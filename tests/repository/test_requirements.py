@@ -69,7 +69,7 @@ def test_helpers_import_only_what_learners_install(repository):
     providers = importlib.metadata.packages_distributions()
     # what comes with a listed package and belongs to it
     listed |= {"traitlets", "ipython", "jupyter-client", "azure-core", "jinja2", "urllib3"}
-    for path in sorted((repository / "helpers").rglob("*.py")):
+    for path in sorted([*(repository / "helpers").rglob("*.py"), *(repository / "simulator").rglob("*.py")]):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = []
             if isinstance(node, ast.Import):
@@ -78,7 +78,7 @@ def test_helpers_import_only_what_learners_install(repository):
                 names = [node.module]
             for name in names:
                 top = name.split(".")[0]
-                if top in sys.stdlib_module_names or top == "helpers":
+                if top in sys.stdlib_module_names or top in ("helpers", "dps_simulator"):
                     continue
                 from_packages = {canonicalize_name(package) for package in providers.get(top, ())}
                 assert from_packages & listed, f"{path.relative_to(repository)} imports {name}"

@@ -31,7 +31,7 @@ def imported_by(*code, folder):
 def run(*arguments):
     return (
         "import contextlib",
-        "from helpers import runner",
+        "from helpers.runner import cli as runner",
         "with contextlib.suppress(SystemExit):",
         f"    runner.main({list(arguments)!r})",
     )
@@ -83,9 +83,9 @@ def test_a_run_reports_late_and_compares_nothing(repository):
     """A notebook runs before what draws the report is there."""
     found = imported_by(
         "import asyncio",
-        "from helpers.notebook_tools.documents import read, selected",
-        "from helpers.notebook_tools.execution import Outcome, kernel_manager",
-        "from helpers import runner",
+        "from helpers.runner.documents import read, selected",
+        "from helpers.runner.execution import Outcome, kernel_manager",
+        "from helpers.runner import cli as runner",
         "import nbclient, pathlib, tempfile",
         "kernel_manager(pathlib.Path(tempfile.mkdtemp()))",
         folder=repository,

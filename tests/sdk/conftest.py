@@ -3,8 +3,8 @@ import importlib.util
 import pytest
 from sdk_clients import Sdk
 
-from helpers.simulator.clock import ManualClock
-from helpers.simulator.errors import ServiceError
+from dps_simulator.common.clock import ManualClock
+from dps_simulator.errors.table import ServiceError
 
 # these speak of nothing but azure-iot-hub, which not every machine and Python has: see requirements.txt
 collect_ignore = (

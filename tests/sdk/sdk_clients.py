@@ -13,8 +13,8 @@ from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 from patience import PATIENCE, wait_until
 
-from helpers.simulator import launcher
-from helpers.simulator.protocols import sas
+from dps_simulator.credentials import sas
+from dps_simulator.process import launcher
 from helpers.target import of_simulator
 
 KEY = base64.b64encode(b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES").decode()

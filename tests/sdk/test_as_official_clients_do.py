@@ -7,8 +7,8 @@ import pytest
 from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, ProvisioningDeviceClient
 from sdk_clients import KEY
 
+from dps_simulator.credentials import sas
 from helpers import certificates
-from helpers.simulator.protocols import sas
 
 pytestmark = pytest.mark.sdk
 

@@ -9,7 +9,7 @@ from azure.iot.device.exceptions import ConnectionFailedError, CredentialError
 from patience import PATIENCE, wait_until
 from sdk_clients import KEY, OTHER_KEY
 
-from helpers.simulator.clock import ManualClock
+from dps_simulator.common.clock import ManualClock
 
 pytestmark = pytest.mark.sdk
 

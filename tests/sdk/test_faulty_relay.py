@@ -15,7 +15,7 @@ from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, Proxy
 from patience import PATIENCE, wait_until
 from sdk_clients import KEY, Https, device_options, shut_down
 
-from helpers.simulator import launcher
+from dps_simulator.process import launcher
 
 pytestmark = pytest.mark.sdk
 

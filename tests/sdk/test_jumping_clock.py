@@ -7,7 +7,7 @@ from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient, excep
 from patience import wait_until
 from sdk_clients import KEY, Https, device_options
 
-from helpers.simulator import ManualClock, Simulator
+from dps_simulator import ManualClock, Simulator
 
 pytestmark = pytest.mark.sdk
 

@@ -18,10 +18,10 @@ from azure.mgmt.iothubprovisioningservices import models
 from patience import PATIENCE
 from sdk_clients import KEY, Sdk, derive
 
+from dps_simulator import Simulator
+from dps_simulator.process.address import read
 from helpers import certificates
 from helpers.checks import causes
-from helpers.simulator import Simulator
-from helpers.simulator.running import read
 
 pytestmark = pytest.mark.sdk
 

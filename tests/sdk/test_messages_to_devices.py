@@ -7,7 +7,8 @@ from azure.iot.device import IoTHubDeviceClient, Message
 from patience import PATIENCE
 from sdk_clients import KEY, OTHER_KEY
 
-from helpers.simulator import CloudToDeviceMessage, launcher
+from dps_simulator import CloudToDeviceMessage
+from dps_simulator.process import launcher
 
 pytestmark = pytest.mark.sdk
 

@@ -18,9 +18,9 @@ from patience import PATIENCE
 
 from helpers.tpm.commands import Tpm
 from helpers.tpm.device import TpmDevice
-from helpers.tpm.simulator_front import MicrosoftSimulatorFront
-from helpers.tpm.soft_tpm import SoftTpm
-from helpers.tpm.swtpm import Swtpm
+from helpers.tpm.embedded.front import MicrosoftSimulatorFront
+from helpers.tpm.embedded.tpm import SoftTpm
+from helpers.tpm.transports.swtpm import Swtpm
 
 pytestmark = [pytest.mark.sdk, pytest.mark.clients]
 

@@ -19,8 +19,8 @@ from patience import PATIENCE, wait_until
 from sdk_clients import KEY, OTHER_KEY, derive
 
 from benchmarks import wire
-from helpers.simulator.protocols import sas
-from helpers.simulator.server.authority import CertificateAuthority
+from dps_simulator.credentials import sas
+from dps_simulator.server.authority import CertificateAuthority
 
 pytestmark = pytest.mark.sdk
 

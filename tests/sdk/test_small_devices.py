@@ -13,9 +13,9 @@ import time
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator import Simulator
-from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
-from helpers.simulator.protocols import sas
+from dps_simulator import Simulator
+from dps_simulator.credentials import sas
+from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
 
 pytestmark = [
     pytest.mark.clients,

@@ -12,9 +12,9 @@ from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from patience import PATIENCE, wait_until
 from sdk_clients import KEY, Https, device_options, shut_down
 
+from dps_simulator.process import launcher
+from dps_simulator.process.address import read
 from helpers import certificates
-from helpers.simulator import launcher
-from helpers.simulator.running import read
 
 AUTHENTICATION = {"type": "sas", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
 KEYS = {"type": "symmetricKey", "symmetricKey": {"primaryKey": KEY, "secondaryKey": KEY}}
@@ -29,7 +29,7 @@ class Process:
     """A simulator in a process of its own."""
 
     def __init__(self, state):
-        command = [sys.executable, "-m", "helpers.simulator", "serve", "--json", "--state", str(state)]
+        command = [sys.executable, "-m", "dps_simulator", "serve", "--json", "--state", str(state)]
         self.process = subprocess.Popen([*command, "--pace", "instant"], stdout=subprocess.PIPE, text=True)
         assert json.loads(self.process.stdout.readline())["ready"] is True
         self.running = read(state)

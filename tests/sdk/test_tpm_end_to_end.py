@@ -16,7 +16,7 @@ from patience import PATIENCE, wait_until
 from tpm_devices import FLAVOURS, KINDS, TpmDevices
 
 from helpers.tpm import hub_token, renew_tokens, tpm_sas_token
-from helpers.tpm.tokens import RENEWAL_MARGIN
+from helpers.tpm.client.tokens import RENEWAL_MARGIN
 
 pytestmark = pytest.mark.sdk
 

@@ -20,9 +20,9 @@ from patience import PATIENCE
 from sdk_clients import KEY, Sdk
 from tpm_devices import KINDS, TpmDevices
 
+from dps_simulator import Simulator
+from dps_simulator.common.clock import SystemClock
 from helpers import certificates
-from helpers.simulator import Simulator
-from helpers.simulator.clock import SystemClock
 from helpers.tpm import (
     ActivationBlob,
     ActivationError,

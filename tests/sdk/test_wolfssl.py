@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from patience import PATIENCE
 
-from helpers.simulator import Simulator
-from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
-from helpers.simulator.protocols import sas
+from dps_simulator import Simulator
+from dps_simulator.credentials import sas
+from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
 
 pytestmark = pytest.mark.clients
 

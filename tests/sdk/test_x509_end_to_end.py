@@ -18,9 +18,9 @@ from azure.iot.device.aio import ProvisioningDeviceClient as AsyncProvisioningDe
 from patience import PATIENCE
 from sdk_clients import KEY
 
+from dps_simulator.credentials import sas
 from helpers import certificates
 from helpers.credentials import Secret
-from helpers.simulator.protocols import sas
 
 pytestmark = pytest.mark.sdk
 

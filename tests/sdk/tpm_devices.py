@@ -6,7 +6,8 @@ import shutil
 
 import pytest
 
-from helpers.tpm import TpmProvisioningDeviceClient, aio, open_tpm
+from helpers.tpm import TpmProvisioningDeviceClient, open_tpm
+from helpers.tpm.client import aio
 
 KINDS = ["embedded", "swtpm"]
 FLAVOURS = {"sync": TpmProvisioningDeviceClient, "aio": aio.TpmProvisioningDeviceClient}

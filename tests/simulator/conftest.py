@@ -3,7 +3,7 @@ from hypothesis import settings
 from provisioning_parts import Provisioning
 from thoroughness import examples
 
-from helpers.simulator.store import Store
+from dps_simulator.process.store import Store
 
 # the same examples in every run, and no failure because the machine is busy
 settings.register_profile("simulator", deadline=None, derandomize=True, max_examples=examples())

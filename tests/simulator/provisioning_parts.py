@@ -3,12 +3,12 @@
 import base64
 from dataclasses import dataclass, field
 
-from helpers.simulator.clock import ManualClock
-from helpers.simulator.domain.provisioning import ProvisioningService
-from helpers.simulator.domain.registration_states import Pace
-from helpers.simulator.errors import Hub, ServiceError
-from helpers.simulator.protocols import sas
-from helpers.simulator.store import Store
+from dps_simulator.common.clock import ManualClock
+from dps_simulator.credentials import sas
+from dps_simulator.errors.table import Hub, ServiceError
+from dps_simulator.process.store import Store
+from dps_simulator.provisioning.registration.states import Pace
+from dps_simulator.provisioning.service import ProvisioningService
 
 ID_SCOPE = "0ne00000A01"
 PRIMARY_KEY = base64.b64encode(b"primary key of the enrollment...").decode()

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from patience import PATIENCE
 
-from helpers.simulator.running import read
+from dps_simulator.process.address import read
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, "-W", "error", "-m", "helpers.simulator"]
+COMMAND = [sys.executable, "-W", "error", "-m", "dps_simulator"]
 
 
 def environment(**changes):
     """The environment without what could set up a simulator or lead a program elsewhere, plus changes."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DPS_SIMULATOR_")}
-    return {**kept, "PYTHONPATH": str(ROOT), **changes}
+    return {**kept, "PYTHONPATH": str(ROOT / "simulator"), **changes}
 
 
 def command(*arguments, env=None, cwd=None, prefix=()):

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator import ManualClock, Simulator, launcher, runtime
+from dps_simulator import ManualClock, Simulator, runtime
+from dps_simulator.process import launcher
 
 
 def test_a_simulator_that_was_stopped_itself_waits_for_those_who_called_meanwhile(monkeypatch):

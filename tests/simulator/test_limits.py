@@ -4,8 +4,9 @@ import pytest
 import requests
 from patience import PATIENCE
 
-from helpers.simulator import Settings, Simulator, launcher
-from helpers.simulator.domain.throttling import LIMITS, Limits
+from dps_simulator import Settings, Simulator
+from dps_simulator.common.throttling import LIMITS, Limits
+from dps_simulator.process import launcher
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 from patience import wait_until
 
 from benchmarks import wire
-from helpers.simulator import Simulator
-from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
+from dps_simulator import Simulator
+from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
 
 KEY = b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES"
 CYCLES = 1_000

@@ -8,12 +8,12 @@ import textwrap
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator import Simulator
+from dps_simulator import Simulator
 
 FOREIGN_TEST = """
     import ssl, threading
     import pytest
-    from helpers.simulator import HubSettings, Settings
+    from dps_simulator import HubSettings, Settings
 
     SEEN = []
 
@@ -57,7 +57,7 @@ FOREIGN_TEST = """
 
 OTHER_SETTINGS = """
     import pytest
-    from helpers.simulator import HubSettings, Settings
+    from dps_simulator import HubSettings, Settings
 
     @pytest.fixture(scope="session")
     def dps_simulator_settings():
@@ -73,7 +73,7 @@ WITHOUT = """
     import sys
 
     def test_nothing_of_it_is_loaded():
-        heavy = {"aiohttp", "OpenSSL", "cryptography", "sqlite3", "helpers.simulator.simulator"}
+        heavy = {"aiohttp", "OpenSSL", "cryptography", "sqlite3", "dps_simulator.simulator"}
         if sys.version_info < (3, 14):
             # later, pytest brings it with the debugger
             heavy.add("asyncio")

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from provisioning_parts import OTHER_KEY, PRIMARY_KEY, Provisioning
 
-from helpers.simulator.domain.access_policies import AccessPolicies
-from helpers.simulator.endpoints.dps_service import DpsServiceEndpoint
-from helpers.simulator.endpoints.http import JSON_CONTENT_TYPE, Peer, Request
-from helpers.simulator.protocols import sas
-from helpers.simulator.trace import Trace
+from dps_simulator.common.trace import Trace
+from dps_simulator.credentials import sas
+from dps_simulator.provisioning.access_policies import AccessPolicies
+from dps_simulator.provisioning.api.service import DpsServiceEndpoint
+from dps_simulator.wire.http import JSON_CONTENT_TYPE, Peer, Request
 
 pytestmark = pytest.mark.recorded
 

@@ -34,7 +34,7 @@ from patience import PATIENCE, wait_until
 from simulator_processes import Served, command, environment
 
 from benchmarks import wire
-from helpers.simulator import (
+from dps_simulator import (
     CloudToDeviceMessage,
     ManualClock,
     Settings,
@@ -43,15 +43,15 @@ from helpers.simulator import (
     SimulatorError,
     StoreError,
     TlsFiles,
-    launcher,
 )
-from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
-from helpers.simulator.errors import ServiceError
-from helpers.simulator.own_certificate import OwnCertificateError, check
-from helpers.simulator.protocols import sas
-from helpers.simulator.runtime import SimulatorRuntime, version
-from helpers.simulator.settings import HubSettings, Policy
-from helpers.simulator.store import Store
+from dps_simulator.credentials import sas
+from dps_simulator.errors.table import ServiceError
+from dps_simulator.process import launcher
+from dps_simulator.process.store import Store
+from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
+from dps_simulator.runtime import SimulatorRuntime, version
+from dps_simulator.settings.own_certificate import OwnCertificateError, check
+from dps_simulator.settings.settings import HubSettings, Policy
 
 KEY_BYTES = b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES"
 KEY = base64.b64encode(KEY_BYTES).decode()
@@ -193,7 +193,7 @@ class TestStartingAndStopping:
                 wire.Wire(one.tls_port, trusting(other), DPS)
 
     def test_idleness_ends_it(self, caplog, monkeypatch):
-        from helpers.simulator import runtime
+        from dps_simulator import runtime
 
         stands, looks = [time.monotonic()], []
 
@@ -261,7 +261,7 @@ class TestStartingAndStopping:
         assert settings.state == Path("folder")
 
     def test_the_version_without_an_installation(self, monkeypatch):
-        from helpers.simulator import runtime
+        from dps_simulator import runtime
 
         def missing(name):
             raise runtime.metadata.PackageNotFoundError(name)
@@ -626,7 +626,7 @@ class TestSecrets:
     @pytest.mark.sdk
     @pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
     def test_they_are_in_no_trace_log_output_or_exception(self, tmp_path, caplog, capfd):
-        caplog.set_level(logging.DEBUG, "helpers.simulator")
+        caplog.set_level(logging.DEBUG, "dps_simulator")
         service_key, hub_key, device_key, wrong_key = (base64.b64encode(os.urandom(32)).decode() for _ in range(4))
         errors = []
 

@@ -15,16 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from thoroughness import examples
 
-from helpers.simulator.clock import ManualClock
-from helpers.simulator.domain.attestation import derive_device_key
-from helpers.simulator.domain.registration_states import Pace
-from helpers.simulator.endpoints.http import Peer, Request
-from helpers.simulator.protocols import sas
-from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe
-from helpers.simulator.services import SimulatedServices
-from helpers.simulator.settings import Settings
-from helpers.simulator.store import Store
-from helpers.simulator.trace import Trace
+from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.trace import Trace
+from dps_simulator.credentials import sas
+from dps_simulator.process.store import Store
+from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe
+from dps_simulator.provisioning.attestation.symmetric_key import derive_device_key
+from dps_simulator.provisioning.registration.states import Pace
+from dps_simulator.services import SimulatedServices
+from dps_simulator.settings.settings import Settings
+from dps_simulator.wire.http import Peer, Request
 
 SETTINGS = Settings()
 HUB = SETTINGS.hubs[0].host

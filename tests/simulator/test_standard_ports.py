@@ -14,9 +14,9 @@ from patience import PATIENCE
 from simulator_processes import COMMAND, Served, environment
 
 from benchmarks import wire
-from helpers.simulator import Simulator, SimulatorError
-from helpers.simulator.domain.enrollment_kinds import INDIVIDUAL
-from helpers.simulator.protocols import sas
+from dps_simulator import Simulator, SimulatorError
+from dps_simulator.credentials import sas
+from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
 
 KEY_BYTES = b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES"
 KEY = "Tk9ULUEtU0VDUkVULVBSSU1BUlktS0VZLTMyLUJZVEVT"

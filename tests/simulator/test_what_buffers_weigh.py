@@ -7,12 +7,12 @@ from datetime import datetime, timezone
 import pytest
 from x509_family import make_root
 
-from helpers.simulator.clock import ManualClock
-from helpers.simulator.domain import certificates, chains
-from helpers.simulator.domain.telemetry import TelemetryBuffer, parse_properties
-from helpers.simulator.protocols.mqtt import Will
-from helpers.simulator.protocols.mqtt_session import MqttSession
-from helpers.simulator.trace import Trace
+from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.trace import Trace
+from dps_simulator.credentials import certificates, chains
+from dps_simulator.hub.telemetry import TelemetryBuffer, parse_properties
+from dps_simulator.protocols.mqtt import Will
+from dps_simulator.protocols.mqtt_session import MqttSession
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 LIMIT = 1_000_000

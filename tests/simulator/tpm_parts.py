@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
-from helpers.simulator.domain.tpm_keys import TpmPublicKey
+from dps_simulator.credentials.tpm_keys import TpmPublicKey
 
 EK_ATTRIBUTES, SRK_ATTRIBUTES = 0x000300B2, 0x00030472
 EK_POLICY = bytes.fromhex("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa")

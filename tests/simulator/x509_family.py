@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from helpers.simulator.domain.certificates import Certificate
+from dps_simulator.credentials.certificates import Certificate
 
 #: Where a ``ManualClock`` begins; certificates are valid for thirty days around it unless they say otherwise.
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)

@@ -44,8 +44,10 @@ def make_workspace():
         SharedAccessSignatureAuthorizationRuleAccessRightsDescription as Rule,
     )
 
-    from helpers import fleet_lessons, progress, workspace
-    from helpers.simulator import launcher
+    from dps_simulator.process import launcher
+    from helpers import workspace
+    from helpers.course import progress
+    from helpers.recipes import fleet as fleet_lessons
     from helpers.target import connect
 
     dps = connect()

@@ -17,10 +17,15 @@ import keep
 import pytest
 from azure.iot.device import X509
 
-from helpers import certificates, lessons, progress, tpm_lessons, workspace, x509_lessons
-from helpers.fleet_lessons import service_resource
-from helpers.simulator import ManualClock, Simulator, StoreError, launcher, store
-from helpers.simulator.running import read
+from dps_simulator import ManualClock, Simulator, StoreError
+from dps_simulator.process import launcher, store
+from dps_simulator.process.address import read
+from helpers import certificates, workspace
+from helpers.course import progress
+from helpers.recipes import symmetric_key as lessons
+from helpers.recipes import tpm as tpm_lessons
+from helpers.recipes import x509 as x509_lessons
+from helpers.recipes.fleet import service_resource
 from helpers.target import of_simulator
 from helpers.tpm import TpmUnavailableError, open_tpm
 from helpers.workspace import WorkspaceError
@@ -249,7 +254,7 @@ def test_a_kill_in_the_middle_of_a_migration_loses_nothing(kept):
     code = """
         import os, signal, sys
         from pathlib import Path
-        from helpers.simulator import store
+        from dps_simulator.process import store
         def begin(connection):
             connection.execute("DELETE FROM documents WHERE collection = 'device'")
             connection.execute("CREATE TABLE other (name TEXT)")

@@ -6,8 +6,8 @@ import pytest
 
 from helpers.tpm import open_tpm
 from helpers.tpm.commands import Tpm
-from helpers.tpm.soft_tpm import SoftTpm
-from helpers.tpm.swtpm import Swtpm
+from helpers.tpm.embedded.tpm import SoftTpm
+from helpers.tpm.transports.swtpm import Swtpm
 
 KINDS = ["embedded", "swtpm"]
 

@@ -12,8 +12,8 @@ from scripted_service import OPERATION, assigned, assigning, challenge
 from thoroughness import examples
 
 from helpers.credentials import Secret
-from helpers.tpm import registration_exchange as exchanges
-from helpers.tpm.registration_exchange import (
+from helpers.tpm.client import registration_exchange as exchanges
+from helpers.tpm.client.registration_exchange import (
     MAX_ANSWER_SIZE,
     TRANSITIONS,
     Activate,

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
-from helpers.tpm import simulator_front
+from helpers.tpm.embedded import front as simulator_front
+from helpers.tpm.embedded.front import Answer, Command, End, Framing, MicrosoftSimulatorFront
 from helpers.tpm.errors import TpmConnectionError, TpmError, TpmProtocolError, TpmUnavailableError
-from helpers.tpm.port_pair import bind_port_pair
-from helpers.tpm.simulator_front import Answer, Command, End, Framing, MicrosoftSimulatorFront
+from helpers.tpm.transports.port_pair import bind_port_pair
 
 HANDSHAKE = struct.pack(">II", 15, 1)
 POWER_ON = struct.pack(">I", 1)

@@ -39,9 +39,10 @@ from tpm_messages import (
     update,
 )
 
-from helpers.tpm import TpmConnectionError, TpmDevice, TpmUnavailableError, open_tpm, soft_memory
+from helpers.tpm import TpmConnectionError, TpmDevice, TpmUnavailableError, open_tpm
 from helpers.tpm.commands import Tpm
-from helpers.tpm.soft_tpm import SHAPES, SoftTpm
+from helpers.tpm.embedded import memory as soft_memory
+from helpers.tpm.embedded.tpm import SHAPES, SoftTpm
 from helpers.tpm.structures import (
     EK_HANDLE,
     ID_KEY_HANDLE,

@@ -15,12 +15,12 @@ import psutil
 import pytest
 from patience import PATIENCE, is_running, wait_until
 
-from helpers.tpm import swtpm
 from helpers.tpm.commands import Tpm
 from helpers.tpm.device import TpmDevice
 from helpers.tpm.errors import TpmConnectionError, TpmUnavailableError
-from helpers.tpm.port_pair import bind_port_pair
-from helpers.tpm.swtpm import Swtpm
+from helpers.tpm.transports import swtpm
+from helpers.tpm.transports.port_pair import bind_port_pair
+from helpers.tpm.transports.swtpm import Swtpm
 
 ROOT = Path(__file__).resolve().parents[3]
 BOTH_WAYS = pytest.mark.parametrize("ports", [False, True], ids=["socket", "ports"])
@@ -430,7 +430,7 @@ import signal, sys, time
 from pathlib import Path
 import psutil
 from helpers.tpm.commands import Tpm
-from helpers.tpm.swtpm import Swtpm
+from helpers.tpm.transports.swtpm import Swtpm
 
 signal.signal(signal.SIGINT, lambda *_: None)
 program = Swtpm(Path(sys.argv[1]), ports=sys.argv[2] == "ports")

@@ -11,7 +11,7 @@ from tpm_messages import template
 
 from helpers.tpm import ActivationError, TpmDevice, TpmResponseError, TpmUnavailableError, open_tpm
 from helpers.tpm.commands import Tpm
-from helpers.tpm.soft_tpm import SoftTpm
+from helpers.tpm.embedded.tpm import SoftTpm
 from helpers.tpm.structures import (
     EK_HANDLE,
     EK_POLICY,

@@ -34,9 +34,10 @@ from scripted_service import (
     trickle,
 )
 
-from helpers.simulator.server.authority import CertificateAuthority
-from helpers.tpm import ActivationError, TpmConnectionError, aio, client_options, provisioning, tokens
-from helpers.tpm.client_options import OPTIONS, ClientOptions
+from dps_simulator.server.authority import CertificateAuthority
+from helpers.tpm import ActivationError, TpmConnectionError
+from helpers.tpm.client import aio, client_options, provisioning, tokens
+from helpers.tpm.client.client_options import OPTIONS, ClientOptions
 
 BLOB = bytes.fromhex("0001aa 0001bb 0001cc 0001dd 0001ee 0001ff")
 PAYLOAD = {"modelId": "dtmi:contoso:greenhouse;1"}

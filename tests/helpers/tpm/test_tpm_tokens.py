@@ -8,8 +8,9 @@ from azure.iot.device.common.pipeline.pipeline_stages_base import SasTokenStage
 from blob_maker import made_for
 
 from helpers.credentials import CredentialsError, sas_token
-from helpers.tpm import TpmError, tokens
-from helpers.tpm.tokens import RENEWAL_MARGIN, hub_token, renew_tokens, tpm_sas_token
+from helpers.tpm import TpmError
+from helpers.tpm.client import tokens
+from helpers.tpm.client.tokens import RENEWAL_MARGIN, hub_token, renew_tokens, tpm_sas_token
 
 KEY = bytes(range(32))
 KEY_TEXT = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="

@@ -12,10 +12,17 @@ from pathlib import Path
 import pytest
 from patience import PATIENCE
 
-from helpers.tpm import TpmConnectionError, TpmProtocolError, TpmUnavailableError, transport
+from helpers.tpm import TpmConnectionError, TpmProtocolError, TpmUnavailableError
 from helpers.tpm.commands import Tpm
-from helpers.tpm.soft_tpm import SoftTpm
-from helpers.tpm.transport import DeviceFileTransport, SocketTransport, check_socket_path, connect_tcp, connect_unix
+from helpers.tpm.embedded.tpm import SoftTpm
+from helpers.tpm.transports import transport
+from helpers.tpm.transports.transport import (
+    DeviceFileTransport,
+    SocketTransport,
+    check_socket_path,
+    connect_tcp,
+    connect_unix,
+)
 
 COMMAND = bytes.fromhex("8001 0000000c 0000017b 0008")
 

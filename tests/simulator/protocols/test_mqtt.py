@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.simulator.protocols import mqtt
-from helpers.simulator.protocols.mqtt import (
+from dps_simulator.protocols import mqtt
+from dps_simulator.protocols.mqtt import (
     Connect,
     Disconnect,
     MqttProtocolError,

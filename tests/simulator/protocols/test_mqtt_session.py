@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from helpers.simulator.protocols.mqtt import (
+from dps_simulator.protocols.mqtt import (
     Connect,
     Disconnect,
     MqttProtocolError,
@@ -20,7 +20,7 @@ from helpers.simulator.protocols.mqtt import (
     encode_puback,
     encode_publish,
 )
-from helpers.simulator.protocols.mqtt_session import (
+from dps_simulator.protocols.mqtt_session import (
     TRANSITIONS,
     Input,
     MqttSession,

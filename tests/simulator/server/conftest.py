@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from patience import PATIENCE
 
-from helpers.simulator.endpoints.http import Request, Response
-from helpers.simulator.endpoints.mqtt import Ending, MqttLink
-from helpers.simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
-from helpers.simulator.server.authority import CertificateAuthority
-from helpers.simulator.server.listeners import Server
+from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
+from dps_simulator.server.authority import CertificateAuthority
+from dps_simulator.server.listeners import Server
+from dps_simulator.wire.http import Request, Response
+from dps_simulator.wire.mqtt import Ending, MqttLink
 
 DPS = "global.azure-devices-provisioning.test"
 HUB = "contoso-hub-1.azure-devices.test"

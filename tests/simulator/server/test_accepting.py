@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator import open_files
-from helpers.simulator.server import accepting, listeners
+from dps_simulator.server import accepting, listeners, open_files
 
 pytestmark = pytest.mark.asyncio
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator.server import arriving
-from helpers.simulator.server.accounts import Account
+from dps_simulator.server import arriving
+from dps_simulator.server.accounts import Account
 
 HOST = "global.azure-devices-provisioning.test"
 UPGRADE = (

@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from helpers.simulator.clock import ManualClock
-from helpers.simulator.private_files import FolderError
-from helpers.simulator.server.authority import AUTHORITY_NAME, AuthorityError, CertificateAuthority
-from helpers.simulator.server.tls import AcceptingContext, TlsSession
+from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.private_files import FolderError
+from dps_simulator.server.authority import AUTHORITY_NAME, AuthorityError, CertificateAuthority
+from dps_simulator.server.tls import AcceptingContext, TlsSession
 
 HOSTS = ["global.azure-devices-provisioning.test", "Contoso-Hub-1.azure-devices.test"]
 

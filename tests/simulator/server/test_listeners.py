@@ -15,9 +15,9 @@ import pytest
 from own_ports import own_port
 from patience import PATIENCE
 
-from helpers.simulator.server import listeners, sniffer, tls_transport
-from helpers.simulator.server.connections import ConnectionTable
-from helpers.simulator.server.listeners import ListenError, Server
+from dps_simulator.server import listeners, sniffer, tls_transport
+from dps_simulator.server.connections import ConnectionTable
+from dps_simulator.server.listeners import ListenError, Server
 
 pytestmark = pytest.mark.asyncio
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator.server import http_adapter
-from helpers.simulator.server.content_coding import (
+from dps_simulator.server import http_adapter
+from dps_simulator.server.content_coding import (
     BrokenBodyError,
     LargeBodyError,
     UnsupportedCodingError,

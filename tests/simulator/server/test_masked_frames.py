@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from helpers.simulator.server.masked_frames import MaskedFrames
+from dps_simulator.server.masked_frames import MaskedFrames
 
 
 class Reader:

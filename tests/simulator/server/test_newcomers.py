@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator.server import arriving, newcomers, tls_transport
-from helpers.simulator.server.client_hello import MAX_GREETING, Greeting
-from helpers.simulator.server.newcomers import Newcomers
+from dps_simulator.server import arriving, newcomers, tls_transport
+from dps_simulator.server.client_hello import MAX_GREETING, Greeting
+from dps_simulator.server.newcomers import Newcomers
 
 HOST = "global.azure-devices-provisioning.test"
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from patience import PATIENCE
 from x509_family import key_of, make
 
-from helpers.simulator import Simulator
+from dps_simulator import Simulator
 
 HOST = "global.azure-devices-provisioning.test"
 VERSIONS = pytest.mark.parametrize(

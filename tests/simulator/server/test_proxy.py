@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator.server import proxy, sniffer, tls_transport
+from dps_simulator.server import proxy, sniffer, tls_transport
 
 pytestmark = pytest.mark.asyncio
 

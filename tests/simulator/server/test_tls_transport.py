@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from helpers.simulator.server import tls_transport
-from helpers.simulator.server.tls import AcceptingContext, TlsSession
-from helpers.simulator.server.tls_transport import TlsTransport
+from dps_simulator.server import tls_transport
+from dps_simulator.server.tls import AcceptingContext, TlsSession
+from dps_simulator.server.tls_transport import TlsTransport
 
 pytestmark = pytest.mark.asyncio
 

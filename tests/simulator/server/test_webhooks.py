@@ -13,14 +13,14 @@ from patience import PATIENCE, wait_until
 from provisioning_parts import Provisioning, individual_body
 from webhook_server import WebhookServer
 
-from helpers.simulator import Simulator, SimulatorError
-from helpers.simulator.domain.custom_allocation import PendingAllocation
-from helpers.simulator.domain.ports import StorageError
-from helpers.simulator.endpoints.webhooks import MAX_ANSWER_SIZE, AllocationWebhooks, WebhookRequest
-from helpers.simulator.server.authority import CertificateAuthority
-from helpers.simulator.server.webhooks import MAX_CALLS, WebhookError, Webhooks, checked_address
-from helpers.simulator.store import Store
-from helpers.simulator.trace import Trace
+from dps_simulator import Simulator, SimulatorError
+from dps_simulator.common.ports import StorageError
+from dps_simulator.common.trace import Trace
+from dps_simulator.process.store import Store
+from dps_simulator.provisioning.api.webhooks import MAX_ANSWER_SIZE, AllocationWebhooks, WebhookRequest
+from dps_simulator.provisioning.registration.custom_allocation import PendingAllocation
+from dps_simulator.server.authority import CertificateAuthority
+from dps_simulator.server.webhooks import MAX_CALLS, WebhookError, Webhooks, checked_address
 
 HUBS = ("hub-1.azure-devices.test", "hub-2.azure-devices.test")
 SECRET = "c2VjcmV0LXNlY3JldC1zZWNyZXQ="

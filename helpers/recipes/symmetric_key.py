@@ -1,0 +1,372 @@
+"""What the notebooks of a track make, as recipes: made here when the notebook that makes it did not run.
+
+The SDK calls are those of the notebooks. Nothing is removed on Azure that this workspace did not make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+from azure.iot.device import ProvisioningDeviceClient
+
+from helpers import workspace
+from helpers.checks import status_of as status_of  # noqa: PLC0414 - its public name of before
+from helpers.credentials import Secret, derive_device_key
+from helpers.masking import MaskedError
+from helpers.target import registry as registries
+from helpers.workspace import Document
+
+ENROLLMENT, GROUP, AUTHORITY = "individual enrollment", "enrollment group", "CA certificate"
+
+#: The desired temperature that an enrollment gives to the twin of a new device.
+INITIAL_TEMPERATURE = 21
+
+
+class LessonError(MaskedError):
+    """Something on the target is in the way; the text says what and how to go on."""
+
+
+def individual_enrollment(registration_id: str, device_id: str) -> Document:
+    """The individual enrollment of the symmetric-key track, as the notebook writes it."""
+    return {
+        "registrationId": registration_id,
+        "deviceId": device_id or registration_id,
+        "attestation": {"type": "symmetricKey"},
+        "initialTwin": {
+            "tags": {"room": "kitchen"},
+            "properties": {"desired": {"targetTemperature": INITIAL_TEMPERATURE}},
+        },
+    }
+
+
+def enrollment_group(group_id: str) -> Document:
+    """The enrollment group of the symmetric-key track, as the notebook writes it."""
+    return {
+        "enrollmentGroupId": group_id,
+        "attestation": {"type": "symmetricKey"},
+        "initialTwin": {"properties": {"desired": {"targetTemperature": INITIAL_TEMPERATURE}}},
+    }
+
+
+def register_device(dps: Any, registration_id: str, key: Secret) -> Any:
+    """Boot a device that proves itself with a symmetric key, and give the state it was registered with."""
+    device = ProvisioningDeviceClient.create_from_symmetric_key(
+        provisioning_host=dps.provisioning_host,
+        id_scope=dps.id_scope,
+        registration_id=registration_id,
+        symmetric_key=key.reveal(),
+        **dps.device_options,
+    )
+    # the SDK raises for every other end than "assigned"
+    return device.register().registration_state
+
+
+def registration(service: Any, registration_id: str) -> Mapping[str, Any] | None:
+    """The registration record of a device, ``None`` when it never registered."""
+    try:
+        record: Mapping[str, Any] = service.device_registration_state.get(registration_id)
+    except ResourceNotFoundError:
+        return None
+    return record
+
+
+def forget_registration(dps: Any, service: Any, registration_id: str) -> None:
+    """Remove a device that DPS put into a hub, and the record of its registration; nothing there is fine."""
+    record = registration(service, registration_id)
+    if record is None:
+        return
+    hub, device_id = record.get("assignedHub"), record.get("deviceId")
+    if hub in dps.hubs and device_id:
+        delete_device(dps, str(hub), str(device_id))
+    with suppress(ResourceNotFoundError):
+        service.device_registration_state.delete(registration_id)
+
+
+def device_exists(dps: Any, hub: str, device_id: str) -> bool:
+    """Whether the hub's registry knows the device."""
+    try:
+        dps.registry(hub).get_device(device_id)
+    except Exception as problem:
+        if status_of(problem) == 404:
+            return False
+        raise
+    return True
+
+
+def delete_device(dps: Any, hub: str, device_id: str) -> None:
+    """Remove a device from a hub's registry; not there is fine."""
+    if device_exists(dps, hub, device_id):
+        dps.registry(hub).delete_device(device_id)
+
+
+def remove_enrollment(dps: Any, service: Any, registration_id: str, *, again: bool = False) -> None:
+    """Remove an individual enrollment with its device; nothing there is fine.
+
+    Arguments:
+        dps: the target.
+        service: its client of the enrollments.
+        registration_id: names the enrollment.
+        again: it is about to be made again, so it stays noted as something that this workspace made.
+
+    Raises:
+        LessonError: on Azure, it was made by somebody else.
+    """
+    try:
+        service.enrollment.get(registration_id)
+    except ResourceNotFoundError:
+        pass
+    else:
+        check_ours(dps, ENROLLMENT, registration_id)
+        forget_registration(dps, service, registration_id)
+        service.enrollment.delete(registration_id)
+    note = workspace.claim if again else workspace.release
+    note(dps, ENROLLMENT, registration_id)
+
+
+def remove_group(dps: Any, service: Any, group_id: str, *, again: bool = False) -> None:
+    """Remove an enrollment group with the devices of its members; nothing there is fine.
+
+    Arguments:
+        dps: the target.
+        service: its client of the enrollments.
+        group_id: names the group.
+        again: it is about to be made again, so it stays noted as something that this workspace made.
+
+    Raises:
+        LessonError: on Azure, it was made by somebody else.
+    """
+    try:
+        service.enrollment_group.get(group_id)
+    except ResourceNotFoundError:
+        pass
+    else:
+        check_ours(dps, GROUP, group_id)
+        for record in service.device_registration_state.query(group_id):
+            forget_registration(dps, service, str(record["registrationId"]))
+        service.enrollment_group.delete(group_id)
+    note = workspace.claim if again else workspace.release
+    note(dps, GROUP, group_id)
+
+
+def enrollments_of(dps: Any, service: Any) -> tuple[list[str], list[str]]:
+    """Individual enrollments and enrollment groups that this workspace made and that are still there."""
+    found: dict[str, list[str]] = {ENROLLMENT: [], GROUP: []}
+    clients = {ENROLLMENT: service.enrollment, GROUP: service.enrollment_group}
+    for kind, identifier in workspace.claimed(dps):
+        if kind in clients:
+            with suppress(ResourceNotFoundError):
+                clients[kind].get(identifier)
+                found[kind].append(identifier)
+    return sorted(found[ENROLLMENT]), sorted(found[GROUP])
+
+
+def records_of(service: Any, enrollments: Iterable[str], groups: Iterable[str]) -> list[Mapping[str, Any]]:
+    """The registration records of all devices that came in through these enrollments."""
+    records = [registration(service, registration_id) for registration_id in enrollments]
+    for group_id in groups:
+        records += service.device_registration_state.query(group_id)
+    return [record for record in records if record is not None]
+
+
+def check_ours(dps: Any, kind: str, identifier: str) -> None:
+    """On Azure, refuse to remove what somebody else made."""
+    if dps.is_simulator or (kind, identifier) in workspace.claimed(dps):
+        return
+    article = "a" if kind == AUTHORITY else "an"
+    raise LessonError(
+        f"On {dps.provisioning_host} there is already {article} {kind} {identifier!r}, which this workspace did not "
+        "make. Choose another name in the parameters of this notebook, or delete it yourself if it is not needed."
+    )
+
+
+class FirstDevice:
+    """The device of the first notebook, which cleans up after itself."""
+
+    def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
+        """Never there: the notebook always makes it anew."""
+        return None
+
+    def make(self, dps: Any, names: Mapping[str, str]) -> Document:
+        """Enroll the device."""
+        registration_id = names["registration_id"]
+        workspace.claim(dps, ENROLLMENT, registration_id)
+        answer = dps.service_client().enrollment.create_or_update(
+            registration_id, {"registrationId": registration_id, "attestation": {"type": "symmetricKey"}}
+        )
+        return {"registration_id": registration_id, "key": answer["attestation"]["symmetricKey"]["primaryKey"]}
+
+    def remove(self, dps: Any, names: Mapping[str, str]) -> None:
+        """Remove the enrollment and the device, and note that both will be made."""
+        remove_enrollment(dps, dps.service_client(), names["registration_id"])
+        workspace.claim(dps, ENROLLMENT, names["registration_id"])
+
+    def ready(self, names: Mapping[str, str]) -> list[str]:
+        """One line."""
+        return [f"Enrolled: {names['registration_id']}"]
+
+    def removed(self, names: Mapping[str, str]) -> list[str]:
+        """One line."""
+        return [f"Nothing is enrolled as {names['registration_id']}."]
+
+
+class SymmetricKeyEnrollments:
+    """One individual enrollment and one enrollment group, and the key of one member."""
+
+    def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
+        """What was kept, when DPS still has both enrollments under these names and keys."""
+        if stored is None or _names_of(stored) != _expected_names(names):
+            return None
+        service = dps.service_client()
+        try:
+            individual = service.enrollment.get_attestation_mechanism(names["registration_id"])
+            group = service.enrollment_group.get_attestation_mechanism(names["group_id"])
+        except ResourceNotFoundError:
+            return None
+        same = (
+            _primary(individual) == stored["individual"]["key"]
+            and _primary(group) == stored["group"]["key"]
+            and derive_device_key(_primary(group), names["member_id"]) == stored["member"]["key"]
+        )
+        return stored if same else None
+
+    def make(self, dps: Any, names: Mapping[str, str]) -> Document:
+        """Create both enrollments."""
+        service = dps.service_client()
+        registration_id, group_id, member_id = names["registration_id"], names["group_id"], names["member_id"]
+        workspace.claim(dps, ENROLLMENT, registration_id)
+        individual = service.enrollment.create_or_update(
+            registration_id, individual_enrollment(registration_id, names["device_id"])
+        )
+        workspace.claim(dps, GROUP, group_id)
+        group = service.enrollment_group.create_or_update(group_id, enrollment_group(group_id))
+        group_key = _primary(group["attestation"])
+        return {
+            "individual": {
+                "registration_id": registration_id,
+                "device_id": names["device_id"] or registration_id,
+                "key": _primary(individual["attestation"]),
+            },
+            "group": {"group_id": group_id, "key": group_key},
+            "member": {"registration_id": member_id, "key": derive_device_key(group_key, member_id)},
+        }
+
+    def remove(self, dps: Any, names: Mapping[str, str]) -> None:
+        """Remove both enrollments and their devices, and note that both will be made."""
+        service = dps.service_client()
+        remove_enrollment(dps, service, names["registration_id"])
+        remove_group(dps, service, names["group_id"])
+        workspace.claim(dps, ENROLLMENT, names["registration_id"])
+        workspace.claim(dps, GROUP, names["group_id"])
+
+    def ready(self, names: Mapping[str, str]) -> list[str]:
+        """One line for each device."""
+        return [
+            f"Enrolled: {names['registration_id']}, individually",
+            f"Enrolled: {names['member_id']}, as a member of the group {names['group_id']}",
+        ]
+
+    def removed(self, names: Mapping[str, str]) -> list[str]:
+        """One line for each enrollment."""
+        return [
+            f"Nothing is enrolled as {names['registration_id']}.",
+            f"There is no enrollment group {names['group_id']}.",
+        ]
+
+
+class SymmetricKeyRegistrations:
+    """The two devices, registered: each in a hub, with the twin that its enrollment gave it."""
+
+    def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
+        """What was kept, when both devices are still in their hubs; their twins start from the enrollment again."""
+        enrolled = _enrolled(dps, names)
+        if stored is None or enrolled is None:
+            return None
+        for each in ("individual", "member"):
+            device = stored[each]
+            if device["registration_id"] != enrolled[each]["registration_id"] or device["key"] != enrolled[each]["key"]:
+                return None
+            if device["hub"] not in dps.hubs or not device_exists(dps, device["hub"], device["device_id"]):
+                return None
+            _reset_twin(dps, device["hub"], device["device_id"])
+        return stored
+
+    def make(self, dps: Any, names: Mapping[str, str]) -> Document:
+        """Boot both devices; enroll them first when nobody did."""
+        recipe = SymmetricKeyEnrollments()
+        enrolled = _enrolled(dps, names)
+        if enrolled is None:
+            recipe.remove(dps, names)
+            workspace.save("symmetric_key.enrollments", dps, recipe.make(dps, names))
+            enrolled = workspace.load("symmetric_key.enrollments", dps) or {}
+        document: Document = {}
+        for each in ("individual", "member"):
+            device = enrolled[each]
+            state = register_device(dps, device["registration_id"], device["key"])
+            document[each] = {
+                "registration_id": device["registration_id"],
+                "key": device["key"],
+                "hub": state.assigned_hub,
+                "device_id": state.device_id,
+            }
+        return document
+
+    def remove(self, dps: Any, names: Mapping[str, str]) -> None:
+        """Remove the registrations and the devices, not the enrollments."""
+        service = dps.service_client()
+        for registration_id in _registration_ids(names):
+            if registration(service, registration_id) is not None:
+                check_ours(dps, *_owner(names, registration_id))
+                forget_registration(dps, service, registration_id)
+
+    def ready(self, names: Mapping[str, str]) -> list[str]:
+        """One line for each device."""
+        return [f"Registered: {registration_id}" for registration_id in _registration_ids(names)]
+
+    def removed(self, names: Mapping[str, str]) -> list[str]:
+        """One line for each device."""
+        return [f"Not registered yet: {registration_id}" for registration_id in _registration_ids(names)]
+
+
+def _enrolled(dps: Any, names: Mapping[str, str]) -> Document | None:
+    return SymmetricKeyEnrollments().find(dps, workspace.load("symmetric_key.enrollments", dps), names)
+
+
+def _registration_ids(names: Mapping[str, str]) -> Iterator[str]:
+    yield names["registration_id"]
+    yield names["member_id"]
+
+
+def _owner(names: Mapping[str, str], registration_id: str) -> tuple[str, str]:
+    return (ENROLLMENT, registration_id) if registration_id == names["registration_id"] else (GROUP, names["group_id"])
+
+
+def _primary(attestation: Mapping[str, Any]) -> Secret:
+    return Secret(str(attestation["symmetricKey"]["primaryKey"]))
+
+
+def _names_of(document: Document) -> list[str]:
+    try:
+        return [
+            document["individual"]["registration_id"],
+            document["individual"]["device_id"],
+            document["group"]["group_id"],
+            document["member"]["registration_id"],
+        ]
+    except (KeyError, TypeError):
+        return []
+
+
+def _expected_names(names: Mapping[str, str]) -> list[str]:
+    registration_id = names["registration_id"]
+    return [registration_id, names["device_id"] or registration_id, names["group_id"], names["member_id"]]
+
+
+def _reset_twin(dps: Any, hub: str, device_id: str) -> None:
+    """Put the desired temperature back to what the enrollment says, when an earlier run changed it."""
+    registry = dps.registry(hub)
+    desired = registry.get_twin(device_id).properties.desired or {}
+    if desired.get("targetTemperature") != INITIAL_TEMPERATURE:
+        registry.update_twin(device_id, registries.twin_patch(desired={"targetTemperature": INITIAL_TEMPERATURE}))

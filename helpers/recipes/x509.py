@@ -1,0 +1,277 @@
+"""What the notebooks of the certificate track make, as recipes: made here when the notebook that makes it did not run.
+
+The SDK calls are those of the notebooks. Certificates and keys are files in a folder of the workspace; the documents
+hold names and thumbprints only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import ResourceNotFoundError
+from azure.iot.device import X509, ProvisioningDeviceClient
+from azure.mgmt.iothubprovisioningservices.models import (
+    CertificateProperties,
+    CertificateResponse,
+    VerificationCodeRequest,
+)
+
+from helpers import workspace
+from helpers.certificates import authority as certificates
+from helpers.workspace import Document
+
+from . import symmetric_key as lessons
+from .symmetric_key import AUTHORITY, ENROLLMENT, GROUP
+
+ENROLLMENTS, REGISTRATIONS = "x509.enrollments", "x509.registrations"
+#: Where certificates and keys are kept, and where the notebooks put those that they only try out.
+FILES, TRIES = "x509", "x509_tries"
+ROOT_NAME, LINE_NAME = "Contoso Pumps Root", "Contoso Pumps Line 1"
+
+_NAMES = ("registration_id", "device_id", "group_id", "member_id", "authority_name")
+_DEVICES = {"individual": "registration_id", "member": "member_id"}
+
+
+def individual_enrollment(registration_id: str, device_id: str, certificate: str) -> Document:
+    """The individual enrollment of the certificate track, as the notebook writes it."""
+    return {
+        "registrationId": registration_id,
+        "deviceId": device_id or registration_id,
+        "attestation": {"type": "x509", "x509": {"clientCertificates": {"primary": {"certificate": certificate}}}},
+    }
+
+
+def enrollment_group(group_id: str, certificate: str) -> Document:
+    """The enrollment group of the certificate track, as the notebook writes it."""
+    return {
+        "enrollmentGroupId": group_id,
+        "attestation": {"type": "x509", "x509": {"signingCertificates": {"primary": {"certificate": certificate}}}},
+    }
+
+
+def register_device(dps: Any, registration_id: str, x509: X509) -> Any:
+    """Boot a device that proves itself with a certificate, and give the state it was registered with."""
+    device = ProvisioningDeviceClient.create_from_x509_certificate(
+        provisioning_host=dps.provisioning_host,
+        id_scope=dps.id_scope,
+        registration_id=registration_id,
+        x509=x509,
+        **dps.device_options,
+    )
+    # the SDK raises for every other end than "assigned"
+    return device.register().registration_state
+
+
+def upload_authority(dps: Any, name: str, root: Any) -> None:
+    """Upload a CA certificate and prove that we hold its private key."""
+    manager, where = _manager(dps), _where(dps, name)
+    properties = CertificateProperties(certificate=root.certificate.encode())
+    uploaded = manager.create_or_update(certificate_description=CertificateResponse(properties=properties), **where)
+    unchanged = MatchConditions.IfNotModified
+    asked = manager.generate_verification_code(etag=uploaded.etag, match_condition=unchanged, **where)
+    proof = root.prove_possession(asked.properties.verification_code)
+    manager.verify_certificate(
+        request=VerificationCodeRequest(certificate=proof), etag=asked.etag, match_condition=unchanged, **where
+    )
+
+
+def authority(dps: Any, name: str, manager: Any = None) -> Any | None:
+    """An uploaded CA certificate, ``None`` when there is none of that name.
+
+    Arguments:
+        dps: the target.
+        name: the name that it was uploaded under.
+        manager: a client to ask with; every new one logs in to Azure anew, which takes a moment.
+    """
+    try:
+        return (manager or _manager(dps)).get(**_where(dps, name))
+    except ResourceNotFoundError:
+        return None
+
+
+def delete_authority(dps: Any, name: str, manager: Any = None) -> None:
+    """Delete an uploaded CA certificate; nothing there is fine."""
+    manager = manager or _manager(dps)
+    found = authority(dps, name, manager)
+    if found is not None:
+        manager.delete(etag=found.etag, match_condition=MatchConditions.IfNotModified, **_where(dps, name))
+
+
+def remove_authority(dps: Any, name: str) -> None:
+    """Remove an uploaded CA certificate that this workspace made; nothing there is fine."""
+    manager = _manager(dps)
+    if authority(dps, name, manager) is not None:
+        lessons.check_ours(dps, AUTHORITY, name)
+        delete_authority(dps, name, manager)
+    workspace.release(dps, AUTHORITY, name)
+
+
+def authorities_of(dps: Any) -> list[str]:
+    """CA certificates that this workspace uploaded and that are still there.
+
+    The management plane is asked only when there is something to ask about: on Azure it needs a login of its own.
+    """
+    names = sorted(identifier for kind, identifier in workspace.claimed(dps) if kind == AUTHORITY)
+    if not names:
+        return []
+    manager = _manager(dps)
+    return [name for name in names if authority(dps, name, manager) is not None]
+
+
+class X509Enrollments:
+    """One device with a certificate of its own, and one vouched for by a chain up to an uploaded, verified root."""
+
+    def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
+        """What was kept, when DPS still has all of it under these names, and our folder the files."""
+        if stored is None or any(stored.get(name) != names[name] for name in _NAMES):
+            return None
+        service = dps.service_client()
+        try:
+            found = {name: certificates.load(workspace.folder(FILES, dps), name) for name in _kept(names)}
+            individual = service.enrollment.get(names["registration_id"])
+            group = service.enrollment_group.get(names["group_id"])
+        except (certificates.CertificateError, ResourceNotFoundError):
+            return None
+        uploaded = authority(dps, names["authority_name"])
+        if uploaded is None or not uploaded.properties.is_verified:
+            return None
+        same = (
+            _thumbprints(individual, "clientCertificates") == {found[names["registration_id"]].thumbprint}
+            and _thumbprints(group, "signingCertificates") == {found[LINE_NAME].thumbprint}
+            and str(uploaded.properties.thumbprint).upper() == found[ROOT_NAME].sha1_thumbprint
+            and (individual.get("deviceId") or names["registration_id"]) == _device_id(names)
+        )
+        return stored if same else None
+
+    def make(self, dps: Any, names: Mapping[str, str]) -> Document:
+        """Make the certificates, upload the root and create both enrollments."""
+        service = dps.service_client()
+        registration_id, group_id, member_id = names["registration_id"], names["group_id"], names["member_id"]
+        device = certificates.create_self_signed(registration_id)
+        root = certificates.create_root(ROOT_NAME)
+        line = root.issue_intermediate(LINE_NAME)
+        member = line.issue_device(member_id)
+        for each in (device, root, line, member):
+            each.save(workspace.folder(FILES, dps))
+        workspace.claim(dps, ENROLLMENT, registration_id)
+        service.enrollment.create_or_update(
+            registration_id, individual_enrollment(registration_id, names["device_id"], device.certificate)
+        )
+        workspace.claim(dps, AUTHORITY, names["authority_name"])
+        upload_authority(dps, names["authority_name"], root)
+        workspace.claim(dps, GROUP, group_id)
+        service.enrollment_group.create_or_update(group_id, enrollment_group(group_id, line.certificate))
+        return {**names, "thumbprint": device.thumbprint, "member_thumbprint": member.thumbprint}
+
+    def remove(self, dps: Any, names: Mapping[str, str]) -> None:
+        """Remove enrollments, devices, CA certificate and files, and note that the enrollments will be made."""
+        service = dps.service_client()
+        lessons.remove_enrollment(dps, service, names["registration_id"])
+        lessons.remove_group(dps, service, names["group_id"])
+        remove_authority(dps, names["authority_name"])
+        for folder in (FILES, TRIES):
+            workspace.empty_folder(folder, dps)
+        workspace.claim(dps, ENROLLMENT, names["registration_id"])
+        workspace.claim(dps, GROUP, names["group_id"])
+
+    def ready(self, names: Mapping[str, str]) -> list[str]:
+        """One line for each device."""
+        return [
+            f"Enrolled: {names['registration_id']}, with its own certificate",
+            f"Enrolled: {names['member_id']}, as a member of the group {names['group_id']}",
+        ]
+
+    def removed(self, names: Mapping[str, str]) -> list[str]:
+        """One line for each thing."""
+        return [
+            f"Nothing is enrolled as {names['registration_id']}.",
+            f"There is no enrollment group {names['group_id']}.",
+            f"There is no CA certificate {names['authority_name']}.",
+        ]
+
+
+class X509Registrations:
+    """The two devices, registered: each in a hub that knows the thumbprint of its certificate."""
+
+    def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
+        """What was kept, when both devices are still in their hubs and their certificates are still enrolled."""
+        enrolled = _enrolled(dps, names)
+        workspace.empty_folder(TRIES, dps)
+        if stored is None or enrolled is None or any(stored.get(name) != value for name, value in enrolled.items()):
+            return None
+        for each in _DEVICES:
+            told = stored.get(each, {})
+            hub, device_id = str(told.get("hub")), str(told.get("device_id"))
+            if hub not in dps.hubs or not lessons.device_exists(dps, hub, device_id):
+                return None
+        return stored
+
+    def make(self, dps: Any, names: Mapping[str, str]) -> Document:
+        """Boot both devices; enroll them first when nobody did."""
+        enrolled = _enrolled(dps, names)
+        if enrolled is None:
+            recipe = X509Enrollments()
+            recipe.remove(dps, names)
+            enrolled = recipe.make(dps, names)
+            workspace.save(ENROLLMENTS, dps, enrolled)
+        document = dict(enrolled)
+        for each, name in _DEVICES.items():
+            files = certificates.load(workspace.folder(FILES, dps), names[name]).files
+            state = register_device(dps, names[name], files.x509())
+            document[each] = {"hub": state.assigned_hub, "device_id": state.device_id}
+        return document
+
+    def remove(self, dps: Any, names: Mapping[str, str]) -> None:
+        """Remove the registrations and the devices, not the enrollments."""
+        service = dps.service_client()
+        workspace.empty_folder(TRIES, dps)
+        for kind, name, owner in ((ENROLLMENT, "registration_id", "registration_id"), (GROUP, "member_id", "group_id")):
+            if lessons.registration(service, names[name]) is not None:
+                lessons.check_ours(dps, kind, names[owner])
+                lessons.forget_registration(dps, service, names[name])
+
+    def ready(self, names: Mapping[str, str]) -> list[str]:
+        """One line for each device."""
+        return [f"Registered: {names[name]}" for name in _DEVICES.values()]
+
+    def removed(self, names: Mapping[str, str]) -> list[str]:
+        """One line for each device."""
+        return [f"Not registered yet: {names[name]}" for name in _DEVICES.values()]
+
+
+def _enrolled(dps: Any, names: Mapping[str, str]) -> Document | None:
+    return X509Enrollments().find(dps, workspace.load(ENROLLMENTS, dps), names)
+
+
+def _kept(names: Mapping[str, str]) -> Iterator[str]:
+    """Names in the certificates that the folder must hold."""
+    yield names["registration_id"]
+    yield names["member_id"]
+    yield ROOT_NAME
+    yield LINE_NAME
+
+
+def _device_id(names: Mapping[str, str]) -> str:
+    return names["device_id"] or names["registration_id"]
+
+
+def _thumbprints(enrollment: Mapping[str, Any], part: str) -> set[str]:
+    """SHA-256 thumbprints of an enrollment's certificates; a second one that looks like the first counts once."""
+    slots = (enrollment["attestation"].get("x509") or {}).get(part) or {}
+    return {str(slot["info"]["sha256Thumbprint"]).upper() for slot in slots.values() if slot}
+
+
+def _manager(dps: Any) -> Any:
+    """The operations on CA certificates."""
+    return dps.management_client().dps_certificate
+
+
+def _where(dps: Any, name: str) -> dict[str, str]:
+    """The arguments that name a CA certificate."""
+    return {
+        "certificate_name": name,
+        "resource_group_name": dps.resource_group,
+        "provisioning_service_name": dps.service_name,
+    }

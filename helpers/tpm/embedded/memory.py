@@ -1,0 +1,386 @@
+"""The permanent memory of the embedded TPM: keys that survive, in a file.
+
+Several processes may have the same file open, as notebooks that follow each other do. The file is read anew when
+another one changed it, and replaced as a whole, under a lock. It is readable by its owner only, and that is all its
+protection: whoever reads it has the keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from dps_simulator.common.private_files import make_folders
+from helpers.tpm.errors import TpmUnavailableError
+from helpers.tpm.response_codes import TPM_RC_NV_SPACE
+from helpers.tpm.structures import TPM_ALG_RSA
+
+from .arguments import RefusedError
+from .objects import RSA_BITS, Sensitive, SoftObject, load_rsa_key, whole_public
+
+#: How long to wait for another process that changes the file, in seconds.
+LOCK_TIMEOUT = 10.0
+
+_FORMAT, _VERSION = "embedded-tpm", 1
+_WARNING = "This file holds private keys of a TPM for learning. Do not share it; delete it to get a new TPM."
+_LARGEST_FILE = 1_000_000
+_SEED_SIZE = 32
+_PERSISTENT_HANDLES = range(0x81000000, 0x82000000)
+_MOST_KEYS = 32
+_POLL = 0.02
+
+
+@dataclass(frozen=True, repr=False)
+class PrimaryKey:
+    """An RSA key that was made for a template, so that the same template gives the same key again.
+
+    Attributes:
+        modulus: its public half.
+        der: the key.
+        seed: what it protects other keys with.
+    """
+
+    modulus: bytes
+    der: bytes
+    seed: bytes
+
+
+@dataclass(repr=False)
+class Keys:
+    """What the permanent memory holds.
+
+    Attributes:
+        proof: what tickets of this TPM are made with.
+        primaries: the keys of templates, by hierarchy and TPMT_PUBLIC of the template.
+        persistent: the kept keys, by handle.
+    """
+
+    proof: bytes = field(default_factory=lambda: secrets.token_bytes(_SEED_SIZE))
+    primaries: dict[tuple[int, bytes], PrimaryKey] = field(default_factory=dict)
+    persistent: dict[int, SoftObject] = field(default_factory=dict)
+
+    def copy(self) -> Keys:
+        """The same keys, to be changed."""
+        return Keys(self.proof, dict(self.primaries), dict(self.persistent))
+
+
+class PermanentMemory:
+    """The keys that survive.
+
+    Arguments:
+        path: the file; ``None`` keeps them in this process only.
+
+    Raises:
+        TpmUnavailableError: the file or its folder cannot be used; it is left as it is.
+    """
+
+    def __init__(self, path: Path | None, lock_timeout: float = LOCK_TIMEOUT) -> None:
+        self._path = path
+        self._lock_timeout = lock_timeout
+        self._keys = Keys()
+        self._stamp: tuple[int, int, int] | None = None
+        if path is not None:
+            _make_folder(path.parent)
+            self._refresh()
+
+    @property
+    def keys(self) -> Keys:
+        """The keys as they are now. Not to be changed: see :meth:`changing`.
+
+        Raises:
+            TpmUnavailableError: another process changed the file, and it cannot be read.
+        """
+        if self._path is not None and self._stamp != _stamp_of(self._path):
+            self._refresh()
+        return self._keys
+
+    @contextmanager
+    def changing(self) -> Iterator[Keys]:
+        """The keys, to be changed; written when the block ends without an exception.
+
+        Raises:
+            RefusedError: there would be more of them than the memory holds.
+            TpmUnavailableError: the file is held by another process, or cannot be read or written.
+        """
+        if self._path is None:
+            keys = self._keys.copy()
+            yield keys
+            _check_space(keys)
+            self._keys = keys
+            return
+        with _locked(self._path, self._lock_timeout):
+            self._read(self._path)
+            keys = self._keys.copy()
+            yield keys
+            _check_space(keys)
+            self._write(self._path, keys)
+
+    def _refresh(self) -> None:
+        assert self._path is not None  # noqa: S101 - for the type checker
+        with _locked(self._path, self._lock_timeout):
+            self._read(self._path)
+
+    def _read(self, path: Path) -> None:
+        """Read the file if it changed. Where there is none, this is a new TPM."""
+        stamp = _stamp_of(path)
+        if stamp is None:
+            self._write(path, Keys())
+        elif stamp != self._stamp:
+            self._keys = _parse(path)
+            self._stamp = stamp
+
+    def _write(self, path: Path, keys: Keys) -> None:
+        try:
+            _replace(path, _marshal(keys))
+        except OSError as error:
+            raise TpmUnavailableError(
+                f"The state of the embedded TPM cannot be written to {path} ({error.strerror or error})."
+            ) from error
+        self._keys = keys
+        self._stamp = _stamp_of(path)
+
+
+def _check_space(keys: Keys) -> None:
+    if len(keys.primaries) > _MOST_KEYS or len(keys.persistent) > _MOST_KEYS:
+        raise RefusedError(TPM_RC_NV_SPACE)
+
+
+# --- the file ---------------------------------------------------------------------------------------------------
+
+
+def _marshal(keys: Keys) -> bytes:
+    content = {
+        "proof": keys.proof.hex(),
+        "primaries": [
+            {
+                "hierarchy": hierarchy,
+                "template": template.hex(),
+                "modulus": primary.modulus.hex(),
+                "key": primary.der.hex(),
+                "seed": primary.seed.hex(),
+            }
+            for (hierarchy, template), primary in keys.primaries.items()
+        ],
+        "persistent": [
+            {
+                "handle": f"0x{handle:08X}",
+                "public": kept.public.area.hex(),
+                "auth": kept.sensitive.auth.hex(),
+                "seed": kept.sensitive.seed.hex(),
+                "key": kept.sensitive.key.hex(),
+                "parent": kept.parent.hex(),
+            }
+            for handle, kept in sorted(keys.persistent.items())
+        ],
+    }
+    document = {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "warning": _WARNING,
+        "content": content,
+        "sha256": _digest(content),
+    }
+    return json.dumps(document, indent=1).encode("ascii") + b"\n"
+
+
+def _digest(content: object) -> str:
+    """What tells damage apart from a file that is whole. It does not protect against people."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _parse(path: Path) -> Keys:
+    """Read the file.
+
+    Raises:
+        TpmUnavailableError: it is damaged, or something else.
+    """
+    # exceptions of the parsers may repeat what they read, so they do not become causes here
+    reason, instead = "", "Move"
+    keys = Keys()
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise TpmUnavailableError(
+            f"The state of the embedded TPM, {path}, cannot be read ({error.strerror or error})."
+        ) from error
+    try:
+        if len(data) > _LARGEST_FILE:
+            raise ValueError
+        document = json.loads(data)
+        if document["format"] != _FORMAT:
+            raise ValueError
+    except (ValueError, TypeError, LookupError, RecursionError):
+        reason = "is not a state of the embedded TPM"
+    else:
+        if document.get("version") != _VERSION:
+            found = f"{document.get('version')!r:.20}"
+            reason = f"has format {found} of another version of these notebooks (this one reads version {_VERSION})"
+            instead = "Use it with that version. Move"
+        else:
+            try:
+                keys = _keys_of(document)
+            except (ValueError, TypeError, LookupError, RefusedError, RecursionError):
+                reason = "is damaged"
+    if reason:
+        raise TpmUnavailableError(
+            f"{path} {reason}. It was left as it is. {instead} it away to get a new TPM, which has another endorsement "
+            "key and so needs a new enrollment, or choose another folder."
+        )
+    return keys
+
+
+def _keys_of(document: dict[str, Any]) -> Keys:
+    content = document["content"]
+    if not hmac.compare_digest(str(document["sha256"]).encode("utf-8", "replace"), _digest(content).encode()):
+        raise ValueError
+    keys = Keys(_bytes(content["proof"]))
+    for entry in content["primaries"]:
+        template = _bytes(entry["template"])
+        whole_public(template)
+        primary = PrimaryKey(_bytes(entry["modulus"]), _bytes(entry["key"]), _bytes(entry["seed"]))
+        if len(primary.modulus) != RSA_BITS // 8 or len(primary.seed) != _SEED_SIZE:
+            raise ValueError
+        load_rsa_key(primary.der)
+        keys.primaries[int(entry["hierarchy"]), template] = primary
+    for entry in content["persistent"]:
+        kept = _persistent(entry)
+        handle = int(entry["handle"], 16)
+        if handle not in _PERSISTENT_HANDLES:
+            raise ValueError
+        keys.persistent[handle] = kept
+    _check_space(keys)
+    return keys
+
+
+def _persistent(entry: dict[str, Any]) -> SoftObject:
+    public = whole_public(_bytes(entry["public"]))
+    sensitive = Sensitive(public.algorithm, _bytes(entry["auth"]), _bytes(entry["seed"]), _bytes(entry["key"]))
+    if public.algorithm == TPM_ALG_RSA:
+        load_rsa_key(sensitive.key)
+    return SoftObject(public, sensitive, _bytes(entry["parent"]))
+
+
+def _bytes(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError
+    return bytes.fromhex(text)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    _make_folder(path.parent)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int] | None:
+    """What changes whenever the file is replaced; ``None`` when there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TpmUnavailableError(
+            f"The state of the embedded TPM, {path}, cannot be read ({error.strerror or error})."
+        ) from error
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder that only its owner may enter; an empty one that is there already is closed to others."""
+    try:
+        make_folders(path)
+        mode = path.stat().st_mode
+        if os.name == "posix" and mode & 0o077 and not any(path.iterdir()):
+            path.chmod(0o700)
+            mode = path.stat().st_mode
+    except OSError as error:
+        raise TpmUnavailableError(
+            f"The folder {path} for the embedded TPM cannot be made ({error.strerror or error}). Choose another one."
+        ) from error
+    if os.name == "posix" and mode & 0o022:
+        raise TpmUnavailableError(
+            f"Other users may put files into the folder {path}. Choose a folder of your own for the embedded TPM."
+        )
+
+
+# --- the lock ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _locked(path: Path, timeout: float) -> Iterator[None]:
+    """Keep other processes from the file. The lock ends with the process, however that ends."""
+    lock = path.with_name(f"{path.name}.lock")
+    _make_folder(path.parent)
+    try:
+        # never through a link: the number of the holder would be written over what it leads to
+        flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        file = os.fdopen(os.open(lock, flags, 0o600), "r+", encoding="ascii", errors="replace")
+    except OSError as error:
+        raise TpmUnavailableError(
+            f"The lock {lock} of the embedded TPM cannot be opened ({error.strerror or error}). Choose another folder."
+        ) from error
+    with file:
+        deadline = time.monotonic() + timeout
+        while not _take(file):
+            if time.monotonic() >= deadline:
+                raise TpmUnavailableError(
+                    f"The embedded TPM in {path} is held by {_holder(file)} for more than {timeout:g} seconds. "
+                    "Restart the notebook that hangs, then try again."
+                )
+            time.sleep(_POLL)
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _holder(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        number = file.read(20).strip()
+    except OSError:
+        number = ""
+    return f"process {number}" if number.isdigit() else "another process"
+
+
+def _take(file: IO[str]) -> bool:
+    try:
+        _lock(file)
+    except OSError:
+        return False
+    return True
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[str]) -> None:
+        # a byte far behind the content, so that the process number stays readable
+        file.seek(1_000)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[str]) -> None:
+        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

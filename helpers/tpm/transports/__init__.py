@@ -1,0 +1,1 @@
+"""How commands reach a TPM: a device file, a program in software, or sockets."""

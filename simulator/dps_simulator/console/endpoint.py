@@ -1,0 +1,268 @@
+"""The simulator's own management API. Azure has nothing like it, so nothing here pretends to be Azure's.
+
+All routes need ``Authorization: Bearer <token>``; the token stands in the endpoint file, which only its owner may read.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, Protocol
+
+from dps_simulator.common.clock import Clock
+from dps_simulator.common.service_faults import ServiceFaults
+from dps_simulator.common.throttling import Limits
+from dps_simulator.common.trace import CAPACITY, Trace, TraceEvent
+from dps_simulator.errors.table import ErrorKind, Provenance, ServiceError, ascii_json, dps_body
+from dps_simulator.hub.hub import IotHub
+from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Request, Response, Route
+
+from .faults import ManagementFaults
+from .messages import HubMessages
+
+#: Bytes of the trace that are made in one go; one event may be longer.
+PIECE = 32_768
+
+_ONLY_HERE = Provenance.SIMULATOR_ONLY
+UNAUTHORIZED = ErrorKind(
+    "ManagementUnauthorized",
+    401,
+    401900,
+    "The management token is missing or wrong. Every start of a simulator makes a new one: in a notebook run the cell "
+    "with connect(...) again, elsewhere read endpoint.json again.",
+    "-",
+    _ONLY_HERE,
+    "-",
+)
+INVALID = ErrorKind("ManagementInvalid", 400, 400901, "The request is invalid.", "-", _ONLY_HERE, "-")
+HUB_UNKNOWN = ErrorKind("ManagementHubUnknown", 404, 404901, "There is no such hub.", "-", _ONLY_HERE, "-")
+_ROUTE = ErrorKind("ManagementRoute", 404, 404900, "There is no such route.", "-", _ONLY_HERE, "-")
+_METHOD = ErrorKind("ManagementMethod", 405, 405900, "The method is not allowed here.", "-", _ONLY_HERE, "-")
+_MEDIA_TYPE = ErrorKind("ManagementMediaType", 415, 415900, "The content type must be JSON.", "-", _ONLY_HERE, "-")
+_INTERNAL = ErrorKind("ManagementInternal", 500, 500900, "The simulator failed; see its log.", "-", _ONLY_HERE, "-")
+
+
+#: What can be set of a hub: names of this API → fields of its link.
+_HUB_FIELDS = {
+    "linked": "linked",
+    "allocationWeight": "allocation_weight",
+    "applyAllocationPolicy": "apply_allocation_policy",
+    "latency": "latency",
+}
+
+
+class Controls(Protocol):
+    """What can be read from and done to a running simulator."""
+
+    def health(self) -> Mapping[str, Any]:
+        """Facts that tell that it runs, and which one it is."""
+
+    @property
+    def pace(self) -> str:
+        """``azure``, ``instant`` or ``polls=n``."""
+
+    def set_pace(self, pace: str) -> None:
+        """Change the pace. Raises ``ValueError`` with what was expected."""
+
+    @property
+    def limits(self) -> Limits:
+        """Which limits of the real services hold."""
+
+    def set_limits(self, limits: Limits) -> None:
+        """Change them."""
+
+    @property
+    def faults(self) -> ServiceFaults:
+        """The faults that are switched on for services."""
+
+    def hubs(self) -> list[dict[str, Any]]:
+        """Every hub, and how it is linked, in the names of this API."""
+
+    def hub(self, host: str) -> IotHub | None:
+        """The hub with this host name, ``None`` when there is none."""
+
+    def put_hub(self, host: str, **fields: Any) -> None:
+        """Add a hub, or change how one is linked. Raises ``ValueError`` when that is not possible."""
+
+    def remove_hub(self, host: str) -> bool:
+        """Remove a hub with its devices; tells whether there was one. Raises ``ValueError`` for one that stays."""
+
+    @property
+    def service_connection_string(self) -> str:
+        """Connection string of the enrollment API, with the key that is good now."""
+
+    def hub_connection_strings(self) -> list[str]:
+        """Connection strings of all hubs, linked or not."""
+
+    def reset(self) -> None:
+        """Forget enrollments, registrations, devices and trace."""
+
+    def request_stop(self) -> None:
+        """Stop soon after the answer has been sent."""
+
+
+class ManagementEndpoint(HttpEndpoint):
+    """The routes below ``/simulator``.
+
+    Arguments:
+        controls: the running simulator.
+        token: what callers must show.
+        clock, trace: as for every endpoint; requests to this one are not traced.
+    """
+
+    def __init__(self, *, controls: Controls, token: str, clock: Clock, trace: Trace) -> None:
+        self._controls = controls
+        self._token = token
+        self._events = trace
+        messages = HubMessages(controls.hub, invalid=INVALID, hub_unknown=HUB_UNKNOWN)
+        faults = ManagementFaults(controls.faults, invalid=INVALID)
+        super().__init__(
+            service="management",
+            routes=(
+                Route("GET", "/simulator/health", "health", self._health, right="all"),
+                Route("GET", "/simulator/pace", "read pace", self._read_pace, right="all"),
+                Route("PUT", "/simulator/pace", "set pace", self._set_pace, right="all", takes_body=True),
+                Route("GET", "/simulator/limits", "read limits", self._read_limits, right="all"),
+                Route("PUT", "/simulator/limits", "set limits", self._set_limits, right="all", takes_body=True),
+                Route("GET", "/simulator/hubs", "list hubs", self._list_hubs, right="all"),
+                Route("PUT", "/simulator/hubs/{host}", "put hub", self._put_hub, right="all", takes_body=True),
+                Route("DELETE", "/simulator/hubs/{host}", "remove hub", self._remove_hub, right="all"),
+                *messages.routes(),
+                *faults.routes(),
+                Route("GET", "/simulator/connection", "read connection", self._read_connection, right="all"),
+                Route("GET", "/simulator/trace", "read trace", self._read_trace, right="all"),
+                Route("DELETE", "/simulator/trace", "clear trace", self._clear_trace, right="all"),
+                Route("POST", "/simulator/reset", "reset", self._reset, right="all"),
+                Route("POST", "/simulator/stop", "stop", self._stop, right="all"),
+            ),
+            failures=Failures(
+                route_not_found=_ROUTE,
+                method_not_allowed=_METHOD,
+                invalid_body=INVALID,
+                missing_api_version=INVALID,
+                api_version_not_supported=INVALID,
+                unsupported_media_type=_MEDIA_TYPE,
+                internal=_INTERNAL,
+            ),
+            render_error=dps_body,
+            clock=clock,
+            trace=trace,
+            transaction=nullcontext,
+            authenticate=self._check_token,
+            traced=False,
+        )
+
+    def _check_token(self, request: Request, right: str) -> None:
+        given = request.headers.get("authorization", "")
+        # headers that are not UTF-8 arrive with surrogates
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {self._token}".encode()):
+            raise ServiceError(UNAUTHORIZED)
+
+    def _health(self, call: Call) -> Response:
+        return Response(body=dict(self._controls.health()))
+
+    def _read_pace(self, call: Call) -> Response:
+        return Response(body={"pace": self._controls.pace})
+
+    def _set_pace(self, call: Call) -> Response:
+        pace = call.body.get("pace") if isinstance(call.body, dict) else None
+        if not isinstance(pace, str):
+            raise ServiceError(
+                INVALID, 'The body must be {"pace": "azure"}, {"pace": "instant"} or {"pace": "polls=n"}.'
+            )
+        try:
+            self._controls.set_pace(pace)
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        return self._read_pace(call)
+
+    def _read_limits(self, call: Call) -> Response:
+        return Response(body=self._controls.limits.to_json())
+
+    def _set_limits(self, call: Call) -> Response:
+        if not isinstance(call.body, dict):
+            raise ServiceError(
+                INVALID, 'The body must be a JSON object such as {"mode": "azure", "registrations_per_minute": 20}.'
+            )
+        try:
+            self._controls.set_limits(Limits.of(call.body))
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        return self._read_limits(call)
+
+    def _read_connection(self, call: Call) -> Response:
+        return Response(
+            body={
+                "serviceConnectionString": self._controls.service_connection_string,
+                "hubConnectionStrings": self._controls.hub_connection_strings(),
+            }
+        )
+
+    def _list_hubs(self, call: Call) -> Response:
+        return Response(body={"hubs": self._controls.hubs()})
+
+    def _put_hub(self, call: Call) -> Response:
+        body = {} if call.body is None else call.body
+        unknown = sorted(set(body) - set(_HUB_FIELDS)) if isinstance(body, dict) else [""]
+        if unknown:
+            what = f"{unknown[0]!r:.80} is unknown" if isinstance(body, dict) else "it is none"
+            raise ServiceError(
+                INVALID, f"The body must be a JSON object with {', '.join(_HUB_FIELDS)}, all optional; {what}."
+            )
+        if not isinstance(body.get("linked", True), bool):
+            raise ServiceError(INVALID, "linked must be true or false.")
+        if body.get("linked") is False and len(body) > 1:
+            others = ", ".join(name for name in body if name != "linked")
+            raise ServiceError(INVALID, f"A hub that is not linked has no {others}; leave that out.")
+        fields = {_HUB_FIELDS[name]: value for name, value in body.items()}
+        try:
+            self._controls.put_hub(call.parameters["host"], **fields)
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        return self._list_hubs(call)
+
+    def _remove_hub(self, call: Call) -> Response:
+        host = call.parameters["host"]
+        try:
+            found = self._controls.remove_hub(host)
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        if not found:
+            raise ServiceError(HUB_UNKNOWN, f"There is no hub {host!r:.260}.")
+        return Response(204)
+
+    def _read_trace(self, call: Call) -> Response:
+        after = _whole_number(call, "after", 0)
+        limit = _whole_number(call, "limit", CAPACITY)
+        return Response(pieces=_trace_pieces(self._events.events(after, limit), self._events.last_sequence))
+
+    def _clear_trace(self, call: Call) -> Response:
+        self._events.clear()
+        return Response(204)
+
+    def _reset(self, call: Call) -> Response:
+        self._controls.reset()
+        return Response(204)
+
+    def _stop(self, call: Call) -> Response:
+        self._controls.request_stop()
+        return Response(202, {"status": "stopping"})
+
+
+def _trace_pieces(events: Sequence[TraceEvent], last: int) -> Iterator[bytes]:
+    """``{"events": […], "last": …}``, about :data:`PIECE` bytes at a time."""
+    piece = bytearray(b'{"events":[')
+    for number, event in enumerate(events):
+        piece += (b"," if number else b"") + ascii_json(event.to_json())
+        if len(piece) >= PIECE:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece) + b'],"last":%d}' % last
+
+
+def _whole_number(call: Call, name: str, default: int) -> int:
+    text = call.request.query.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise ServiceError(INVALID, f"{name} is {text!r:.80}; expected a whole number.")
+    return int(text)

@@ -1,0 +1,1 @@
+"""Certificates, chains, keys, tokens and TPM blobs as a service judges them."""

@@ -1,0 +1,1 @@
+"""A hub's endpoints: translation between a protocol and the hub."""

@@ -1,0 +1,286 @@
+"""The side of an IoT hub that back ends talk to: devices, modules, twins, queries, methods and statistics over REST.
+
+Paths, bodies and headers: the published API description 2021-04-12, and what the Python and Node service SDKs send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from dps_simulator.common.clock import Clock
+from dps_simulator.common.trace import Trace
+from dps_simulator.console.messages import purge_route
+from dps_simulator.errors.table import Hub, ServiceError, described, hub_body
+from dps_simulator.hub.devices import check_device_id
+from dps_simulator.hub.hub import MAX_PAGE, IotHub, QueryPage, Steps
+from dps_simulator.hub.modules import check_module_id, module_address
+from dps_simulator.hub.registry_bulk import apply_operations
+from dps_simulator.hub.registry_keys import regenerate_keys
+from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Operation, Response, Route, Transaction
+
+from .access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, HubAccess
+from .device import HubDeviceEndpoint
+from .limits import HubAdmission
+from .methods import DirectMethods
+
+#: Every version since 2018-06-30, and the one that iot-identity-service speaks.
+API_VERSIONS = re.compile(
+    r"(?:2018-(?:06-30|(?:0[7-9]|1[0-2])-\d\d)|2019-\d\d-\d\d|20[2-9]\d-\d\d-\d\d)(?:-preview)?|2017-11-08-preview"
+)
+
+_FAILURES = Failures(
+    route_not_found=Hub.ROUTE_NOT_FOUND,
+    method_not_allowed=Hub.METHOD_NOT_ALLOWED,
+    invalid_body=Hub.FORMAT_ERROR,
+    missing_api_version=Hub.ARGUMENT_INVALID,
+    api_version_not_supported=Hub.API_VERSION_NOT_SUPPORTED,
+    unsupported_media_type=Hub.UNSUPPORTED_MEDIA_TYPE,
+    internal=Hub.INTERNAL,
+)
+
+_MESSAGES = "messages to devices over HTTPS (receive them over MQTT)"
+
+#: Routes of the real service that this simulator does not have: methods, path and name.
+UNSUPPORTED = (
+    ("GET PUT DELETE", "/configurations/{name}", "configurations"),
+    ("GET", "/configurations", "configurations"),
+    ("POST", "/configurations/testQueries", "configurations"),
+    ("POST", "/devices/{id}/applyConfigurationContent", "configurations"),
+    ("POST", "/jobs/create", "jobs"),
+    ("GET", "/jobs", "jobs"),
+    ("GET DELETE", "/jobs/{job}", "jobs"),
+    ("GET PUT", "/jobs/v2/{job}", "jobs"),
+    ("GET", "/jobs/v2/query", "jobs"),
+    ("POST", "/jobs/v2/{job}/cancel", "jobs"),
+    ("GET PATCH", "/digitaltwins/{id}", "digital twins"),
+    ("POST", "/digitaltwins/{id}/commands/{command}", "digital twins"),
+    ("POST", "/digitaltwins/{id}/components/{component}/commands/{command}", "digital twins"),
+    ("GET", "/messages/serviceBound/feedback", "feedback on cloud-to-device messages"),
+    ("DELETE", "/messages/serviceBound/feedback/{lock}", "feedback on cloud-to-device messages"),
+    ("POST", "/messages/serviceBound/feedback/{lock}/abandon", "feedback on cloud-to-device messages"),
+)
+
+#: Routes of devices, which the real service has at the same host name. Whoever asks is told, whatever it shows.
+UNSUPPORTED_FOR_DEVICES = (
+    ("POST", "/devices/{id}/messages/events", "telemetry over HTTPS (send it over MQTT)"),
+    ("POST", "/devices/{id}/modules/{module}/messages/events", "telemetry over HTTPS (send it over MQTT)"),
+    ("GET", "/devices/{id}/messages/deviceBound", _MESSAGES),
+    ("DELETE", "/devices/{id}/messages/deviceBound/{lock}", _MESSAGES),
+    ("POST", "/devices/{id}/messages/deviceBound/{lock}/abandon", _MESSAGES),
+    ("POST", "/devices/{id}/files", "file upload"),
+    ("POST", "/devices/{id}/files/notifications", "file upload"),
+)
+
+
+class HubServiceEndpoint(HttpEndpoint):
+    """Serves the service API of one hub.
+
+    Operations that change something are coroutines: those run outside the pipeline's transaction. A device hears of a
+    change once it is committed, and the answer shall show the connection as it is after that. So are queries and
+    lists, which let others have their turn.
+
+    Arguments:
+        hub: the hub.
+        devices: reaches the connected devices for direct methods.
+        clock: the time.
+        trace: where requests are recorded.
+        policy_name: the hub's shared access policy.
+        policy_key: its base64 key.
+        transaction: a context manager factory around reading operations.
+    """
+
+    def __init__(
+        self,
+        *,
+        hub: IotHub,
+        devices: HubDeviceEndpoint,
+        clock: Clock,
+        trace: Trace,
+        policy_name: str,
+        policy_key: str,
+        transaction: Transaction,
+    ) -> None:
+        self._hub = hub
+        self._one_query_at_a_time = asyncio.Lock()
+        self._methods = DirectMethods(hub, devices)
+        access = HubAccess(host=hub.host, policy_name=policy_name, policy_key=policy_key, clock=clock)
+        super().__init__(
+            service="registry",
+            routes=self._table(),
+            failures=_FAILURES,
+            render_error=hub_body,
+            clock=clock,
+            trace=trace,
+            transaction=transaction,
+            authenticate=lambda request, right: access.check_registry(request, right, hub.identity),
+            api_version=API_VERSIONS,
+            admit=HubAdmission(hub.throttle, hub.host),
+        )
+
+    def _table(self) -> list[Route]:
+        device, twin = "/devices/{id}", "/twins/{id}"
+        module, module_twin = f"{device}/modules/{{module}}", f"{twin}/modules/{{module}}"
+        return [
+            Route("POST", "/devices/query", "query", self._query, SERVICE_CONNECT, takes_body=True),
+            Route("GET", "/devices", "list devices", self._list_devices, REGISTRY_READ),
+            Route("POST", "/devices", "bulk operations", self._apply_operations, REGISTRY_WRITE, takes_body=True),
+            Route(
+                "POST",
+                "/devices/keys/regenerate",
+                "regenerate keys",
+                self._regenerate_keys,
+                REGISTRY_WRITE,
+                takes_body=True,
+            ),
+            Route("PUT", device, "create or update device", self._put_device, REGISTRY_WRITE, takes_body=True),
+            Route("GET", device, "get device", self._get_device, REGISTRY_READ),
+            Route("DELETE", device, "delete device", self._delete_device, REGISTRY_WRITE),
+            Route("GET", f"{device}/modules", "list modules", self._list_modules, REGISTRY_READ),
+            Route("PUT", module, "create or update module", self._put_module, REGISTRY_WRITE, takes_body=True),
+            Route("GET", module, "get module", self._get_module, REGISTRY_READ),
+            Route("DELETE", module, "delete module", self._delete_module, REGISTRY_WRITE),
+            Route("GET", module_twin, "get module twin", self._get_twin, SERVICE_CONNECT),
+            Route("PATCH", module_twin, "update module twin", self._patch_twin, SERVICE_CONNECT, takes_body=True),
+            Route("PUT", module_twin, "replace module twin", self._replace_twin, SERVICE_CONNECT, takes_body=True),
+            Route("GET", twin, "get twin", self._get_twin, SERVICE_CONNECT),
+            Route("PATCH", twin, "update twin", self._patch_twin, SERVICE_CONNECT, takes_body=True),
+            Route("PUT", twin, "replace twin", self._replace_twin, SERVICE_CONNECT, takes_body=True),
+            *self._methods.routes(),
+            purge_route(self._hub),
+            Route("GET", "/statistics/devices", "device statistics", self._device_statistics, REGISTRY_READ),
+            Route("GET", "/statistics/service", "service statistics", self._service_statistics, SERVICE_CONNECT),
+            *(
+                Route(method, template, f"{name} (not supported)", _refusal(name), right)
+                for right, table in ((SERVICE_CONNECT, UNSUPPORTED), ("", UNSUPPORTED_FOR_DEVICES))
+                for methods, template, name in table
+                for method in methods.split()
+            ),
+        ]
+
+    # ---- devices
+
+    async def _put_device(self, call: Call) -> Response:
+        return _tagged(self._hub.put_device(call.parameters["id"], call.body, call.header("if-match")))
+
+    def _get_device(self, call: Call) -> Response:
+        return _tagged(self._hub.device(call.parameters["id"]))
+
+    async def _list_devices(self, call: Call) -> Response:
+        top = _page_size("top", call.request.query.get("top"))
+        devices: list[dict[str, Any]] = []
+        for device in self._hub.listed(top):
+            if device is None:
+                await asyncio.sleep(0)
+            else:
+                devices.append(device)
+        return Response(200, devices)
+
+    async def _delete_device(self, call: Call) -> Response:
+        self._hub.delete_device(call.parameters["id"], call.header("if-match"))
+        return Response(204)
+
+    async def _apply_operations(self, call: Call) -> Response:
+        result = apply_operations(self._hub, call.body)
+        return Response(200 if result["isSuccessful"] else 400, result)
+
+    async def _regenerate_keys(self, call: Call) -> Response:
+        return Response(200, regenerate_keys(self._hub, call.body))
+
+    # ---- modules
+
+    async def _put_module(self, call: Call) -> Response:
+        device_id, module_id = _ids(call)
+        module, is_new = self._hub.put_module(device_id, module_id, call.body, call.header("if-match"))
+        response = _tagged(module)
+        response.status = 201 if is_new else 200
+        return response
+
+    def _get_module(self, call: Call) -> Response:
+        return _tagged(self._hub.module(*_ids(call)))
+
+    def _list_modules(self, call: Call) -> Response:
+        return Response(200, self._hub.modules(call.parameters["id"]))
+
+    async def _delete_module(self, call: Call) -> Response:
+        self._hub.delete_module(*_ids(call), call.header("if-match"))
+        return Response(204)
+
+    # ---- statistics
+
+    def _device_statistics(self, _: Call) -> Response:
+        return Response(200, self._hub.statistics())
+
+    def _service_statistics(self, _: Call) -> Response:
+        return Response(200, {"connectedDeviceCount": self._hub.connections.devices})
+
+    # ---- twins
+
+    def _get_twin(self, call: Call) -> Response:
+        return _tagged(self._hub.twin(_address(call)))
+
+    async def _patch_twin(self, call: Call) -> Response:
+        return _tagged(self._hub.patch_twin(_address(call), call.body, call.header("if-match")))
+
+    async def _replace_twin(self, call: Call) -> Response:
+        return _tagged(self._hub.replace_twin(_address(call), call.body, call.header("if-match")))
+
+    async def _query(self, call: Call) -> Response:
+        body = _body(call)
+        size = _page_size("x-ms-max-item-count", call.header("x-ms-max-item-count"))
+        # an empty header means the same as none
+        continuation = call.header("x-ms-continuation") or None
+        page = await self._finished(self._hub.query(body.get("query"), page_size=size, continuation=continuation))
+        headers = {"x-ms-item-type": page.item_type}
+        if page.continuation is not None:
+            headers["x-ms-continuation"] = page.continuation
+        return Response(200, page.items, headers)
+
+    async def _finished(self, steps: Steps) -> QueryPage:
+        """Do the work step by step; everybody else has a turn after each, however many queries there are."""
+        while True:
+            async with self._one_query_at_a_time:
+                try:
+                    next(steps)
+                except StopIteration as done:
+                    page: QueryPage = done.value
+                    return page
+                await asyncio.sleep(0)
+
+
+def _refusal(name: str) -> Operation:
+    def refuse(_: Call) -> Response:
+        raise ServiceError(Hub.NOT_SUPPORTED, f"{name[0].upper()}{name[1:]}: not supported by this simulator.")
+
+    return refuse
+
+
+def _ids(call: Call) -> tuple[str, str]:
+    """The device and the module in the path."""
+    return check_device_id(call.parameters["id"]), check_module_id(call.parameters["module"])
+
+
+def _address(call: Call) -> str:
+    """Whose twin the path means."""
+    return module_address(*_ids(call)) if "module" in call.parameters else check_device_id(call.parameters["id"])
+
+
+def _tagged(document: dict[str, Any]) -> Response:
+    """The document, with its ETag in quotes as a header."""
+    return Response(200, document, {"ETag": f'"{document["etag"]}"'})
+
+
+def _body(call: Call) -> dict[str, Any]:
+    if not isinstance(call.body, dict):
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(call.body)}.")
+    return call.body
+
+
+def _page_size(name: str, given: str | None) -> int:
+    """How many a header or the query asks for."""
+    if given is None:
+        return MAX_PAGE
+    if not (given.isascii() and given.isdigit() and int(given[:9]) > 0):
+        raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} is {given!r:.60}; it must be a whole number of at least 1.")
+    return min(int(given[:9]), MAX_PAGE)

@@ -1,0 +1,171 @@
+"""What a hub keeps of devices and modules, with the indexes that answer without reading all of them.
+
+Each record is one document ``{"identity": {…}, "twin": {…}, "subscriptions": {…}}`` under the address of the device or
+module (see :mod:`.modules`); that of a device lists the IDs of its ``modules``. Devices that are disabled are listed
+once more by themselves: they are few, and so they can be counted and found without reading the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dps_simulator.common.ports import Document, Documents, Storage
+
+from .modules import module_address
+
+#: Documents that are read from the store at a time, and bytes after which no more are. A twin within the limits may,
+#: with its metadata, take more than 1 MB.
+MAX_BATCH, _BATCH_BYTES = 50, 128 * 1024
+#: What counts for a record whose size is not known.
+_LARGE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A record on a walk through many.
+
+    Attributes:
+        place: where it stands in the order of the walk.
+        record: the record.
+        size: about how many bytes it takes: a measure of the work that it makes.
+    """
+
+    place: int
+    record: Document
+    size: int
+
+
+class HubRecords:
+    r"""The devices and modules of one hub.
+
+    Arguments:
+        storage: where they are kept, each under ``{host}\n{address}``.
+        host: the hub's host name, in lower case.
+    """
+
+    def __init__(self, storage: Storage, host: str) -> None:
+        self._host = host
+        self._devices = storage.collection("device")
+        self._modules = storage.collection("module")
+        self._disabled = storage.collection("disabled device")
+        self._indexed = storage.collection("hub index")
+        if self._indexed.get(host) is None:
+            with storage.transaction():
+                self._make_index()
+
+    # ---- what was done once
+
+    def is_done(self, step: str) -> bool:
+        """Whether a step that brings the records of an older version up to date was noted by :meth:`note_done`."""
+        return step in (self._indexed.get(self._host) or {})
+
+    def note_done(self, step: str) -> None:
+        """Note a step, so that it is not done at every start."""
+        self._indexed.put(self._host, {**(self._indexed.get(self._host) or {}), step: True}, parent=self._host)
+
+    # ---- single records
+
+    def find(self, address: str) -> Document | None:
+        """The record of a device or module, or ``None``."""
+        return self._of(address).get(self._key(address))
+
+    def save(self, address: str, record: Mapping[str, Any]) -> None:
+        """Insert or replace a record. Who changes a device's status calls :meth:`list_status`, too."""
+        self._of(address).put(self._key(address), record, parent=self._host)
+
+    def list_status(self, device_id: str, status: str) -> None:
+        """Keep the list of disabled devices true."""
+        if status == "disabled":
+            self._disabled.put(self._key(device_id), {"deviceId": device_id}, parent=self._host)
+        else:
+            self._disabled.delete(self._key(device_id))
+
+    def remove(self, address: str, record: Mapping[str, Any]) -> None:
+        """Delete a record; with a device go its modules."""
+        for module_id in record.get("modules", ()):
+            self._modules.delete(self._key(module_address(address, module_id)))
+        if record["identity"].get("status") == "disabled":
+            self._disabled.delete(self._key(address))
+        self._of(address).delete(self._key(address))
+
+    def clear(self) -> None:
+        """Delete all records."""
+        for documents in (self._devices, self._modules, self._disabled):
+            documents.clear(parent=self._host)
+
+    # ---- many records
+
+    def counts(self) -> dict[str, int]:
+        """How many devices have which status."""
+        disabled = self._disabled.count(self._host)
+        return {"enabled": self._devices.count(self._host) - disabled, "disabled": disabled}
+
+    def total(self) -> int:
+        """How many devices and modules there are."""
+        return self._devices.count(self._host) + self._modules.count(self._host)
+
+    def modules_of(self, device_id: str, device: Mapping[str, Any]) -> Iterator[Document]:
+        """Records of a device's modules, in order of creation."""
+        for module_id in device.get("modules", ()):
+            record = self.find(module_address(device_id, module_id))
+            if record is not None:
+                yield record
+
+    def devices(self, after: int = 0, batch: int = MAX_BATCH) -> Iterator[Found]:
+        """All devices in the order of creation, those behind the place ``after``, read so many at a time at most."""
+        return self._walk(self._devices, after, batch)
+
+    def modules(self, after: int = 0) -> Iterator[Found]:
+        """All modules, like :meth:`devices`."""
+        return self._walk(self._modules, after)
+
+    def disabled(self, after: int = 0) -> Iterator[Found]:
+        """The disabled devices, each with its place in the order in which they were disabled."""
+        for entry in self._walk(self._disabled, after):
+            record = self.find(entry.record["deviceId"])
+            if record is not None:
+                yield Found(entry.place, record, _LARGE)
+
+    def named(self, device_ids: Iterable[str], after: int = 0, *, modules: bool) -> Iterator[Found | None]:
+        """The devices with these IDs, or their modules, each with its generation as its place.
+
+        They have to be looked up before their order is known; ``None`` comes for each that was, without being it yet.
+        """
+        found: list[tuple[int, str]] = []
+        for device_id in device_ids:
+            device = self._devices.get(self._key(device_id))
+            if device is None:
+                yield None
+                continue
+            for record in self.modules_of(device_id, device) if modules else (device,):
+                identity = record["identity"]
+                address = module_address(device_id, identity["moduleId"]) if modules else device_id
+                found.append((int(identity["generationId"]), address))
+                yield None
+        for place, address in sorted(found):
+            found_again = self.find(address) if place > after else None
+            yield None if found_again is None else Found(place, found_again, _LARGE)
+
+    # ---- inside
+
+    def _key(self, address: str) -> str:
+        return f"{self._host}\n{address}"
+
+    def _of(self, address: str) -> Documents:
+        return self._modules if "/" in address else self._devices
+
+    def _walk(self, documents: Documents, after: int, batch: int = MAX_BATCH) -> Iterator[Found]:
+        while page := documents.page(after=after, limit=batch, parent=self._host, max_bytes=_BATCH_BYTES):
+            for stored in page:
+                yield Found(stored.sequence, stored.body, stored.size)
+            after = page[-1].sequence
+
+    def _make_index(self) -> None:
+        """List the disabled devices of a state that was written before there was such a list."""
+        for found in self.devices():
+            identity = found.record["identity"]
+            if identity["status"] == "disabled":
+                self.list_status(identity["deviceId"], "disabled")
+        self._indexed.put(self._host, {}, parent=self._host)

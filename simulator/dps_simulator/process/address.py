@@ -1,0 +1,180 @@
+"""How a running simulator is reached, as an object and as the endpoint file in its state folder."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dps_simulator.common.private_files import write_private
+
+FILE_NAME = "endpoint.json"
+
+
+@dataclass(frozen=True, slots=True)
+class HubEndpoint:
+    """One hub: its host name, and the connection string of its service API."""
+
+    host: str
+    connection_string: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSimulator:
+    """Everything that a client needs to reach a running simulator.
+
+    Attributes:
+        process_id: the process it runs in.
+        version: version of the simulator.
+        id_scope: what devices give as ID scope.
+        provisioning_host: host name of the device endpoint.
+        service_host: host name of the service API.
+        management_host: host name of the management plane.
+        service_connection_string: for clients of the service API.
+        hubs: the linked hubs.
+        proxy_port: loopback port of the HTTP CONNECT proxy that leads to every host name above.
+        tls_port: loopback port for direct TLS.
+        certificate_authority_file: PEM file that clients must trust.
+        management_token: for the simulator's own management API, and for the management plane as bearer token.
+        address: IP address where the ports are reached.
+        standard_ports: the ports that are open beside them: 8883 and 443, or none.
+        code: fingerprint of the code that it runs; empty when it is so old that it does not say.
+        code_folder: where that code lies; empty likewise.
+    """
+
+    process_id: int
+    version: str
+    id_scope: str
+    provisioning_host: str
+    service_host: str
+    management_host: str
+    service_connection_string: str = field(repr=False)
+    hubs: tuple[HubEndpoint, ...]
+    proxy_port: int
+    tls_port: int
+    certificate_authority_file: Path
+    management_token: str = field(repr=False)
+    address: str = "127.0.0.1"
+    standard_ports: tuple[int, ...] = ()
+    code: str = ""
+    code_folder: str = ""
+
+    @property
+    def _place(self) -> str:
+        """The address as it is written before a port."""
+        return f"[{self.address}]" if ":" in self.address else self.address
+
+    @property
+    def proxy_url(self) -> str:
+        """The CONNECT proxy as an URL."""
+        return f"http://{self._place}:{self.proxy_port}"
+
+    @property
+    def management_url(self) -> str:
+        """Base URL of the management API."""
+        return f"https://{self._place}:{self.tls_port}/simulator"
+
+    def certificate_authority(self) -> str:
+        """The PEM text that clients must trust."""
+        return self.certificate_authority_file.read_text(encoding="ascii")
+
+    def environment(self) -> dict[str, str]:
+        """Variables that send an unmodified program to this simulator, with what it needs to identify itself."""
+        authority = str(self.certificate_authority_file)
+        return {
+            "MQTT_PROXY": self.proxy_url,
+            "HTTPS_PROXY": self.proxy_url,
+            "SSL_CERT_FILE": authority,
+            "REQUESTS_CA_BUNDLE": authority,
+            "NODE_EXTRA_CA_CERTS": authority,
+            "PROVISIONING_HOST": self.provisioning_host,
+            "PROVISIONING_IDSCOPE": self.id_scope,
+            "PROVISIONING_SERVICE_CONNECTION_STRING": self.service_connection_string,
+            "IOTHUB_CONNECTION_STRING": " ".join(hub.connection_string for hub in self.hubs),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dictionary with everything, secrets included."""
+        return {
+            "process_id": self.process_id,
+            "version": self.version,
+            "id_scope": self.id_scope,
+            "provisioning_host": self.provisioning_host,
+            "service_host": self.service_host,
+            "management_host": self.management_host,
+            "service_connection_string": self.service_connection_string,
+            "hubs": [{"host": hub.host, "connection_string": hub.connection_string} for hub in self.hubs],
+            "proxy_port": self.proxy_port,
+            "tls_port": self.tls_port,
+            "certificate_authority_file": str(self.certificate_authority_file),
+            "management_token": self.management_token,
+            "address": self.address,
+            "standard_ports": list(self.standard_ports),
+            "code": self.code,
+            "code_folder": self.code_folder,
+        }
+
+    def public_json(self) -> dict[str, Any]:
+        """The same without secrets, for the line that announces a ready simulator."""
+        document = self.to_json()
+        for secret in ("service_connection_string", "management_token"):
+            del document[secret]
+        document["hubs"] = [hub.host for hub in self.hubs]
+        return document
+
+    def write(self, folder: Path) -> Path:
+        """Write the endpoint file (mode 0600) and return its path."""
+        path = folder / FILE_NAME
+        write_private(path, json.dumps(self.to_json(), indent=2) + "\n")
+        return path
+
+
+def read(folder: Path) -> RunningSimulator | None:
+    """Read the endpoint file of a state folder; ``None`` when there is none or it is not readable as one."""
+    try:
+        document = {**_DEFAULTS, **json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))}
+        fields: dict[str, Any] = {name: _typed(document[name], str) for name in _TEXTS}
+        fields.update({name: _number(document[name], most) for name, most in _NUMBERS.items()})
+        ipaddress.ip_address(fields["address"])
+        return RunningSimulator(
+            **fields,
+            hubs=tuple(
+                HubEndpoint(_typed(hub["host"], str), _typed(hub["connection_string"], str)) for hub in document["hubs"]
+            ),
+            certificate_authority_file=Path(document["certificate_authority_file"]),
+            standard_ports=tuple(_number(port, _MAX_PORT) for port in document["standard_ports"]),
+        )
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None
+
+
+#: What earlier versions did not write.
+_DEFAULTS = {"address": "127.0.0.1", "standard_ports": (), "code": "", "code_folder": ""}
+_MAX_PORT = 65_535
+_NUMBERS = {"process_id": 2**31 - 1, "proxy_port": _MAX_PORT, "tls_port": _MAX_PORT}
+_TEXTS = (
+    "version",
+    "id_scope",
+    "provisioning_host",
+    "service_host",
+    "management_host",
+    "service_connection_string",
+    "management_token",
+    "address",
+    "code",
+    "code_folder",
+)
+
+
+def _number(value: Any, most: int) -> int:
+    if not 0 < _typed(value, int) <= most:
+        raise ValueError(f"expected a number from 1 to {most}")
+    return int(value)
+
+
+def _typed(value: Any, kind: type) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"expected {kind.__name__}")
+    return value

@@ -1,0 +1,602 @@
+"""The simulator's memory: JSON documents in SQLite, in memory or in a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dps_simulator.common.ports import Document, StoredDocument
+from dps_simulator.common.private_files import check_own
+
+from . import store_errors
+from .store_errors import (
+    FAILURES,
+    BusyStoreError,
+    DamagedStoreError,
+    ForeignStoreError,
+    FullStoreError,
+    ReadOnlyStoreError,
+    StoreError,
+    UnreadableStoreError,
+)
+
+__all__ = [
+    "FILES",
+    "FILE_NAME",
+    "BusyStoreError",
+    "Collection",
+    "DamagedStoreError",
+    "ForeignStoreError",
+    "FullStoreError",
+    "ReadOnlyStoreError",
+    "Store",
+    "StoreError",
+    "UnreadableStoreError",
+    "check",
+    "empty",
+]
+
+_LOGGER = logging.getLogger(__name__)
+
+FILE_NAME = "simulator.sqlite3"
+#: The file and what SQLite keeps beside it.
+FILES = (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm", f"{FILE_NAME}-journal")
+_APPLICATION_ID = 0x44505331  # "DPS1"
+#: The format of today: of the table below, and of what stands in the documents. Whoever changes either counts on, adds
+#: what makes the new format of the one before to :data:`MIGRATIONS`, and keeps a workspace of that one first
+#: (``tests/workspaces/README.md``). Format 2 added the checksums.
+FORMAT = 2
+#: What makes the next format of an older one, by the older one. All that are needed run in one transaction, and then
+#: every checksum is made anew.
+MIGRATIONS: dict[int, Callable[[sqlite3.Connection], object]] = {
+    1: lambda connection: connection.execute("ALTER TABLE documents ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0"),
+}
+_CHECKSUMS_SINCE = 2
+#: Formats from this one on are sealed in any case: a number that SQLite keeps tells a newer version from a damaged bit
+#: only where something else says the same. Older versions open a sealed state as any other.
+_SEALED_SINCE = 3
+_SEAL_SCHEMA = "CREATE TABLE IF NOT EXISTS seal (format INTEGER NOT NULL, checksum INTEGER NOT NULL)"
+_SCHEMA = """
+CREATE TABLE documents (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    collection TEXT NOT NULL,
+    key TEXT NOT NULL,
+    parent TEXT NOT NULL,
+    body TEXT NOT NULL,
+    checksum INTEGER NOT NULL DEFAULT 0
+);
+CREATE UNIQUE INDEX documents_by_key ON documents (collection, key);
+CREATE INDEX documents_by_order ON documents (collection, sequence);
+CREATE INDEX documents_by_parent ON documents (collection, parent, sequence);
+"""
+_ALL = "SELECT sequence, collection, key, parent, body, checksum FROM documents"
+_ALL_OF_FORMAT_1 = "SELECT sequence, collection, key, parent, body, NULL FROM documents"
+
+
+#: How a transaction begins, is kept and is undone. One inside another is undone by itself, for whoever catches what
+#: went wrong in it must not keep half of it.
+_OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_NESTED = ("SAVEPOINT inside", "RELEASE inside", ("ROLLBACK TO inside", "RELEASE inside"))
+
+
+def check(folder: Path) -> None:
+    """Refuse a state that this version cannot open. Nothing is changed, and it may be in use.
+
+    Arguments:
+        folder: the state folder.
+
+    Raises:
+        StoreError: the state is foreign, or of a format that this version does not know.
+    """
+    path = folder / FILE_NAME
+    # whether it is damaged, or cannot be read, whoever opens it finds out
+    with contextlib.suppress(*FAILURES, DamagedStoreError), _reader(path) as reader:
+        if reader is not None:
+            _format_of(reader, path)
+
+
+def empty(folder: Path, keep: Iterable[str] = ()) -> None:
+    """Forget every document of a state at rest. A state that cannot be used any more is removed.
+
+    Where the disk is full, what stays is read, the file is removed, which makes room, and written again.
+
+    Arguments:
+        folder: the state folder; the caller holds its lock.
+        keep: names of collections that stay, where they can still be read.
+
+    Raises:
+        StoreError: the state is foreign or used by another program, or the files cannot be removed.
+    """
+    path = folder / FILE_NAME
+    if not os.path.lexists(path):
+        return
+    try:
+        with _open_store(folder) as store:
+            store.clear(keep)
+    except (BusyStoreError, ForeignStoreError):
+        raise
+    except (DamagedStoreError, UnreadableStoreError):
+        _remove(folder)
+    except StoreError:
+        kept = _read_lasting(path, keep)
+        _remove(folder)
+        with _open_store(folder) as store, store.transaction():
+            for name, key, parent, body in kept:
+                store.collection(name).put(key, body, parent)
+
+
+@contextmanager
+def _open_store(folder: Path) -> Iterator[Store]:
+    store = Store(folder)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _read_lasting(path: Path, names: Iterable[str]) -> list[tuple[str, str, str, Document]]:
+    """Collection, key, parent and body of every document in these collections, read without a change."""
+    wanted = set(names)
+    with _reader(path) as reader:
+        if reader is None:
+            return []
+        rows = reader.execute(_ALL if (_format_of(reader, path) or 0) >= _CHECKSUMS_SINCE else _ALL_OF_FORMAT_1)
+        return [(row[1].decode(), *_opened(row, path)[1:]) for row in rows if row[1].decode() in wanted]
+
+
+def _remove(folder: Path) -> None:
+    try:
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise store_errors.explained(error, folder / FILE_NAME) from None
+
+
+@contextmanager
+def _reader(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """A connection that changes nothing: even closing one that may write could. ``None`` where no file is.
+
+    Raises:
+        StoreError: what stands there is no file of ours.
+    """
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        yield None
+        return
+    except OSError as error:
+        raise store_errors.explained(error, path) from None
+    _check_own(path, found)
+    reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    reader.text_factory = bytes
+    try:
+        yield reader
+    finally:
+        reader.close()
+
+
+def _check_own(path: Path, found: os.stat_result) -> None:
+    """Refuse what another user, or a link, put in the place of the file or of those that SQLite keeps beside it."""
+    beside = [path.with_name(name) for name in FILES[1:]]
+    for place, each in [(path, found), *((other, other.lstat()) for other in beside if os.path.lexists(other))]:
+        try:
+            check_own(each)
+        except OSError as error:
+            raise ForeignStoreError(
+                f"{place} is no file of this simulator: {error.strerror}. Remove it, or choose another state folder."
+            ) from None
+
+
+def _format_of(connection: sqlite3.Connection, path: Path | None) -> int | None:
+    """The format of a file, ``None`` when it is new.
+
+    Raises:
+        StoreError: it is foreign, of a format that this version does not know, or its beginning is damaged.
+    """
+    run = connection.execute
+    application = run("PRAGMA application_id").fetchone()[0]
+    version = int(run("PRAGMA user_version").fetchone()[0])
+    names = {row[0] for row in run("SELECT name FROM sqlite_master")}
+    if application == 0 and not names:
+        return None
+    if application != _APPLICATION_ID:
+        if {b"documents_by_key", b"documents_by_order", b"documents_by_parent"} <= names:
+            raise store_errors.of(
+                DamagedStoreError, path, "its mark is that of another program, and its tables are ours"
+            )
+        raise ForeignStoreError(f"{path} is a database of another program. Choose another state folder.")
+    seals = run("SELECT format, checksum FROM seal").fetchall() if b"seal" in names else []
+    is_sealed = seals == [(version, _seal_checksum(version))]
+    if version <= 0 or not (is_sealed or (not seals and version < _SEALED_SINCE)):
+        raise store_errors.of(
+            DamagedStoreError, path, f"the format {version}, which this version cannot read, was never written"
+        )
+    if version > FORMAT:
+        raise ForeignStoreError(
+            f"{path} was written by a newer version (format {version}, this one knows {FORMAT}). Nothing was changed. "
+            "Update the project, or choose another state folder."
+        )
+    if any(step not in MIGRATIONS for step in range(version, FORMAT)):
+        raise ForeignStoreError(
+            f"{path} has the format {version}, which this version cannot read (it knows {FORMAT}). Nothing was "
+            "changed. Open it once with a version in between, or choose another state folder."
+        )
+    return version
+
+
+def _inspect(connection: sqlite3.Connection, path: Path | None) -> None:
+    """Read everything once, so that damage is found before anybody relies on what is there.
+
+    Raises:
+        StoreError: foreign or damaged.
+    """
+    try:
+        found = _format_of(connection, path)
+        if found is None:
+            return
+        if connection.execute("PRAGMA integrity_check(1)").fetchone() != (b"ok",):
+            raise store_errors.of(DamagedStoreError, path, "its pages do not fit together")
+        for row in connection.execute(_ALL if found >= _CHECKSUMS_SINCE else _ALL_OF_FORMAT_1):
+            _opened(row, path)
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
+            raise
+        # a statement that is right fails where the table is not as it was made
+        raise store_errors.of(DamagedStoreError, path, "its table") from None
+
+
+def _checksum(*texts: bytes) -> int:
+    return zlib.crc32(b"\0".join(texts))
+
+
+def _seal_checksum(version: int) -> int:
+    return _checksum(b"format", b"%d" % version)
+
+
+def _seal(connection: sqlite3.Connection) -> None:
+    """Write the format down, twice; inside a transaction."""
+    connection.execute(f"PRAGMA user_version={FORMAT}")
+    connection.execute(_SEAL_SCHEMA)
+    connection.execute("DELETE FROM seal")
+    connection.execute("INSERT INTO seal VALUES (?, ?)", (FORMAT, _seal_checksum(FORMAT)))
+
+
+def _is_sealed(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT name FROM sqlite_master WHERE name = 'seal'").fetchone() is not None
+
+
+def _opened(row: Sequence[Any], path: Path | None) -> tuple[int, str, str, Document]:
+    """Sequence, key, parent and body of a row, once it is sure that it is what was written.
+
+    SQLite notices damage of its pages, and not of what stands in them. It would decode texts itself, too, and quote
+    the whole row where it cannot.
+
+    Raises:
+        DamagedStoreError: it is not. The text names the place and nothing that stands there.
+    """
+    sequence, collection, key, parent, body, checksum = row
+    document: Any = None
+    texts = ("", "")
+    are_texts = all(isinstance(each, bytes) for each in row[1:5])
+    if are_texts and checksum in (None, _checksum(collection, key, parent, body)):
+        with contextlib.suppress(ValueError, RecursionError):
+            texts = key.decode(), parent.decode()
+            document = json.loads(body.decode())
+    if isinstance(document, dict):
+        return sequence, *texts, document
+    is_name = isinstance(collection, bytes) and re.fullmatch(rb"[A-Za-z -]{1,60}", collection)
+    name = collection.decode() if is_name else "unknown"
+    raise store_errors.of(DamagedStoreError, path, f"document {sequence} of the collection {name!r}")
+
+
+class Store:
+    """All collections of documents.
+
+    With a folder, every committed change survives the death of the process: SQLite's write-ahead log is written
+    before the call returns, and the operating system keeps it when the process is killed.
+
+    Whatever method it is, and whatever fails below it, only :class:`StoreError` comes out.
+
+    Arguments:
+        folder: where the file lies; ``None`` keeps everything in memory.
+
+    Attributes:
+        is_quiet: whether the log is not told of errors, because whoever meets them tells of them.
+
+    Raises:
+        StoreError: the folder cannot be written, or the file is damaged, foreign or of a format that is not known.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.is_quiet = False
+        self._depth = 0
+        self._waiting: list[Callable[[], object]] = []
+        self._path = folder / FILE_NAME if folder else None
+        try:
+            inspected = self._inspected()
+            self._connection = sqlite3.connect(self._path or ":memory:", isolation_level=None, check_same_thread=False)
+        except (OSError, *FAILURES) as error:
+            raise store_errors.explained(error, self._path) from None
+        self._connection.text_factory = bytes
+        try:
+            self._prepare(inspected)
+        except FAILURES as error:
+            self.close()
+            raise store_errors.explained(error, self._path) from None
+        except StoreError:
+            self.close()
+            raise
+
+    def _inspected(self) -> bool:
+        """Look at a file, or make an empty one; tells whether there is nothing more to look at."""
+        if self._path is None:
+            return True
+        with _reader(self._path) as reader:
+            if reader is None:
+                # created here, exclusively, so that it is never readable for others, not even for a moment
+                os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+                return True
+            try:
+                _inspect(reader, self._path)
+            except sqlite3.OperationalError:
+                # what a reader cannot open, a writer may still repair
+                return False
+        return True
+
+    def _prepare(self, inspected: bool) -> None:
+        if not inspected:
+            _inspect(self._connection, self._path)
+        run = self._connection.execute
+        found = _format_of(self._connection, self._path)
+        if found is None:
+            run("PRAGMA journal_mode=WAL")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id={_APPLICATION_ID};")
+            _seal(self._connection)
+            run("COMMIT")
+        # NORMAL: durable against the death of the process, without a disk flush per change
+        run("PRAGMA synchronous=NORMAL")
+        # whether it may be written to shows now, and not at the first change
+        run("BEGIN IMMEDIATE")
+        run("ROLLBACK")
+        if found is not None and (found < FORMAT or not _is_sealed(self._connection)):
+            self._migrate(found)
+
+    def _migrate(self, found: int) -> None:
+        """Bring an older format to the one of today, in one transaction: killed in between, it is as it was."""
+        run = self._connection.execute
+        run("BEGIN IMMEDIATE")
+        if found < FORMAT:
+            for step in range(found, FORMAT):
+                MIGRATIONS[step](self._connection)
+            seals = [(_checksum(*row[1:5]), row[0]) for row in run(_ALL)]
+            self._connection.executemany("UPDATE documents SET checksum = ? WHERE sequence = ?", seals)
+        _seal(self._connection)
+        run("COMMIT")
+
+    def collection(self, name: str) -> Collection:
+        """The collection with this name."""
+        return Collection(self, name)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep all changes made inside, or none when an exception leaves the block."""
+        depth, waiting = self._depth, len(self._waiting)
+        begin, keep, undo = _NESTED if depth else _OUTERMOST
+        if not depth:
+            self._undo(("ROLLBACK",))  # one that could not be undone when it failed
+        self.change(begin)
+        self._depth = depth + 1
+        try:
+            yield
+            self.change(keep)
+        except BaseException:
+            del self._waiting[waiting:]
+            self._undo(undo)
+            raise
+        finally:
+            self._depth = depth
+        if not depth:
+            actions, self._waiting = self._waiting, []
+            for action in actions:
+                self._follow(action)
+
+    def _undo(self, statements: Iterable[str]) -> None:
+        """Undo what is open. After some failures, such as a full disk, SQLite has already done so by itself."""
+        with contextlib.suppress(StoreError, *FAILURES):
+            if self._connection.in_transaction:
+                for statement in statements:
+                    self.change(statement)
+
+    def _follow(self, action: Callable[[], object]) -> None:
+        """Run what follows a change. The change is kept, so whoever made it must not hear that something failed."""
+        try:
+            action()
+        except StoreError:
+            # it stands in the log already
+            return
+        except Exception:
+            _LOGGER.exception("what follows a change of the state failed; the change is kept")
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Tell of a record that is whole, and yet not what this version writes, as of damage.
+
+        Such a one shows only where it is used, as something that is missing or of another type. What Python says of it
+        may quote the record, so only the kind of error is told. In memory there is nothing that was not just written.
+
+        Raises:
+            DamagedStoreError: instead of such an error.
+        """
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            if self._path is None:
+                raise
+            what = f"a record is not as this version writes it: {type(error).__name__}"
+            raise store_errors.of(DamagedStoreError, self._path, what) from None
+
+    def when_committed(self, action: Callable[[], object]) -> None:
+        """Run an action once the changes made so far are kept, never when they are undone; outside, at once.
+
+        What it raises then goes to the log, and not to whoever made the changes.
+        """
+        if self._depth:
+            self._waiting.append(action)
+        else:
+            action()
+
+    def clear(self, keep: Iterable[str] = ()) -> None:
+        """Forget every document of every collection.
+
+        Arguments:
+            keep: names of collections that stay.
+        """
+        kept = sorted(keep)
+        marks = ", ".join("?" * len(kept))
+        self.change(f"DELETE FROM documents WHERE collection NOT IN ({marks})", kept)  # noqa: S608
+
+    def close(self) -> None:
+        """Write everything into the file and let it go."""
+        # what was kept is in the write-ahead log at least, where the next start finds it
+        with contextlib.suppress(*FAILURES):
+            self._connection.close()
+
+    # --- for collections ------------------------------------------------------------------------------------------
+
+    def change(self, statement: str, values: Sequence[object] = ()) -> int:
+        """Run a statement; returns how many rows it changed."""
+        try:
+            return self._connection.execute(statement, values).rowcount
+        except FAILURES as error:
+            raise self._failed(error) from None
+
+    def change_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        """Run a statement for many rows."""
+        try:
+            self._connection.executemany(statement, rows)
+        except FAILURES as error:
+            raise self._failed(error) from None
+
+    def rows(self, statement: str, values: Sequence[object], max_bytes: int | None = None) -> list[Any]:
+        """What a statement finds; texts are bytes. Once bodies of ``_COLUMNS`` take ``max_bytes``, no more is read."""
+        try:
+            with contextlib.closing(self._connection.execute(statement, values)) as found:
+                return found.fetchall() if max_bytes is None else list(_up_to(max_bytes, found))
+        except FAILURES as error:
+            raise self._failed(error) from None
+
+    def opened(self, row: Sequence[Any]) -> tuple[int, str, str, Document]:
+        """Sequence, key, parent and body of a row of ``_COLUMNS``.
+
+        Raises:
+            DamagedStoreError: it is not what was written.
+        """
+        try:
+            return _opened(row, self._path)
+        except DamagedStoreError as error:
+            self._log(error)
+            raise
+
+    def _failed(self, error: Exception) -> StoreError:
+        explained = store_errors.explained(error, self._path)
+        self._log(explained)
+        return explained
+
+    def _log(self, error: StoreError) -> None:
+        if not self.is_quiet:
+            _LOGGER.error("%s", error)
+
+
+_COLUMNS = "SELECT sequence, collection, key, parent, body, checksum FROM documents WHERE collection = ?"
+#: Where the body stands in a row of these.
+_BODY = 4
+
+
+def _up_to(max_bytes: int, rows: Iterable[Any]) -> Iterator[Any]:
+    """Rows until their bodies take so many bytes; a body that is damaged may be anything."""
+    for row in rows:
+        yield row
+        max_bytes -= len(row[_BODY]) if isinstance(row[_BODY], bytes) else 0
+        if max_bytes <= 0:
+            return
+
+
+class Collection:
+    """One collection of a :class:`Store`. Made by :meth:`Store.collection`.
+
+    Every method raises :class:`StoreError` when the state cannot be used.
+    """
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def get(self, key: str) -> Document | None:
+        """The document, or ``None``."""
+        rows = self._store.rows(f"{_COLUMNS} AND key = ?", (self._name, key))
+        return self._store.opened(rows[0])[3] if rows else None
+
+    def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> None:
+        """Insert the document, or replace it in its place."""
+        self.put_all([(key, body)], parent)
+
+    def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]], parent: str = "") -> None:
+        """Insert or replace many documents under the same parent."""
+        self._store.change_many(
+            "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (collection, key) DO UPDATE SET "
+            "parent = excluded.parent, body = excluded.body, checksum = excluded.checksum",
+            (self._row(key, parent, body) for key, body in items),
+        )
+
+    def _row(self, key: str, parent: str, body: Mapping[str, Any]) -> tuple[str, str, str, str, int]:
+        text = json.dumps(body, separators=(",", ":"))
+        return self._name, key, parent, text, _checksum(*(each.encode() for each in (self._name, key, parent, text)))
+
+    def delete(self, key: str) -> bool:
+        """Remove the document; tells whether it was there."""
+        return self._store.change("DELETE FROM documents WHERE collection = ? AND key = ?", (self._name, key)) > 0
+
+    def page(
+        self, *, after: int = 0, limit: int, parent: str | None = None, max_bytes: int | None = None
+    ) -> list[StoredDocument]:
+        """Up to ``limit`` documents in order of insertion; see :meth:`.ports.Documents.page`."""
+        of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
+        rows = self._store.rows(
+            f"{_COLUMNS}{of_parent} AND sequence > ? ORDER BY sequence LIMIT ?",
+            (self._name, *values, after, limit),
+            max_bytes,
+        )
+        opened = ((self._store.opened(row), len(row[_BODY])) for row in rows)
+        return [StoredDocument(sequence, key, body, size) for (sequence, key, _, body), size in opened]
+
+    def everything(self) -> list[tuple[str, str, Document]]:
+        """Key, parent and body of every document, in order of insertion."""
+        rows = self._store.rows(f"{_COLUMNS} ORDER BY sequence", (self._name,))
+        return [(key, parent, body) for _, key, parent, body in map(self._store.opened, rows)]
+
+    def count(self, parent: str | None = None) -> int:
+        """How many documents there are."""
+        of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
+        statement = f"SELECT count(*) FROM documents WHERE collection = ?{of_parent}"  # noqa: S608
+        return int(self._store.rows(statement, (self._name, *values))[0][0])
+
+    def size(self) -> int:
+        """Bytes of all documents together, as JSON."""
+        statement = "SELECT coalesce(sum(length(body)), 0) FROM documents WHERE collection = ?"
+        return int(self._store.rows(statement, (self._name,))[0][0])
+
+    def clear(self, parent: str | None = None) -> None:
+        """Remove all documents of the collection, or those with this parent."""
+        of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
+        statement = f"DELETE FROM documents WHERE collection = ?{of_parent}"  # noqa: S608
+        self._store.change(statement, (self._name, *values))

@@ -1,0 +1,1 @@
+"""The provisioning service: enrollments, attestation and registrations, without any protocol, socket or wall clock."""

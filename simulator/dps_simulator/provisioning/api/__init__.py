@@ -1,0 +1,1 @@
+"""The endpoints of the provisioning service: translation between a protocol and the service."""

@@ -1,0 +1,1 @@
+"""How a device proves itself: an enrollment and evidence in, a verdict out."""

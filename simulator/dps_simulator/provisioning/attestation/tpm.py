@@ -1,0 +1,189 @@
+"""TPM attestation: whether a device has the TPM that an individual enrollment names.
+
+Pure. Two steps: a device that shows the public keys of its TPM gets a challenge; one that shows a token proves with it
+that its TPM read the challenge.
+
+Source: Microsoft documentation, iot-dps concepts-tpm-attestation (the steps) and concepts-service (TPMs in individual
+enrollments only); the SDKs for C, Node, C# and Rust for what is sent when. That the storage root key of an enrollment
+is not compared: these SDKs' sources and the description of the device API, which names it as optional. That a token
+belongs to the keys for which its challenge was made is inferred.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dps_simulator.common.identifiers import lookup_key
+from dps_simulator.credentials.tpm_keys import TpmKeys
+from dps_simulator.errors.table import Dps, ServiceError
+from dps_simulator.provisioning.enrollments.book import Enrollment, EnrollmentBook
+
+from .challenges import Challenge, TpmChallenges
+from .symmetric_key import SymmetricKeyEvidence, Verdict
+
+
+class TpmFinding(StrEnum):
+    """What is wrong with the evidence of a device with a TPM, as a word that programs can rely on. Simulator-only."""
+
+    ENDORSEMENT_KEY_MISMATCH = "endorsementKeyMismatch"
+    STORAGE_ROOT_KEY_MISSING = "storageRootKeyMissing"
+    STORAGE_ROOT_KEY_MISMATCH = "storageRootKeyMismatch"
+    CHALLENGE_MISSING = "challengeMissing"
+    CHALLENGE_EXPIRED = "challengeExpired"
+    SIGNATURE_INVALID = "signatureInvalid"
+    TOKEN_EXPIRED = "tokenExpired"  # noqa: S105  (a finding, no password)
+    RESOURCE_MISMATCH = "resourceMismatch"
+    ATTESTATION_MISMATCH = "attestationMismatch"
+
+
+@dataclass(frozen=True, slots=True)
+class TpmEvidence:
+    """A token that a TPM should have signed.
+
+    Attributes:
+        token: the token.
+        keys: the public keys of the TPM, if the request repeats them; one SDK leaves them out.
+    """
+
+    token: SymmetricKeyEvidence
+    keys: TpmKeys | None = None
+
+
+def identify_tpm(
+    registration_id: str, keys: TpmKeys | None, individual: Enrollment | None, individuals: EnrollmentBook
+) -> Verdict:
+    """Judge whether a device shows the endorsement key that is enrolled for its registration ID.
+
+    That proves nothing yet, as these keys are public: it says who is to be challenged.
+
+    Arguments:
+        registration_id: as the device presents it.
+        keys: the public keys that it shows; ``None`` where it had shown them before.
+        individual: the individual enrollment for the registration ID.
+        individuals: all individual enrollments.
+
+    Raises:
+        ServiceError: there is no individual enrollment.
+    """
+    if individual is None:
+        elsewhere = None if keys is None else individuals.with_endorsement_key(keys.endorsement.text)
+        hint = (
+            "enroll the device by the endorsement key of its TPM; enrollment groups know no TPM attestation"
+            if elsewhere is None
+            else f"the TPM is enrolled, but under the registration ID {elsewhere.identifier!r}; register under that"
+        )
+        raise ServiceError(
+            Dps.ENROLLMENT_NOT_FOUND, reason=f"There is no individual enrollment {registration_id!r}: {hint}."
+        )
+    name = f"individual enrollment {individual.identifier!r}"
+    if not individual.is_for_tpm:
+        return _refused(
+            individual,
+            TpmFinding.ATTESTATION_MISMATCH,
+            f"The {name} is for {individual.attestation_type}, and the device registers with a TPM; "
+            "register with what is enrolled, or enroll the TPM.",
+        )
+    if keys is not None and keys.endorsement.text != individual.endorsement_key:
+        return _refused(
+            individual,
+            TpmFinding.ENDORSEMENT_KEY_MISMATCH,
+            f"The {name} is for another TPM: the SHA-256 of the enrolled endorsement key is {_digest(individual)}, "
+            f"that of the device's is {keys.endorsement.digest}; if this is the right device, enroll the key that its "
+            "TPM has now.",
+        )
+    return Verdict(individual, individual.identifier, f"the endorsement key of {name}")
+
+
+def attest_tpm(
+    registration_id: str,
+    evidence: TpmEvidence,
+    *,
+    id_scope: str,
+    now: float,
+    individual: Enrollment | None,
+    individuals: EnrollmentBook,
+    challenges: TpmChallenges,
+) -> Verdict:
+    """Judge a device that shows a token signed by its TPM.
+
+    Arguments:
+        registration_id: as the device presents it.
+        evidence: the token, and perhaps the keys.
+        id_scope: the service's ID scope, part of what the token must be for.
+        now: Unix time.
+        individual: the individual enrollment for the registration ID.
+        individuals: all individual enrollments.
+        challenges: the challenges that were given.
+
+    Raises:
+        ServiceError: there is no individual enrollment.
+    """
+    identified = identify_tpm(registration_id, evidence.keys, individual, individuals)
+    if identified.enrollment is None:
+        return identified
+    enrollment = identified.enrollment
+    expected = f"{id_scope}/registrations/{registration_id}"
+    shown = "/".join(evidence.token.resource)
+    if lookup_key(shown) != lookup_key(expected):
+        return _refused(
+            enrollment,
+            TpmFinding.RESOURCE_MISMATCH,
+            f"The token is for {shown!r:.300}, not for {expected!r}; let the TPM sign a token for that.",
+        )
+    if evidence.token.expiry <= now:
+        return _refused(
+            enrollment,
+            TpmFinding.TOKEN_EXPIRED,
+            f"The token expired {now - evidence.token.expiry:.0f} s ago; set the device's clock, and let the TPM sign "
+            "a new one.",
+        )
+    return _judge_answer(evidence, enrollment, challenges.find(enrollment), now)
+
+
+def _judge_answer(evidence: TpmEvidence, individual: Enrollment, challenge: Challenge | None, now: float) -> Verdict:
+    name = f"individual enrollment {individual.identifier!r}"
+    again = "register without a token first, and sign with the key of the challenge that you then get"
+    if challenge is None:
+        return _refused(
+            individual,
+            TpmFinding.CHALLENGE_MISSING,
+            f"The {name} is for a TPM, and the device shows a token although it was given no challenge; {again}.",
+        )
+    if challenge.expires <= now:
+        return _refused(
+            individual,
+            TpmFinding.CHALLENGE_EXPIRED,
+            f"The challenge of {name} expired {now - challenge.expires:.0f} s ago; {again}.",
+        )
+    storage_root = evidence.keys.storage_root if evidence.keys is not None else None
+    if storage_root is not None and storage_root.text != challenge.storage_root_key:
+        return _refused(
+            individual,
+            TpmFinding.STORAGE_ROOT_KEY_MISMATCH,
+            f"The challenge of {name} was made for another storage root key than the device shows now, so its TPM was "
+            f"cleared in between; {again}.",
+        )
+    if not evidence.token.is_signed_by(challenge.key):
+        return _refused(
+            individual,
+            TpmFinding.SIGNATURE_INVALID,
+            f"The key of the newest challenge of {name} did not sign the token; {again}. "
+            "Only one program at a time can register a device.",
+        )
+    return Verdict(
+        individual,
+        individual.identifier,
+        f"the TPM of {name} signed the token",
+        tpm_keys=(challenge.endorsement_key, challenge.storage_root_key),
+    )
+
+
+def _digest(individual: Enrollment) -> str:
+    return hashlib.sha256(base64.b64decode(individual.endorsement_key)).hexdigest()
+
+
+def _refused(individual: Enrollment, finding: TpmFinding, reason: str) -> Verdict:
+    return Verdict(None, individual.identifier, reason, finding.value)

@@ -1,0 +1,1 @@
+"""Enrollments, individual and of groups: their fields, their book, and changes in bulk."""

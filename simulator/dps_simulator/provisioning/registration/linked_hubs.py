@@ -1,0 +1,201 @@
+"""Which hubs are linked to the provisioning service, and how it distributes devices over them.
+
+A hub exists in the simulator or it does not; whether the provisioning service may put devices into it is another
+matter. Linking and unlinking touch neither the hub nor its devices.
+
+Source: ``IotHubDefinitionDescription`` of the published API description of Microsoft.Devices/provisioningServices, for
+the fields; Microsoft documentation, iot-dps how-to-use-allocation-policies, for the weights. Latencies are measured on
+Azure; here they are set.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dps_simulator.common.identifiers import lookup_key
+from dps_simulator.common.ports import Storage
+
+#: Source: Microsoft documentation, iot-dps how-to-use-allocation-policies.
+LOWEST_WEIGHT, HIGHEST_WEIGHT = 1, 1_000
+#: An hour: nobody waits longer (simulator-only limit).
+MAX_LATENCY = 3_600_000
+#: What the service itself may be set to: ``custom`` needs the webhook of an enrollment.
+SERVICE_POLICIES = ("hashed", "geoLatency", "static")
+DEFAULT_POLICY = SERVICE_POLICIES[0]
+
+_KEY = "links"
+
+
+@dataclass(frozen=True, slots=True)
+class HubLink:
+    """One linked hub.
+
+    Attributes:
+        host: the hub's host name, in lower case.
+        apply_allocation_policy: whether it takes part when a hub is chosen; a static enrollment may name it anyhow.
+        allocation_weight: its share of the devices, relative to the other hubs; 1 to 1000.
+        latency: milliseconds from the devices to it; ``None`` when nobody set any.
+
+    Raises:
+        ValueError: a value is not possible.
+    """
+
+    host: str
+    apply_allocation_policy: bool = True
+    allocation_weight: int = 1
+    latency: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        object.__setattr__(self, "host", lookup_key(self.host))
+        weight, latency = self.allocation_weight, self.latency
+        if not isinstance(self.apply_allocation_policy, bool):
+            raise ValueError(
+                f"applyAllocationPolicy is {self.apply_allocation_policy!r:.80}; it must be true or false."
+            )
+        if isinstance(weight, bool) or not isinstance(weight, int) or not LOWEST_WEIGHT <= weight <= HIGHEST_WEIGHT:
+            raise ValueError(
+                f"allocationWeight is {weight!r:.80}; it must be a whole number from {LOWEST_WEIGHT} to "
+                f"{HIGHEST_WEIGHT}. A hub that shall get no devices is unlinked, or has applyAllocationPolicy false."
+            )
+        if latency is not None and (
+            isinstance(latency, bool)
+            or not isinstance(latency, (int, float))
+            or not math.isfinite(latency)
+            or not 0 <= latency <= MAX_LATENCY
+        ):
+            raise ValueError(
+                f"latency is {latency!r:.80}; it must be a number of milliseconds from 0 to {MAX_LATENCY}, or null."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What is stored: the policy, and the fields of every link, ``None`` for a hub that was unlinked."""
+
+    policy: str
+    hubs: Mapping[str, Mapping[str, Any] | None]
+    links: tuple[HubLink, ...]
+
+
+class LinkedHubs:
+    """The links of the service, in the order in which they were made, and its allocation policy.
+
+    They are kept in one document, and remembered, because every registration reads them. Only one object may write it.
+
+    Arguments:
+        storage: where they are kept.
+        initial: what is linked in the beginning. A hub that the stored links know, also as one that was unlinked,
+            stays as it was left.
+        policy: the allocation policy in the beginning.
+        admit: asked with the number of links before another one is made; may refuse it.
+
+    Raises:
+        ValueError: the policy is not possible.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        initial: Iterable[HubLink] = (),
+        policy: str = DEFAULT_POLICY,
+        *,
+        admit: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self._storage = storage
+        self._admit = admit
+        self._documents = storage.collection("hub link")
+        self._initial = tuple(initial)
+        self._initial_policy = _checked_policy(policy)
+        self._remembered: _State | None = None
+        # whether something was written that may still be undone
+        self._unsettled = False
+        hubs = dict(self._read().hubs)
+        added = {link.host: _stored(link) for link in self._initial if link.host not in hubs}
+        if added:
+            self._write(hubs | added)
+
+    def all(self) -> tuple[HubLink, ...]:
+        """Every link."""
+        return self._read().links
+
+    def find(self, host: str) -> HubLink | None:
+        """The link to a hub, ``None`` when the hub is not linked."""
+        host = lookup_key(host)
+        return next((link for link in self.all() if link.host == host), None)
+
+    def put(self, link: HubLink) -> None:
+        """Link a hub, or change how it is linked."""
+        hubs = dict(self._read().hubs)
+        if hubs.get(link.host) is None:
+            self._admit(len(self.all()))
+            # a hub that is linked again comes last, as one that was never linked
+            hubs.pop(link.host, None)
+        self._write({**hubs, link.host: _stored(link)})
+
+    def remove(self, host: str) -> bool:
+        """Unlink a hub; the hub and its devices stay. Tells whether it was linked."""
+        host = lookup_key(host)
+        hubs = self._read().hubs
+        if hubs.get(host) is None:
+            return False
+        # remembered, so that the hub of a settings file is not linked again by the next start
+        self._write({**hubs, host: None})
+        return True
+
+    def forget(self, host: str) -> None:
+        """Remove every memory of a hub that does not exist any more."""
+        host = lookup_key(host)
+        self._write({known: fields for known, fields in self._read().hubs.items() if known != host})
+        rest = tuple(link for link in self._initial if link.host != host)
+        self._storage.when_committed(lambda: setattr(self, "_initial", rest))
+
+    def restore(self) -> None:
+        """Back to the links and the policy of the beginning; hubs that were linked since stay linked."""
+        hubs = {link.host: _stored(link) for link in self._initial}
+        hubs.update((link.host, _stored(HubLink(link.host))) for link in self.all() if link.host not in hubs)
+        self._write(hubs, self._initial_policy)
+
+    @property
+    def allocation_policy(self) -> str:
+        """How a hub is chosen for a device whose enrollment says nothing: one of :data:`SERVICE_POLICIES`."""
+        return self._read().policy
+
+    @allocation_policy.setter
+    def allocation_policy(self, policy: str) -> None:
+        """Choose another one; raises ``ValueError`` for one that a service cannot have."""
+        self._write(self._read().hubs, _checked_policy(policy))
+
+    def _read(self) -> _State:
+        if self._remembered is not None:
+            return self._remembered
+        stored = self._documents.get(_KEY) or {"policy": self._initial_policy, "hubs": {}}
+        links = tuple(HubLink(host, **fields) for host, fields in stored["hubs"].items() if fields is not None)
+        state = _State(stored["policy"], stored["hubs"], links)
+        if not self._unsettled:
+            self._remembered = state
+        return state
+
+    def _write(self, hubs: Mapping[str, Mapping[str, Any] | None], policy: str | None = None) -> None:
+        policy = policy or self._read().policy
+        self._remembered, self._unsettled = None, True
+        self._documents.put(_KEY, {"policy": policy, "hubs": hubs})
+        self._storage.when_committed(self._settled)
+
+    def _settled(self) -> None:
+        self._unsettled = False
+
+
+def _checked_policy(policy: str) -> str:
+    if policy not in SERVICE_POLICIES:
+        raise ValueError(f"allocationPolicy is {policy!r:.80}; it must be one of {', '.join(SERVICE_POLICIES)}.")
+    return policy
+
+
+def _stored(link: HubLink) -> Mapping[str, Any]:
+    fields = asdict(link)
+    del fields["host"]
+    return fields

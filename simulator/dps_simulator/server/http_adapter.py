@@ -1,0 +1,569 @@
+"""HTTP/1.1 and WebSocket by aiohttp, translated to what the endpoints understand.
+
+Only the ways into and out of :class:`~..endpoints.http.Request` are here; no route is known but that of WebSockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from aiohttp import HttpVersion11, StreamReader, WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
+
+from dps_simulator.common.masking import mask_in_name
+from dps_simulator.errors.table import ErrorKind, Transport
+from dps_simulator.wire.http import JSON_CONTENT_TYPE, Peer, Request, Response
+
+from .accounts import MAX_BACKLOG, MAX_KEPT, Account
+from .arriving import Arriving
+from .content_coding import ACCEPTED, BrokenBodyError, LargeBodyError, UnsupportedCodingError, codings, unpacked
+from .frontend import Frontend
+from .masked_frames import FrameReader, MaskedFrames
+from .mqtt_link import MqttConnection
+from .tls_transport import TlsTransport
+
+_LOGGER = logging.getLogger(__name__)
+
+#: Value of the ``Server`` header.
+SERVER_HEADER = "provisioning-simulator"
+#: Bytes of a request body.
+MAX_BODY = 524_288
+#: Seconds for a request body to arrive.
+BODY_TIMEOUT = 30.0
+#: Bytes of a WebSocket message.
+MAX_MESSAGE = 524_288
+#: Bytes that may wait for a WebSocket client that does not read. Above, the connection is dropped.
+MAX_UNSENT = 4 * 1_048_576
+#: Seconds that a connection may stay without a request.
+KEEP_ALIVE = 120.0
+#: Seconds during which the rest of a refused body is read and dropped, so that the client gets to see the answer.
+LINGER = 2.0
+#: Seconds for a client to answer the close of a WebSocket.
+CLOSE_TIMEOUT = 5.0
+#: Where the SDKs open MQTT over WebSocket.
+WEBSOCKET_PATHS = frozenset({"/$iothub/websocket", "/", "/mqtt"})
+SUBPROTOCOL = "mqtt"
+#: Option of a TCP socket; only Linux has it.
+_QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
+
+
+class MalformedBodyError(web.RequestPayloadError):
+    """A body breaks the rules of HTTP, so that its end cannot be found; the text says how."""
+
+
+class HttpProtocol(web.RequestHandler):
+    """One HTTP connection. Knows who is at the other end.
+
+    Attributes:
+        host: CONNECT target or TLS server name, may be empty.
+        certificates: what the client presented, DER, its own first.
+        has_begun: whether the head of a request has arrived. aiohttp itself waits for the first one for ever.
+    """
+
+    def __init__(
+        self,
+        server: web.Server,
+        *,
+        host: str,
+        certificates: tuple[bytes, ...],
+        arriving: Arriving,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # how aiohttp switches it off
+            keepalive_timeout=KEEP_ALIVE,
+            lingering_time=LINGER,
+            # done by the adapter, which has the whole body
+            auto_decompress=False,
+        )
+        self.host = host
+        self.certificates = certificates
+        self.has_begun = False
+        self._body: StreamReader | None = None
+        self._arriving = arriving
+        # bytes that arrived and are not served yet: see what takes them down
+        self._message = self._packet = self._ahead = self._part = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come. Whoever waits for a body learns at once that its rest cannot be understood.
+
+        aiohttp puts that in the queue of requests, behind the one that waits, and lets it wait.
+        """
+        super().data_received(data)
+        self._check_body()
+        request = self._current_request
+        if self._payload_parser is None and (request is None or request.content.is_eof()):
+            # the head of a request, or of one that has to wait until the one before it is served
+            self._ahead += len(data)
+            self._note()
+
+    def begin(self) -> None:
+        """A request is being served; what else has arrived goes on waiting."""
+        self.has_begun = True
+        if not self._messages:
+            self._ahead = 0
+        self.note_part(0)
+
+    def read_body(self, body: StreamReader) -> None:
+        """The body of the present request is going to be read."""
+        self._body = body
+        # the mistake may have come together with the head
+        self._check_body()
+
+    def _check_body(self) -> None:
+        # a request cannot follow before the one in front of it is whole, so only a mistake stands behind such a body
+        if self._body is not None and not self._body.is_eof() and self._messages:
+            error = getattr(self._messages[0][0], "exc", None)
+            self._body.set_exception(MalformedBodyError(_first_line(error)))
+            self._body = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """The client is gone, and with it what waited for its rest."""
+        self._message = self._packet = self._ahead = self._part = 0
+        self._note()
+        super().connection_lost(exc)
+
+    def set_parser(self, parser: FrameReader, data_received_cb: Callable[[], None] | None = None) -> None:
+        """From here on, frames of a WebSocket come."""
+        super().set_parser(MaskedFrames(parser, self._note_message), data_received_cb)  # type: ignore[arg-type]
+
+    def note_part(self, size: int) -> None:
+        """Take down how much of a request's body has arrived; 0 when it is complete."""
+        self._part = size
+        self._note()
+
+    def note_packet(self, size: int) -> None:
+        """Take down how much of an MQTT packet has arrived in messages of a WebSocket; 0 when it is complete."""
+        self._packet = size
+        self._note()
+
+    def _note_message(self, size: int) -> None:
+        self._message = size
+        self._note()
+
+    def _note(self) -> None:
+        if self.transport is not None:
+            self._arriving.note(
+                cast(TlsTransport, self.transport), self._message + self._packet + self._ahead + self._part
+            )
+
+    def log_exception(self, *args: object, **facts: object) -> None:
+        """Log what aiohttp did not expect, unless the client is at fault: what it sent behind a request, or its end."""
+        error = facts.get("exc_info")
+        if self.transport is None or isinstance(error, (web.RequestPayloadError, HttpProcessingError, OSError)):
+            _LOGGER.info("a request could not be read to its end (%s)", type(error).__name__)
+        else:
+            super().log_exception(*args, **facts)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what never became a request. aiohttp's own way writes the received bytes to the log."""
+        if isinstance(exc, HttpProcessingError):
+            text = f"This is not a valid HTTP/1.1 request: {_first_line(exc)}"
+            _LOGGER.info("a request could not be parsed (%s)", type(exc).__name__)
+        elif self.transport is None:
+            raise ConnectionError("the client has gone")
+        else:
+            text = "The simulator failed; see its log."
+            _LOGGER.error("a request failed", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has already begun")
+        return _refusal(Transport.INTERNAL if status >= 500 else Transport.INVALID_REQUEST, text, status)
+
+
+def _first_line(error: object) -> str:
+    """What aiohttp found, without the bytes that it quotes in the lines below."""
+    message = error.message if isinstance(error, HttpProcessingError) else ""
+    lines = (message or "").strip().splitlines()
+    return lines[0] if lines else "it cannot be parsed"
+
+
+def _answer(response: Response) -> web.Response:
+    headers = {"Server": SERVER_HEADER, **response.headers}
+    body = response.encoded()
+    if body:
+        headers.setdefault("Content-Type", JSON_CONTENT_TYPE)
+    return web.Response(status=response.status, headers=headers, body=body or None)
+
+
+async def _sent_in_pieces(request: web.BaseRequest, response: Response, pieces: Iterable[bytes]) -> web.StreamResponse:
+    """Send a long answer piece by piece. Everybody else has a turn after each, and the client sets the pace."""
+    headers = {"Server": SERVER_HEADER, "Content-Type": JSON_CONTENT_TYPE, **response.headers}
+    answer = web.StreamResponse(status=response.status, headers=headers)
+    await answer.prepare(request)
+    for piece in pieces:
+        await answer.write(piece)
+        await asyncio.sleep(0)
+    await answer.write_eof()
+    return answer
+
+
+def _refusal(kind: ErrorKind, text: str = "", status: int = 0) -> web.Response:
+    """An error that this module finds by itself; the connection is closed after it.
+
+    The two spellings are those of the clients of DPS and of a hub.
+
+    Arguments:
+        kind: the row of the error table.
+        text: more precise than the row's.
+        status: more precise than the row's.
+    """
+    text = mask_in_name(text or kind.message)
+    answer = _answer(Response(status or kind.status, {"errorCode": kind.code, "message": text, "Message": text}))
+    answer.force_close()
+    return answer
+
+
+class HttpAdapter:
+    """Serves every HTTP connection of a server.
+
+    Arguments:
+        frontend: the simulator.
+        loop: the event loop.
+
+    Attributes:
+        arriving: counts what has arrived of anything incomplete.
+        kept: counts what is there as long as a connection or a request.
+        backlogs: counts what waits for clients that do not read, and from those that send ahead.
+    """
+
+    def __init__(self, frontend: Frontend, loop: asyncio.AbstractEventLoop) -> None:
+        self._frontend = frontend
+        self._loop = loop
+        self._server = web.Server(self._handle, loop=loop)
+        self._tasks: set[asyncio.Task[object]] = set()
+        self.arriving = Arriving()
+        self.kept = Account(MAX_KEPT, "certificates, wills and requests")
+        self.backlogs = Account(MAX_BACKLOG, "what clients do not read", lambda each: cast(TlsTransport, each).backlog)
+
+    def forget(self, transport: TlsTransport) -> None:
+        """A connection is gone, and takes nothing any more."""
+        self.arriving.note(transport, 0)
+        self.kept.note(transport, 0)
+        self.backlogs.note(transport, 0)
+
+    def protocol(self, host: str, certificates: tuple[bytes, ...]) -> HttpProtocol:
+        """The protocol for a new connection.
+
+        Arguments:
+            host: CONNECT target or TLS server name, may be empty.
+            certificates: what the client presented, DER, its own first.
+        """
+        return HttpProtocol(self._server, host=host, certificates=certificates, arriving=self.arriving, loop=self._loop)
+
+    async def stop(self, timeout: float = 2.0) -> None:
+        """End the requests in progress. The connections themselves are closed by their owner before."""
+        end = self._loop.time() + timeout
+        while self._server.connections and self._loop.time() < end:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.sleep(0.005)
+        await self._server.shutdown(0.1)
+
+    # --- requests -------------------------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        cast(HttpProtocol, request.protocol).begin()
+        task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._tasks.add(task)
+        try:
+            if request.headers.get("Upgrade", "").strip().lower() == "websocket":
+                return await self._websocket(request)
+            return await self._request(request)
+        finally:
+            self._tasks.discard(task)
+
+    async def _request(self, request: web.BaseRequest) -> web.StreamResponse:
+        refusal = _refused_by_head(request)
+        if refusal is not None:
+            return refusal
+        body = await self._read(request)
+        if isinstance(body, web.Response):
+            return body
+        headers: dict[str, str] = {}
+        for name, value in request.headers.items():
+            headers.setdefault(name.lower(), value)
+        query: dict[str, str] = {}
+        for name, value in request.query.items():
+            query.setdefault(name, value)
+        response = await self._answer(request, query, headers, body)
+        if response.cut and request.transport is not None:
+            # aiohttp notices that nobody hears what it writes from here on
+            request.transport.abort()
+        if response.pieces is not None:
+            return await _sent_in_pieces(request, response, response.pieces)
+        return _answer(response)
+
+    async def _answer(
+        self, request: web.BaseRequest, query: dict[str, str], headers: dict[str, str], body: bytes
+    ) -> Response:
+        """What the simulator answers. The body is there as long as that takes."""
+        transport = cast("TlsTransport | None", request.transport)
+        if transport is not None:
+            self.kept.add(transport, len(body))
+        try:
+            return await self._frontend.http(
+                Request(
+                    method=request.method.upper(),
+                    path=request.rel_url.raw_path,
+                    query=query,
+                    headers=headers,
+                    body=body,
+                    peer=_peer(request, "https"),
+                )
+            )
+        finally:
+            if transport is not None:
+                self.kept.add(transport, -len(body))
+
+    async def _read(self, request: web.BaseRequest) -> bytes | web.Response:
+        """The whole body without its content codings, or the refusal of one that is none."""
+        # RFC 9110, section 10.1.1: not to a client of HTTP/1.0
+        if request.can_read_body and request.headers.get("Expect", "").strip() and request.version >= HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # the interim answer does not count as a begun one
+            request.writer.output_size = 0
+        if not request.content.is_eof():
+            _acknowledge_at_once(request)
+        try:
+            body = await asyncio.wait_for(self._body(request), BODY_TIMEOUT)
+            return unpacked(body, _codings(request), MAX_BODY)
+        except LargeBodyError:
+            return _too_large()
+        except TimeoutError:
+            return _refusal(
+                Transport.REQUEST_TIMEOUT, f"The request body did not arrive within {BODY_TIMEOUT:g} seconds."
+            )
+        except (BrokenBodyError, MalformedBodyError) as error:
+            return _refusal(Transport.INVALID_REQUEST, f"The request body cannot be read: {error}.")
+        except (web.RequestPayloadError, ConnectionError) as error:
+            return _refusal(Transport.INVALID_REQUEST, f"The request body cannot be read: {type(error).__name__}.")
+
+    async def _body(self, request: web.BaseRequest) -> bytes:
+        """The whole body as it arrived.
+
+        Raises:
+            LargeBodyError: it is too large; what is missing of it was not waited for.
+        """
+        parts = bytearray()
+        protocol = cast(HttpProtocol, request.protocol)
+        protocol.read_body(request.content)
+        try:
+            async for part in request.content.iter_any():
+                parts += part
+                if len(parts) > MAX_BODY:
+                    raise LargeBodyError
+                protocol.note_part(len(parts))
+        finally:
+            protocol.note_part(0)
+        return bytes(parts)
+
+    # --- MQTT over WebSocket --------------------------------------------------------------------------------------
+
+    async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.rel_url.path
+        if path not in WEBSOCKET_PATHS:
+            known = ", ".join(sorted(WEBSOCKET_PATHS))
+            return _refusal(
+                Transport.NO_WEBSOCKET_ROUTE,
+                f"WebSockets on {path!r:.260} are not supported by this simulator; use {known}.",
+            )
+        offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
+        chosen = next((name for name in offered if name.lower() == SUBPROTOCOL), None)
+        if chosen is None:
+            return _refusal(
+                Transport.INVALID_REQUEST,
+                f"None of the WebSocket subprotocols {', '.join(offered)!r:.260} is supported by this simulator; "
+                f"use {SUBPROTOCOL}.",
+            )
+        web_socket = web.WebSocketResponse(
+            protocols=(chosen,), max_msg_size=MAX_MESSAGE, timeout=CLOSE_TIMEOUT, compress=False
+        )
+        web_socket.headers["Server"] = SERVER_HEADER
+        try:
+            await web_socket.prepare(request)
+        except web.HTTPException as error:
+            text = f"This is not a valid WebSocket handshake: {(error.text or '').strip():.260}"
+            return _refusal(Transport.INVALID_REQUEST, text, error.status)
+        except ValueError:  # aiohttp decodes the key without a look at its letters
+            return _refusal(Transport.INVALID_REQUEST, "The header Sec-WebSocket-Key is not base64 of 16 bytes.")
+        except ConnectionError:
+            return _refusal(Transport.INVALID_REQUEST, "The client has gone.")
+        await _WebSocketLink(web_socket, request, self._frontend, self.kept, self._loop).serve()
+        return web_socket
+
+
+def _acknowledge_at_once(request: web.BaseRequest) -> None:
+    """Confirm the head of a request whose body is still to come.
+
+    urllib3 leaves Nagle's algorithm on towards a proxy, so the body, which it sends by itself, waits until the head is
+    acknowledged; and Linux puts that off for 40 ms, in the hope of an answer that could carry it.
+    """
+    connection = None if request.transport is None else request.transport.get_extra_info("socket")
+    if connection is not None and _QUICK_ACKNOWLEDGEMENT is not None:
+        with contextlib.suppress(OSError):  # gone meanwhile
+            connection.setsockopt(socket.IPPROTO_TCP, _QUICK_ACKNOWLEDGEMENT, 1)
+
+
+def _refused_by_head(request: web.BaseRequest) -> web.Response | None:
+    """The refusal of a request whose head already says that it cannot be served; its body need not come."""
+    expected = [each.strip().lower() for value in request.headers.getall("Expect", ()) for each in value.split(",")]
+    if any(each not in ("", "100-continue") for each in expected):
+        return _refusal(
+            Transport.EXPECTATION,
+            f"The expectation {', '.join(expected)!r:.80} is not supported by this simulator.",
+        )
+    coding = request.headers.get("Transfer-Encoding", "").strip().lower()
+    if coding not in ("", "chunked"):
+        return _refusal(
+            Transport.TRANSFER_CODING,
+            f"The transfer coding {coding!r:.80} is not supported by this simulator; use 'chunked'.",
+        )
+    try:
+        _codings(request)
+    except UnsupportedCodingError as error:
+        answer = _refusal(Transport.CONTENT_CODING, str(error))
+        answer.headers["Accept-Encoding"] = ACCEPTED
+        return answer
+    return _too_large() if (request.content_length or 0) > MAX_BODY else None
+
+
+def _codings(request: web.BaseRequest) -> tuple[str, ...]:
+    return codings(request.headers.getall("Content-Encoding", ())) if request.body_exists else ()
+
+
+def _too_large() -> web.Response:
+    return _refusal(Transport.TOO_LARGE, f"The request body is larger than {MAX_BODY} bytes.")
+
+
+def _peer(request: web.BaseRequest, transport: str) -> Peer:
+    protocol = cast(HttpProtocol, request.protocol)
+    host = protocol.host or _without_port(request.headers.get("Host", ""))
+    return Peer(host, transport, protocol.certificates)
+
+
+def _without_port(host: str) -> str:
+    """The name in a ``Host`` header, lower case, e.g. ``::1`` of ``[::1]:443``."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0].rstrip(".")
+
+
+class _WebSocketLink:
+    """Carries MQTT between a WebSocket and an :class:`MqttConnection`.
+
+    The connection writes without waiting and aiohttp sends with waiting, so a task stands in between.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        request: web.BaseRequest,
+        frontend: Frontend,
+        kept: Account,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._socket = socket
+        self._protocol = cast(HttpProtocol, request.protocol)
+        self._transport = cast("TlsTransport | None", request.transport)
+        self._unsent: list[bytes] = []
+        self._unsent_size = 0
+        self._closing = False
+        self._wake = asyncio.Event()
+        self._mqtt = MqttConnection(
+            peer=_peer(request, "websocket"),
+            write=self._write,
+            close_transport=self._close,
+            choose=frontend.mqtt,
+            loop=loop,
+        )
+        self._kept = kept
+        self._will_size = 0
+
+    async def serve(self) -> None:
+        """Carry until one side has enough."""
+        sender = asyncio.ensure_future(self._send())
+        try:
+            async for message in self._socket:
+                if message.type is WSMsgType.ERROR:
+                    # aiohttp has closed it already, and said why to the client
+                    self._mqtt.broken(f"the WebSocket broke its protocol: {message.data}")
+                    break
+                if message.type is not WSMsgType.BINARY:
+                    # MQTT 3.1.1, 6.0: anything but binary frames ends the connection
+                    await self._socket.close(code=1003, message=b"MQTT needs binary frames")
+                    break
+                if not self._closing:
+                    self._mqtt.receive(message.data)
+                    self._weigh()
+        finally:
+            self._mqtt.lost()
+            try:
+                if self._closing:
+                    # it is sending the last bytes and the close
+                    await asyncio.wait({sender}, timeout=CLOSE_TIMEOUT)
+            finally:
+                sender.cancel()
+
+    def _write(self, data: bytes) -> None:
+        if self._closing:
+            return
+        self._unsent.append(data)
+        self._set_unsent(self._unsent_size + len(data))
+        self._wake.set()
+        self._weigh()
+        if self._unsent_size > MAX_UNSENT:
+            _LOGGER.info("a WebSocket client does not read; dropping its connection")
+            self._closing = True
+            if self._transport is not None:
+                self._transport.abort()
+
+    def _set_unsent(self, size: int) -> None:
+        self._unsent_size = size
+        if self._transport is not None:
+            self._transport.waiting_above = size
+            self._transport.look_at_backlog()
+
+    def _weigh(self) -> None:
+        """Take down what there is of packets that wait for their rest, and the will."""
+        self._protocol.note_packet(self._mqtt.unfinished)
+        size = self._mqtt.will_size
+        if size != self._will_size and self._transport is not None and not self._transport.is_closing():
+            self._kept.add(self._transport, size - self._will_size)
+            self._will_size = size
+
+    def _close(self) -> None:
+        self._closing = True
+        self._wake.set()
+
+    async def _send(self) -> None:
+        """Send what was written; after the last of it, close when asked to."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._unsent:
+                    data = b"".join(self._unsent)
+                    self._unsent.clear()
+                    await self._socket.send_bytes(data)
+                    self._set_unsent(self._unsent_size - len(data))
+                if self._closing:
+                    # the receiving side is told by the client's answer to the close, or by its silence
+                    await self._socket.close()
+                    return
+        except ConnectionError:
+            # lost; the receiving side notices as well
+            return

@@ -1,0 +1,84 @@
+"""Puts into a new simulator what its settings say it begins with.
+
+A simulator is new when it keeps nothing yet: the first time with its state folder, and after a reset. Whatever
+somebody made or changed since then is never touched. All seeds are applied, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dps_simulator.common.ports import Storage
+from dps_simulator.errors.table import ServiceError
+from dps_simulator.hub.hub import IotHub
+from dps_simulator.provisioning.service import ProvisioningService
+
+from .seeds_in_file import Seeds, hub_of_device
+from .values import SettingsError
+
+#: Collection and key of the note that the seeds were applied. A reset forgets it, as it forgets what came of them.
+COLLECTION = "seeds"
+_KEY = "applied"
+#: Keys of a device's seed that its identity does not have.
+_BESIDE_IDENTITY = ("hub", "twin")
+
+
+def apply(seeds: Seeds, storage: Storage, provisioning: ProvisioningService, hubs: Mapping[str, IotHub]) -> bool:
+    """Put the seeds in, unless it was done before or there is something already; tells whether it was done.
+
+    Arguments:
+        seeds: see :class:`~.settings_seeds.Seeds`.
+        storage: what is kept.
+        provisioning: gets certificates and enrollments.
+        hubs: get the devices, each by its host name.
+
+    Raises:
+        SettingsError: a service does not take one of them; nothing has changed then. The text names file, table,
+            number and field.
+    """
+    if not seeds:
+        return False
+    notes = storage.collection(COLLECTION)
+    if notes.get(_KEY) is not None or not _is_empty(provisioning, hubs):
+        return False
+    hosts = list(hubs)
+    groups, individuals = provisioning.enrollments.groups, provisioning.enrollments.individuals
+    takers: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
+        # in this order: groups refer to certificates
+        "certificates": lambda seed: provisioning.authorities.put(seed["name"], _upload(seed), must_be_new=True),
+        "enrollment_groups": lambda seed: groups.put(seed["enrollmentGroupId"], dict(seed)),
+        "enrollments": lambda seed: individuals.put(seed["registrationId"], dict(seed)),
+        "devices": lambda seed: _put_device(hubs[hub_of_device(seed, hosts)], seed),
+    }
+    with storage.transaction():
+        for table, take in takers.items():
+            for number, seed in enumerate(getattr(seeds, table), 1):
+                try:
+                    take(seed)
+                except ServiceError as error:
+                    why = f" {error.reason}" if error.reason and error.reason not in error.message else ""
+                    raise SettingsError(f"{seeds.place(table, number)}: {error.message}{why}") from error
+        notes.put(_KEY, {"certificates": len(seeds.certificates), "devices": len(seeds.devices)})
+    return True
+
+
+def _is_empty(provisioning: ProvisioningService, hubs: Mapping[str, IotHub]) -> bool:
+    """Whether nobody has made anything yet."""
+    books = (provisioning.enrollments.groups, provisioning.enrollments.individuals)
+    return not (
+        any(hub.devices(1) for hub in hubs.values())
+        or provisioning.authorities.all()
+        or any(next(book.all(), None) is not None for book in books)
+    )
+
+
+def _upload(seed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The body of an upload."""
+    return {"properties": {name: value for name, value in seed.items() if name != "name"}}
+
+
+def _put_device(hub: IotHub, seed: Mapping[str, Any]) -> None:
+    """Create a device with its twin."""
+    identity = {name: value for name, value in seed.items() if name not in _BESIDE_IDENTITY}
+    hub.put_device(seed["deviceId"], identity, initial_twin=seed.get("twin"))

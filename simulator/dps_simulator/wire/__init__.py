@@ -1,0 +1,1 @@
+"""HTTP and MQTT as this service speaks them: routing, authentication, and errors on the wire."""

@@ -1,0 +1,242 @@
+"""Faults on the way between a client and a service: answers that wait, connections that are cut.
+
+Throttled and unavailable services refuse where limits do, see :mod:`..domain.throttling`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import unquote
+
+from dps_simulator.common.service_faults import (
+    CONNECTIONS,
+    CUT,
+    FINDING,
+    LATENCY,
+    MESSAGES,
+    PROVISIONING,
+    ServiceFaults,
+)
+from dps_simulator.common.trace import Trace
+from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
+
+from .http import Request, Response
+from .mqtt import NETWORK, Ending, MqttApplication, MqttLink
+
+_LOGGER = logging.getLogger(__name__)
+
+CallLater = Callable[[float, Callable[[], object]], Any]
+Sleep = Callable[[float], Awaitable[object]]
+
+#: Seconds from a message to the cut that it meets. A program needs a moment until it waits for the answer; when the
+#: connection ends before, SDKs report something else, now and then.
+CUT_AFTER = 0.3
+#: Bytes of memory that delayed MQTT packets of all connections may take together.
+MAX_DELAYED = 32 * 1_048_576
+#: What one takes beside its texts and payload, and so does each topic filter.
+_PACKET_BYTES, _FILTER_BYTES = 1_000, 200
+
+_DELAYED = "the answer is delayed by {:g} s"
+_ENDED = "the connection is cut"
+_TOO_MUCH = f"the connection ends: delayed packets took more than {MAX_DELAYED} bytes together"
+
+
+class FaultsOnTheWire:
+    """Puts the faults of services between their endpoints and the sockets.
+
+    Arguments:
+        faults: which ones are switched on.
+        trace: where every one that strikes is recorded.
+        call_later: runs a function after some seconds, e.g. the method of an event loop.
+        sleep: waits some seconds, e.g. ``asyncio.sleep``.
+    """
+
+    def __init__(self, faults: ServiceFaults, trace: Trace, *, call_later: CallLater, sleep: Sleep) -> None:
+        self.faults = faults
+        self.call_later = call_later
+        #: bytes of what waits, of all connections
+        self.delayed = 0
+        self._trace = trace
+        self._sleep = sleep
+
+    async def http(
+        self, request: Request, handle: Callable[[Request], Awaitable[Response]], *, service: str, named: str
+    ) -> Response:
+        """Let an endpoint answer a request: late, or not at all when the connection is cut.
+
+        Arguments:
+            request: what has arrived.
+            handle: the endpoint.
+            service: whose faults count.
+            named: the service's name in traces.
+        """
+        if self.faults.active:
+            if self.faults.cuts(service, CONNECTIONS, MESSAGES):
+                self._record_http(request, named, CUT, _ENDED)
+                return Response(cut=True)
+            delay = self.faults.delay(service)
+            if delay:
+                self._record_http(request, named, LATENCY, _DELAYED.format(delay))
+                await self._sleep(delay)
+        return await handle(request)
+
+    def mqtt(self, application: MqttApplication, link: MqttLink, *, service: str, named: str) -> MqttApplication:
+        """The application behind the faults.
+
+        Arguments:
+            application: what serves the connection.
+            link: the connection.
+            service: whose faults count.
+            named: the service's name in traces.
+        """
+        return _FaultyConnection(self, application, link, service, named)
+
+    def _record_http(self, request: Request, named: str, kind: str, what: str) -> None:
+        self.record(
+            service=named,
+            host=request.peer.host,
+            protocol="https",
+            kind=kind,
+            detail={"reason": what, "request": f"{request.method} {request.path}"},
+            device=_device_in(request.path) if named == PROVISIONING else "",
+        )
+
+    def record(
+        self, *, service: str, host: str, protocol: str, kind: str, detail: dict[str, Any], device: str = ""
+    ) -> None:
+        """Keep in the trace that a fault struck."""
+        self._trace.record(
+            service=service,
+            host=host,
+            device=device,
+            # what is delayed is the way in; of a cut, the client hears
+            direction="in" if kind == LATENCY else "out",
+            protocol=protocol,
+            operation=f"fault: {kind}",
+            detail={**detail, "finding": FINDING, "provenance": "a fault that was switched on in this simulator"},
+        )
+
+
+def _device_in(path: str) -> str:
+    """Who registers, by the path of the request: ``/{ID scope}/registrations/{registration ID}/...``."""
+    parts = path.split("/")
+    return unquote(parts[3])[:256] if len(parts) > 3 and parts[2] == "registrations" else ""
+
+
+class _FaultyConnection:
+    """One MQTT connection behind the faults. Implements :class:`~.mqtt.MqttApplication`.
+
+    What is delayed is the way in: the application hears of everything later, in the same order, and so answers later.
+    """
+
+    __slots__ = ("_application", "_begun", "_cut", "_link", "_name", "_named", "_service", "_waiting", "_wire")
+
+    def __init__(
+        self, wire: FaultsOnTheWire, application: MqttApplication, link: MqttLink, service: str, named: str
+    ) -> None:
+        self._wire = wire
+        self._application = application
+        self._link = link
+        self._service = service
+        self._named = named
+        self._name = ""
+        self._begun = False
+        self._cut = False
+        # a list, and no deque, which takes ten times as much memory in every idle connection
+        self._waiting: list[tuple[Callable[[], object], int]] = []
+
+    def connected(self, connect: Connect) -> None:
+        """The first packet."""
+        self._name = connect.client_id
+
+        def begin() -> None:
+            self._begun = True
+            self._application.connected(connect)
+
+        will = 0 if connect.will is None else sys.getsizeof(connect.will.topic) + len(connect.will.payload)
+        texts = (connect.client_id, connect.username or "", connect.password or "")
+        self._arrived(begin, will + sum(map(sys.getsizeof, texts)), CONNECTIONS)
+
+    def published(self, message: Publish) -> None:
+        """A message from the client."""
+        size = sys.getsizeof(message.topic) + len(message.payload)
+        self._arrived(lambda: self._application.published(message), size, MESSAGES)
+
+    def subscribe(self, packet: Subscribe) -> None:
+        """A SUBSCRIBE packet."""
+        size = sum(_FILTER_BYTES + sys.getsizeof(topic_filter) for topic_filter, _ in packet.filters)
+        self._arrived(lambda: self._application.subscribe(packet), size)
+
+    def unsubscribe(self, packet: Unsubscribe) -> None:
+        """An UNSUBSCRIBE packet."""
+        size = sum(_FILTER_BYTES + sys.getsizeof(topic_filter) for topic_filter in packet.filters)
+        self._arrived(lambda: self._application.unsubscribe(packet), size)
+
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
+        """The connection is gone, and with it what waited; the client hears of no answer any more."""
+        self._forget()
+        if self._begun:
+            # behind a cut it is the service that closes, and it stands for the network
+            self._application.disconnected(clean, Ending(NETWORK, _ENDED) if self._cut else how)
+
+    def _arrived(self, step: Callable[[], object], size: int, *arriving: str) -> None:
+        faults = self._wire.faults
+        if self._cut:
+            return
+        if not faults.active and not self._waiting:
+            step()
+            return
+        if arriving and faults.cuts(self._service, *arriving):
+            self._record(CUT, _ENDED)
+            self._forget()
+            self._cut = True
+            if CONNECTIONS in arriving:
+                self._link.close()
+            else:
+                self._wire.call_later(CUT_AFTER, self._link.close)
+            return
+        delay = faults.delay(self._service)
+        if delay:
+            self._record(LATENCY, _DELAYED.format(delay))
+        elif not self._waiting:
+            step()
+            return
+        # also without a delay of its own: nothing overtakes what came before
+        size += _PACKET_BYTES
+        if self._wire.delayed + size > MAX_DELAYED:
+            self._record(LATENCY, _TOO_MUCH)
+            self._forget()
+            self._cut = True
+            self._link.close()
+            return
+        self._waiting.append((step, size))
+        self._wire.delayed += size
+        self._wire.call_later(delay, self._next)
+
+    def _forget(self) -> None:
+        self._wire.delayed -= sum(size for _, size in self._waiting)
+        self._waiting.clear()
+
+    def _next(self) -> None:
+        if not self._waiting:
+            return
+        step, size = self._waiting.pop(0)
+        self._wire.delayed -= size
+        try:
+            step()
+        except Exception:
+            _LOGGER.exception("a delayed MQTT packet of %s could not be served", self._named)
+            self._link.close()
+
+    def _record(self, kind: str, what: str) -> None:
+        self._wire.record(
+            service=self._named,
+            host=self._link.peer.host,
+            protocol=self._link.peer.transport,
+            kind=kind,
+            detail={"reason": what},
+            device=self._name[:256],
+        )

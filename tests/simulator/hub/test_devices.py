@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import base64
+from datetime import datetime, timezone
+
+import pytest
+
+from dps_simulator.common.ports import DeviceCredentials
+from dps_simulator.errors.table import Hub, ServiceError
+from dps_simulator.hub.devices import (
+    NEVER,
+    Liveliness,
+    authentication_body,
+    changed_identity,
+    check_device_id,
+    check_precondition,
+    new_etag,
+    new_identity,
+    new_key,
+    render_identity,
+)
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+LATER = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+KEY = base64.b64encode(b"k" * 32).decode()
+OTHER_KEY = base64.b64encode(b"o" * 64).decode()
+SHA1, SHA256 = "ab" * 20, "CD" * 32
+
+
+def create(body=None, device_id="thermostat-001"):
+    return new_identity(device_id, body or {}, NOW)
+
+
+def sas(primary, secondary):
+    return {"authentication": {"symmetricKey": {"primaryKey": primary, "secondaryKey": secondary}, "type": "sas"}}
+
+
+@pytest.mark.parametrize("device_id", ["a", "A-1.b_c:d", "x" * 128, "-.+%_#*?!(),:=@$'"])
+def test_possible_device_ids(device_id):
+    assert check_device_id(device_id) == device_id
+
+
+@pytest.mark.parametrize("device_id", ["", "x" * 129, "a b", "a/b", "ä", "a\n", None, 5])
+def test_impossible_device_ids_are_named(device_id):
+    with pytest.raises(ServiceError) as caught:
+        check_device_id(device_id)
+    assert caught.value.kind is Hub.ARGUMENT_INVALID
+    assert repr(device_id)[:200] in caught.value.message
+
+
+def test_a_new_identity_shows_all_fields_in_the_order_of_the_api():
+    shown = render_identity(create(), Liveliness())
+    assert list(shown) == [
+        "deviceId",
+        "generationId",
+        "etag",
+        "connectionState",
+        "status",
+        "statusReason",
+        "connectionStateUpdatedTime",
+        "statusUpdatedTime",
+        "lastActivityTime",
+        "cloudToDeviceMessageCount",
+        "authentication",
+        "capabilities",
+        "parentScopes",
+    ]
+    assert (shown["status"], shown["statusReason"], shown["connectionState"]) == ("enabled", None, "Disconnected")
+    assert shown["connectionStateUpdatedTime"] == shown["lastActivityTime"] == shown["statusUpdatedTime"] == NEVER
+    assert shown["authentication"]["type"] == "sas"
+
+
+def test_liveliness_is_shown():
+    shown = render_identity(create(), Liveliness(connected=True, changed=NOW, active=LATER))
+    assert shown["connectionState"] == "Connected"
+    assert shown["connectionStateUpdatedTime"] == "2026-01-01T00:00:00Z"
+    assert shown["lastActivityTime"] == "2026-01-02T03:04:05Z"
+
+
+@pytest.mark.parametrize("body", [{}, sas("", ""), sas(None, None), {"authentication": None}])
+def test_keys_are_made_when_absent_or_empty(body):
+    keys = create(body)["authentication"]["symmetricKey"]
+    assert len(base64.b64decode(keys["primaryKey"])) == len(base64.b64decode(keys["secondaryKey"])) == 32
+    assert keys["primaryKey"] != keys["secondaryKey"]
+
+
+def test_given_keys_are_kept():
+    assert create(sas(KEY, OTHER_KEY))["authentication"] == {
+        "symmetricKey": {"primaryKey": KEY, "secondaryKey": OTHER_KEY},
+        "x509Thumbprint": {"primaryThumbprint": None, "secondaryThumbprint": None},
+        "type": "sas",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("not base64!", "not base64"),
+        ("ä", "not base64"),
+        (7, "not base64"),
+        ("YWI=", "2 bytes"),
+        (base64.b64encode(b"k" * 65).decode(), "65 bytes"),
+    ],
+)
+def test_impossible_keys_are_refused_without_being_repeated(key, found):
+    with pytest.raises(ServiceError, match=r"secondaryKey (is not|has .* bytes; it must)") as caught:
+        create(sas(KEY, key))
+    assert found in caught.value.message
+    assert str(key) not in caught.value.message.replace(found, "")
+
+
+@pytest.mark.parametrize("size", [16, 64])
+def test_key_sizes_at_the_limits(size):
+    key = base64.b64encode(b"k" * size).decode()
+    assert create(sas(key, key))["authentication"]["symmetricKey"]["primaryKey"] == key
+
+
+@pytest.mark.parametrize(
+    "thumbprints",
+    [
+        {"primaryThumbprint": SHA1},
+        {"primaryThumbprint": SHA256, "secondaryThumbprint": SHA1},
+        {"secondaryThumbprint": SHA256, "primaryThumbprint": ""},
+    ],
+)
+@pytest.mark.parametrize("kind", ["selfSigned", "SELFSIGNED", None])
+def test_self_signed_identities_are_kept_in_upper_case(thumbprints, kind):
+    authentication = create({"authentication": {"x509Thumbprint": thumbprints, "type": kind}})["authentication"]
+    assert authentication["type"] == "selfSigned"
+    assert authentication["symmetricKey"] == {"primaryKey": None, "secondaryKey": None}
+    for name, value in thumbprints.items():
+        assert authentication["x509Thumbprint"][name] == (value.upper() or None)
+
+
+@pytest.mark.parametrize("thumbprints", [{}, None, {"primaryThumbprint": "xyz"}, {"primaryThumbprint": 5}])
+def test_self_signed_needs_a_proper_thumbprint(thumbprints):
+    with pytest.raises(ServiceError, match=r"authentication\.x509Thumbprint"):
+        create({"authentication": {"x509Thumbprint": thumbprints, "type": "selfSigned"}})
+
+
+def test_certificate_authority_identities_have_no_secrets():
+    authentication = create({"authentication": {"type": "certificateAuthority"}})["authentication"]
+    assert authentication["type"] == "certificateAuthority"
+    assert not any(authentication["symmetricKey"].values())
+    assert not any(authentication["x509Thumbprint"].values())
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"status": "off"}, "status"),
+        ({"status": 1}, "status"),
+        ({"statusReason": "x" * 129}, "statusReason"),
+        ({"statusReason": 1}, "statusReason"),
+        ({"capabilities": {"iotEdge": "yes"}}, "capabilities.iotEdge"),
+        ({"capabilities": []}, "capabilities"),
+        ({"authentication": "sas"}, "authentication"),
+        ({"authentication": {"type": "password"}}, "authentication.type"),
+        ({"authentication": {"type": 5}}, "authentication.type"),
+        ({"authentication": {"symmetricKey": []}}, "authentication.symmetricKey"),
+        ({"authentication": {"x509Thumbprint": []}}, "authentication.x509Thumbprint"),
+        ({"deviceId": "Thermostat-001"}, "deviceId"),
+        ({"deviceScope": 1}, "deviceScope"),
+        ({"deviceScope": "x" * 257}, "deviceScope"),
+        ({"parentScopes": "x"}, "parentScopes"),
+        ({"parentScopes": ["x", "y"]}, "parentScopes"),
+        ({"parentScopes": [5]}, "parentScopes"),
+        ({"parentScopes": ["x" * 257], "capabilities": {"iotEdge": True}}, "parentScopes"),
+    ],
+)
+def test_a_wrong_field_is_named(body, field):
+    with pytest.raises(ServiceError) as caught:
+        create(body)
+    assert caught.value.kind is Hub.ARGUMENT_INVALID
+    assert caught.value.message.startswith(f"{field} is ")
+
+
+def test_edge_devices_have_a_scope_and_others_may_name_a_parent():
+    edge = create({"capabilities": {"iotEdge": True}})
+    scope = edge["deviceScope"]
+    assert scope == f"ms-azure-iot-edge://thermostat-001-{edge['generationId']}"
+    assert render_identity(edge, Liveliness())["parentScopes"] == []
+    child = create({"deviceScope": scope})
+    assert render_identity(child, Liveliness())["parentScopes"] == [scope]
+    assert render_identity(child, Liveliness())["deviceScope"] == scope
+    assert changed_identity(child, {}, LATER)["deviceScope"] == scope
+    assert changed_identity(edge, {}, LATER)["deviceScope"] == scope
+    assert changed_identity(edge, {"capabilities": {"iotEdge": False}}, LATER)["deviceScope"] == ""
+
+
+def test_edge_devices_name_their_parent():
+    parent = "ms-azure-iot-edge://gateway-001-639028224000000000"
+    edge = create({"capabilities": {"iotEdge": True}, "parentScopes": [parent]})
+    assert render_identity(edge, Liveliness())["parentScopes"] == [parent]
+    assert render_identity(edge, Liveliness())["deviceScope"] != parent
+    kept = changed_identity(edge, {"status": "disabled"}, LATER)
+    assert render_identity(kept, Liveliness())["parentScopes"] == [parent]
+    freed = changed_identity(edge, {"parentScopes": []}, LATER)
+    assert render_identity(freed, Liveliness())["parentScopes"] == []
+    plain = changed_identity(edge, {"capabilities": {"iotEdge": False}}, LATER)
+    assert render_identity(plain, Liveliness())["parentScopes"] == []
+    again = changed_identity(plain, {"capabilities": {"iotEdge": True}}, LATER)
+    assert render_identity(again, Liveliness())["parentScopes"] == []
+    # of other devices parent and scope are one
+    leaf = create({"parentScopes": [parent]})
+    assert render_identity(leaf, Liveliness())["deviceScope"] == parent
+    assert render_identity(leaf, Liveliness())["parentScopes"] == [parent]
+
+
+def test_messages_that_wait_are_counted():
+    assert render_identity(create(), Liveliness(), 2)["cloudToDeviceMessageCount"] == 2
+
+
+def test_an_update_keeps_what_it_does_not_mention():
+    first = create({**sas(KEY, OTHER_KEY), "statusReason": "new"})
+    second = changed_identity(first, {}, LATER)
+    assert {**second, "etag": ""} == {**first, "etag": ""}
+    assert second["etag"] != first["etag"]
+
+
+def test_an_update_changes_what_it_mentions():
+    first = create(sas(KEY, OTHER_KEY))
+    second = changed_identity(first, {"status": "Disabled", "statusReason": "lost", **sas(OTHER_KEY, None)}, LATER)
+    assert (second["status"], second["statusReason"]) == ("disabled", "lost")
+    assert second["statusUpdatedTime"] == "2026-01-02T03:04:05Z"
+    assert second["authentication"]["symmetricKey"] == {"primaryKey": OTHER_KEY, "secondaryKey": OTHER_KEY}
+    third = changed_identity(second, {"statusReason": None, **sas("", KEY)}, NOW)
+    assert third["statusReason"] is None
+    assert third["statusUpdatedTime"] == second["statusUpdatedTime"]
+    assert third["authentication"]["symmetricKey"]["primaryKey"] not in (KEY, OTHER_KEY, "")
+
+
+def test_keys_of_a_device_that_used_certificates_are_made_anew():
+    first = create({"authentication": {"type": "certificateAuthority"}})
+    keys = changed_identity(first, {"authentication": {"type": "sas"}}, LATER)["authentication"]["symmetricKey"]
+    assert all(keys.values())
+
+
+def test_generations_differ_even_within_one_instant():
+    first = create()
+    second = new_identity("thermostat-001", {}, NOW, after=first["generationId"])
+    assert int(second["generationId"]) == int(first["generationId"]) + 1
+
+
+@pytest.mark.parametrize("if_match", [None, "*", '"*"', "abc=", '"abc="', 'W/"abc="', ' "abc=" '])
+def test_preconditions_that_hold(if_match):
+    check_precondition(if_match, "abc=")
+
+
+@pytest.mark.parametrize("if_match", ["", '""', "abc", '"ABC="', '"**"'])
+def test_preconditions_that_fail(if_match):
+    with pytest.raises(ServiceError) as caught:
+        check_precondition(if_match, "abc=")
+    assert caught.value.kind is Hub.PRECONDITION_FAILED
+
+
+def test_credentials_of_the_provisioning_service_become_a_body():
+    body = {"authentication": authentication_body(DeviceCredentials(primary_key=KEY, secondary_key=OTHER_KEY))}
+    assert create(body)["authentication"]["symmetricKey"] == {"primaryKey": KEY, "secondaryKey": OTHER_KEY}
+    body = {"authentication": authentication_body(DeviceCredentials("selfSigned", primary_thumbprint=SHA1))}
+    assert create(body)["authentication"]["x509Thumbprint"]["primaryThumbprint"] == SHA1.upper()
+
+
+def test_random_texts_are_base64_and_do_not_repeat():
+    assert len({new_key() for _ in range(50)}) == len({new_etag() for _ in range(50)}) == 50
+    assert base64.b64decode(new_etag()).isdigit()

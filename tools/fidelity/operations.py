@@ -1,0 +1,205 @@
+"""The vocabulary of the lists: areas of published operations, each with the question that tells whether it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Union
+
+from dps_simulator.errors.table import Provenance
+
+
+class Door(Enum):
+    """Where a question is asked, and thereby who asks."""
+
+    SERVICE = "service API of DPS, with a shared access policy"
+    PROVISIONING = "device endpoint of DPS, with the device's key"
+    HUB = "service API of a hub, with a shared access policy"
+    HUB_DEVICE = "device endpoint of a hub, with the device's key"
+    MANAGEMENT = "Azure Resource Manager, with a bearer token"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpQuestion:
+    """One HTTP request. A name in braces, in path, body and headers, stands for a sample or for what was answered.
+
+    Attributes:
+        door: where it goes.
+        method: HTTP method.
+        path: as published, without the query.
+        body: JSON, ``None`` for none.
+        headers: besides those that every request has.
+        samples: samples for this question alone, by the name in braces.
+        accepted: six-digit codes of errors that tell as well that the operation is there.
+    """
+
+    door: Door
+    method: str
+    path: str
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    samples: Mapping[str, str] = field(default_factory=dict)
+    accepted: tuple[int, ...] = ()
+
+    def shown(self) -> str:
+        """The request as the document shows it."""
+        return f"`{self.method} {self.path}`"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectQuestion:
+    """A CONNECT packet over MQTT.
+
+    Attributes:
+        door: where it goes.
+        client: the client ID.
+        will: topic of the will, empty for none.
+        websocket: whether it goes through a WebSocket.
+    """
+
+    door: Door
+    client: str = "{device}"
+    will: str = ""
+    websocket: bool = False
+
+    def shown(self) -> str:
+        """The request as the document shows it."""
+        name = self.client.replace("{device}", "{deviceId}").replace("{module}", "{moduleId}")
+        if self.door is Door.PROVISIONING:
+            name = "{registrationId}"
+        over = " in a WebSocket" if self.websocket else ""
+        will = f", will to `{self.will.replace('{device}', '{deviceId}')}`" if self.will else ""
+        return f"CONNECT{over} as `{name}`{will}"
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeQuestion:
+    """A SUBSCRIBE packet over MQTT.
+
+    Attributes:
+        door: where it goes.
+        topic_filter: what it asks for.
+        client: the client ID.
+    """
+
+    door: Door
+    topic_filter: str
+    client: str = "{device}"
+
+    def shown(self) -> str:
+        """The request as the document shows it."""
+        return f"SUBSCRIBE `{_with_ids(self.topic_filter)}`"
+
+
+@dataclass(frozen=True, slots=True)
+class PublishQuestion:
+    """A PUBLISH packet over MQTT.
+
+    Attributes:
+        door: where it goes.
+        topic: the topic.
+        payload: the message, JSON in which names in braces stand for samples; a text goes as it is.
+        answer: how the topic of a good answer begins; empty when PUBACK is all that comes.
+        subscription: what the client has to subscribe to before, to get the answer.
+        client: the client ID.
+    """
+
+    door: Door
+    topic: str
+    payload: Any = ""
+    answer: str = ""
+    subscription: str = ""
+    client: str = "{device}"
+
+    def shown(self) -> str:
+        """The request as the document shows it."""
+        return f"PUBLISH `{_with_ids(self.topic)}`"
+
+
+@dataclass(frozen=True, slots=True)
+class AmqpQuestion:
+    """The beginning of an AMQP connection, which every operation over AMQP needs.
+
+    Attributes:
+        door: where it goes.
+        purpose: link or operation, for the document.
+        websocket: whether it goes through a WebSocket.
+    """
+
+    door: Door
+    purpose: str
+    websocket: bool = False
+
+    def shown(self) -> str:
+        """The request as the document shows it."""
+        return f"{self.purpose}{', in a WebSocket' if self.websocket else ''}"
+
+
+Question = Union[HttpQuestion, ConnectQuestion, SubscribeQuestion, PublishQuestion, AmqpQuestion]  # noqa: UP007
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One published operation.
+
+    Attributes:
+        name: its name in the published description, or what it does where it has none.
+        question: tells whether the simulator has it.
+        provenance: where its answer comes from.
+        differences: what is known to be different from Azure, in one line.
+        is_partial: whether something that the operation does on Azure is missing, which ``differences`` then names.
+        instead: what one can do while it is not supported.
+    """
+
+    name: str
+    question: Question
+    provenance: Provenance
+    differences: str = ""
+    is_partial: bool = False
+    instead: str = ""
+
+    def __post_init__(self) -> None:
+        """Check that what is missing is named.
+
+        Raises:
+            ValueError: it is not.
+        """
+        if self.is_partial and not self.differences:
+            raise ValueError(f"{self.name} is supported partly; say in differences what is missing.")
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Operations that belong together.
+
+    Attributes:
+        title: a heading.
+        source: where the list of the operations is published.
+        operations: asked in this order, on one simulator.
+        setup: asked before; each must succeed.
+        notes: sentences below the heading.
+    """
+
+    title: str
+    source: str
+    operations: tuple[Operation, ...]
+    setup: tuple[Question, ...] = ()
+    notes: str = ""
+
+
+class Support(Enum):
+    """What was measured."""
+
+    SUPPORTED = "yes"
+    PARTLY = "partly"
+    NOT = "no"
+
+
+def _with_ids(text: str) -> str:
+    return (
+        text.replace("{device}", "{deviceId}")
+        .replace("{module}", "{moduleId}")
+        .replace("{request}", "{requestId}")
+        .replace("{operation}", "{operationId}")
+    )
