@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from dps_simulator.common.masking import is_no_path, looks_random, mask, mask_in_input, mask_in_name
+from dps_simulator.errors.masking import is_no_path, looks_random, mask, mask_in_input, mask_in_name
 
 __all__ = ["MaskedError", "is_no_path", "keys_alone", "mask_in_input", "mask_in_name", "masked", "shown"]
 

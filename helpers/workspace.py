@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dps_simulator.common.private_files import FolderError, check_owner, make_folders
-from dps_simulator.process import state_folder
+from dps_simulator.settings import state_folder
 from dps_simulator.settings.values import SettingsError
 
 from .credentials import Secret

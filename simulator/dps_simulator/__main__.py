@@ -1,6 +1,6 @@
 """The command line: ``dps-simulator serve|run|status|stop|reset``, also as ``python -m dps_simulator``.
 
-All but ``run`` are about one state folder, found by one rule: see :mod:`~.state_folder`.
+All but ``run`` are about one state folder, found by one rule: see :mod:`~dps_simulator.settings.state_folder`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dps_simulator.common.masking import mask_in_name
 from dps_simulator.common.private_files import FolderError, FolderLock
+from dps_simulator.errors.masking import mask_in_name
 from dps_simulator.process.address import FILE_NAME, RunningSimulator
 from dps_simulator.process.store import StoreError, empty
+from dps_simulator.settings import state_folder
 from dps_simulator.settings.settings import KEYS, Key, Settings, SettingsError, load
 
-from .process import fingerprint, launcher, log, program, replacement, state_folder, streams
+from .process import fingerprint, launcher, log, program, replacement, streams
 from .runtime import SimulatorError, SimulatorRuntime, version
 from .server import event_loop, open_files
 from .services import LASTING_COLLECTIONS

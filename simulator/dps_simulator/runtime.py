@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dps_simulator.common.clock import Clock, SystemClock
+from dps_simulator.common.http import Request, Response
 from dps_simulator.common.private_files import FolderError, FolderLock, private_folder
 from dps_simulator.common.service_faults import ServiceFaults
 from dps_simulator.common.throttling import Limits
@@ -29,6 +30,7 @@ from dps_simulator.process.address import FILE_NAME, RunningSimulator
 from dps_simulator.process.launcher import LOCK_NAME
 from dps_simulator.process.store import Store
 from dps_simulator.protocols.mqtt import Connect
+from dps_simulator.protocols.mqtt_application import MqttApplication
 from dps_simulator.provisioning.registration.states import Pace
 from dps_simulator.server.authority import AuthorityError, CertificateAuthority
 from dps_simulator.server.event_loop import OVERSLEPT
@@ -37,8 +39,7 @@ from dps_simulator.server.webhooks import WebhookError, Webhooks
 from dps_simulator.settings.own_certificate import OwnCertificateError
 from dps_simulator.settings.own_certificate import check as check_own_certificate
 from dps_simulator.settings.settings import Settings
-from dps_simulator.wire.http import Request, Response
-from dps_simulator.wire.mqtt import MqttApplication, MqttLink
+from dps_simulator.wire.mqtt import MqttLink
 
 from .process import fingerprint, program
 from .services import SimulatedServices, means_this_machine
@@ -68,7 +69,7 @@ class SimulatorRuntime:
     """A simulator with open ports. Made by :meth:`open`; lives on the event loop that made it.
 
     Arguments:
-        settings: see :class:`~.settings.Settings`.
+        settings: see :class:`~dps_simulator.settings.settings.Settings`.
         folder: where certificate authority and endpoint file lie.
         store: where everything is kept.
         clock: the time.

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.http import Request, Response
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.ports import StorageError
 from dps_simulator.common.service_faults import ENROLLMENTS, PROVISIONING, ServiceFaults
 from dps_simulator.common.throttling import Limits, Throttle
@@ -21,12 +23,13 @@ from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.address import HubEndpoint
 from dps_simulator.process.store import Store
 from dps_simulator.protocols.mqtt import Connect
+from dps_simulator.protocols.mqtt_application import MqttApplication
 from dps_simulator.provisioning.access_policies import AccessPolicies
 from dps_simulator.provisioning.api.device import DpsDeviceEndpoint
 from dps_simulator.provisioning.api.https import DpsHttpsEndpoint, is_device_request
 from dps_simulator.provisioning.api.service import DpsServiceEndpoint
 from dps_simulator.provisioning.api.webhooks import AllocationWebhooks
-from dps_simulator.provisioning.registration.linked_hubs import HubLink, LinkedHubs
+from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
 from dps_simulator.provisioning.registration.states import Pace
 from dps_simulator.provisioning.service import ProvisioningService
 from dps_simulator.resource.api.endpoint import ResourceManagerEndpoint
@@ -34,8 +37,7 @@ from dps_simulator.resource.hub_definitions import HubDoor
 from dps_simulator.resource.service_description import ServiceDescription
 from dps_simulator.settings.settings import MAX_HUBS, HubSettings, Policy, Settings, SettingsError, host_name
 from dps_simulator.wire.faults import FaultsOnTheWire
-from dps_simulator.wire.http import Request, Response
-from dps_simulator.wire.mqtt import MqttApplication, MqttLink
+from dps_simulator.wire.mqtt import MqttLink
 
 from .settings import seeds
 
@@ -63,7 +65,7 @@ class SimulatedServices:
     """Everything behind the sockets except the management API.
 
     Arguments:
-        settings: see :class:`~.settings.Settings`.
+        settings: see :class:`~dps_simulator.settings.settings.Settings`.
         store: where everything is kept.
         clock: the time.
         trace: where every message is recorded.
@@ -153,7 +155,15 @@ class SimulatedServices:
     def _plant(self) -> None:
         """Put the seeds of the settings into what is new."""
         hubs = {host: service.hub for host, service in self._hubs.items()}
-        seeds.apply(self._settings.seeds, self._store, self.provisioning, hubs)
+        enrollments = self.provisioning.enrollments
+        seeds.apply(
+            self._settings.seeds,
+            self._store,
+            authorities=self.provisioning.authorities,
+            groups=enrollments.groups,
+            individuals=enrollments.individuals,
+            hubs=hubs,
+        )
 
     def _with_key(self, policy: Policy, name: str) -> Policy:
         """The policy with its key; a key that nobody set is made once and kept in the state."""
@@ -311,8 +321,8 @@ class SimulatedServices:
         Arguments:
             host: of a new hub it must lie below ``azure-devices.test``, which the server certificate already covers.
             linked: whether the provisioning service may put devices into it.
-            fields: fields of its :class:`~.domain.linked_hubs.HubLink`; what is left out stays as it is. Unlinked, a
-                hub has none of them.
+            fields: fields of its :class:`~dps_simulator.common.hub_links.HubLink`; what is left out stays
+                as it is. Unlinked, a hub has none of them.
 
         Raises:
             ValueError: the host name or a value is not possible.

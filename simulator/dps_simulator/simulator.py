@@ -37,7 +37,7 @@ class Simulator:
 
     Arguments:
         settings: all settings; ``None`` takes the defaults.
-        clock: the time; tests may bring a :class:`~.clock.ManualClock`.
+        clock: the time; tests may bring a :class:`~dps_simulator.common.clock.ManualClock`.
         changes: single settings by name, e.g. ``pace="instant"``.
 
     Raises:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from dps_simulator.common.masking import is_no_path, mask_in_input
+from dps_simulator.errors.masking import is_no_path, mask_in_input
 from helpers import certificates, checks, parameter_rules, workspace
 from helpers.certificates import files as certificate_files
 from helpers.certificates.files import CertificateError

@@ -3,10 +3,11 @@
 import pytest
 
 from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.ports import StorageError
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.store import Store
-from dps_simulator.provisioning.registration.linked_hubs import HubLink, LinkedHubs
+from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
 
 HOST = "hub-1.azure-devices.test"
 

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from provisioning_parts import OTHER_KEY, PRIMARY_KEY, Provisioning
 
+from dps_simulator.common.http import JSON_CONTENT_TYPE, Peer, Request
 from dps_simulator.common.trace import Trace
 from dps_simulator.credentials import sas
 from dps_simulator.provisioning.access_policies import AccessPolicies
 from dps_simulator.provisioning.api.service import DpsServiceEndpoint
-from dps_simulator.wire.http import JSON_CONTENT_TYPE, Peer, Request
 
 pytestmark = pytest.mark.recorded
 

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from thoroughness import examples
 
 from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.common.trace import Trace
 from dps_simulator.credentials import sas
 from dps_simulator.process.store import Store
@@ -24,7 +25,6 @@ from dps_simulator.provisioning.attestation.symmetric_key import derive_device_k
 from dps_simulator.provisioning.registration.states import Pace
 from dps_simulator.services import SimulatedServices
 from dps_simulator.settings.settings import Settings
-from dps_simulator.wire.http import Peer, Request
 
 SETTINGS = Settings()
 HUB = SETTINGS.hubs[0].host

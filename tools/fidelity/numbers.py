@@ -1,16 +1,17 @@
 """The numbers by which the simulator decides, taken from where they are used, each with where it comes from.
 
-The limits that can be switched on stand in :mod:`..domain.throttling`; they are published, every one.
+The limits that can be switched on stand in :mod:`dps_simulator.common.throttling`; they are published, every one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dps_simulator.common import identifiers, paging
+from dps_simulator.common import hub_links, identifiers, paging
+from dps_simulator.common import webhooks as asked
 from dps_simulator.common.trace import CAPACITY
 from dps_simulator.common.trace import MAX_BYTES as TRACE_BYTES
-from dps_simulator.credentials import chains
+from dps_simulator.credentials import chains, evidence
 from dps_simulator.errors.table import Provenance
 from dps_simulator.hub import (
     cloud_to_device,
@@ -27,18 +28,13 @@ from dps_simulator.hub.api import device_methods as hub_device_methods
 from dps_simulator.hub.api import methods as hub_methods
 from dps_simulator.protocols import mqtt, mqtt_session
 from dps_simulator.provisioning.api import registration as dps_registration
-from dps_simulator.provisioning.api import webhooks
 from dps_simulator.provisioning.attestation import (
     authorities as certificate_authorities,
 )
 from dps_simulator.provisioning.attestation import (
     challenges as tpm_challenges,
 )
-from dps_simulator.provisioning.attestation import (
-    x509 as x509_attestation,
-)
 from dps_simulator.provisioning.enrollments import attestation_fields, bulk
-from dps_simulator.provisioning.registration import linked_hubs
 from dps_simulator.provisioning.registration import registrations as registration
 from dps_simulator.server import accepting, accounts, arriving, http_adapter, newcomers, sniffer
 from dps_simulator.server import webhooks as webhook_client
@@ -113,7 +109,7 @@ NUMBERS: tuple[Number, ...] = (
     ),
     Number(
         "weight of a linked hub",
-        f"{linked_hubs.LOWEST_WEIGHT} to {linked_hubs.HIGHEST_WEIGHT:,}",
+        f"{hub_links.LOWEST_WEIGHT} to {hub_links.HIGHEST_WEIGHT:,}",
         _DOCUMENTED,
         "API description of the resource provider",
     ),
@@ -150,10 +146,10 @@ NUMBERS: tuple[Number, ...] = (
     ),
     Number("such operations that are remembered", _count(registration.MAX_OPERATIONS), _SIMULATOR),
     Number("bytes of them", _size(registration.MAX_OPERATION_BYTES), _SIMULATOR),
-    Number("certificates that a device may show", _count(x509_attestation.MAX_CERTIFICATES), _SIMULATOR),
+    Number("certificates that a device may show", _count(evidence.MAX_CERTIFICATES), _SIMULATOR),
     Number("certificates from a device to its authority", _count(chains.MAX_PATH), _SIMULATOR),
     Number("time-out of a webhook, unless set", _seconds(Settings().webhook_timeout), _SIMULATOR),
-    Number("answer of a webhook", _size(webhooks.MAX_ANSWER_SIZE), _SIMULATOR),
+    Number("answer of a webhook", _size(asked.MAX_ANSWER_SIZE), _SIMULATOR),
     Number("webhooks asked at once", _count(webhook_client.MAX_CALLS), _SIMULATOR),
     Number("hubs of a simulator", _count(MAX_HUBS), _SIMULATOR),
     Number("messages from devices that a hub keeps", _count(telemetry.MAX_MESSAGES), _SIMULATOR),

@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .clock import Clock, azure_timestamp
-from .masking import is_secret_name, mask, mask_in_name, mask_in_text
+from dps_simulator.errors.masking import is_secret_name, mask, mask_in_name, mask_in_text
+from dps_simulator.errors.timestamps import azure_timestamp
+
+from .clock import Clock
 
 #: Events that are kept; older ones are dropped.
 CAPACITY = 5_000

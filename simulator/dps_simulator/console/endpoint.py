@@ -11,12 +11,13 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.http import Request, Response
 from dps_simulator.common.service_faults import ServiceFaults
 from dps_simulator.common.throttling import Limits
 from dps_simulator.common.trace import CAPACITY, Trace, TraceEvent
 from dps_simulator.errors.table import ErrorKind, Provenance, ServiceError, ascii_json, dps_body
 from dps_simulator.hub.hub import IotHub
-from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Request, Response, Route
+from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Route
 
 from .faults import ManagementFaults
 from .messages import HubMessages

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dps_simulator.common.http import Response
 from dps_simulator.common.service_faults import ServiceFault, ServiceFaults
 from dps_simulator.errors.table import ErrorKind, ServiceError
-from dps_simulator.wire.http import Call, Response, Route
+from dps_simulator.wire.http import Call, Route
 
 _EXAMPLE = '{"service": "provisioning", "kind": "latency", "delay": 1.5, "duration": 60}'
 

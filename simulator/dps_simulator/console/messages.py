@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from dps_simulator.common.clock import azure_timestamp
+from dps_simulator.common.http import Response
 from dps_simulator.errors.table import ErrorKind, ServiceError, described
-from dps_simulator.hub.api.access import SERVICE_CONNECT
+from dps_simulator.errors.timestamps import azure_timestamp
 from dps_simulator.hub.cloud_to_device import CloudToDeviceMessage, QueuedMessage
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.hub.telemetry import MAX_MESSAGES, TelemetryMessage
-from dps_simulator.wire.http import Call, Response, Route
+from dps_simulator.wire.http import Call, Route
 from dps_simulator.wire.json_body import load_json
 
 #: Fields of a message to a device that are texts: the API's name and the domain's.
@@ -37,17 +37,6 @@ _TIME = re.compile(
     re.ASCII,
 )
 _FIELDS = ("body", "bodyBase64", "properties", "expiryTimeUtc", *_TEXTS)
-
-
-def purge_route(hub: IotHub) -> Route:
-    """The route of a hub's service API that empties a device's queue."""
-
-    async def purge(call: Call) -> Response:
-        device_id = call.parameters["id"]
-        total = hub.cloud_to_device.purge(device_id)
-        return Response(200, {"totalMessagesPurged": total, "deviceId": device_id, "moduleId": None})
-
-    return Route("DELETE", "/devices/{id}/commands", "purge cloud-to-device messages", purge, SERVICE_CONNECT)
 
 
 class HubMessages:

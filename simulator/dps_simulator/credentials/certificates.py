@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 from OpenSSL import crypto
 
-from dps_simulator.common.clock import azure_timestamp
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Dps, ServiceError, described
+from dps_simulator.errors.timestamps import azure_timestamp
 
 from .certificate_encoding import CERTIFICATE_LABELS, PEM_BLOCK, Fields, from_base64, read_fields, wide_encoding
 

@@ -1,4 +1,4 @@
-"""Every error of an IoT hub: rows of the table in :mod:`.errors`."""
+"""Every error of an IoT hub: rows of the table in :mod:`dps_simulator.errors.table`."""
 
 from __future__ import annotations
 

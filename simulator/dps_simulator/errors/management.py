@@ -1,4 +1,4 @@
-"""Every error of the management plane, and of the HTTP server itself: rows of the table in :mod:`.errors`."""
+"""Every error of the management plane, and of the HTTP server itself: rows of :mod:`dps_simulator.errors.table`."""
 
 from __future__ import annotations
 

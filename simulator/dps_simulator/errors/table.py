@@ -13,13 +13,12 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from dps_simulator.common.clock import azure_timestamp
-from dps_simulator.common.masking import mask_in_name
-
 from .dps import Dps
 from .hub import Hub
 from .kinds import ErrorKind, Provenance, table
 from .management import ResourceManager, Transport
+from .masking import mask_in_name
+from .timestamps import azure_timestamp
 
 __all__ = [
     "Dps",

@@ -14,9 +14,10 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from dps_simulator.common.clock import Clock, azure_timestamp
+from dps_simulator.common.clock import Clock
 from dps_simulator.common.ports import Document, Storage
 from dps_simulator.errors.table import Hub, ServiceError, described
+from dps_simulator.errors.timestamps import azure_timestamp
 
 from .connections import Connections
 from .devices import check_device_id

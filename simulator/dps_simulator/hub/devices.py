@@ -1,7 +1,7 @@
 """Device identities: who may connect to a hub, and how.
 
 An identity is kept as a JSON object; this module makes it from what clients send, and renders it as the hub's API
-shows it. Where identities are stored and who is connected is the business of :mod:`.hub`.
+shows it. Where identities are stored and who is connected is the business of :mod:`dps_simulator.hub.hub`.
 
 Source: Microsoft documentation, iot-hub-devguide-identity-registry; field names and order are those of the published
 API description 2021-04-12.
@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from dps_simulator.common.clock import azure_timestamp
 from dps_simulator.common.identifiers import DEVICE_ID
 from dps_simulator.common.ports import DeviceCredentials, Document
 from dps_simulator.credentials import symmetric_keys
 from dps_simulator.errors.table import Hub, ServiceError, described
+from dps_simulator.errors.timestamps import azure_timestamp
 
 #: What the API shows for a time that never came.
 NEVER = "0001-01-01T00:00:00Z"

@@ -61,7 +61,7 @@ _EDGE_MODULES_GIVEN = "edge modules"
 
 
 class IotHub:
-    r"""A hub. Implements :class:`.ports.LinkedHub`.
+    r"""A hub. Implements :class:`~dps_simulator.common.ports.LinkedHub`.
 
     Every change is one transaction; connected devices are told, or dropped, after it - inside a larger one, after that.
     Twins, connections and subscriptions go by an address: a device ID, or ``{device ID}/{module ID}``.
@@ -164,7 +164,7 @@ class IotHub:
             device_id: the device.
             body: the fields of its identity.
             if_match: the ETag of the identity to change; ``None`` creates one.
-            initial_twin: the twin of a new device, see :func:`.twins.new_twin`.
+            initial_twin: the twin of a new device, see :func:`~dps_simulator.hub.twins.new_twin`.
 
         Raises:
             ServiceError: a wrong field, a device that exists (without ``If-Match``) or does not (with it), or an ETag
@@ -313,7 +313,9 @@ class IotHub:
         iot_edge: bool,
         initial_twin: Mapping[str, Any] | None,
     ) -> None:
-        """Create the device, or renew its credentials when it exists; see :class:`.ports.LinkedHub`.
+        """Create the device, or renew its credentials when it exists.
+
+        See :class:`~dps_simulator.common.ports.LinkedHub`.
 
         Its modules, if it has any, stay as they are: the provisioning service knows nothing of modules.
         """
@@ -416,7 +418,7 @@ class IotHub:
                 self._records.save(address, record)
 
     def query(self, text: object, *, page_size: int = MAX_PAGE, continuation: str | None = None) -> Steps:
-        """One page of a query over the twins, in steps; see :meth:`.hub_queries.HubQueries.run`."""
+        """One page of a query over the twins, in steps; see :meth:`~dps_simulator.hub.hub_queries.HubQueries.run`."""
         return self._queries.run(text, page_size=page_size, continuation=continuation)
 
     # ---- subscriptions that outlive a connection

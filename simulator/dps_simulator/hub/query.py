@@ -1,7 +1,8 @@
 """The query language over device twins: ``SELECT … FROM devices [WHERE …] [GROUP BY …]``.
 
 :func:`parse` turns a text into a :class:`Query`; :meth:`Query.matches` and :meth:`Query.rows` evaluate it over twins
-as :func:`.twins.render_twin` makes them. What a WHERE clause means is in :mod:`.query_conditions`.
+as :func:`~dps_simulator.hub.twins.render_twin` makes them. What a WHERE clause means is in
+:mod:`dps_simulator.hub.query_conditions`.
 
 Source: Microsoft documentation, iot-hub-devguide-query-language. Functions other than ``IS_DEFINED`` and
 ``ARRAY_CONTAINS``, jobs and configurations are not supported here; such a query is refused and the answer says so.

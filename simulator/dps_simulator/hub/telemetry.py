@@ -10,7 +10,7 @@ from datetime import datetime
 from sys import getsizeof
 from urllib.parse import unquote
 
-from dps_simulator.common.clock import azure_timestamp
+from dps_simulator.errors.timestamps import azure_timestamp
 
 #: Messages and bytes that a hub keeps; older messages make room.
 MAX_MESSAGES = 1_000

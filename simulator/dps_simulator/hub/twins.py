@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from dps_simulator.common.clock import azure_timestamp
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Hub, ServiceError, ascii_json, described
+from dps_simulator.errors.timestamps import azure_timestamp
 
 from .devices import NEVER, Liveliness, render_identity
 from .modules import render_module

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TextIO
 
-from dps_simulator.common.masking import mask_in_name
+from dps_simulator.errors.masking import mask_in_name
 
 #: Seconds between two entries of the same place.
 PAUSE = 60.0

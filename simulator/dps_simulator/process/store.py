@@ -569,7 +569,7 @@ class Collection:
     def page(
         self, *, after: int = 0, limit: int, parent: str | None = None, max_bytes: int | None = None
     ) -> list[StoredDocument]:
-        """Up to ``limit`` documents in order of insertion; see :meth:`.ports.Documents.page`."""
+        """Up to ``limit`` documents in order of insertion; see :meth:`~dps_simulator.common.ports.Documents.page`."""
         of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
         rows = self._store.rows(
             f"{_COLUMNS}{of_parent} AND sequence > ? ORDER BY sequence LIMIT ?",

@@ -8,12 +8,13 @@ from dps_simulator.common import identifiers
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.ports import Document, LinkedHub, Storage
 from dps_simulator.common.throttling import Throttle
+from dps_simulator.credentials.evidence import X509Evidence
 from dps_simulator.credentials.tpm_keys import TpmKeys
 from dps_simulator.provisioning.attestation.authorities import CertificateAuthorities
 from dps_simulator.provisioning.attestation.challenges import TpmChallenges
 from dps_simulator.provisioning.attestation.symmetric_key import SymmetricKeyEvidence, Verdict, attest_symmetric_key
 from dps_simulator.provisioning.attestation.tpm import TpmEvidence, attest_tpm, identify_tpm
-from dps_simulator.provisioning.attestation.x509 import X509Evidence, attest_x509
+from dps_simulator.provisioning.attestation.x509 import attest_x509
 from dps_simulator.provisioning.enrollments.book import Enrollment, Enrollments
 from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL, EnrollmentKind
 from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs

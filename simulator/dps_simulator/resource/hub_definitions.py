@@ -16,10 +16,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dps_simulator.common.field_checks import checked_object
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import ResourceManager, ServiceError, described
-from dps_simulator.provisioning.registration.linked_hubs import HubLink, LinkedHubs
+from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
 
 MASK = "****"
 #: More than this simulator can have hubs.

@@ -18,10 +18,11 @@ from typing import Any
 
 from dps_simulator.common import etags
 from dps_simulator.common.field_checks import checked_choice, checked_object
+from dps_simulator.common.hub_links import SERVICE_POLICIES
 from dps_simulator.common.ports import Document, Storage
 from dps_simulator.errors.table import ResourceManager, ServiceError, described
 from dps_simulator.provisioning.access_policies import AccessPolicies
-from dps_simulator.provisioning.registration.linked_hubs import SERVICE_POLICIES, LinkedHubs
+from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
 
 from .hub_definitions import HubDefinitions, HubDoor
 

@@ -1,16 +1,18 @@
 """What the sockets ask of the simulator behind them.
 
 Everything in ``server`` knows only this interface; the simulator implements it and hands itself to
-:class:`~.listeners.Server`.
+:class:`~dps_simulator.server.listeners.Server`.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from dps_simulator.common.http import Request, Response
 from dps_simulator.protocols.mqtt import Connect
-from dps_simulator.wire.http import Request, Response
-from dps_simulator.wire.mqtt import MqttApplication, MqttLink
+from dps_simulator.protocols.mqtt_application import MqttApplication
+
+from .mqtt_link import MqttConnection
 
 
 class Frontend(Protocol):
@@ -22,7 +24,7 @@ class Frontend(Protocol):
     async def http(self, request: Request) -> Response:
         """Answer one HTTP request. Never raises."""
 
-    def mqtt(self, link: MqttLink, connect: Connect) -> MqttApplication | None:
+    def mqtt(self, link: MqttConnection, connect: Connect) -> MqttApplication | None:
         """The application that serves a connection, chosen by its peer and CONNECT packet; ``None`` refuses it."""
 
     def connection_refused(self, host: str, reason: str) -> None:

@@ -1,6 +1,7 @@
 """HTTP/1.1 and WebSocket by aiohttp, translated to what the endpoints understand.
 
-Only the ways into and out of :class:`~..endpoints.http.Request` are here; no route is known but that of WebSockets.
+Only the ways into and out of :class:`~dps_simulator.common.http.Request` are here; no route is known but that of
+WebSockets.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import cast
 from aiohttp import HttpVersion11, StreamReader, WSMsgType, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from dps_simulator.common.masking import mask_in_name
+from dps_simulator.common.http import JSON_CONTENT_TYPE, Peer, Request, Response
+from dps_simulator.errors.masking import mask_in_name
 from dps_simulator.errors.table import ErrorKind, Transport
-from dps_simulator.wire.http import JSON_CONTENT_TYPE, Peer, Request, Response
 
 from .accounts import MAX_BACKLOG, MAX_KEPT, Account
 from .arriving import Arriving

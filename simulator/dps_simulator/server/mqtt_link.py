@@ -7,7 +7,8 @@ import logging
 import sys
 from collections.abc import Callable
 
-from dps_simulator.common.masking import mask_in_name
+from dps_simulator.common.http import Peer
+from dps_simulator.errors.masking import mask_in_name
 from dps_simulator.protocols.mqtt import (
     Connect,
     Disconnect,
@@ -17,9 +18,8 @@ from dps_simulator.protocols.mqtt import (
     Subscribe,
     Unsubscribe,
 )
+from dps_simulator.protocols.mqtt_application import CLIENT, NETWORK, SERVICE, Ending, MqttApplication
 from dps_simulator.protocols.mqtt_session import CONNECT_TIMEOUT, MqttSession, SessionEvent, SessionState
-from dps_simulator.wire.http import Peer
-from dps_simulator.wire.mqtt import CLIENT, NETWORK, SERVICE, Ending, MqttApplication, MqttLink
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ _NOT_AUTHORIZED = 5
 
 
 class MqttConnection:
-    """Implements :class:`~..endpoints.mqtt.MqttLink`.
+    """One connection; for endpoints it is a :class:`~dps_simulator.wire.mqtt.MqttLink`.
 
     The owner of the transport calls :meth:`receive` and, once, :meth:`lost`. Nothing that goes wrong raises into it
     or into an application: it is logged and the connection is closed. After the end, every method does nothing.
@@ -48,7 +48,7 @@ class MqttConnection:
         peer: Peer,
         write: Callable[[bytes], None],
         close_transport: Callable[[], None],
-        choose: Callable[[MqttLink, Connect], MqttApplication | None],
+        choose: Callable[[MqttConnection, Connect], MqttApplication | None],
         loop: asyncio.AbstractEventLoop,
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:

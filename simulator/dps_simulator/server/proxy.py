@@ -12,7 +12,7 @@ import re
 from http import HTTPStatus
 from typing import cast
 
-from dps_simulator.common.masking import mask_in_name
+from dps_simulator.errors.masking import mask_in_name
 from dps_simulator.errors.table import ascii_json
 
 from .connections import Connection, ConnectionTable

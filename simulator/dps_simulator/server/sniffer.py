@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, cast
 
-from dps_simulator.wire.http import Peer
+from dps_simulator.common.http import Peer
 
 from .frontend import Frontend
 from .http_adapter import HttpAdapter, HttpProtocol

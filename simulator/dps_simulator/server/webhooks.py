@@ -20,8 +20,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from dps_simulator.common.ports import StorageError
-from dps_simulator.provisioning.api.webhooks import MAX_ANSWER_SIZE, WebhookRequest
-from dps_simulator.provisioning.registration.custom_allocation import PendingAllocation
+from dps_simulator.common.webhooks import MAX_ANSWER_SIZE, PendingAllocation, WebhookRequest
 
 _LOGGER = logging.getLogger(__name__)
 

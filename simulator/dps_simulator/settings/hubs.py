@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dps_simulator.provisioning.registration.linked_hubs import HIGHEST_WEIGHT, LOWEST_WEIGHT, MAX_LATENCY, HubLink
+from dps_simulator.common.hub_links import HIGHEST_WEIGHT, LOWEST_WEIGHT, MAX_LATENCY, HubLink
 
 from .values import SettingsError, host_name, key, named, number_value, switch_value, text, whole_number_value
 

@@ -6,16 +6,45 @@ somebody made or changed since then is never touched. All seeds are applied, or 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from dps_simulator.common.ports import Storage
 from dps_simulator.errors.table import ServiceError
-from dps_simulator.hub.hub import IotHub
-from dps_simulator.provisioning.service import ProvisioningService
 
 from .seeds_in_file import Seeds, hub_of_device
 from .values import SettingsError
+
+
+class Enrollments(Protocol):
+    """Enrollments of one kind, as far as seeds need them."""
+
+    def put(self, enrollment_id: str, document: dict[str, Any], /) -> object:
+        """Create one."""
+
+    def all(self) -> Iterator[object]:
+        """Every one there is."""
+
+
+class Authorities(Protocol):
+    """Uploaded CA certificates, as far as seeds need them."""
+
+    def put(self, name: str, upload: Mapping[str, Any], /, *, must_be_new: bool) -> object:
+        """Upload one."""
+
+    def all(self) -> Sequence[object]:
+        """Every one there is."""
+
+
+class Hub(Protocol):
+    """A hub, as far as seeds need it."""
+
+    def devices(self, limit: int, /) -> Sequence[object]:
+        """So many devices at most."""
+
+    def put_device(self, device_id: str, identity: dict[str, Any], /, *, initial_twin: Any) -> object:
+        """Create a device with its twin."""
+
 
 #: Collection and key of the note that the seeds were applied. A reset forgets it, as it forgets what came of them.
 COLLECTION = "seeds"
@@ -24,13 +53,23 @@ _KEY = "applied"
 _BESIDE_IDENTITY = ("hub", "twin")
 
 
-def apply(seeds: Seeds, storage: Storage, provisioning: ProvisioningService, hubs: Mapping[str, IotHub]) -> bool:
+def apply(
+    seeds: Seeds,
+    storage: Storage,
+    *,
+    authorities: Authorities,
+    groups: Enrollments,
+    individuals: Enrollments,
+    hubs: Mapping[str, Hub],
+) -> bool:
     """Put the seeds in, unless it was done before or there is something already; tells whether it was done.
 
     Arguments:
-        seeds: see :class:`~.settings_seeds.Seeds`.
+        seeds: see :class:`~dps_simulator.settings.seeds_in_file.Seeds`.
         storage: what is kept.
-        provisioning: gets certificates and enrollments.
+        authorities: get the certificates.
+        groups: get the enrollments of groups.
+        individuals: get the individual enrollments.
         hubs: get the devices, each by its host name.
 
     Raises:
@@ -40,13 +79,12 @@ def apply(seeds: Seeds, storage: Storage, provisioning: ProvisioningService, hub
     if not seeds:
         return False
     notes = storage.collection(COLLECTION)
-    if notes.get(_KEY) is not None or not _is_empty(provisioning, hubs):
+    if notes.get(_KEY) is not None or not _is_empty(authorities, groups, individuals, hubs):
         return False
     hosts = list(hubs)
-    groups, individuals = provisioning.enrollments.groups, provisioning.enrollments.individuals
     takers: Mapping[str, Callable[[Mapping[str, Any]], object]] = {
         # in this order: groups refer to certificates
-        "certificates": lambda seed: provisioning.authorities.put(seed["name"], _upload(seed), must_be_new=True),
+        "certificates": lambda seed: authorities.put(seed["name"], _upload(seed), must_be_new=True),
         "enrollment_groups": lambda seed: groups.put(seed["enrollmentGroupId"], dict(seed)),
         "enrollments": lambda seed: individuals.put(seed["registrationId"], dict(seed)),
         "devices": lambda seed: _put_device(hubs[hub_of_device(seed, hosts)], seed),
@@ -63,13 +101,12 @@ def apply(seeds: Seeds, storage: Storage, provisioning: ProvisioningService, hub
     return True
 
 
-def _is_empty(provisioning: ProvisioningService, hubs: Mapping[str, IotHub]) -> bool:
+def _is_empty(authorities: Authorities, groups: Enrollments, individuals: Enrollments, hubs: Mapping[str, Hub]) -> bool:
     """Whether nobody has made anything yet."""
-    books = (provisioning.enrollments.groups, provisioning.enrollments.individuals)
     return not (
         any(hub.devices(1) for hub in hubs.values())
-        or provisioning.authorities.all()
-        or any(next(book.all(), None) is not None for book in books)
+        or authorities.all()
+        or any(next(book.all(), None) is not None for book in (groups, individuals))
     )
 
 
@@ -78,7 +115,7 @@ def _upload(seed: Mapping[str, Any]) -> Mapping[str, Any]:
     return {"properties": {name: value for name, value in seed.items() if name != "name"}}
 
 
-def _put_device(hub: IotHub, seed: Mapping[str, Any]) -> None:
+def _put_device(hub: Hub, seed: Mapping[str, Any]) -> None:
     """Create a device with its twin."""
     identity = {name: value for name, value in seed.items() if name not in _BESIDE_IDENTITY}
     hub.put_device(seed["deviceId"], identity, initial_twin=seed.get("twin"))

@@ -1,7 +1,7 @@
 """What a new simulator begins with: enrollments, groups, CA certificates and devices from a settings file.
 
 The fields are those of the APIs, in their names. What only the services can judge, they judge when the simulator
-starts, see :mod:`.seeds`; here is checked what can be without them.
+starts, see :mod:`dps_simulator.settings.seeds`; here is checked what can be without them.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from dps_simulator.common.hub_links import DEFAULT_POLICY, SERVICE_POLICIES
 from dps_simulator.common.throttling import Limits
-from dps_simulator.provisioning.registration.linked_hubs import DEFAULT_POLICY, SERVICE_POLICIES
 
 from . import values as checks
 from .hubs import HubSettings, Policy, checked_hub, checked_policy, hub_from_text, hubs_of_file, policy_name
@@ -81,7 +81,7 @@ class Settings:
         service_policy: who may use the service API.
         hubs: the IoT hubs, at least one.
         allocation_policy: how a new provisioning service distributes devices: ``hashed``, ``geoLatency`` or ``static``.
-        limits: ``off``, ``azure`` or single limits, see :class:`~.domain.throttling.Limits`.
+        limits: ``off``, ``azure`` or single limits, see :class:`~dps_simulator.common.throttling.Limits`.
         seeds: what a new simulator begins with.
         tls: own server certificate; ``None`` lets the simulator make one.
         bind: the IP address to listen on.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dps_simulator.common.identifier_rules import HOST
-from dps_simulator.common.masking import is_no_path, mask_in_name
+from dps_simulator.errors.masking import is_no_path, mask_in_name
 
 
 class SettingsError(Exception):

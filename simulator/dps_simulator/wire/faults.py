@@ -1,6 +1,6 @@
 """Faults on the way between a client and a service: answers that wait, connections that are cut.
 
-Throttled and unavailable services refuse where limits do, see :mod:`..domain.throttling`.
+Throttled and unavailable services refuse where limits do, see :mod:`dps_simulator.common.throttling`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import unquote
 
+from dps_simulator.common.http import Request, Response
 from dps_simulator.common.service_faults import (
     CONNECTIONS,
     CUT,
@@ -22,9 +23,9 @@ from dps_simulator.common.service_faults import (
 )
 from dps_simulator.common.trace import Trace
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
+from dps_simulator.protocols.mqtt_application import NETWORK, Ending, MqttApplication
 
-from .http import Request, Response
-from .mqtt import NETWORK, Ending, MqttApplication, MqttLink
+from .mqtt import MqttLink
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -127,7 +128,9 @@ def _device_in(path: str) -> str:
 
 
 class _FaultyConnection:
-    """One MQTT connection behind the faults. Implements :class:`~.mqtt.MqttApplication`.
+    """One MQTT connection behind the faults.
+
+    Implements :class:`~dps_simulator.protocols.mqtt_application.MqttApplication`.
 
     What is delayed is the way in: the application hears of everything later, in the same order, and so answers later.
     """

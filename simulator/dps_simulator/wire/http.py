@@ -10,85 +10,22 @@ from __future__ import annotations
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 from urllib.parse import unquote
 
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.http import Request, Response
 from dps_simulator.common.ports import StorageError
 from dps_simulator.common.trace import Trace
-from dps_simulator.errors.table import ErrorKind, ServiceError, ascii_json
+from dps_simulator.errors.table import ErrorKind, ServiceError
 
 from .json_body import load_json
 from .not_kept import not_kept
 
 _LOGGER = logging.getLogger(__name__)
-
-JSON_CONTENT_TYPE = "application/json; charset=utf-8"
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """Who is at the other end of a connection, as far as the transport knows.
-
-    Attributes:
-        host: the name the client wanted to reach (CONNECT target, else TLS server name, else empty), lower case.
-        transport: ``mqtt``, ``websocket`` or ``https``.
-        certificates: DER certificates that the client presented in the TLS handshake, device certificate first.
-    """
-
-    host: str = ""
-    transport: str = "https"
-    certificates: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One HTTP request.
-
-    Attributes:
-        method: upper case.
-        path: as received, still percent-encoded, without the query.
-        query: query parameters, decoded; of a repeated one the first counts.
-        headers: names in lower case.
-        body: raw bytes.
-        peer: the connection it came over; ``peer.host`` falls back to the ``Host`` header without the port.
-    """
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str] = field(repr=False)  # with the token
-    body: bytes = field(repr=False)  # perhaps with keys
-    peer: Peer
-
-
-@dataclass(slots=True)
-class Response:
-    """One HTTP answer.
-
-    Attributes:
-        status: the status.
-        body: what is to become JSON; ``None`` means no body and no content type.
-        headers: further headers.
-        facts: what the trace keeps of it beside the body, and the client is not told.
-        cut: whether there is no answer at all: the connection just ends.
-        pieces: a long body instead of the other, already JSON; each piece is made when the one before has been sent,
-            and in between others have their turn.
-    """
-
-    status: int = 200
-    body: Any | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    cut: bool = False
-    pieces: Iterable[bytes] | None = None
-
-    def encoded(self) -> bytes:
-        """The body as ASCII JSON, empty without one."""
-        return b"" if self.body is None else ascii_json(self.body)
 
 
 @dataclass(slots=True)
@@ -177,7 +114,7 @@ class HttpEndpoint:
         service: the endpoint's name in traces, e.g. ``enrollments``.
         routes: the table; the first row that fits wins, so literal rows come before rows with parameters.
         failures: rows of the error table for routing, media type and JSON errors.
-        render_error: makes the JSON body of an error (:func:`~..errors.dps_body` or :func:`~..errors.hub_body`).
+        render_error: makes the JSON body of an error, such as :func:`~dps_simulator.errors.table.dps_body`.
         authenticate: raises :class:`ServiceError` unless the request carries the right; ``None`` for open endpoints.
         api_version: pattern of the versions that are understood; ``None`` asks for none.
         transaction: a context manager factory around every operation that is not a coroutine.

@@ -11,7 +11,7 @@ def presented_certificates(certificates: Iterable[bytes]) -> list[dict[str, str]
     """Names and thumbprints, the client's own certificate first; what cannot be read says so.
 
     Arguments:
-        certificates: DER, see :class:`~.http.Peer`.
+        certificates: DER, see :class:`~dps_simulator.common.http.Peer`.
     """
     shown: list[dict[str, str]] = []
     for der in certificates:

@@ -9,8 +9,8 @@ from urllib.parse import quote
 import pytest
 
 from dps_simulator.common.clock import ManualClock
-from dps_simulator.common.masking import is_no_path, is_secret_name, mask, mask_in_name, mask_in_text
 from dps_simulator.common.trace import Trace, redact
+from dps_simulator.errors.masking import is_no_path, is_secret_name, mask, mask_in_name, mask_in_text
 from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.settings.values import SettingsError, path
 from helpers.masking import MaskedError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dps_simulator.common.masking import mask_in_name, mask_in_text
+from dps_simulator.errors.masking import mask_in_name, mask_in_text
 from helpers.masking import masked
 from helpers.runner import leaks
 

@@ -12,7 +12,8 @@ import pytest
 from simulator_processes import COMMAND, ROOT, Served, environment
 
 from dps_simulator import __main__ as command_line
-from dps_simulator.process import launcher, program, state_folder
+from dps_simulator.process import launcher, program
+from dps_simulator.settings import state_folder
 from dps_simulator.settings.settings import SettingsError
 from helpers import workspace
 

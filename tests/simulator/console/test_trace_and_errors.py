@@ -3,10 +3,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from dps_simulator.common.clock import ManualClock, SystemClock, azure_timestamp
-from dps_simulator.common.masking import mask
+from dps_simulator.common.clock import ManualClock, SystemClock
 from dps_simulator.common.trace import Trace, redact
 from dps_simulator.errors import table as errors
+from dps_simulator.errors.masking import mask
 from dps_simulator.errors.table import (
     Dps,
     Hub,
@@ -19,6 +19,7 @@ from dps_simulator.errors.table import (
     hub_body,
     table,
 )
+from dps_simulator.errors.timestamps import azure_timestamp
 
 
 def record(trace, **changes):

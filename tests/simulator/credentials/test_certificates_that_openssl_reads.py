@@ -23,8 +23,8 @@ from dps_simulator.credentials.certificate_encoding import (
 )
 from dps_simulator.credentials.certificates import Certificate, UnsupportedCertificateError, read_certificate
 from dps_simulator.credentials.chains import Finding, build_path, is_signed_by, judge_leaf, judge_path
+from dps_simulator.credentials.evidence import X509Evidence, finding_of_unreadable
 from dps_simulator.errors.table import ServiceError
-from dps_simulator.provisioning.attestation.x509 import X509Evidence, finding_of_unreadable
 
 PUMP = make("pump-1")
 VECTORS = Path(cryptography_vectors.__file__).parent

@@ -8,6 +8,7 @@ import pytest
 from x509_family import DAY, make
 
 from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.http import Peer
 from dps_simulator.common.trace import Trace
 from dps_simulator.credentials.sas import sign
 from dps_simulator.errors.table import Hub, ServiceError
@@ -18,7 +19,6 @@ from dps_simulator.hub.cloud_to_device import CloudToDeviceMessage
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.store import Store
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, Will
-from dps_simulator.wire.http import Peer
 
 HOST = "contoso-hub-1.azure-devices.test"
 PRIMARY, SECONDARY, POLICY, WRONG = b"p" * 32, b"s" * 32, b"o" * 32, b"w" * 32

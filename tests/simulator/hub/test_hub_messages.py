@@ -8,13 +8,15 @@ from types import SimpleNamespace
 import pytest
 
 from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.console.endpoint import HUB_UNKNOWN, INVALID
-from dps_simulator.console.messages import HubMessages, purge_route
+from dps_simulator.console.messages import HubMessages
 from dps_simulator.errors.table import Hub, ServiceError
+from dps_simulator.hub.api.purge import purge_route
 from dps_simulator.hub.cloud_to_device import MAX_WAITING
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.store import Store
-from dps_simulator.wire.http import Call, Peer, Request
+from dps_simulator.wire.http import Call
 
 HOST = "contoso-hub-1.azure-devices.test"
 

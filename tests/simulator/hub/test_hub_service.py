@@ -10,6 +10,7 @@ import pytest
 from x509_family import make
 
 from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.common.trace import Trace
 from dps_simulator.credentials.sas import sign
 from dps_simulator.hub.api.device import HubDeviceEndpoint
@@ -19,7 +20,6 @@ from dps_simulator.hub.api.service import UNSUPPORTED, HubServiceEndpoint
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.store import Store
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe
-from dps_simulator.wire.http import Peer, Request
 
 HOST = "contoso-hub-1.azure-devices.test"
 KEY = b"o" * 32

@@ -3,10 +3,10 @@ from dataclasses import replace
 
 import pytest
 
+from dps_simulator.common.hub_links import SERVICE_POLICIES, HubLink
 from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.provisioning.enrollments.fields import ALLOCATION_POLICIES
 from dps_simulator.provisioning.registration.allocation import CUSTOM, POLICIES, allocate, allowed
-from dps_simulator.provisioning.registration.linked_hubs import SERVICE_POLICIES, HubLink
 
 HOSTS = [f"hub-{number}.azure-devices.test" for number in range(4)]
 HUBS = [HubLink(host) for host in HOSTS]

@@ -10,13 +10,13 @@ from thoroughness import examples
 from tpm_parts import PaperTpm
 from x509_family import make, make_root
 
+from dps_simulator.common.http import Peer
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
 from dps_simulator.provisioning.api.device import DpsDeviceEndpoint, read_user_name
 from dps_simulator.provisioning.api.registration import DeviceOperations
 from dps_simulator.provisioning.attestation.symmetric_key import derive_device_key
-from dps_simulator.wire.http import Peer
 
 HOST = "global.azure-devices-provisioning.test"
 REGISTER = "$dps/registrations/PUT/iotdps-register/?$rid="

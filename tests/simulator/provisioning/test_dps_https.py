@@ -9,11 +9,11 @@ from provisioning_parts import ID_SCOPE, OTHER_KEY, SECONDARY_KEY, Provisioning
 from thoroughness import examples
 from x509_family import DAY, make, make_root
 
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Dps
 from dps_simulator.provisioning.api.https import DpsHttpsEndpoint, is_device_request
 from dps_simulator.provisioning.api.registration import MAX_BODY_SIZE
-from dps_simulator.wire.http import Peer, Request
 
 HOST = "global.azure-devices-provisioning.test"
 UNKNOWN_OPERATION = "5.0123456789abcdef.00000000-0000-0000-0000-000000000000"

@@ -14,10 +14,10 @@ from thoroughness import examples
 from tpm_parts import PaperTpm, text
 from x509_family import make_root
 
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Dps
 from dps_simulator.provisioning.api.https import DpsHttpsEndpoint
-from dps_simulator.wire.http import Peer, Request
 from helpers.tpm import open_tpm
 
 HOST = "global.azure-devices-provisioning.test"

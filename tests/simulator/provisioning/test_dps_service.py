@@ -5,13 +5,13 @@ import json
 import pytest
 from provisioning_parts import OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, group_body, individual_body, symmetric_key
 
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.common.trace import Trace
 from dps_simulator.credentials import sas
 from dps_simulator.errors.table import Dps
 from dps_simulator.provisioning.access_policies import AccessPolicies
 from dps_simulator.provisioning.api.service import DpsServiceEndpoint
 from dps_simulator.provisioning.api.versions import API_VERSIONS
-from dps_simulator.wire.http import Peer, Request
 
 HOST = "mydps.azure-devices-provisioning.test"
 POLICY = "provisioningserviceowner"

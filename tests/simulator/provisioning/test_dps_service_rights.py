@@ -5,12 +5,12 @@ import asyncio
 import pytest
 from provisioning_parts import OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, Provisioning
 
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.common.trace import Trace
 from dps_simulator.credentials import sas
 from dps_simulator.errors.table import Dps
 from dps_simulator.provisioning.access_policies import RIGHTS, AccessPolicies, AccessPolicy
 from dps_simulator.provisioning.api.service import DpsServiceEndpoint
-from dps_simulator.wire.http import Peer, Request
 
 HOST = "mydps.azure-devices-provisioning.test"
 CALLS = {

@@ -2,8 +2,9 @@ import re
 
 import pytest
 
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.process.store import Store
-from dps_simulator.provisioning.registration.linked_hubs import HubLink, LinkedHubs
+from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
 
 HUB_1, HUB_2, HUB_3 = (f"hub-{number}.azure-devices.test" for number in (1, 2, 3))
 

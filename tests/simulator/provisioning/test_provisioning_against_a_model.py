@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import pytest
 from provisioning_parts import FakeHub, Provisioning
 
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.errors.table import Hub, ServiceError
 from dps_simulator.provisioning.registration.custom_allocation import failed_with_status
-from dps_simulator.provisioning.registration.linked_hubs import HubLink
 
 HOSTS = [f"hub-{number}.azure-devices.test" for number in (1, 2, 3)]
 NAMES = ["a", "b", "c"]

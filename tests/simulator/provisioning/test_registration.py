@@ -20,12 +20,12 @@ from provisioning_parts import (
 )
 from thoroughness import examples
 
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.errors.table import Dps, Hub, ServiceError
 from dps_simulator.process.store import Store
 from dps_simulator.provisioning.attestation.symmetric_key import derive_device_key
 from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
 from dps_simulator.provisioning.registration import registrations as registration
-from dps_simulator.provisioning.registration.linked_hubs import HubLink
 from dps_simulator.provisioning.registration.reprovisioning import REPROVISIONING, TwinAction
 from dps_simulator.provisioning.registration.states import TRANSITIONS, Event, OperationStatus, Pace, Status
 

@@ -6,8 +6,8 @@ import pytest
 from provisioning_parts import Provisioning
 from x509_family import CLIENT, DAY, NOW, SERVER, key_of, make, make_root
 
+from dps_simulator.credentials.evidence import MAX_CERTIFICATES, X509Evidence
 from dps_simulator.errors.table import Dps, ResourceManager, ServiceError
-from dps_simulator.provisioning.attestation.x509 import MAX_CERTIFICATES, X509Evidence
 
 DEVICE = "pump-101"
 

@@ -7,13 +7,13 @@ import pytest
 from provisioning_parts import PRIMARY_KEY, Provisioning
 from x509_family import make, make_root
 
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Dps, ResourceManager, ServiceError, table
 from dps_simulator.provisioning.access_policies import AccessPolicies
 from dps_simulator.resource.api import endpoint as resource_manager
 from dps_simulator.resource.api.endpoint import API_VERSIONS, ResourceManagerEndpoint
 from dps_simulator.resource.service_description import ServiceDescription
-from dps_simulator.wire.http import Peer, Request
 
 TOKEN = "the-token-of-the-management-api"
 HOST = "management.azure.test"

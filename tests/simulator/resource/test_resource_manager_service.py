@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from provisioning_parts import PRIMARY_KEY, Provisioning
 from thoroughness import examples
 
+from dps_simulator.common.http import Peer, Request
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Dps, ResourceManager
 from dps_simulator.provisioning.access_policies import AccessPolicies
-from dps_simulator.provisioning.registration.linked_hubs import HubLink
 from dps_simulator.resource.api import service as resource_manager_service
 from dps_simulator.resource.api.endpoint import API_VERSIONS, ResourceManagerEndpoint
 from dps_simulator.resource.hub_definitions import HubDoor
 from dps_simulator.resource.service_description import ServiceDescription
-from dps_simulator.wire.http import Peer, Request
 
 TOKEN = "the-token-of-the-management-api"
 HOST = "management.azure.test"

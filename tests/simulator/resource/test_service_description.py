@@ -2,10 +2,11 @@ import base64
 
 import pytest
 
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.errors.table import Dps, ResourceManager, ServiceError
 from dps_simulator.process.store import Store
 from dps_simulator.provisioning.access_policies import AccessPolicies
-from dps_simulator.provisioning.registration.linked_hubs import HubLink, LinkedHubs
+from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
 from dps_simulator.resource.hub_definitions import HubDoor
 from dps_simulator.resource.service_description import ServiceDescription
 

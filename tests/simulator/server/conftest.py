@@ -19,11 +19,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from patience import PATIENCE
 
+from dps_simulator.common.http import Request, Response
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
+from dps_simulator.protocols.mqtt_application import Ending
 from dps_simulator.server.authority import CertificateAuthority
 from dps_simulator.server.listeners import Server
-from dps_simulator.wire.http import Request, Response
-from dps_simulator.wire.mqtt import Ending, MqttLink
+from dps_simulator.wire.mqtt import MqttLink
 
 DPS = "global.azure-devices-provisioning.test"
 HUB = "contoso-hub-1.azure-devices.test"

@@ -18,8 +18,8 @@ from websockets.asyncio.client import connect as websocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
+from dps_simulator.common.http import Response
 from dps_simulator.server import http_adapter
-from dps_simulator.wire.http import Response
 
 pytestmark = pytest.mark.asyncio
 

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
+from dps_simulator.common.http import Peer
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, encode_puback, encode_publish
+from dps_simulator.protocols.mqtt_application import CLIENT, NETWORK, SERVICE, Ending
 from dps_simulator.server.mqtt_link import MqttConnection
-from dps_simulator.wire.http import Peer
-from dps_simulator.wire.mqtt import CLIENT, NETWORK, SERVICE, Ending, MqttLink
+from dps_simulator.wire.mqtt import MqttLink
 
 PINGREQ, PINGRESP, DISCONNECT = b"\xc0\x00", b"\xd0\x00", b"\xe0\x00"
 CONNACK_0, CONNACK_5 = b"\x20\x02\x00\x00", b"\x20\x02\x00\x05"

@@ -16,9 +16,9 @@ from webhook_server import WebhookServer
 from dps_simulator import Simulator, SimulatorError
 from dps_simulator.common.ports import StorageError
 from dps_simulator.common.trace import Trace
+from dps_simulator.common.webhooks import MAX_ANSWER_SIZE, PendingAllocation, WebhookRequest
 from dps_simulator.process.store import Store
-from dps_simulator.provisioning.api.webhooks import MAX_ANSWER_SIZE, AllocationWebhooks, WebhookRequest
-from dps_simulator.provisioning.registration.custom_allocation import PendingAllocation
+from dps_simulator.provisioning.api.webhooks import AllocationWebhooks
 from dps_simulator.server.authority import CertificateAuthority
 from dps_simulator.server.webhooks import MAX_CALLS, WebhookError, Webhooks, checked_address
 

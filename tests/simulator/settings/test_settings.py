@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dps_simulator import Simulator
-from dps_simulator.provisioning.registration.linked_hubs import HubLink
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.provisioning.registration.states import MAX_POLLS, Pace
 from dps_simulator.settings.settings import KEYS, HubSettings, Policy, Settings, SettingsError, TlsFiles, load
 

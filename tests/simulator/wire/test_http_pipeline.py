@@ -7,10 +7,11 @@ import re
 import pytest
 
 from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.http import Peer, Request, Response
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import ErrorKind, Provenance, ServiceError, dps_body
 from dps_simulator.process.store import Store
-from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Peer, Request, Response, Route
+from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Route
 
 
 def kind(name, status):

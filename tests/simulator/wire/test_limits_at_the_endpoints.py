@@ -11,6 +11,8 @@ from tpm_parts import PaperTpm
 from x509_family import make_root
 
 from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.http import Peer, Request
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.throttling import LIMITS, Limits
 from dps_simulator.common.trace import Trace
 from dps_simulator.credentials.sas import sign
@@ -26,8 +28,7 @@ from dps_simulator.provisioning.access_policies import AccessPolicies
 from dps_simulator.provisioning.api.device import DpsDeviceEndpoint
 from dps_simulator.provisioning.api.https import DpsHttpsEndpoint
 from dps_simulator.provisioning.api.service import DpsServiceEndpoint
-from dps_simulator.provisioning.registration.linked_hubs import HubLink, LinkedHubs
-from dps_simulator.wire.http import Peer, Request
+from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
 
 HOST = "global.azure-devices-provisioning.test"
 SERVICE = "mydps.azure-devices-provisioning.test"

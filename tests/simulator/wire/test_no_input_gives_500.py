@@ -16,11 +16,11 @@ from urllib.parse import quote
 import pytest
 from thoroughness import examples
 
+from dps_simulator.common.http import Peer, Request
 from dps_simulator.credentials import sas
 from dps_simulator.protocols.mqtt import Connect, Publish
 from dps_simulator.runtime import SimulatorRuntime
 from dps_simulator.settings.settings import Settings
-from dps_simulator.wire.http import Peer, Request
 
 KEY = base64.b64encode(b"NOT-A-SECRET-KEY-OF-32-BYTES-----").decode()
 KEYS = {"primaryKey": KEY, "secondaryKey": KEY}

@@ -12,14 +12,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.http import Request
 from dps_simulator.credentials.certificates import Certificate
 from dps_simulator.credentials.chains import Finding, Problem, build_path, judge_path
+from dps_simulator.credentials.evidence import X509Evidence, finding_of_unreadable
 from dps_simulator.credentials.sas import SasError, SharedAccessSignature, decode_key
 from dps_simulator.errors.table import Hub, ServiceError
 from dps_simulator.hub.devices import CERTIFICATE_AUTHORITY, SELF_SIGNED
 from dps_simulator.hub.modules import module_address
-from dps_simulator.provisioning.attestation.x509 import X509Evidence, finding_of_unreadable
-from dps_simulator.wire.http import Request
 
 REGISTRY_READ = "RegistryRead"
 REGISTRY_WRITE = "RegistryWrite"

@@ -22,7 +22,8 @@ from dps_simulator.hub.faults import Fault, asked_fault
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.hub.telemetry import MAX_MESSAGE_SIZE, parse_properties
 from dps_simulator.protocols.mqtt import SUBSCRIPTION_REFUSED, Connect, Publish, Subscribe, Unsubscribe, Will
-from dps_simulator.wire.mqtt import SERVICE, Ending, MqttLink, ending
+from dps_simulator.protocols.mqtt_application import SERVICE, Ending, ending
+from dps_simulator.wire.mqtt import MqttLink
 from dps_simulator.wire.not_kept import not_kept
 from dps_simulator.wire.presented import presented_certificates
 
@@ -150,7 +151,8 @@ class _RefusedError(Exception):
 class DeviceSession:
     """One connection of a device or module.
 
-    Implements :class:`.mqtt.MqttApplication` and :class:`..domain.connections.DeviceConnection`.
+    Implements :class:`~dps_simulator.protocols.mqtt_application.MqttApplication` and
+    :class:`~dps_simulator.hub.connections.DeviceConnection`.
 
     Arguments:
         endpoint: what all connections of the hub share.
@@ -573,7 +575,7 @@ class DeviceSession:
         )
 
 
-#: What answers each of :data:`.hub_device_topics.REQUESTS`.
+#: What answers each of :data:`~dps_simulator.hub.api.device_topics.REQUESTS`.
 _HANDLERS = {
     "twin get": DeviceSession._twin_get,
     "twin reported": DeviceSession._twin_reported,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import re
 
+from dps_simulator.common.http import Request
 from dps_simulator.common.throttling import Throttle
-from dps_simulator.wire.http import Request, Route
+from dps_simulator.wire.http import Route
 
 #: KB that are counted at once, however small a message or a method is (documented).
 _STEP = 4
@@ -57,7 +58,9 @@ def limit_of(method: str, template: str) -> str:
 
 
 class HubAdmission:
-    """Counts the requests to one hub, or refuses them. What :class:`.http.HttpEndpoint` calls ``admit``.
+    """Counts the requests to one hub, or refuses them.
+
+    What :class:`~dps_simulator.wire.http.HttpEndpoint` calls ``admit``.
 
     Arguments:
         throttle: the limits.

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dps_simulator.common.http import Response
 from dps_simulator.errors.table import Hub, ServiceError, ascii_json, described
 from dps_simulator.hub.hub import IotHub
-from dps_simulator.wire.http import Call, Response, Route
+from dps_simulator.wire.http import Call, Route
 
 from .access import SERVICE_CONNECT
 from .device import HubDeviceEndpoint

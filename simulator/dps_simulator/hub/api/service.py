@@ -10,20 +10,21 @@ import re
 from typing import Any
 
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.http import Response
 from dps_simulator.common.trace import Trace
-from dps_simulator.console.messages import purge_route
 from dps_simulator.errors.table import Hub, ServiceError, described, hub_body
 from dps_simulator.hub.devices import check_device_id
 from dps_simulator.hub.hub import MAX_PAGE, IotHub, QueryPage, Steps
 from dps_simulator.hub.modules import check_module_id, module_address
 from dps_simulator.hub.registry_bulk import apply_operations
 from dps_simulator.hub.registry_keys import regenerate_keys
-from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Operation, Response, Route, Transaction
+from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Operation, Route, Transaction
 
 from .access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, HubAccess
 from .device import HubDeviceEndpoint
 from .limits import HubAdmission
 from .methods import DirectMethods
+from .purge import purge_route
 
 #: Every version since 2018-06-30, and the one that iot-identity-service speaks.
 API_VERSIONS = re.compile(

@@ -16,13 +16,14 @@ from urllib.parse import unquote
 
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.identifiers import lookup_key
-from dps_simulator.common.masking import mask_in_name
 from dps_simulator.common.ports import StorageError
 from dps_simulator.common.trace import Trace
+from dps_simulator.errors.masking import mask_in_name
 from dps_simulator.errors.table import Dps, ServiceError, ascii_json, dps_body
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
+from dps_simulator.protocols.mqtt_application import SERVICE, Ending, MqttApplication, ending
 from dps_simulator.provisioning.service import ProvisioningService
-from dps_simulator.wire.mqtt import SERVICE, Ending, MqttApplication, MqttLink, ending
+from dps_simulator.wire.mqtt import MqttLink
 from dps_simulator.wire.not_kept import not_kept
 from dps_simulator.wire.presented import presented_certificates
 
@@ -107,7 +108,7 @@ class _Answer:
 
 
 class _DeviceConnection:
-    """One connection of a device. Implements :class:`~.mqtt.MqttApplication`."""
+    """One connection of a device. Implements :class:`~dps_simulator.protocols.mqtt_application.MqttApplication`."""
 
     def __init__(self, link: MqttLink, operations: DeviceOperations, clock: Clock, trace: Trace, host: str) -> None:
         self._link = link

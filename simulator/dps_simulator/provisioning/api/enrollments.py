@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from dps_simulator.common.http import Response
 from dps_simulator.common.paging import Page, page_size
 from dps_simulator.common.ports import Document, StoredDocument
 from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.provisioning.enrollments.bulk import run_bulk
 from dps_simulator.provisioning.enrollments.kinds import EnrollmentKind
 from dps_simulator.provisioning.service import ProvisioningService
-from dps_simulator.wire.http import Call, Response
+from dps_simulator.wire.http import Call
 
 from .versions import UNSEEN_IN_ENROLLMENTS, enrollment_for
 

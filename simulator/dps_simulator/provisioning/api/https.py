@@ -15,11 +15,12 @@ from typing import Any
 from urllib.parse import quote
 
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.http import Request, Response
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Dps, ServiceError, dps_body
 from dps_simulator.provisioning.registration.states import OperationStatus, Status
 from dps_simulator.provisioning.service import ProvisioningService
-from dps_simulator.wire.http import Call, HttpEndpoint, Request, Response, Route, Transaction
+from dps_simulator.wire.http import Call, HttpEndpoint, Route, Transaction
 from dps_simulator.wire.presented import presented_certificates
 
 from .failures import DPS_DEVICE_FAILURES

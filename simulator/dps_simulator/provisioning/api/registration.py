@@ -11,13 +11,13 @@ from dps_simulator.common.field_checks import checked_object
 from dps_simulator.common.identifiers import lookup_key, registration_id
 from dps_simulator.common.ports import Document
 from dps_simulator.credentials.chains import Finding
+from dps_simulator.credentials.evidence import X509Evidence, finding_of_unreadable
 from dps_simulator.credentials.sas import SasError, SharedAccessSignature
 from dps_simulator.credentials.tpm_blob import make_blob
 from dps_simulator.credentials.tpm_keys import ENDORSEMENT, STORAGE_ROOT, SecretForTpm, TpmKeys, read_tpm_key
 from dps_simulator.errors.table import Dps, ErrorKind, ServiceError
 from dps_simulator.provisioning.attestation.symmetric_key import SymmetricKeyEvidence, Verdict
 from dps_simulator.provisioning.attestation.tpm import TpmEvidence, TpmFinding
-from dps_simulator.provisioning.attestation.x509 import X509Evidence, finding_of_unreadable
 from dps_simulator.provisioning.enrollments.book import Enrollment
 from dps_simulator.provisioning.registration.states import OperationStatus
 from dps_simulator.provisioning.service import ProvisioningService

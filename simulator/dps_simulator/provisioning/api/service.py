@@ -10,6 +10,7 @@ import re
 from urllib.parse import unquote
 
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.http import Request, Response
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.paging import page_size
 from dps_simulator.common.trace import Trace
@@ -24,7 +25,7 @@ from dps_simulator.provisioning.access_policies import (
 )
 from dps_simulator.provisioning.enrollments.kinds import GROUP, INDIVIDUAL
 from dps_simulator.provisioning.service import ProvisioningService
-from dps_simulator.wire.http import Call, HttpEndpoint, Request, Response, Route, Transaction
+from dps_simulator.wire.http import Call, HttpEndpoint, Route, Transaction
 
 from .enrollments import EnrollmentOperations, listed, version_of
 from .failures import DPS_FAILURES

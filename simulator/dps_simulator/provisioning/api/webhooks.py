@@ -1,20 +1,19 @@
 """What the webhooks of custom allocations are asked over HTTP, and what becomes of their answers.
 
-Nothing here opens a connection: :mod:`..server.webhooks` does, and calls back.
+Nothing here opens a connection: :mod:`dps_simulator.server.webhooks` does, and calls back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from dps_simulator.common.trace import Trace
+from dps_simulator.common.webhooks import MAX_ANSWER_SIZE, PendingAllocation, WebhookRequest
 from dps_simulator.errors.table import ServiceError, ascii_json
 from dps_simulator.provisioning.registration.custom_allocation import (
     AllocationCall,
-    PendingAllocation,
     failed_with_status,
     failure,
     masked_url,
@@ -22,23 +21,8 @@ from dps_simulator.provisioning.registration.custom_allocation import (
 from dps_simulator.provisioning.registration.registrations import Registrations
 from dps_simulator.wire.json_body import load_json
 
-#: Bytes of an answer that are read (simulator-only limit).
-MAX_ANSWER_SIZE = 64 * 1024
 #: As in traces and log lines.
 SERVICE, OPERATION = "webhook", "allocate"
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookRequest:
-    """One request to a webhook.
-
-    Attributes:
-        url: whom to ask; may hold a key.
-        body: JSON.
-    """
-
-    url: str = field(repr=False)
-    body: bytes = field(repr=False)
 
 
 class AllocationWebhooks:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dps_simulator.common import etags, identifiers
-from dps_simulator.common.clock import Clock, azure_timestamp
+from dps_simulator.common.clock import Clock
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
 from dps_simulator.common.ports import Document, Storage, StoredDocument
 from dps_simulator.errors.table import Dps, ServiceError, described
+from dps_simulator.errors.timestamps import azure_timestamp
 
 from .attestation_fields import (
     CA_REFERENCES,

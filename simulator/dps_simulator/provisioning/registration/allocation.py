@@ -10,12 +10,11 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.errors.table import Dps, ServiceError
 
-from .linked_hubs import HubLink
-
-#: Asks a webhook, see :mod:`.custom_allocation`.
+#: Asks a webhook, see :mod:`dps_simulator.provisioning.registration.custom_allocation`.
 CUSTOM = "custom"
 STATIC = "static"
 #: Bits of a hash. With a half added, a double still holds them exactly, so that what is drawn stays between 0 and 1.

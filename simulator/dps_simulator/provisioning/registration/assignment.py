@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.ports import DeviceCredentials, Document, LinkedHub
 from dps_simulator.errors.table import Dps, ServiceError
@@ -17,7 +18,7 @@ from dps_simulator.provisioning.enrollments.book import Enrollment
 
 from .allocation import CUSTOM, STATIC, allocate
 from .custom_allocation import AllocationAnswer
-from .linked_hubs import HubLink, LinkedHubs
+from .linked_hubs import LinkedHubs
 from .reprovisioning import DATA_RESET, INITIAL_ASSIGNMENT, REPROVISIONING, TwinAction, policy_of, told_substatus
 
 

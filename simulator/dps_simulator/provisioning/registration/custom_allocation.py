@@ -24,19 +24,6 @@ _DATE_LENGTH = len("2018-09-01")
 
 
 @dataclass(frozen=True, slots=True)
-class PendingAllocation:
-    """A registration that waits for its webhook.
-
-    Attributes:
-        registration: key of the registration.
-        operation_id: the operation; a newer one of the same registration makes the answer worthless.
-    """
-
-    registration: str
-    operation_id: str
-
-
-@dataclass(frozen=True, slots=True)
 class AllocationCall:
     """One call of a webhook.
 

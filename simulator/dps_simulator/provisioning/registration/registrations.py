@@ -14,26 +14,21 @@ from datetime import datetime, timezone
 from typing import Any
 
 from dps_simulator.common import etags
-from dps_simulator.common.clock import Clock, azure_timestamp
+from dps_simulator.common.clock import Clock
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
 from dps_simulator.common.ports import Document, LinkedHub, Storage, StoredDocument
+from dps_simulator.common.webhooks import PendingAllocation
 from dps_simulator.credentials.tpm_keys import SecretForTpm, TpmPublicKey
 from dps_simulator.errors.table import Dps, ServiceError, ascii_json
+from dps_simulator.errors.timestamps import azure_timestamp
 from dps_simulator.provisioning.attestation.symmetric_key import device_credentials
 from dps_simulator.provisioning.enrollments.book import Enrollment, Enrollments
 from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL, KINDS
 
 from .allocation import allowed
 from .assignment import Assignments, asks_webhook
-from .custom_allocation import (
-    AllocationAnswer,
-    AllocationCall,
-    PendingAllocation,
-    read_answer,
-    request_document,
-    webhook_url,
-)
+from .custom_allocation import AllocationAnswer, AllocationCall, read_answer, request_document, webhook_url
 from .linked_hubs import LinkedHubs
 from .states import STATE_FIELDS, TRANSITIONS, Event, OperationStatus, Pace, Status
 

@@ -12,8 +12,9 @@ from datetime import datetime, timezone
 from email.utils import format_datetime
 from typing import Any
 
+from dps_simulator.common.http import Response
 from dps_simulator.provisioning.attestation.authorities import CertificateAuthorities, CertificateAuthority
-from dps_simulator.wire.http import Call, Response, Route
+from dps_simulator.wire.http import Call, Route
 
 from .addresses import SERVICE, TYPE, check_service, service_id
 

@@ -17,11 +17,12 @@ from http import HTTPStatus
 from typing import Any
 
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.http import Request, Response
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import ResourceManager, ServiceError
 from dps_simulator.provisioning.attestation.authorities import CertificateAuthorities
 from dps_simulator.resource.service_description import ServiceDescription
-from dps_simulator.wire.http import Failures, HttpEndpoint, Request, Response, Transaction
+from dps_simulator.wire.http import Failures, HttpEndpoint, Transaction
 
 from .certificates import CertificateOperations
 from .service import ServiceOperations

@@ -17,10 +17,11 @@ from typing import Any
 from urllib.parse import quote
 
 from dps_simulator.common.field_checks import checked_object
+from dps_simulator.common.http import Response
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.errors.table import ResourceManager, ServiceError, described
 from dps_simulator.resource.service_description import SKU, ServiceDescription
-from dps_simulator.wire.http import Call, Response, Route
+from dps_simulator.wire.http import Call, Route
 
 from .addresses import ANY_GROUP, PROVIDER, SERVICE, SERVICES, SUBSCRIPTION, TYPE, check_service, service_id
 

@@ -14,13 +14,11 @@ from pathlib import Path
 from dps_simulator.settings.values import SettingsError
 from dps_simulator.settings.values import path as checked_path
 
-from .program import PACKAGE_FOLDER
-
 WORKSPACE_VARIABLE = "DPS_WORKSPACE"
 STATE_VARIABLE = "DPS_SIMULATOR_STATE"
 
 #: The folder that holds the project of the simulator, in a checkout its root.
-_ROOT = PACKAGE_FOLDER.parents[1]
+_ROOT = Path(__file__).resolve().parents[3]
 
 
 def workspace(environment: Mapping[str, str]) -> Path:
