@@ -24,7 +24,7 @@ from azure.iot.device import ProvisioningDeviceClient, ProxyOptions
 from dps_simulator import RunningSimulator
 from dps_simulator.credentials import sas
 from dps_simulator.process.address import read
-from dps_simulator.server.authority import CertificateAuthority
+from dps_simulator.server.tls.authority import CertificateAuthority
 
 from . import wire
 from .measure import Result, alternating, cpu_seconds

@@ -32,9 +32,9 @@ from dps_simulator.process.store import Store
 from dps_simulator.protocols.mqtt import Connect
 from dps_simulator.protocols.mqtt_application import MqttApplication
 from dps_simulator.provisioning.registration.states import Pace
-from dps_simulator.server.authority import AuthorityError, CertificateAuthority
 from dps_simulator.server.event_loop import OVERSLEPT
 from dps_simulator.server.listeners import STANDARD_PORTS, ListenError, Server
+from dps_simulator.server.tls.authority import AuthorityError, CertificateAuthority
 from dps_simulator.server.webhooks import WebhookError, Webhooks
 from dps_simulator.settings.own_certificate import OwnCertificateError
 from dps_simulator.settings.own_certificate import check as check_own_certificate

@@ -20,7 +20,7 @@ from sdk_clients import KEY, OTHER_KEY, derive
 
 from benchmarks import wire
 from dps_simulator.credentials import sas
-from dps_simulator.server.authority import CertificateAuthority
+from dps_simulator.server.tls.authority import CertificateAuthority
 
 pytestmark = pytest.mark.sdk
 

@@ -1,8 +1,9 @@
 """What a hub keeps of devices and modules, with the indexes that answer without reading all of them.
 
 Each record is one document ``{"identity": {…}, "twin": {…}, "subscriptions": {…}}`` under the address of the device or
-module (see :mod:`dps_simulator.hub.modules`); that of a device lists the IDs of its ``modules``. Devices that are disabled are listed
-once more by themselves: they are few, and so they can be counted and found without reading the others.
+module (see :mod:`dps_simulator.hub.modules`); that of a device lists the IDs of its ``modules``. Devices that are
+disabled are listed once more by themselves: they are few, and so they can be counted and found without reading the
+others.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from dps_simulator.server.tls.context import AcceptingContext
+from dps_simulator.server.tls.transport import TlsTransport
+
 from .frontend import Frontend
 from .http_adapter import HttpAdapter
 from .newcomers import WEIGHT_BEFORE_GREETING, Newcomers
 from .sniffer import Sniffer
-from .tls import AcceptingContext
-from .tls_transport import TlsTransport
 
 
 class Connection:

@@ -19,6 +19,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from dps_simulator.common.http import JSON_CONTENT_TYPE, Peer, Request, Response
 from dps_simulator.errors.masking import mask_in_name
 from dps_simulator.errors.table import ErrorKind, Transport
+from dps_simulator.server.tls.transport import TlsTransport
 
 from .accounts import MAX_BACKLOG, MAX_KEPT, Account
 from .arriving import Arriving
@@ -26,7 +27,6 @@ from .content_coding import ACCEPTED, BrokenBodyError, LargeBodyError, Unsupport
 from .frontend import Frontend
 from .masked_frames import FrameReader, MaskedFrames
 from .mqtt_link import MqttConnection
-from .tls_transport import TlsTransport
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -16,12 +16,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import cast
 
+from dps_simulator.server.tls.context import AcceptingContext
+
 from .accepting import AcceptingSocket
 from .connections import ConnectionTable
 from .frontend import Frontend
 from .http_adapter import HttpAdapter
 from .proxy import ConnectProxy, refusal
-from .tls import AcceptingContext
 
 _LOGGER = logging.getLogger(__name__)
 

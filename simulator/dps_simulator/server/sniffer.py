@@ -7,12 +7,12 @@ import logging
 from typing import TYPE_CHECKING, cast
 
 from dps_simulator.common.http import Peer
+from dps_simulator.server.tls.context import TlsSession
+from dps_simulator.server.tls.transport import TlsTransport
 
 from .frontend import Frontend
 from .http_adapter import HttpAdapter, HttpProtocol
 from .mqtt_link import MqttConnection
-from .tls import TlsSession
-from .tls_transport import TlsTransport
 
 if TYPE_CHECKING:
     from .connections import Connection

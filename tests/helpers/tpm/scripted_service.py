@@ -13,7 +13,7 @@ import time
 from azure.iot.device import ProxyOptions
 from patience import PATIENCE, wait_until
 
-from dps_simulator.server.authority import CertificateAuthority
+from dps_simulator.server.tls.authority import CertificateAuthority
 
 HOST = "dps.test"
 HUB = "contoso-hub.azure-devices.test"

@@ -34,7 +34,7 @@ from scripted_service import (
     trickle,
 )
 
-from dps_simulator.server.authority import CertificateAuthority
+from dps_simulator.server.tls.authority import CertificateAuthority
 from helpers.tpm import ActivationError, TpmConnectionError
 from helpers.tpm.client import aio, client_options, provisioning, tokens
 from helpers.tpm.client.client_options import OPTIONS, ClientOptions

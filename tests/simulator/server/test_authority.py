@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dps_simulator.common.clock import ManualClock
 from dps_simulator.common.private_files import FolderError
-from dps_simulator.server.authority import AUTHORITY_NAME, AuthorityError, CertificateAuthority
-from dps_simulator.server.tls import AcceptingContext, TlsSession
+from dps_simulator.server.tls.authority import AUTHORITY_NAME, AuthorityError, CertificateAuthority
+from dps_simulator.server.tls.context import AcceptingContext, TlsSession
 
 HOSTS = ["global.azure-devices-provisioning.test", "Contoso-Hub-1.azure-devices.test"]
 

@@ -15,9 +15,10 @@ import pytest
 from own_ports import own_port
 from patience import PATIENCE
 
-from dps_simulator.server import listeners, sniffer, tls_transport
+from dps_simulator.server import listeners, sniffer
 from dps_simulator.server.connections import ConnectionTable
 from dps_simulator.server.listeners import ListenError, Server
+from dps_simulator.server.tls import transport as tls_transport
 
 pytestmark = pytest.mark.asyncio
 

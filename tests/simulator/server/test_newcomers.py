@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from dps_simulator.server import arriving, newcomers, tls_transport
-from dps_simulator.server.client_hello import MAX_GREETING, Greeting
+from dps_simulator.server import arriving, newcomers
 from dps_simulator.server.newcomers import Newcomers
+from dps_simulator.server.tls import transport as tls_transport
+from dps_simulator.server.tls.client_hello import MAX_GREETING, Greeting
 
 HOST = "global.azure-devices-provisioning.test"
 

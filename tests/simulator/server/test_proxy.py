@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from dps_simulator.server import proxy, sniffer, tls_transport
+from dps_simulator.server import proxy, sniffer
+from dps_simulator.server.tls import transport as tls_transport
 
 pytestmark = pytest.mark.asyncio
 

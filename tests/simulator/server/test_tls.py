@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from OpenSSL import SSL
 
-from dps_simulator.server.tls import AcceptingContext, TlsError, TlsSession
+from dps_simulator.server.tls.context import AcceptingContext, TlsError, TlsSession
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 HOST = "global.azure-devices-provisioning.test"

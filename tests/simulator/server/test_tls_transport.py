@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from dps_simulator.server import tls_transport
-from dps_simulator.server.tls import AcceptingContext, TlsSession
-from dps_simulator.server.tls_transport import TlsTransport
+from dps_simulator.server.tls import transport as tls_transport
+from dps_simulator.server.tls.context import AcceptingContext, TlsSession
+from dps_simulator.server.tls.transport import TlsTransport
 
 pytestmark = pytest.mark.asyncio
 

@@ -19,7 +19,7 @@ from dps_simulator.common.trace import Trace
 from dps_simulator.common.webhooks import MAX_ANSWER_SIZE, PendingAllocation, WebhookRequest
 from dps_simulator.process.store import Store
 from dps_simulator.provisioning.api.webhooks import AllocationWebhooks
-from dps_simulator.server.authority import CertificateAuthority
+from dps_simulator.server.tls.authority import CertificateAuthority
 from dps_simulator.server.webhooks import MAX_CALLS, WebhookError, Webhooks, checked_address
 
 HUBS = ("hub-1.azure-devices.test", "hub-2.azure-devices.test")

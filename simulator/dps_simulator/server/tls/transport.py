@@ -11,9 +11,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
+from dps_simulator.server.newcomers import WEIGHT_BEFORE_GREETING
+from dps_simulator.server.tls.context import AcceptingContext, TlsError, TlsSession
+
 from .client_hello import Greeting
-from .newcomers import WEIGHT_BEFORE_GREETING
-from .tls import AcceptingContext, TlsError, TlsSession
 
 #: Seconds for the handshake.
 HANDSHAKE_TIMEOUT = 20.0

@@ -5,7 +5,7 @@ the handshake here asks for a certificate, has the client prove that it holds th
 needs the chain takes it from :meth:`TlsSession.presented_chain` afterwards.
 
 A :class:`TlsSession` is pyOpenSSL between two buffers: bytes of the network go in and come out, and it never waits.
-What moves them is :class:`~dps_simulator.server.tls_transport.TlsTransport`.
+What moves them is :class:`~dps_simulator.server.tls.transport.TlsTransport`.
 """
 
 from __future__ import annotations

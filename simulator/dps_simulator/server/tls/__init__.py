@@ -1,0 +1,1 @@
+"""TLS: the authority, the context, and how bytes become records on a plain transport."""
