@@ -18,19 +18,14 @@ import os
 import re
 import socket
 import ssl
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
-from urllib.parse import urlsplit
 
 import requests
-from azure.core import AzureClouds
-from azure.core.credentials import AccessToken
 from azure.core.pipeline.transport import RequestsTransport
-from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 
 from dps_simulator.process import launcher
@@ -63,7 +58,7 @@ MQTT_PORT = 8883
 PROBE_SECONDS = 3.0
 
 #: Names that the management plane of the simulator takes for a subscription and a resource group; any would do.
-_SIMULATOR_SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
+_SIMULATOR_SUBSCRIPTION = "simulator"
 _SIMULATOR_GROUP = "simulator"
 
 _AZURE_HOST = global_host()
@@ -84,21 +79,6 @@ _SIMULATOR_RENEWED = (
 
 class TargetError(MaskedError):
     """The target cannot be used; the text says which setting is wrong and where to find the right value."""
-
-
-class _SimulatorLogin:
-    """A login that is none: the simulator's token, in the shape in which the management client asks for one.
-
-    Arguments:
-        token: the simulator's management token.
-    """
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
-        """The token; it is good as long as the simulator runs."""
-        return AccessToken(self._token, int(time.time()) + 3600)
 
 
 @dataclass(frozen=True)
@@ -206,35 +186,25 @@ class Target:
         return self._manager
 
     def _open_manager(self, subscription: str) -> IotDpsClient:
-        # only who manages needs these, and they take a moment to import
-        from azure.mgmt.iothubprovisioningservices import IotDpsClient  # noqa: PLC0415
-
         if self._route is None:
+            # only who manages needs these, and they take a moment to import
             from azure.identity import DefaultAzureCredential  # noqa: PLC0415
+            from azure.mgmt.iothubprovisioningservices import IotDpsClient  # noqa: PLC0415
 
             login = DefaultAzureCredential()
             self._logins.append(login)
             return IotDpsClient(login, subscription, transport=self._transport())
-        running = self._route.running
-        return IotDpsClient(
-            _SimulatorLogin(running.management_token),
-            subscription,
-            base_url=f"https://{running.management_host}",
-            # otherwise the environment may choose another cloud
-            cloud_setting=AzureClouds.AZURE_PUBLIC_CLOUD,
-            transport=self._transport(),
-        )
+        manager: IotDpsClient = self._route.running.management_client()
+        return manager
 
     def _transport(self) -> RequestsTransport:
         """A way to the services of this target for one HTTP client."""
-        session = requests.Session()
-        self._sessions.append(session)
         if self._route is None:
-            return RequestsTransport(session=session, session_owner=False)
-        session.trust_env = False
-        session.proxies = {"https": self._route.proxy_url}
-        authority = str(self._route.certificate_authority)
-        return RequestsTransport(session=session, session_owner=False, connection_verify=authority)
+            transport = RequestsTransport(session=requests.Session(), session_owner=False)
+        else:
+            transport = self._route.running.transport()
+        self._sessions.append(transport.session)
+        return transport
 
     def _managed(self, setting: str) -> str:
         """A setting of the management plane."""
@@ -523,17 +493,13 @@ def _next_name(hosts: Sequence[str]) -> str:
 
 def of_simulator(running: launcher.RunningSimulator) -> Target:
     """The target for a simulator that runs already, wherever it was started."""
-    proxy = urlsplit(running.proxy_url)
     return Target(
         name="simulator",
         provisioning_host=running.provisioning_host,
         id_scope=running.id_scope,
         service=parse_connection_string(running.service_connection_string),
         hubs=[parse_connection_string(hub.connection_string) for hub in running.hubs],
-        device_options={
-            "proxy_options": ProxyOptions(proxy_type="HTTP", proxy_addr=proxy.hostname, proxy_port=running.proxy_port),
-            "server_verification_cert": running.certificate_authority_file.read_text(encoding="ascii"),
-        },
+        device_options=running.device_options,
         route=_Route(
             proxy_url=running.proxy_url,
             certificate_authority=running.certificate_authority_file,

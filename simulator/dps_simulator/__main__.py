@@ -214,31 +214,14 @@ def _run(settings: Settings, command: Sequence[str]) -> int:
     with _handed_on() as relay, Simulator(settings) as simulator:
         if relay.received:
             return _BY_SIGNAL + relay.received
-        environment = {**os.environ, **simulator.running.environment()}
-        # these could lead the program past the simulator, to the real Azure, or make it trust others
-        for name in _MISLEADING:
-            environment.pop(name, None)
         try:
-            process = subprocess.Popen(command, env=environment)
+            process = subprocess.Popen(command, env=simulator.environment())
         except (OSError, ValueError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or error
             return _complain(f"the program {command[0]!r} cannot be started: {reason}.", MISUSED)
         relay.attach(process)
         code = process.wait()
     return code if code >= 0 else _BY_SIGNAL - code
-
-
-#: Variables of the environment that would get in the way of those that lead to the simulator.
-_MISLEADING = (
-    "NO_PROXY",
-    "no_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "https_proxy",
-    "mqtt_proxy",
-    "SSL_CERT_DIR",
-    "CURL_CA_BUNDLE",
-)
 
 
 class _Relay:

@@ -20,6 +20,7 @@ from dps_simulator.hub.cloud_to_device import CloudToDeviceMessage, QueuedMessag
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.hub.telemetry import TelemetryMessage
 from dps_simulator.process.address import RunningSimulator
+from dps_simulator.process.clients import Clients
 from dps_simulator.settings.settings import Settings
 
 from .runtime import SimulatorRuntime
@@ -30,8 +31,8 @@ _T = TypeVar("_T")
 _NOT_RUNNING = "this simulator is not running; use it inside its with block"
 
 
-class Simulator:
-    """A running simulator for a ``with`` block.
+class Simulator(Clients):
+    """A running simulator for a ``with`` block, with ready-made clients.
 
     The state is in memory unless ``state`` names a folder. Several may run side by side.
 
@@ -103,6 +104,25 @@ class Simulator:
     def running(self) -> RunningSimulator:
         """How to reach it: host names, ports, connection strings, the certificate to trust."""
         return self.call(lambda runtime: runtime.running)
+
+    @property
+    def _reached(self) -> RunningSimulator:
+        return self.running
+
+    @property
+    def provisioning_host(self) -> str:
+        """Host name where devices register."""
+        return self.running.provisioning_host
+
+    @property
+    def id_scope(self) -> str:
+        """What devices give as ID scope."""
+        return self.running.id_scope
+
+    @property
+    def service_connection_string(self) -> str:
+        """Connection string of the API for enrollments, with the key that is good now."""
+        return self.running.service_connection_string
 
     @property
     def pace(self) -> str:

@@ -7,9 +7,7 @@ import hmac
 import time
 
 import pytest
-import requests
 from azure.core.pipeline.transport import RequestsTransport
-from azure.iot.device import ProxyOptions
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 from patience import PATIENCE, wait_until
 
@@ -29,11 +27,7 @@ def derive(group_key, registration_id):
 
 def device_options(running, **more):
     """What a client of a device needs to reach a simulator."""
-    return {
-        "proxy_options": ProxyOptions("HTTP", "127.0.0.1", running.proxy_port),
-        "server_verification_cert": running.certificate_authority(),
-        **more,
-    }
+    return {**running.device_options, **more}
 
 
 def shut_down(client, thread):
@@ -56,10 +50,7 @@ class Https:
     def __init__(self, running):
         self.running = running
         self.hub_host = running.hubs[0].host
-        self.session = requests.Session()
-        self.session.trust_env = False
-        self.session.proxies = {"https": running.proxy_url}
-        self.session.verify = str(running.certificate_authority_file)
+        self.session = running.session()
 
     def send(self, endpoint, method, path, body=None, **headers):
         """The answer of ``service``, ``hub``, ``resource`` or ``control``, whatever it is."""
@@ -159,9 +150,7 @@ class Sdk:
         return device_options(self.running, **more)
 
     def session(self):
-        session = requests.Session()
-        session.trust_env = False
-        session.proxies = {"https": self.running.proxy_url}
+        session = self.running.session()
         self._sessions.append(session)
         return session
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from dps_simulator.common.private_files import write_private
 
+from .clients import Clients
+
 FILE_NAME = "endpoint.json"
 
 
@@ -22,8 +24,8 @@ class HubEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class RunningSimulator:
-    """Everything that a client needs to reach a running simulator.
+class RunningSimulator(Clients):
+    """Everything that a client needs to reach a running simulator, and clients that know it already.
 
     Attributes:
         process_id: the process it runs in.
@@ -62,6 +64,10 @@ class RunningSimulator:
     code_folder: str = ""
 
     @property
+    def _reached(self) -> RunningSimulator:
+        return self
+
+    @property
     def _place(self) -> str:
         """The address as it is written before a port."""
         return f"[{self.address}]" if ":" in self.address else self.address
@@ -79,21 +85,6 @@ class RunningSimulator:
     def certificate_authority(self) -> str:
         """The PEM text that clients must trust."""
         return self.certificate_authority_file.read_text(encoding="ascii")
-
-    def environment(self) -> dict[str, str]:
-        """Variables that send an unmodified program to this simulator, with what it needs to identify itself."""
-        authority = str(self.certificate_authority_file)
-        return {
-            "MQTT_PROXY": self.proxy_url,
-            "HTTPS_PROXY": self.proxy_url,
-            "SSL_CERT_FILE": authority,
-            "REQUESTS_CA_BUNDLE": authority,
-            "NODE_EXTRA_CA_CERTS": authority,
-            "PROVISIONING_HOST": self.provisioning_host,
-            "PROVISIONING_IDSCOPE": self.id_scope,
-            "PROVISIONING_SERVICE_CONNECTION_STRING": self.service_connection_string,
-            "IOTHUB_CONNECTION_STRING": " ".join(hub.connection_string for hub in self.hubs),
-        }
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary with everything, secrets included."""

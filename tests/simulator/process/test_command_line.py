@@ -514,7 +514,7 @@ class TestDocumentation:
 
     def test_it_lists_every_variable_that_run_sets_and_every_route(self, text):
         with Simulator() as simulator:
-            for name in simulator.running.environment():
+            for name in simulator.environment({}):
                 assert f"`{name}`" in text
             routes = simulator.call(lambda runtime: runtime._management._routes)
         for route in routes:
