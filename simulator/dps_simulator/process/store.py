@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
-import re
 import sqlite3
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dps_simulator.common.ports import Document, StoredDocument
+from dps_simulator.common.ports import Document
 from dps_simulator.common.private_files import check_own
+from dps_simulator.process.collection import Collection
 
 from . import store_errors
+from .rows import checksum_of, opened, up_to
 from .store_errors import (
     FAILURES,
     BusyStoreError,
@@ -150,7 +149,7 @@ def _read_lasting(path: Path, names: Iterable[str]) -> list[tuple[str, str, str,
         if reader is None:
             return []
         rows = reader.execute(_ALL if (_format_of(reader, path) or 0) >= _CHECKSUMS_SINCE else _ALL_OF_FORMAT_1)
-        return [(row[1].decode(), *_opened(row, path)[1:]) for row in rows if row[1].decode() in wanted]
+        return [(row[1].decode(), *opened(row, path)[1:]) for row in rows if row[1].decode() in wanted]
 
 
 def _remove(folder: Path) -> None:
@@ -246,7 +245,7 @@ def _inspect(connection: sqlite3.Connection, path: Path | None) -> None:
         if connection.execute("PRAGMA integrity_check(1)").fetchone() != (b"ok",):
             raise store_errors.of(DamagedStoreError, path, "its pages do not fit together")
         for row in connection.execute(_ALL if found >= _CHECKSUMS_SINCE else _ALL_OF_FORMAT_1):
-            _opened(row, path)
+            opened(row, path)
     except sqlite3.OperationalError as error:
         if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
             raise
@@ -254,12 +253,8 @@ def _inspect(connection: sqlite3.Connection, path: Path | None) -> None:
         raise store_errors.of(DamagedStoreError, path, "its table") from None
 
 
-def _checksum(*texts: bytes) -> int:
-    return zlib.crc32(b"\0".join(texts))
-
-
 def _seal_checksum(version: int) -> int:
-    return _checksum(b"format", b"%d" % version)
+    return checksum_of(b"format", b"%d" % version)
 
 
 def _seal(connection: sqlite3.Connection) -> None:
@@ -272,30 +267,6 @@ def _seal(connection: sqlite3.Connection) -> None:
 
 def _is_sealed(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT name FROM sqlite_master WHERE name = 'seal'").fetchone() is not None
-
-
-def _opened(row: Sequence[Any], path: Path | None) -> tuple[int, str, str, Document]:
-    """Sequence, key, parent and body of a row, once it is sure that it is what was written.
-
-    SQLite notices damage of its pages, and not of what stands in them. It would decode texts itself, too, and quote
-    the whole row where it cannot.
-
-    Raises:
-        DamagedStoreError: it is not. The text names the place and nothing that stands there.
-    """
-    sequence, collection, key, parent, body, checksum = row
-    document: Any = None
-    texts = ("", "")
-    are_texts = all(isinstance(each, bytes) for each in row[1:5])
-    if are_texts and checksum in (None, _checksum(collection, key, parent, body)):
-        with contextlib.suppress(ValueError, RecursionError):
-            texts = key.decode(), parent.decode()
-            document = json.loads(body.decode())
-    if isinstance(document, dict):
-        return sequence, *texts, document
-    is_name = isinstance(collection, bytes) and re.fullmatch(rb"[A-Za-z -]{1,60}", collection)
-    name = collection.decode() if is_name else "unknown"
-    raise store_errors.of(DamagedStoreError, path, f"document {sequence} of the collection {name!r}")
 
 
 class Store:
@@ -377,7 +348,7 @@ class Store:
         if found < FORMAT:
             for step in range(found, FORMAT):
                 MIGRATIONS[step](self._connection)
-            seals = [(_checksum(*row[1:5]), row[0]) for row in run(_ALL)]
+            seals = [(checksum_of(*row[1:5]), row[0]) for row in run(_ALL)]
             self._connection.executemany("UPDATE documents SET checksum = ? WHERE sequence = ?", seals)
         _seal(self._connection)
         run("COMMIT")
@@ -487,21 +458,21 @@ class Store:
             raise self._failed(error) from None
 
     def rows(self, statement: str, values: Sequence[object], max_bytes: int | None = None) -> list[Any]:
-        """What a statement finds; texts are bytes. Once bodies of ``_COLUMNS`` take ``max_bytes``, no more is read."""
+        """What a statement finds; texts are bytes. Once bodies of ``COLUMNS`` take ``max_bytes``, no more is read."""
         try:
             with contextlib.closing(self._connection.execute(statement, values)) as found:
-                return found.fetchall() if max_bytes is None else list(_up_to(max_bytes, found))
+                return found.fetchall() if max_bytes is None else list(up_to(max_bytes, found))
         except FAILURES as error:
             raise self._failed(error) from None
 
     def opened(self, row: Sequence[Any]) -> tuple[int, str, str, Document]:
-        """Sequence, key, parent and body of a row of ``_COLUMNS``.
+        """Sequence, key, parent and body of a row of ``COLUMNS``.
 
         Raises:
             DamagedStoreError: it is not what was written.
         """
         try:
-            return _opened(row, self._path)
+            return opened(row, self._path)
         except DamagedStoreError as error:
             self._log(error)
             raise
@@ -514,89 +485,3 @@ class Store:
     def _log(self, error: StoreError) -> None:
         if not self.is_quiet:
             _LOGGER.error("%s", error)
-
-
-_COLUMNS = "SELECT sequence, collection, key, parent, body, checksum FROM documents WHERE collection = ?"
-#: Where the body stands in a row of these.
-_BODY = 4
-
-
-def _up_to(max_bytes: int, rows: Iterable[Any]) -> Iterator[Any]:
-    """Rows until their bodies take so many bytes; a body that is damaged may be anything."""
-    for row in rows:
-        yield row
-        max_bytes -= len(row[_BODY]) if isinstance(row[_BODY], bytes) else 0
-        if max_bytes <= 0:
-            return
-
-
-class Collection:
-    """One collection of a :class:`Store`. Made by :meth:`Store.collection`.
-
-    Every method raises :class:`StoreError` when the state cannot be used.
-    """
-
-    def __init__(self, store: Store, name: str) -> None:
-        self._store = store
-        self._name = name
-
-    def get(self, key: str) -> Document | None:
-        """The document, or ``None``."""
-        rows = self._store.rows(f"{_COLUMNS} AND key = ?", (self._name, key))
-        return self._store.opened(rows[0])[3] if rows else None
-
-    def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> None:
-        """Insert the document, or replace it in its place."""
-        self.put_all([(key, body)], parent)
-
-    def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]], parent: str = "") -> None:
-        """Insert or replace many documents under the same parent."""
-        self._store.change_many(
-            "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (collection, key) DO UPDATE SET "
-            "parent = excluded.parent, body = excluded.body, checksum = excluded.checksum",
-            (self._row(key, parent, body) for key, body in items),
-        )
-
-    def _row(self, key: str, parent: str, body: Mapping[str, Any]) -> tuple[str, str, str, str, int]:
-        text = json.dumps(body, separators=(",", ":"))
-        return self._name, key, parent, text, _checksum(*(each.encode() for each in (self._name, key, parent, text)))
-
-    def delete(self, key: str) -> bool:
-        """Remove the document; tells whether it was there."""
-        return self._store.change("DELETE FROM documents WHERE collection = ? AND key = ?", (self._name, key)) > 0
-
-    def page(
-        self, *, after: int = 0, limit: int, parent: str | None = None, max_bytes: int | None = None
-    ) -> list[StoredDocument]:
-        """Up to ``limit`` documents in order of insertion; see :meth:`~dps_simulator.common.ports.Documents.page`."""
-        of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
-        rows = self._store.rows(
-            f"{_COLUMNS}{of_parent} AND sequence > ? ORDER BY sequence LIMIT ?",
-            (self._name, *values, after, limit),
-            max_bytes,
-        )
-        opened = ((self._store.opened(row), len(row[_BODY])) for row in rows)
-        return [StoredDocument(sequence, key, body, size) for (sequence, key, _, body), size in opened]
-
-    def everything(self) -> list[tuple[str, str, Document]]:
-        """Key, parent and body of every document, in order of insertion."""
-        rows = self._store.rows(f"{_COLUMNS} ORDER BY sequence", (self._name,))
-        return [(key, parent, body) for _, key, parent, body in map(self._store.opened, rows)]
-
-    def count(self, parent: str | None = None) -> int:
-        """How many documents there are."""
-        of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
-        statement = f"SELECT count(*) FROM documents WHERE collection = ?{of_parent}"  # noqa: S608
-        return int(self._store.rows(statement, (self._name, *values))[0][0])
-
-    def size(self) -> int:
-        """Bytes of all documents together, as JSON."""
-        statement = "SELECT coalesce(sum(length(body)), 0) FROM documents WHERE collection = ?"
-        return int(self._store.rows(statement, (self._name,))[0][0])
-
-    def clear(self, parent: str | None = None) -> None:
-        """Remove all documents of the collection, or those with this parent."""
-        of_parent, values = ("", ()) if parent is None else (" AND parent = ?", (parent,))
-        statement = f"DELETE FROM documents WHERE collection = ?{of_parent}"  # noqa: S608
-        self._store.change(statement, (self._name, *values))
