@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from test_dps_device import REGISTER, Device
-from test_http_pipeline import INTERNAL, Things
-from test_hub_device import DEVICE, FakeLink, World, send, subscribe
+from device_of_dps import REGISTER, Device
+from http_parts import INTERNAL, Things
+from hub_world import DEVICE, FakeLink, World, send, subscribe
 
 from dps_simulator.errors.table import Dps
 from dps_simulator.hub.api.device import UNAVAILABLE
