@@ -13,15 +13,15 @@ if sys.version_info < FIRST:
 
 del sys, FIRST, problem
 
-#: Modules that notebooks import from here by the names that they had before, and where they are.
+#: Where notebooks find today what they imported from here by another name before.
 _MOVED = {
     "failure_lessons": "recipes.failures",
-    "fleet_lessons": "recipes.fleet",
-    "lessons": "recipes.symmetric_key",
+    "fleet_lessons": "recipes.cleanup",
+    "lessons": "recipes.cleanup",
     "progress": "course.progress",
     "tpm_lessons": "recipes.tpm",
     "workshop": "course.workshop",
-    "x509_lessons": "recipes.x509",
+    "x509_lessons": "recipes.cleanup",
 }
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from . import parameter_rules, python_versions, workspace
 from .course import progress
 from .masking import MaskedError, shown
+from .problems import causes, status_of
 
 #: Seconds that a fact may need to become visible. The simulator shows it at once, Azure a moment later.
 PATIENCE = 30.0
@@ -175,24 +176,6 @@ def gone_is_fine() -> Iterator[None]:
     except Exception as problem:
         if status_of(problem) != HTTPStatus.NOT_FOUND:
             raise
-
-
-def status_of(problem: BaseException) -> int | None:
-    """The HTTP status of an error of any of the service clients, if it has one."""
-    status = getattr(problem, "status_code", None) or getattr(problem, "status", None)
-    if status is None:
-        status = getattr(getattr(problem, "response", None), "status_code", None)
-    return status if isinstance(status, int) else None
-
-
-def causes(error: BaseException) -> list[BaseException]:
-    """The error and everything that it was raised from, outermost first."""
-    chain: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and current not in chain:
-        chain.append(current)
-        current = current.__cause__ or current.__context__
-    return chain
 
 
 @dataclass(frozen=True)

@@ -27,11 +27,11 @@ from azure.iot.device.exceptions import (
     OperationTimeout,
 )
 
-from helpers.recipes.symmetric_key import status_of
+from helpers.problems import status_of
 from helpers.views.text import text_table
 
-from .checks import causes
 from .masking import MaskedError, shown
+from .problems import causes
 
 #: More threads than these bring nothing but memory.
 MOST_AT_A_TIME = 200

@@ -10,7 +10,6 @@ The folder is ``$DPS_WORKSPACE``, else ``.workspace`` beside ``helpers`` (where 
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
@@ -26,7 +25,6 @@ from dps_simulator.settings.values import SettingsError
 
 from .credentials import Secret
 from .masking import MaskedError, shown
-from .recipes import RECIPES
 
 Document = dict[str, Any]
 
@@ -68,7 +66,8 @@ class Recipe(Protocol):
     """How the contents of a document come about, and how they go away again."""
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
-        """The document when everything it speaks of is still there, else ``None``."""
+        """The document when everything it speaks of is still there, else ``None``: it is made anew, as always here."""
+        return None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
         """Make everything with the SDKs and return the document."""
@@ -83,13 +82,9 @@ class Recipe(Protocol):
         """The lines to print when nothing of it is there (any more)."""
 
 
-#: Recipes by the names of their documents: those that were used, and those that somebody added.
-_RECIPES: dict[str, Recipe] = {}
-
-
 def register(name: str, recipe: Recipe) -> None:
     """Make a recipe of your own known under the name of its document. Those of the notebooks are known already."""
-    _RECIPES[_checked(name)] = recipe
+    _recipes()[_checked(name)] = recipe
 
 
 def root() -> Path:
@@ -229,15 +224,18 @@ def files(dps: Place) -> list[str]:
     return sorted(path.relative_to(top).as_posix() for path in top.rglob("*") if path.is_file())
 
 
+def _recipes() -> dict[str, Recipe]:
+    # the recipes keep what they make in the workspace, so they import this module
+    from .recipes import RECIPES  # noqa: PLC0415
+
+    return RECIPES
+
+
 def _recipe(name: str) -> Recipe:
-    if name not in _RECIPES:
-        if name not in RECIPES:
-            known = ", ".join(sorted({*RECIPES, *_RECIPES}))
-            raise WorkspaceError(f"Nothing is known as {shown(name)}. Known: {known}.")
-        # the recipes import this module, so it cannot import them at its top
-        module, kind = RECIPES[name]
-        _RECIPES[name] = getattr(importlib.import_module(module), kind)()
-    return _RECIPES[name]
+    recipes = _recipes()
+    if name not in recipes:
+        raise WorkspaceError(f"Nothing is known as {shown(name)}. Known: {', '.join(sorted(recipes))}.")
+    return recipes[name]
 
 
 def _checked(name: str) -> str:

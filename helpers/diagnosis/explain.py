@@ -17,9 +17,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from helpers.checks import causes
 from helpers.masking import mask_in_input, shown
-from helpers.recipes.symmetric_key import status_of
+from helpers.problems import causes, status_of
 from helpers.target.registry import refusal_text
 
 from .attempts import Attempt, attempt_of, faults_of

@@ -8,7 +8,7 @@ from typing import Any
 from azure.core.exceptions import ResourceNotFoundError
 
 from helpers import checks
-from helpers.recipes import symmetric_key as lessons
+from helpers.recipes import cleanup
 from helpers.webhook import example_request
 
 #: A weight outside of these is refused by the service. Source: ``IotHubDefinitionDescription.allocationWeight``.
@@ -221,7 +221,7 @@ def locked_out(dps: Any, group_id: str, member_id: str, member: Any) -> None:
         service = dps.service_client()
         status = _status(service.enrollment, member_id)
         group = _status(service.enrollment_group, group_id)
-        in_hub = lessons.device_exists(dps, member.assigned_hub, member.device_id)
+        in_hub = cleanup.device_exists(dps, member.assigned_hub, member.device_id)
     except Exception as problem:
         # an exercise never stops a notebook, not even when the service is away
         checks.exercise(

@@ -1,27 +1,22 @@
-"""Where the recipes of the workspace are: every one by the name of its document.
-
-The list is complete as it stands here. Nothing has to be imported before a recipe is known, and only the module of the
-recipe that is needed gets imported.
-"""
+"""What the notebooks make, and how it goes away: every recipe of the workspace by the name of its document."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from helpers.workspace import Recipe
 
-#: Module and class of a recipe, by the name of its document.
-RECIPES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "failures.freezers": ("helpers.recipes.failures", "Freezers"),
-        "first_device": ("helpers.recipes.symmetric_key", "FirstDevice"),
-        "fleet.group": ("helpers.recipes.fleet", "Fleet"),
-        "fleet.hubs": ("helpers.recipes.fleet", "FleetHubs"),
-        "fleet.kettles": ("helpers.recipes.fleet", "Kettles"),
-        "symmetric_key.enrollments": ("helpers.recipes.symmetric_key", "SymmetricKeyEnrollments"),
-        "symmetric_key.registrations": ("helpers.recipes.symmetric_key", "SymmetricKeyRegistrations"),
-        "tpm.enrollments": ("helpers.recipes.tpm", "TpmEnrollments"),
-        "tpm.registrations": ("helpers.recipes.tpm", "TpmRegistrations"),
-        "x509.enrollments": ("helpers.recipes.x509", "X509Enrollments"),
-        "x509.registrations": ("helpers.recipes.x509", "X509Registrations"),
-    }
-)
+from . import cleanup, failures, fleet, symmetric_key, tpm, x509
+
+#: The recipes of the notebooks; :func:`helpers.workspace.register` adds your own.
+RECIPES: dict[str, Recipe] = {
+    failures.FREEZERS: failures.Freezers(),
+    "first_device": symmetric_key.FirstDevice(),
+    fleet.FLEET: fleet.Fleet(),
+    cleanup.HUBS: fleet.FleetHubs(),
+    fleet.KETTLES: fleet.Kettles(),
+    "symmetric_key.enrollments": symmetric_key.SymmetricKeyEnrollments(),
+    "symmetric_key.registrations": symmetric_key.SymmetricKeyRegistrations(),
+    tpm.ENROLLMENTS: tpm.TpmEnrollments(),
+    tpm.REGISTRATIONS: tpm.TpmRegistrations(),
+    x509.ENROLLMENTS: x509.X509Enrollments(),
+    x509.REGISTRATIONS: x509.X509Registrations(),
+}

@@ -10,11 +10,10 @@ from typing import Any
 
 from helpers import workspace
 from helpers.certificates import authority as certificates
-from helpers.workspace import Document
+from helpers.workspace import Document, Recipe
 
-from . import symmetric_key as lessons
-from . import x509 as x509_lessons
-from .symmetric_key import AUTHORITY, ENROLLMENT, GROUP
+from . import cleanup, x509
+from .cleanup import AUTHORITY, ENROLLMENT, GROUP
 
 FREEZERS, FILES = "failures.freezers", "failures"
 ROOT_NAME, LINE_NAME = "Contoso Freezers Root", "Contoso Freezers Line 1"
@@ -22,12 +21,8 @@ ROOT_NAME, LINE_NAME = "Contoso Freezers Root", "Contoso Freezers Line 1"
 WITH_CERTIFICATE = "-certified"
 
 
-class Freezers:
+class Freezers(Recipe):
     """Enrollments for the devices that fail, and the certificates of one of them."""
-
-    def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
-        """Never there: the notebook always makes them anew."""
-        return None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
         """Create the enrollments, and the certificates in their folder."""
@@ -44,9 +39,9 @@ class Freezers:
         for each in (root, line, line.issue_device(device_id)):
             each.save(workspace.folder(FILES, dps))
         workspace.claim(dps, AUTHORITY, names["authority_name"])
-        x509_lessons.upload_authority(dps, names["authority_name"], root)
+        x509.upload_authority(dps, names["authority_name"], root)
         workspace.claim(dps, GROUP, line_id)
-        service.enrollment_group.create_or_update(line_id, x509_lessons.enrollment_group(line_id, line.certificate))
+        service.enrollment_group.create_or_update(line_id, x509.enrollment_group(line_id, line.certificate))
         return {
             "registration_id": registration_id,
             "key": single["attestation"]["symmetricKey"]["primaryKey"],
@@ -57,10 +52,10 @@ class Freezers:
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove enrollments, devices, CA certificate and files."""
         service = dps.service_client()
-        lessons.remove_enrollment(dps, service, names["registration_id"])
+        cleanup.remove_enrollment(dps, service, names["registration_id"])
         for group_id in (names["group_id"], names["group_id"] + WITH_CERTIFICATE):
-            lessons.remove_group(dps, service, group_id)
-        x509_lessons.remove_authority(dps, names["authority_name"])
+            cleanup.remove_group(dps, service, group_id)
+        cleanup.remove_authority(dps, names["authority_name"])
         workspace.empty_folder(FILES, dps)
 
     def ready(self, names: Mapping[str, str]) -> list[str]:

@@ -5,28 +5,22 @@ The SDK calls are those of the notebooks. Nothing is removed on Azure that this 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
 from azure.iot.device import ProvisioningDeviceClient
 
 from helpers import workspace
-from helpers.checks import status_of as status_of  # noqa: PLC0414 - its public name of before
 from helpers.credentials import Secret, derive_device_key
-from helpers.masking import MaskedError
 from helpers.target import registry as registries
-from helpers.workspace import Document
+from helpers.workspace import Document, Recipe
 
-ENROLLMENT, GROUP, AUTHORITY = "individual enrollment", "enrollment group", "CA certificate"
+from . import cleanup
+from .cleanup import ENROLLMENT, GROUP
 
 #: The desired temperature that an enrollment gives to the twin of a new device.
 INITIAL_TEMPERATURE = 21
-
-
-class LessonError(MaskedError):
-    """Something on the target is in the way; the text says what and how to go on."""
 
 
 def individual_enrollment(registration_id: str, device_id: str) -> Document:
@@ -64,130 +58,8 @@ def register_device(dps: Any, registration_id: str, key: Secret) -> Any:
     return device.register().registration_state
 
 
-def registration(service: Any, registration_id: str) -> Mapping[str, Any] | None:
-    """The registration record of a device, ``None`` when it never registered."""
-    try:
-        record: Mapping[str, Any] = service.device_registration_state.get(registration_id)
-    except ResourceNotFoundError:
-        return None
-    return record
-
-
-def forget_registration(dps: Any, service: Any, registration_id: str) -> None:
-    """Remove a device that DPS put into a hub, and the record of its registration; nothing there is fine."""
-    record = registration(service, registration_id)
-    if record is None:
-        return
-    hub, device_id = record.get("assignedHub"), record.get("deviceId")
-    if hub in dps.hubs and device_id:
-        delete_device(dps, str(hub), str(device_id))
-    with suppress(ResourceNotFoundError):
-        service.device_registration_state.delete(registration_id)
-
-
-def device_exists(dps: Any, hub: str, device_id: str) -> bool:
-    """Whether the hub's registry knows the device."""
-    try:
-        dps.registry(hub).get_device(device_id)
-    except Exception as problem:
-        if status_of(problem) == 404:
-            return False
-        raise
-    return True
-
-
-def delete_device(dps: Any, hub: str, device_id: str) -> None:
-    """Remove a device from a hub's registry; not there is fine."""
-    if device_exists(dps, hub, device_id):
-        dps.registry(hub).delete_device(device_id)
-
-
-def remove_enrollment(dps: Any, service: Any, registration_id: str, *, again: bool = False) -> None:
-    """Remove an individual enrollment with its device; nothing there is fine.
-
-    Arguments:
-        dps: the target.
-        service: its client of the enrollments.
-        registration_id: names the enrollment.
-        again: it is about to be made again, so it stays noted as something that this workspace made.
-
-    Raises:
-        LessonError: on Azure, it was made by somebody else.
-    """
-    try:
-        service.enrollment.get(registration_id)
-    except ResourceNotFoundError:
-        pass
-    else:
-        check_ours(dps, ENROLLMENT, registration_id)
-        forget_registration(dps, service, registration_id)
-        service.enrollment.delete(registration_id)
-    note = workspace.claim if again else workspace.release
-    note(dps, ENROLLMENT, registration_id)
-
-
-def remove_group(dps: Any, service: Any, group_id: str, *, again: bool = False) -> None:
-    """Remove an enrollment group with the devices of its members; nothing there is fine.
-
-    Arguments:
-        dps: the target.
-        service: its client of the enrollments.
-        group_id: names the group.
-        again: it is about to be made again, so it stays noted as something that this workspace made.
-
-    Raises:
-        LessonError: on Azure, it was made by somebody else.
-    """
-    try:
-        service.enrollment_group.get(group_id)
-    except ResourceNotFoundError:
-        pass
-    else:
-        check_ours(dps, GROUP, group_id)
-        for record in service.device_registration_state.query(group_id):
-            forget_registration(dps, service, str(record["registrationId"]))
-        service.enrollment_group.delete(group_id)
-    note = workspace.claim if again else workspace.release
-    note(dps, GROUP, group_id)
-
-
-def enrollments_of(dps: Any, service: Any) -> tuple[list[str], list[str]]:
-    """Individual enrollments and enrollment groups that this workspace made and that are still there."""
-    found: dict[str, list[str]] = {ENROLLMENT: [], GROUP: []}
-    clients = {ENROLLMENT: service.enrollment, GROUP: service.enrollment_group}
-    for kind, identifier in workspace.claimed(dps):
-        if kind in clients:
-            with suppress(ResourceNotFoundError):
-                clients[kind].get(identifier)
-                found[kind].append(identifier)
-    return sorted(found[ENROLLMENT]), sorted(found[GROUP])
-
-
-def records_of(service: Any, enrollments: Iterable[str], groups: Iterable[str]) -> list[Mapping[str, Any]]:
-    """The registration records of all devices that came in through these enrollments."""
-    records = [registration(service, registration_id) for registration_id in enrollments]
-    for group_id in groups:
-        records += service.device_registration_state.query(group_id)
-    return [record for record in records if record is not None]
-
-
-def check_ours(dps: Any, kind: str, identifier: str) -> None:
-    """On Azure, refuse to remove what somebody else made."""
-    if dps.is_simulator or (kind, identifier) in workspace.claimed(dps):
-        return
-    article = "a" if kind == AUTHORITY else "an"
-    raise LessonError(
-        f"On {dps.provisioning_host} there is already {article} {kind} {identifier!r}, which this workspace did not "
-        "make. Choose another name in the parameters of this notebook, or delete it yourself if it is not needed."
-    )
-
-
-class FirstDevice:
+class FirstDevice(Recipe):
     """The device of the first notebook, which cleans up after itself."""
-
-    def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
-        """Never there: the notebook always makes it anew."""
-        return None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
         """Enroll the device."""
@@ -200,7 +72,7 @@ class FirstDevice:
 
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove the enrollment and the device, and note that both will be made."""
-        remove_enrollment(dps, dps.service_client(), names["registration_id"])
+        cleanup.remove_enrollment(dps, dps.service_client(), names["registration_id"])
         workspace.claim(dps, ENROLLMENT, names["registration_id"])
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
@@ -212,7 +84,7 @@ class FirstDevice:
         return [f"Nothing is enrolled as {names['registration_id']}."]
 
 
-class SymmetricKeyEnrollments:
+class SymmetricKeyEnrollments(Recipe):
     """One individual enrollment and one enrollment group, and the key of one member."""
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
@@ -256,8 +128,8 @@ class SymmetricKeyEnrollments:
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove both enrollments and their devices, and note that both will be made."""
         service = dps.service_client()
-        remove_enrollment(dps, service, names["registration_id"])
-        remove_group(dps, service, names["group_id"])
+        cleanup.remove_enrollment(dps, service, names["registration_id"])
+        cleanup.remove_group(dps, service, names["group_id"])
         workspace.claim(dps, ENROLLMENT, names["registration_id"])
         workspace.claim(dps, GROUP, names["group_id"])
 
@@ -276,7 +148,7 @@ class SymmetricKeyEnrollments:
         ]
 
 
-class SymmetricKeyRegistrations:
+class SymmetricKeyRegistrations(Recipe):
     """The two devices, registered: each in a hub, with the twin that its enrollment gave it."""
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
@@ -288,7 +160,7 @@ class SymmetricKeyRegistrations:
             device = stored[each]
             if device["registration_id"] != enrolled[each]["registration_id"] or device["key"] != enrolled[each]["key"]:
                 return None
-            if device["hub"] not in dps.hubs or not device_exists(dps, device["hub"], device["device_id"]):
+            if device["hub"] not in dps.hubs or not cleanup.device_exists(dps, device["hub"], device["device_id"]):
                 return None
             _reset_twin(dps, device["hub"], device["device_id"])
         return stored
@@ -317,9 +189,9 @@ class SymmetricKeyRegistrations:
         """Remove the registrations and the devices, not the enrollments."""
         service = dps.service_client()
         for registration_id in _registration_ids(names):
-            if registration(service, registration_id) is not None:
-                check_ours(dps, *_owner(names, registration_id))
-                forget_registration(dps, service, registration_id)
+            if cleanup.registration(service, registration_id) is not None:
+                cleanup.check_ours(dps, *_owner(names, registration_id))
+                cleanup.forget_registration(dps, service, registration_id)
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
         """One line for each device."""

@@ -19,10 +19,10 @@ from azure.core.exceptions import ResourceNotFoundError
 from helpers import workspace
 from helpers.credentials import Secret
 from helpers.tpm import TpmDevice, TpmProvisioningDeviceClient, open_tpm
-from helpers.workspace import Document
+from helpers.workspace import Document, Recipe
 
-from . import symmetric_key as lessons
-from .symmetric_key import ENROLLMENT
+from . import cleanup
+from .cleanup import ENROLLMENT
 
 ENROLLMENTS, REGISTRATIONS = "tpm.enrollments", "tpm.registrations"
 #: Where the device's TPM keeps its state, and where other TPMs do that the notebooks only try out.
@@ -132,7 +132,7 @@ def _parts(value: object) -> Iterator[object]:
         yield from list(getattr(value, "__dict__", {}).values())
 
 
-class TpmEnrollments:
+class TpmEnrollments(Recipe):
     """One device, enrolled by the endorsement key of its TPM."""
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
@@ -170,7 +170,7 @@ class TpmEnrollments:
         """
         service = dps.service_client()
         for registration_id in _registration_ids(dps, names):
-            lessons.remove_enrollment(dps, service, registration_id)
+            cleanup.remove_enrollment(dps, service, registration_id)
         workspace.empty_folder(TRIES, dps)
         workspace.claim(dps, ENROLLMENT, _registration_ids(dps, names)[0])
 
@@ -183,7 +183,7 @@ class TpmEnrollments:
         return [f"Not enrolled yet: {_called(names)}"]
 
 
-class TpmRegistrations:
+class TpmRegistrations(Recipe):
     """The device, registered: in a hub whose key for it lies in the TPM."""
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
@@ -193,7 +193,7 @@ class TpmRegistrations:
         if stored is None or enrolled is None or any(stored.get(name) != value for name, value in enrolled.items()):
             return None
         hub, device_id = str(stored.get("hub")), str(stored.get("assigned_id"))
-        if hub not in dps.hubs or not lessons.device_exists(dps, hub, device_id):
+        if hub not in dps.hubs or not cleanup.device_exists(dps, hub, device_id):
             return None
         key = hub_key(dps, hub, device_id)
         with _opened(dps, names) as tpm:
@@ -216,9 +216,9 @@ class TpmRegistrations:
         service = dps.service_client()
         workspace.empty_folder(TRIES, dps)
         for registration_id in _registration_ids(dps, names):
-            if lessons.registration(service, registration_id) is not None:
-                lessons.check_ours(dps, ENROLLMENT, registration_id)
-                lessons.forget_registration(dps, service, registration_id)
+            if cleanup.registration(service, registration_id) is not None:
+                cleanup.check_ours(dps, ENROLLMENT, registration_id)
+                cleanup.forget_registration(dps, service, registration_id)
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
         """One line."""

@@ -12,18 +12,13 @@ from typing import Any
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceNotFoundError
 from azure.iot.device import X509, ProvisioningDeviceClient
-from azure.mgmt.iothubprovisioningservices.models import (
-    CertificateProperties,
-    CertificateResponse,
-    VerificationCodeRequest,
-)
 
 from helpers import workspace
 from helpers.certificates import authority as certificates
-from helpers.workspace import Document
+from helpers.workspace import Document, Recipe
 
-from . import symmetric_key as lessons
-from .symmetric_key import AUTHORITY, ENROLLMENT, GROUP
+from . import cleanup
+from .cleanup import AUTHORITY, ENROLLMENT, GROUP
 
 ENROLLMENTS, REGISTRATIONS = "x509.enrollments", "x509.registrations"
 #: Where certificates and keys are kept, and where the notebooks put those that they only try out.
@@ -66,7 +61,14 @@ def register_device(dps: Any, registration_id: str, x509: X509) -> Any:
 
 def upload_authority(dps: Any, name: str, root: Any) -> None:
     """Upload a CA certificate and prove that we hold its private key."""
-    manager, where = _manager(dps), _where(dps, name)
+    # only who manages needs these, and they take a moment to import
+    from azure.mgmt.iothubprovisioningservices.models import (  # noqa: PLC0415
+        CertificateProperties,
+        CertificateResponse,
+        VerificationCodeRequest,
+    )
+
+    manager, where = cleanup.authorities(dps), cleanup.authority_address(dps, name)
     properties = CertificateProperties(certificate=root.certificate.encode())
     uploaded = manager.create_or_update(certificate_description=CertificateResponse(properties=properties), **where)
     unchanged = MatchConditions.IfNotModified
@@ -77,50 +79,7 @@ def upload_authority(dps: Any, name: str, root: Any) -> None:
     )
 
 
-def authority(dps: Any, name: str, manager: Any = None) -> Any | None:
-    """An uploaded CA certificate, ``None`` when there is none of that name.
-
-    Arguments:
-        dps: the target.
-        name: the name that it was uploaded under.
-        manager: a client to ask with; every new one logs in to Azure anew, which takes a moment.
-    """
-    try:
-        return (manager or _manager(dps)).get(**_where(dps, name))
-    except ResourceNotFoundError:
-        return None
-
-
-def delete_authority(dps: Any, name: str, manager: Any = None) -> None:
-    """Delete an uploaded CA certificate; nothing there is fine."""
-    manager = manager or _manager(dps)
-    found = authority(dps, name, manager)
-    if found is not None:
-        manager.delete(etag=found.etag, match_condition=MatchConditions.IfNotModified, **_where(dps, name))
-
-
-def remove_authority(dps: Any, name: str) -> None:
-    """Remove an uploaded CA certificate that this workspace made; nothing there is fine."""
-    manager = _manager(dps)
-    if authority(dps, name, manager) is not None:
-        lessons.check_ours(dps, AUTHORITY, name)
-        delete_authority(dps, name, manager)
-    workspace.release(dps, AUTHORITY, name)
-
-
-def authorities_of(dps: Any) -> list[str]:
-    """CA certificates that this workspace uploaded and that are still there.
-
-    The management plane is asked only when there is something to ask about: on Azure it needs a login of its own.
-    """
-    names = sorted(identifier for kind, identifier in workspace.claimed(dps) if kind == AUTHORITY)
-    if not names:
-        return []
-    manager = _manager(dps)
-    return [name for name in names if authority(dps, name, manager) is not None]
-
-
-class X509Enrollments:
+class X509Enrollments(Recipe):
     """One device with a certificate of its own, and one vouched for by a chain up to an uploaded, verified root."""
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
@@ -134,7 +93,7 @@ class X509Enrollments:
             group = service.enrollment_group.get(names["group_id"])
         except (certificates.CertificateError, ResourceNotFoundError):
             return None
-        uploaded = authority(dps, names["authority_name"])
+        uploaded = cleanup.authority(dps, names["authority_name"])
         if uploaded is None or not uploaded.properties.is_verified:
             return None
         same = (
@@ -168,9 +127,9 @@ class X509Enrollments:
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove enrollments, devices, CA certificate and files, and note that the enrollments will be made."""
         service = dps.service_client()
-        lessons.remove_enrollment(dps, service, names["registration_id"])
-        lessons.remove_group(dps, service, names["group_id"])
-        remove_authority(dps, names["authority_name"])
+        cleanup.remove_enrollment(dps, service, names["registration_id"])
+        cleanup.remove_group(dps, service, names["group_id"])
+        cleanup.remove_authority(dps, names["authority_name"])
         for folder in (FILES, TRIES):
             workspace.empty_folder(folder, dps)
         workspace.claim(dps, ENROLLMENT, names["registration_id"])
@@ -192,7 +151,7 @@ class X509Enrollments:
         ]
 
 
-class X509Registrations:
+class X509Registrations(Recipe):
     """The two devices, registered: each in a hub that knows the thumbprint of its certificate."""
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
@@ -204,7 +163,7 @@ class X509Registrations:
         for each in _DEVICES:
             told = stored.get(each, {})
             hub, device_id = str(told.get("hub")), str(told.get("device_id"))
-            if hub not in dps.hubs or not lessons.device_exists(dps, hub, device_id):
+            if hub not in dps.hubs or not cleanup.device_exists(dps, hub, device_id):
                 return None
         return stored
 
@@ -228,9 +187,9 @@ class X509Registrations:
         service = dps.service_client()
         workspace.empty_folder(TRIES, dps)
         for kind, name, owner in ((ENROLLMENT, "registration_id", "registration_id"), (GROUP, "member_id", "group_id")):
-            if lessons.registration(service, names[name]) is not None:
-                lessons.check_ours(dps, kind, names[owner])
-                lessons.forget_registration(dps, service, names[name])
+            if cleanup.registration(service, names[name]) is not None:
+                cleanup.check_ours(dps, kind, names[owner])
+                cleanup.forget_registration(dps, service, names[name])
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
         """One line for each device."""
@@ -261,17 +220,3 @@ def _thumbprints(enrollment: Mapping[str, Any], part: str) -> set[str]:
     """SHA-256 thumbprints of an enrollment's certificates; a second one that looks like the first counts once."""
     slots = (enrollment["attestation"].get("x509") or {}).get(part) or {}
     return {str(slot["info"]["sha256Thumbprint"]).upper() for slot in slots.values() if slot}
-
-
-def _manager(dps: Any) -> Any:
-    """The operations on CA certificates."""
-    return dps.management_client().dps_certificate
-
-
-def _where(dps: Any, name: str) -> dict[str, str]:
-    """The arguments that name a CA certificate."""
-    return {
-        "certificate_name": name,
-        "resource_group_name": dps.resource_group,
-        "provisioning_service_name": dps.service_name,
-    }

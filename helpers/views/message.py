@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from helpers.checks import causes
 from helpers.masking import masked
+from helpers.problems import causes
 
 
 def status_html(text: str) -> str:

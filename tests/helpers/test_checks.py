@@ -127,13 +127,6 @@ def test_the_right_class_with_the_wrong_words_fails():
         raise ValueError("404")
 
 
-def test_causes_are_followed_also_when_implicit_and_round_in_circles():
-    first, second = ValueError("a"), KeyError("b")
-    first.__context__ = second
-    second.__cause__ = first
-    assert checks.causes(first) == [first, second]
-
-
 def test_the_environment_is_ready(own_workspace, capsys):
     checks.environment()
     lines = capsys.readouterr().out.splitlines()

@@ -13,7 +13,7 @@ from helpers.diagnosis import explain
 from helpers.faults import FaultError
 from helpers.fleet import FleetError
 from helpers.parameter_rules import problems
-from helpers.recipes.symmetric_key import LessonError
+from helpers.recipes.cleanup import LessonError
 from helpers.runner.documents import NotebookError
 from helpers.target import TargetError
 from helpers.target.azure_settings import SettingError

@@ -7,6 +7,7 @@ import pytest
 
 from helpers import workspace
 from helpers.credentials import Secret
+from helpers.recipes import RECIPES
 from helpers.workspace import WorkspaceError
 
 NAME = "symmetric_key.enrollments"
@@ -182,7 +183,7 @@ class CountingRecipe:
 @pytest.fixture
 def recipe(monkeypatch):
     counting = CountingRecipe()
-    monkeypatch.setitem(workspace._RECIPES, "test.recipe", counting)
+    monkeypatch.setitem(RECIPES, "test.recipe", counting)
     return counting
 
 

@@ -232,7 +232,7 @@ INVITATIONS = [
         "33",
         "run step 9 again, and it is found in `key` and `raw`",
         after={
-            "exercise-1": "import base64\nkey = tpm_lessons.hub_key(dps, told.assigned_hub, told.device_id)\n"
+            "exercise-1": "import base64\nkey = recipes.hub_key(dps, told.assigned_hub, told.device_id)\n"
             "raw = base64.b64decode(key.reveal())\nRUN search\ndel key, raw\nRUN search\nRUN check-steps"
         },
         shows="variable key, variable raw",

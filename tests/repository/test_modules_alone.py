@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from helpers.recipes import RECIPES
+from helpers.workspace import Recipe
 
 # does each thing in a process of its own, in which nothing of helpers was imported before; what comes from elsewhere
 # is imported once, before the processes part
@@ -73,8 +74,8 @@ def test_every_module_and_every_recipe_works_alone(repository):
     modules = list(modules_of(repository))
     assert {"helpers.recipes.failures", "dps_simulator.hub.query"} <= set(modules)
     recipes = [
-        f"from helpers import workspace; assert type(workspace._recipe({name!r})).__name__ == {kind!r}"
-        for name, (_, kind) in RECIPES.items()
+        f"from helpers import workspace; assert type(workspace._recipe({name!r})).__name__ == {type(recipe).__name__!r}"
+        for name, recipe in RECIPES.items()
     ]
     fresh(repository, [*(f"import {name}" for name in modules), *recipes])
 
@@ -92,13 +93,8 @@ def test_every_document_that_a_notebook_needs_has_a_recipe(repository):
     assert needed <= set(RECIPES)
 
 
-def test_every_class_that_is_a_recipe_is_listed(repository):
-    """Found by what it can do, so that a new one cannot be forgotten."""
-    found = set()
-    for path in (repository / "helpers" / "recipes").glob("*.py"):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef):
-                functions = {each.name for each in node.body if isinstance(each, ast.FunctionDef)}
-                if {"find", "make", "remove", "ready", "removed"} <= functions:
-                    found.add((f"helpers.recipes.{path.stem}", node.name))
-    assert found == set(RECIPES.values())
+def test_every_class_that_is_a_recipe_is_listed():
+    """Found by what it is, so that a new one cannot be forgotten."""
+    assert {type(recipe) for recipe in RECIPES.values()} == {
+        each for each in Recipe.__subclasses__() if each.__module__.startswith("helpers.")
+    }

@@ -47,7 +47,7 @@ def make_workspace():
     from dps_simulator.process import launcher
     from helpers import workspace
     from helpers.course import progress
-    from helpers.recipes import fleet as fleet_lessons
+    from helpers.recipes import cleanup
     from helpers.target import connect
 
     dps = connect()
@@ -74,7 +74,7 @@ def make_workspace():
     referred = {"type": "x509", "x509": {"caReferences": {"primary": PUMPS["authority_name"]}}}
     service.enrollment_group.create_or_update("referred", {"enrollmentGroupId": "referred", "attestation": referred})
 
-    manager, where, resource = fleet_lessons.service_resource(dps)
+    manager, where, resource = cleanup.service_resource(dps)
     resource.tags = {"course": "kept"}
     rules = list(manager.list_keys(**where))
     resource.properties.authorization_policies = [*rules, Rule(key_name="reader", rights="EnrollmentRead")]

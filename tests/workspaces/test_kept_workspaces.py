@@ -22,10 +22,11 @@ from dps_simulator.process import launcher, store
 from dps_simulator.process.address import read
 from helpers import certificates, workspace
 from helpers.course import progress
+from helpers.recipes import cleanup
 from helpers.recipes import symmetric_key as lessons
 from helpers.recipes import tpm as tpm_lessons
 from helpers.recipes import x509 as x509_lessons
-from helpers.recipes.fleet import service_resource
+from helpers.recipes.cleanup import service_resource
 from helpers.target import of_simulator
 from helpers.tpm import TpmUnavailableError, open_tpm
 from helpers.workspace import WorkspaceError
@@ -111,7 +112,7 @@ def test_enrollments_and_registrations_are_there(kept, dps):
     for group, member in (("thermostats", "thermostat-101"), ("pumps", "pump-101")):
         (record,) = service.device_registration_state.query(group)
         assert (record["registrationId"], record["status"], record["assignedHub"]) == (member, "assigned", FIRST_HUB)
-    assert lessons.registration(service, gateway)["deviceId"] == "greenhouse-gateway"
+    assert cleanup.registration(service, gateway)["deviceId"] == "greenhouse-gateway"
 
 
 def test_the_service_and_its_hubs_are_there(kept, dps):
@@ -119,7 +120,7 @@ def test_the_service_and_its_hubs_are_there(kept, dps):
     assert resource.tags == {"course": "kept"}
     assert [link.name for link in resource.properties.iot_hubs] == [FIRST_HUB, SECOND_HUB]
     assert "reader" in [rule.key_name for rule in manager.list_keys(**where)]
-    assert x509_lessons.authority(dps, "contoso-pumps-root").properties.is_verified
+    assert cleanup.authority(dps, "contoso-pumps-root").properties.is_verified
     assert dps.hubs == (FIRST_HUB, SECOND_HUB)
     # what the simulator that was killed left behind is understood, and its keys are those of today
     before = json.loads((kept / "simulator" / "endpoint.json").read_text())
@@ -161,7 +162,7 @@ def test_notebooks_find_what_they_kept_and_make_nothing_anew(kept, dps, capsys):
     # the lock of the TPM has come back
     after = {path: content for path, content in contents(kept / PLACE).items() if path.suffix != ".lock"}
     assert after == before
-    assert lessons.enrollments_of(dps, dps.service_client())[1] == ["pumps", "thermostats"]
+    assert cleanup.enrollments_of(dps, dps.service_client())[1] == ["pumps", "thermostats"]
     assert "Registered: greenhouse-gateway" in capsys.readouterr().out
 
 

@@ -12,6 +12,7 @@ from helpers.credentials import Secret, derive_device_key, new_key
 from helpers.diagnosis import causes, explain
 from helpers.diagnosis.explain import SYMPTOMS
 from helpers.diagnosis.lock_out import DEVICE, PROGRAM, QUESTION, LockOut
+from helpers.recipes import cleanup
 from helpers.recipes import symmetric_key as lessons
 from helpers.recipes import x509 as x509_lessons
 from helpers.target import of_simulator
@@ -149,7 +150,7 @@ def found_anew(device):
 
 
 def delete_root(device):
-    x509_lessons.delete_authority(device.dps, f"{device.name}-root")
+    cleanup.delete_authority(device.dps, f"{device.name}-root")
 
 
 def lock_member_out(device):

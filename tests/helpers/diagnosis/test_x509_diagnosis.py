@@ -9,6 +9,7 @@ from azure.mgmt.iothubprovisioningservices.models import VerificationCodeRequest
 from helpers import certificates, workspace
 from helpers.certificates import CertificateError, mistakes
 from helpers.diagnosis import causes, explain
+from helpers.recipes import cleanup
 from helpers.recipes import x509 as x509_lessons
 from helpers.recipes.x509 import FILES, LINE_NAME, REGISTRATIONS, ROOT_NAME
 
@@ -103,7 +104,7 @@ def test_an_authority_that_nobody_knows(refused):
 
 
 def test_an_authority_that_is_not_verified(dps, made, root, line, refused):
-    x509_lessons.delete_authority(dps, NAMES["authority_name"])
+    cleanup.delete_authority(dps, NAMES["authority_name"])
     assert refused(line.issue_device("pump-101")) is causes.NOT_VERIFIED
 
 
@@ -186,7 +187,7 @@ def test_a_forged_certificate_does_not_get_past_this_side(line, dps, tmp_path):
 
 
 def test_a_proof_that_proves_nothing(dps, made, root):
-    manager, where = x509_lessons._manager(dps), x509_lessons._where(dps, NAMES["authority_name"])
+    manager, where = cleanup.authorities(dps), cleanup.authority_address(dps, NAMES["authority_name"])
     unchanged = MatchConditions.IfNotModified
     uploaded = manager.get(**where)
     asked = manager.generate_verification_code(etag=uploaded.etag, match_condition=unchanged, **where)

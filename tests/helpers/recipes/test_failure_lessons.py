@@ -4,6 +4,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from helpers import certificates, workspace
 from helpers.checks import ParameterError
 from helpers.credentials import derive_device_key
+from helpers.recipes import cleanup
 from helpers.recipes import symmetric_key as lessons
 from helpers.recipes import x509 as x509_lessons
 from helpers.recipes.failures import FILES, FREEZERS
@@ -43,7 +44,7 @@ def test_the_freezers_work_before_they_fail_and_nothing_is_left(dps, capsys):
     with pytest.raises(ResourceNotFoundError):
         service.enrollment.get("freezer-001")
     assert list(service.enrollment_group.query({"query": "SELECT *"})) == []
-    assert not any(lessons.device_exists(dps, hub, each) for each in ids)
+    assert not any(cleanup.device_exists(dps, hub, each) for each in ids)
     assert (workspace.claimed(dps), workspace.files(dps)) == ([], ["claims.json"])
 
 

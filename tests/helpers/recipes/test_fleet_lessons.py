@@ -4,10 +4,11 @@ from azure.mgmt.iothubprovisioningservices.models import IotHubDefinitionDescrip
 
 from helpers import certificates, workspace
 from helpers.credentials import Secret, derive_device_key
-from helpers.recipes import fleet as fleet_lessons
+from helpers.recipes import cleanup
 from helpers.recipes import symmetric_key as lessons
-from helpers.recipes.fleet import BEFORE, FLEET, HUBS, KETTLES
-from helpers.recipes.symmetric_key import ENROLLMENT, GROUP, LessonError, register_device
+from helpers.recipes.cleanup import BEFORE, ENROLLMENT, GROUP, HUBS, LessonError
+from helpers.recipes.fleet import FLEET, KETTLES
+from helpers.recipes.symmetric_key import register_device
 from helpers.target import registry as registries
 
 pytestmark = pytest.mark.sdk
@@ -24,22 +25,22 @@ def strict(dps, monkeypatch):
         if (kind, identifier) not in workspace.claimed(dps):
             raise LessonError(f"{kind} {identifier!r}")
 
-    monkeypatch.setattr(lessons, "check_ours", check)
+    monkeypatch.setattr(cleanup, "check_ours", check)
     return dps
 
 
 def state_of(dps):
     """Weights of the linked hubs, whether each takes part, and the policy."""
-    _, _, resource = fleet_lessons.service_resource(dps)
-    links = fleet_lessons.links_of(resource)
+    _, _, resource = cleanup.service_resource(dps)
+    links = cleanup.links_of(resource)
     weights = {hub: (link.allocation_weight, link.apply_allocation_policy) for hub, link in links.items()}
     return weights, resource.properties["allocationPolicy"]
 
 
 def change(dps, *, links=None, policy=None, without=()):
     """Change the service as somebody in a portal would."""
-    manager, where, resource = fleet_lessons.service_resource(dps)
-    found = {hub: link for hub, link in fleet_lessons.links_of(resource).items() if hub not in without}
+    manager, where, resource = cleanup.service_resource(dps)
+    found = {hub: link for hub, link in cleanup.links_of(resource).items() if hub not in without}
     for hub, fields in (links or {}).items():
         text = dps.hub_connection_string(hub).reveal()
         found.setdefault(hub, IotHubDefinitionDescription(connection_string=text, location=resource.location))
@@ -58,11 +59,11 @@ def test_both_hubs_are_linked_alike_once_and_unlinked_again(dps, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == lines[1]
 
-    assert fleet_lessons.restore(dps) == (ONE,)
+    assert cleanup.restore(dps) == (ONE,)
     assert state_of(dps) == ({ONE: (1, True)}, "Hashed")
     assert workspace.load(BEFORE, dps) is workspace.load(HUBS, dps) is None
     assert dps.release_hubs() == (ONE,)
-    assert fleet_lessons.restore(dps) == ()
+    assert cleanup.restore(dps) == ()
 
 
 def test_what_was_set_before_is_set_again(dps):
@@ -76,7 +77,7 @@ def test_what_was_set_before_is_set_again(dps):
     assert workspace.need(HUBS, dps)["linked_before"] == [ONE, TWO]
     assert state_of(dps) == ({ONE: (1, True), TWO: (1, True)}, "Hashed")
     dps.set_latencies({ONE: 12, TWO: 80})
-    assert fleet_lessons.restore(dps) == (ONE, TWO)
+    assert cleanup.restore(dps) == (ONE, TWO)
     assert state_of(dps) == before == ({ONE: (7, True), TWO: (2, False)}, "GeoLatency")
     assert {hub["latency"] for hub in dps.manage("GET", "/hubs")["hubs"]} == {None}
 
@@ -86,7 +87,7 @@ def test_a_hub_that_was_unlinked_meanwhile_is_linked_again_and_other_hubs_are_le
     change(dps, links={TWO: {"allocation_weight": 5}})
     workspace.need(HUBS, dps)
     change(dps, links={THREE: {"allocation_weight": 9}}, without={TWO})
-    assert fleet_lessons.restore(dps) == (ONE, TWO, THREE)
+    assert cleanup.restore(dps) == (ONE, TWO, THREE)
     assert state_of(dps)[0] == {ONE: (1, True), TWO: (5, True), THREE: (9, True)}
 
 
@@ -95,7 +96,7 @@ def test_a_hub_that_does_not_exist_any_more_stays_unlinked(dps):
     change(dps, links={TWO: {}})
     workspace.need(HUBS, dps)
     assert dps.release_hubs() == (ONE,)
-    assert fleet_lessons.restore(dps) == (ONE,)
+    assert cleanup.restore(dps) == (ONE,)
     assert state_of(dps)[0] == {ONE: (1, True)}
 
 
@@ -122,7 +123,7 @@ def test_starting_over_notes_the_settings_and_a_second_note_does_not_replace_the
     assert workspace.load(BEFORE, dps)["links"] == {ONE: {"weight": 1, "applies": True}}
     assert dps.hubs == (ONE, TWO)
     change(dps, links={ONE: {"allocation_weight": 3}, TWO: {}})
-    assert list(fleet_lessons.remember(dps, dps.hubs)["links"]) == [ONE]
+    assert list(cleanup.remember(dps, dps.hubs)["links"]) == [ONE]
     workspace.start_over(HUBS, dps)
     assert state_of(dps)[0] == {ONE: (1, True)}
     assert capsys.readouterr().out.splitlines()[0].startswith("The settings of the service are noted")
@@ -130,7 +131,7 @@ def test_starting_over_notes_the_settings_and_a_second_note_does_not_replace_the
 
 def test_a_link_without_numbers_has_the_defaults():
     link = IotHubDefinitionDescription({"connectionString": "x", "location": "here"})
-    assert fleet_lessons._settings(link) == {"weight": 1, "applies": True}
+    assert cleanup.link_settings(link) == {"weight": 1, "applies": True}
 
 
 def boot_members(dps, key, count):
@@ -152,7 +153,7 @@ def test_a_fleet_is_removed_with_its_devices_in_all_hubs(dps, capsys, monkeypatc
     boot_members(dps, key, 6)
     assert len({hub for hub in dps.hubs if dps.registry(hub).get_devices()}) == 2
     dps.registry(dps.hubs[0]).delete_device(dps.registry(dps.hubs[0]).get_devices()[0].device_id)
-    fleet_lessons.remove_fleet(dps, dps.service_client(), "ovens")
+    cleanup.remove_fleet(dps, dps.service_client(), "ovens")
     assert devices(dps) == []
     with pytest.raises(ResourceNotFoundError):
         dps.service_client().enrollment_group.get("ovens")
@@ -171,7 +172,7 @@ def test_another_trouble_than_a_missing_device_is_told(dps, monkeypatch):
 
     monkeypatch.setattr(dps.registry(ONE), "delete_device", refuse)
     with pytest.raises(RefusedError):
-        fleet_lessons._delete_if_there(dps, ONE, "a")
+        cleanup.delete_device(dps, ONE, "a")
 
 
 def test_a_group_that_somebody_else_made_is_left_alone(strict):
@@ -220,11 +221,11 @@ def test_kettles_are_removed_also_when_their_enrollment_is_gone_already(dps, cap
 
 def test_a_device_of_somebody_else_stays_in_its_hub(dps, monkeypatch):
     asked = []
-    monkeypatch.setattr(fleet_lessons, "_delete_if_there", lambda *found: asked.append(found))
+    monkeypatch.setattr(cleanup, "delete_device", lambda *found: asked.append(found))
     monkeypatch.setattr(type(dps), "is_simulator", property(lambda self: False))
     workspace.start_over(KETTLES, dps, **NAMES)
     assert asked == []
     workspace.claim(dps, ENROLLMENT, "kettle-001")
-    monkeypatch.setattr(lessons, "remove_enrollment", lambda *_: None)
+    monkeypatch.setattr(cleanup, "remove_enrollment", lambda *_: None)
     workspace.start_over(KETTLES, dps, **NAMES)
     assert (dps, ONE, "kettle-001") in asked

@@ -3,8 +3,9 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.iot.device.exceptions import ClientError
 
 from helpers import workspace
+from helpers.recipes import cleanup
 from helpers.recipes import symmetric_key as lessons
-from helpers.recipes.symmetric_key import LessonError
+from helpers.recipes.cleanup import LessonError
 from helpers.target.registry import twin_patch
 
 pytestmark = pytest.mark.sdk
@@ -70,9 +71,9 @@ def test_a_twin_that_an_earlier_run_changed_starts_again(dps, names):
 
 def test_a_device_that_is_gone_is_registered_again(dps, names):
     workspace.need(REGISTRATIONS, dps, **names)
-    lessons.delete_device(dps, dps.hubs[0], "thermostat-101")
+    cleanup.delete_device(dps, dps.hubs[0], "thermostat-101")
     workspace.need(REGISTRATIONS, dps, **names)
-    assert lessons.device_exists(dps, dps.hubs[0], "thermostat-101")
+    assert cleanup.device_exists(dps, dps.hubs[0], "thermostat-101")
 
 
 def test_new_enrollments_mean_new_registrations(dps, names):
@@ -115,12 +116,12 @@ def test_a_registration_that_does_not_end_as_assigned_fails(dps, names):
 
 def test_what_this_workspace_made_is_listed_for_cleaning(dps, names):
     service = dps.service_client()
-    assert lessons.enrollments_of(dps, service) == ([], [])
+    assert cleanup.enrollments_of(dps, service) == ([], [])
     workspace.need(REGISTRATIONS, dps, **names)
     service.enrollment.create_or_update("somebody-elses", lessons.individual_enrollment("somebody-elses", ""))
-    enrollments, groups = lessons.enrollments_of(dps, service)
+    enrollments, groups = cleanup.enrollments_of(dps, service)
     assert (enrollments, groups) == (["thermostat-001"], ["thermostats"])
-    records = lessons.records_of(service, [*enrollments, "somebody-elses"], groups)
+    records = cleanup.records_of(service, [*enrollments, "somebody-elses"], groups)
     assert sorted(record["deviceId"] for record in records) == ["kitchen-thermostat", "thermostat-101"]
 
 
@@ -155,8 +156,8 @@ def test_on_azure_what_is_removed_to_be_made_again_stays_noted(like_azure, names
     service = like_azure.service_client()
     workspace.need(ENROLLMENTS, like_azure, **names)
     for again in (True, True):
-        lessons.remove_enrollment(like_azure, service, "thermostat-001", again=again)
-        lessons.remove_group(like_azure, service, "thermostats", again=again)
+        cleanup.remove_enrollment(like_azure, service, "thermostat-001", again=again)
+        cleanup.remove_group(like_azure, service, "thermostats", again=again)
         assert everything_of(like_azure) == ([], [], [])
         body = {"registrationId": "thermostat-001", "attestation": {"type": "symmetricKey"}}
         service.enrollment.create_or_update("thermostat-001", body)
@@ -170,6 +171,6 @@ def test_a_device_in_an_unknown_hub_is_left_alone(dps, names, monkeypatch):
     workspace.need(REGISTRATIONS, dps, **names)
     hubs = dict(dps._hubs)
     monkeypatch.setattr(dps, "_hubs", {"other.azure-devices.test": next(iter(hubs.values()))})
-    lessons.forget_registration(dps, dps.service_client(), "thermostat-001")
+    cleanup.forget_registration(dps, dps.service_client(), "thermostat-001")
     monkeypatch.setattr(dps, "_hubs", hubs)
-    assert lessons.device_exists(dps, dps.hubs[0], "kitchen-thermostat")
+    assert cleanup.device_exists(dps, dps.hubs[0], "kitchen-thermostat")

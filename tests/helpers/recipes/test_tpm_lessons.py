@@ -7,9 +7,10 @@ import pytest
 from helpers import workspace
 from helpers.checks import ParameterError, check_parameters
 from helpers.credentials import Secret
+from helpers.recipes import cleanup
 from helpers.recipes import symmetric_key as lessons
 from helpers.recipes import tpm as tpm_lessons
-from helpers.recipes.symmetric_key import LessonError
+from helpers.recipes.cleanup import LessonError
 from helpers.recipes.tpm import ENROLLMENTS, FILES, REGISTRATIONS, TRIES, where_is
 from helpers.tpm import open_tpm
 
@@ -29,7 +30,7 @@ def strict(dps, monkeypatch):
         if (kind, identifier) not in workspace.claimed(dps):
             raise LessonError(f"{kind} {identifier!r}")
 
-    monkeypatch.setattr(lessons, "check_ours", check)
+    monkeypatch.setattr(cleanup, "check_ours", check)
     return dps
 
 
@@ -131,7 +132,7 @@ def test_registrations_bring_everything_before_them(dps, names, capsys):
 
 def test_a_device_that_is_gone_is_registered_again(dps, names):
     workspace.need(REGISTRATIONS, dps, **names)
-    lessons.delete_device(dps, dps.hubs[0], "greenhouse-gateway")
+    cleanup.delete_device(dps, dps.hubs[0], "greenhouse-gateway")
     workspace.need(REGISTRATIONS, dps, **names)
     assert devices(dps) == ["greenhouse-gateway"]
 
@@ -181,7 +182,7 @@ def test_starting_over_with_the_enrollment_leaves_nothing_but_the_tpm(dps, names
     assert own_id(dps) == before
     assert capsys.readouterr().out.splitlines()[-1] == "Not enrolled yet: greenhouse-gateway"
     # claimed, because the notebook goes on to make it
-    assert (lessons.ENROLLMENT, before) in workspace.claimed(dps)
+    assert (cleanup.ENROLLMENT, before) in workspace.claimed(dps)
 
 
 def test_a_device_without_names_is_called_by_its_tpm(dps, names, capsys):

@@ -1,10 +1,12 @@
 import pytest
 from azure.iot.device.exceptions import ClientError
+from azure.mgmt.iothubprovisioningservices.models import CertificateProperties, CertificateResponse
 
 from helpers import certificates, workspace
+from helpers.recipes import cleanup
 from helpers.recipes import symmetric_key as lessons
 from helpers.recipes import x509 as x509_lessons
-from helpers.recipes.symmetric_key import AUTHORITY, LessonError
+from helpers.recipes.cleanup import AUTHORITY, LessonError
 from helpers.recipes.x509 import ENROLLMENTS, FILES, LINE_NAME, REGISTRATIONS, ROOT_NAME, TRIES
 
 pytestmark = pytest.mark.sdk
@@ -26,7 +28,7 @@ def names():
 @pytest.fixture
 def like_azure(dps, monkeypatch):
     """The same target, but one that may have other people's things."""
-    monkeypatch.setattr(lessons, "check_ours", _strict(dps))
+    monkeypatch.setattr(cleanup, "check_ours", _strict(dps))
     return dps
 
 
@@ -61,7 +63,7 @@ def test_enrollments_are_made_once(dps, names, capsys):
     assert first == second
     assert first["thumbprint"] == load(dps, "pump-001").thumbprint
     assert everything_of(dps) == (["pump-001"], ["pumps"], ["contoso-pumps-root"], [])
-    assert x509_lessons.authority(dps, "contoso-pumps-root").properties.is_verified
+    assert cleanup.authority(dps, "contoso-pumps-root").properties.is_verified
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == lines[2:]
     assert lines[0] == "Enrolled: pump-001, with its own certificate"
@@ -72,7 +74,7 @@ def _without_group(dps, names):
 
 
 def _without_authority(dps, names):
-    x509_lessons.delete_authority(dps, names["authority_name"])
+    cleanup.delete_authority(dps, names["authority_name"])
 
 
 def _without_files(dps, _):
@@ -93,10 +95,10 @@ def _with_a_symmetric_key(dps, names):
 
 
 def _with_an_unverified_root(dps, names):
-    manager, where = x509_lessons._manager(dps), x509_lessons._where(dps, names["authority_name"])
-    x509_lessons.delete_authority(dps, names["authority_name"])
-    properties = x509_lessons.CertificateProperties(certificate=load(dps, ROOT_NAME).certificate.encode())
-    manager.create_or_update(certificate_description=x509_lessons.CertificateResponse(properties=properties), **where)
+    manager, where = cleanup.authorities(dps), cleanup.authority_address(dps, names["authority_name"])
+    cleanup.delete_authority(dps, names["authority_name"])
+    properties = CertificateProperties(certificate=load(dps, ROOT_NAME).certificate.encode())
+    manager.create_or_update(certificate_description=CertificateResponse(properties=properties), **where)
 
 
 @pytest.mark.parametrize(
@@ -144,9 +146,9 @@ def test_registrations_bring_everything_before_them(dps, names, capsys):
 
 def test_a_device_that_is_gone_is_registered_again(dps, names):
     workspace.need(REGISTRATIONS, dps, **names)
-    lessons.delete_device(dps, dps.hubs[0], "pump-101")
+    cleanup.delete_device(dps, dps.hubs[0], "pump-101")
     workspace.need(REGISTRATIONS, dps, **names)
-    assert lessons.device_exists(dps, dps.hubs[0], "pump-101")
+    assert cleanup.device_exists(dps, dps.hubs[0], "pump-101")
 
 
 def test_a_rolled_certificate_means_a_new_start(dps, names):
@@ -175,18 +177,18 @@ def test_starting_over_with_enrollments_leaves_nothing(dps, names, capsys):
 
 
 def test_what_this_workspace_uploaded_is_listed_for_cleaning(dps, names):
-    assert x509_lessons.authorities_of(dps) == []
+    assert cleanup.authorities_of(dps) == []
     workspace.claim(dps, AUTHORITY, "never-uploaded")
     workspace.need(ENROLLMENTS, dps, **names)
-    assert x509_lessons.authorities_of(dps) == ["contoso-pumps-root"]
-    x509_lessons.delete_authority(dps, "contoso-pumps-root")
-    x509_lessons.delete_authority(dps, "contoso-pumps-root")
-    assert x509_lessons.authorities_of(dps) == []
+    assert cleanup.authorities_of(dps) == ["contoso-pumps-root"]
+    cleanup.delete_authority(dps, "contoso-pumps-root")
+    cleanup.delete_authority(dps, "contoso-pumps-root")
+    assert cleanup.authorities_of(dps) == []
 
 
 def test_without_uploads_the_management_plane_is_left_alone(dps, monkeypatch):
     monkeypatch.setattr(type(dps), "management_client", lambda self: pytest.fail("asked for a login"))
-    assert x509_lessons.authorities_of(dps) == []
+    assert cleanup.authorities_of(dps) == []
 
 
 def test_nothing_is_removed_that_somebody_else_made(like_azure, names):

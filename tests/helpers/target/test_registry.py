@@ -2,7 +2,9 @@ import pytest
 import requests
 
 from helpers.credentials import ConnectionString, Secret, new_key
-from helpers.recipes.symmetric_key import delete_device, device_exists, register_device, status_of
+from helpers.problems import status_of
+from helpers.recipes.cleanup import delete_device, device_exists
+from helpers.recipes.symmetric_key import register_device
 from helpers.target import registry as registries
 from helpers.target.registry import Record, RegistryError, RestRegistry, twin_patch
 
@@ -118,11 +120,3 @@ def test_texts_of_refusals_are_read_in_every_form(content, says):
     answer = requests.Response()
     answer.status_code, answer.reason, answer._content = 400, "Bad", content
     assert registries.refusal_text(answer) == says
-
-
-def test_the_status_of_errors_is_found_wherever_it_is():
-    assert status_of(ValueError("x")) is None
-    answer = requests.Response()
-    answer.status_code = 418
-    assert status_of(RegistryError(None, answer)) == 418
-    assert status_of(requests.HTTPError(response=answer)) == 418

@@ -9,7 +9,8 @@ import urllib3.util.retry
 from helpers import faults
 from helpers.credentials import ConnectionString, Secret, new_key
 from helpers.diagnosis import explain
-from helpers.recipes.symmetric_key import register_device, status_of
+from helpers.problems import status_of
+from helpers.recipes.symmetric_key import register_device
 from helpers.target import registry as registries
 from helpers.target.registry import open_official, twin_patch
 

@@ -11,6 +11,7 @@ from patience import PATIENCE, wait_until
 
 from helpers import workspace
 from helpers.credentials import Secret, new_key
+from helpers.recipes import cleanup
 from helpers.recipes import symmetric_key as lessons
 from helpers.views import enrollment_form
 from helpers.views.enrollment_document import FormError
@@ -237,7 +238,7 @@ def test_errors_of_the_service_are_shown_without_secrets(service, problem):
 
 def test_claims_are_made_before_and_taken_back_when_nothing_was_made(service, place):
     form = make(service, dps=place)
-    claim = (lessons.ENROLLMENT, "my-device")
+    claim = (cleanup.ENROLLMENT, "my-device")
     for problem, stays in (
         (refusal(HttpResponseError, 400), False),
         (refusal(ResourceExistsError, 409), False),
@@ -253,7 +254,7 @@ def test_claims_are_made_before_and_taken_back_when_nothing_was_made(service, pl
     assert claim in workspace.claimed(place), "what was noted before is not taken back"
     group = enrollment_form(service, kind="group", group_id="pumps", dps=place)
     group.enroll()
-    assert (lessons.GROUP, "pumps") in workspace.claimed(place)
+    assert (cleanup.GROUP, "pumps") in workspace.claimed(place)
 
 
 def test_the_second_button_boots_the_device(service):
@@ -339,11 +340,11 @@ def test_against_the_service(dps):
     created = form.enroll()
     assert form.start_device() == "pump"
     assert form.enroll() == created, "a boot changes nothing in the enrollment"
-    lessons.remove_enrollment(dps, service, "my-device")
+    cleanup.remove_enrollment(dps, service, "my-device")
     dps.close()
     press(form, "Enroll")
     assert "Enrolled: my-device" in message(form), "also after the target was closed"
-    lessons.remove_enrollment(dps, service, "my-device")
+    cleanup.remove_enrollment(dps, service, "my-device")
     assert workspace.claimed(dps) == []
 
 
