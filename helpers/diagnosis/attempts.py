@@ -21,7 +21,7 @@ from azure.iot.device import X509
 from helpers.certificates import files as certificate_files
 from helpers.credentials import Secret
 from helpers.identifiers import bare_host, device_id_problem, host_problem, id_scope_problem, registration_id_problem
-from helpers.target.azure_settings import DPS_DOMAIN, HUB_DOMAIN
+from helpers.target.settings import DPS_DOMAIN, HUB_DOMAIN
 
 #: What a client was given and cannot work, by words that :class:`helpers.diagnosis.causes.Cause` has.
 REGISTRATION_ID, DEVICE_ID, ID_SCOPE, HOST = "registrationId", "deviceId", "idScope", "host"

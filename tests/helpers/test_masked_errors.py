@@ -16,7 +16,7 @@ from helpers.parameter_rules import problems
 from helpers.recipes.cleanup import LessonError
 from helpers.runner.documents import NotebookError
 from helpers.target import TargetError
-from helpers.target.azure_settings import SettingError
+from helpers.target.settings import SettingError
 from helpers.tpm.client.client_options import ClientOptions
 from helpers.tpm.errors import ActivationError, TpmUnavailableError
 from helpers.views.enrollment_document import FormError

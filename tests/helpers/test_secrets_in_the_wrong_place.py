@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 
 from dps_simulator.errors.masking import is_no_path, mask_in_input
-from helpers import certificates, checks, parameter_rules, workspace
+from helpers import certificates, checks, parameter_rules, target, workspace
 from helpers.certificates import files as certificate_files
 from helpers.certificates.files import CertificateError
 from helpers.credentials import CredentialsError, derive_device_key
 from helpers.diagnosis import explain
 from helpers.masking import MaskedError, shown
-from helpers.target import TargetError, target
+from helpers.target import TargetError
 from helpers.tpm.client.client_options import ClientOptions
 from helpers.tpm.device import open_tpm
 from helpers.views.enrollment_document import check_kind

@@ -26,7 +26,7 @@ from helpers.workspace import NewerFormatError
 
 pytestmark = pytest.mark.sdk
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+NOTEBOOKS = Path(__file__).resolve().parents[3] / "notebooks"
 
 
 @pytest.fixture

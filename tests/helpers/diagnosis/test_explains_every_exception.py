@@ -23,7 +23,7 @@ from msrest import exceptions as msrest_exceptions
 from helpers.diagnosis import causes, explain
 
 HELPERS = (
-    "helpers.target.azure_settings",
+    "helpers.target.settings",
     "helpers.certificates.files",
     "helpers.checks",
     "helpers.credentials",

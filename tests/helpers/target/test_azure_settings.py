@@ -6,8 +6,8 @@ import pytest
 
 from helpers.credentials import CredentialsError
 from helpers.target import TargetError, azure_settings, connect
-from helpers.target import target as targets
-from helpers.target.azure_settings import SIZE_LIMIT, SettingError, hub_connections, read_file, service_connection
+from helpers.target import azure as azure_target
+from helpers.target.settings import SIZE_LIMIT, SettingError, hub_connections, read_file, service_connection
 
 # from the unit tests of the Azure CLI
 KEY = "+XLy+MVZ+aTeOnVzN2kLeB16O+kSxmz6g3rS6fAf6rw="
@@ -30,8 +30,8 @@ NAMES = [line.partition("=")[0] for line in LINES.splitlines()[1:]]
 def file(tmp_path, monkeypatch):
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(targets, "__file__", str(tmp_path / "helpers" / "target" / "target.py"))
-    monkeypatch.setattr(targets, "port_is_open", lambda host, port: True)
+    monkeypatch.setattr(azure_target, "__file__", str(tmp_path / "helpers" / "target" / "azure.py"))
+    monkeypatch.setattr(azure_target, "port_is_open", lambda host, port: True)
     return tmp_path / ".env"
 
 

@@ -18,9 +18,17 @@ from dps_simulator.process import launcher
 from helpers import workspace
 from helpers.credentials import derive_device_key, new_key
 from helpers.recipes.symmetric_key import register_device
-from helpers.target import TargetError, azure_settings, checked_id_scope, connect, normalised_host, port_is_open
+from helpers.target import (
+    TargetError,
+    azure_settings,
+    checked_id_scope,
+    connect,
+    normalised_host,
+    of_simulator,
+    port_is_open,
+)
+from helpers.target import azure as azure_target
 from helpers.target import registry as registries
-from helpers.target import target as targets
 
 KEY = new_key().reveal()
 SETTINGS = {
@@ -55,7 +63,7 @@ def certificate_of_an_authority():
 @pytest.fixture
 def ports_open(monkeypatch):
     asked = []
-    monkeypatch.setattr(targets, "port_is_open", lambda host, port: asked.append((host, port)) or True)
+    monkeypatch.setattr(azure_target, "port_is_open", lambda host, port: asked.append((host, port)) or True)
     return asked
 
 
@@ -163,7 +171,7 @@ def replaced(folder):
     """A target, a client of it, and the simulator that took the place of theirs: same ports, same keys."""
     place = {"state": folder, "proxy_port": own_port(), "tls_port": own_port()}
     with Simulator(**place) as simulator:
-        dps = targets.of_simulator(simulator.running)
+        dps = of_simulator(simulator.running)
         service = dps.service_client()
     return dps, service, Simulator(**place).start()
 
@@ -230,7 +238,7 @@ def test_azure_is_configured_by_settings(ports_open):
 
 
 def test_where_8883_is_closed_azure_is_reached_by_websockets(monkeypatch):
-    monkeypatch.setattr(targets, "port_is_open", lambda host, port: False)
+    monkeypatch.setattr(azure_target, "port_is_open", lambda host, port: False)
     with connect("azure", settings=SETTINGS) as dps:
         assert dps.device_options == {"websockets": True}
 
@@ -266,7 +274,7 @@ def test_settings_come_from_the_file_and_the_environment_wins(monkeypatch, tmp_p
     package = tmp_path / "helpers" / "target"
     package.mkdir(parents=True)
     (tmp_path / ".env").write_text('PROVISIONING_IDSCOPE="0ne00000A01"\nPROVISIONING_HOST=a.b\nOTHER=${HOME}\n')
-    monkeypatch.setattr(targets, "__file__", str(package / "target.py"))
+    monkeypatch.setattr(azure_target, "__file__", str(package / "azure.py"))
     monkeypatch.setenv("PROVISIONING_HOST", "c.d")
     assert azure_settings() == {"PROVISIONING_IDSCOPE": "0ne00000A01", "PROVISIONING_HOST": "c.d"}
     assert "PROVISIONING_IDSCOPE" not in os.environ
@@ -295,7 +303,7 @@ def test_the_management_client_reaches_the_simulator_whatever_the_environment_sa
     assert dps.service_host.startswith(f"{dps.service_name}.")
     events = [event for event in dps.events() if event["service"] == "management"]
     assert [event["operation"] for event in events] == ["upload CA certificate"] * 2
-    assert dps._route.running.management_token not in json.dumps(events) + repr(dps) + repr(vars(dps))
+    assert dps._running.management_token not in json.dumps(events) + repr(dps) + repr(vars(dps))
     assert dict(os.environ) == before
 
 
@@ -380,7 +388,7 @@ def test_settings_of_the_management_plane_are_read_like_the_others(monkeypatch, 
     package = tmp_path / "helpers" / "target"
     package.mkdir(parents=True)
     (tmp_path / ".env").write_text("AZURE_RESOURCE_GROUP=from-file\nAZURE_CLIENT_SECRET=other\n")
-    monkeypatch.setattr(targets, "__file__", str(package / "target.py"))
+    monkeypatch.setattr(azure_target, "__file__", str(package / "azure.py"))
     monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "of-environment")
     assert azure_settings() == {"AZURE_RESOURCE_GROUP": "from-file", "AZURE_SUBSCRIPTION_ID": "of-environment"}
 
@@ -416,7 +424,7 @@ def test_the_probe_tells_open_from_closed():
 def test_nobody_else_trusts_the_simulator(dps):
     with requests.Session() as session:
         session.trust_env = False
-        session.proxies = {"https": dps._route.proxy_url}
+        session.proxies = {"https": dps._running.proxy_url}
         with pytest.raises(requests.exceptions.SSLError):
             session.get(f"https://{dps.service_host}/")
 

@@ -3,7 +3,8 @@ import pytest
 from helpers import workspace
 from helpers.credentials import new_key
 from helpers.target import TargetError, connect, of_simulator
-from helpers.target import target as targets
+from helpers.target import azure as azure_target
+from helpers.target.simulator import _next_name
 
 ONE, TWO, THREE = (f"contoso-hub-{number}.azure-devices.test" for number in (1, 2, 3))
 
@@ -19,7 +20,7 @@ def settings(*hubs):
 
 @pytest.fixture
 def azure(monkeypatch, own_workspace):
-    monkeypatch.setattr(targets, "port_is_open", lambda host, port: True)
+    monkeypatch.setattr(azure_target, "port_is_open", lambda host, port: True)
 
     def make(*hubs):
         return connect("azure", settings=settings(*hubs))
@@ -85,7 +86,7 @@ def test_a_claimed_hub_that_is_gone_is_forgotten(dps):
     ],
 )
 def test_the_next_name_is_counted_on(hosts, following):
-    assert targets._next_name(hosts) == following
+    assert _next_name(hosts) == following
 
 
 def test_latencies_are_for_the_simulator_only(dps, azure):
