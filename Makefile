@@ -13,7 +13,7 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors binder clean
+.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors architecture binder clean
 
 help:
 	@echo 'make lab          open JupyterLab on the first notebook; ARGUMENTS go to jupyter lab'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench        measure the simulator'
 	@echo 'make fidelity     renew docs/fidelity.md: what the simulator supports, and where its answers come from'
 	@echo 'make errors       renew docs/errors.md: what every error means'
+	@echo 'make architecture  renew the picture in docs/architecture.md, and find imports that it does not allow'
 	@echo 'make binder       renew binder/requirements.txt after a change of requirements.txt'
 	@echo 'make setup        only install what all of these need, into $(VENV)/'
 	@echo 'make clean        remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
@@ -143,6 +144,9 @@ fidelity: $(READY)
 
 errors: $(READY)
 	@$(RUN) -m tools.errors_document docs/errors.md
+
+architecture: $(READY)
+	@$(RUN) -m tools.architecture docs/architecture.md
 
 binder:
 	@$(PYTHON) binder/lock.py
