@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from dps_simulator.common.http import Peer
 from dps_simulator.server.tls.context import TlsSession
@@ -13,9 +13,6 @@ from dps_simulator.server.tls.transport import TlsTransport
 from .frontend import Frontend
 from .http_adapter import HttpAdapter, HttpProtocol
 from .mqtt_link import MqttConnection
-
-if TYPE_CHECKING:
-    from .connections import Connection
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -27,6 +24,20 @@ FIRST_REQUEST_TIMEOUT = 20.0
 MAX_UNSENT = 4 * 1_048_576
 #: What a presented chain takes, as a multiple of its size: here, and parsed in OpenSSL. Measured: 3 to 5.7.
 CHAIN_WEIGHT = 6
+
+
+class Connection(Protocol):
+    """What a sniffer needs of the connection that it reads from."""
+
+    @property
+    def host(self) -> str:
+        """The name of a CONNECT request, lower case; empty without one."""
+
+    def touch(self) -> None:
+        """Something came: the connection is not idle."""
+
+    def refused(self, reason: str) -> None:
+        """Note that the connection ended before it carried a message, and why."""
 
 
 class Sniffer(asyncio.Protocol):
