@@ -12,7 +12,10 @@ from .rows import BODY, COLUMNS, checksum_of
 
 
 class Statements(Protocol):
-    """Who runs the statements: the store. What cannot be done is a :class:`~dps_simulator.process.store_errors.StoreError`."""
+    """Who runs the statements: the store.
+
+    What cannot be done is a :class:`~dps_simulator.process.store_errors.StoreError`.
+    """
 
     def rows(self, statement: str, values: Sequence[object], max_bytes: int | None = None) -> list[Any]:
         """What a statement finds; texts are bytes. Once bodies take ``max_bytes``, no more is read."""
