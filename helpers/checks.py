@@ -19,6 +19,7 @@ from typing import Any
 
 from . import parameter_rules, python_versions, workspace
 from .course import progress
+from .errors import HelperError
 from .masking import MaskedError, shown
 from .problems import causes, status_of
 
@@ -26,7 +27,7 @@ from .problems import causes, status_of
 PATIENCE = 30.0
 
 
-class CheckFailed(AssertionError):  # noqa: N818  (says what happened)
+class CheckFailed(HelperError, AssertionError):  # noqa: N818  (says what happened)
     """A step of the notebook did not do what it should; the text holds the verdict and a hint."""
 
 

@@ -15,6 +15,7 @@ import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from .errors import HelperError
 from .python_versions import problem
 
 #: The list of packages for each kind of people.
@@ -46,7 +47,7 @@ _OF_UV = (
 _NOT_OF_PIP = ("PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT")
 
 
-class InstallationError(RuntimeError):
+class InstallationError(HelperError, RuntimeError):
     """The environment cannot be made; the text says why, and what to do."""
 
 

@@ -13,6 +13,8 @@ import re
 
 from dps_simulator.errors.masking import is_no_path, looks_random, mask, mask_in_input, mask_in_name
 
+from .errors import HelperError
+
 __all__ = ["MaskedError", "is_no_path", "keys_alone", "mask_in_input", "mask_in_name", "masked", "shown"]
 
 _LONGEST = 200
@@ -21,7 +23,7 @@ _LONGEST = 200
 _ALONE = re.compile(r"(?<![A-Za-z0-9+/=_.-])(?P<secret>[A-Za-z0-9+/_-]{42,88}={0,2})(?![A-Za-z0-9+/=_-])")
 
 
-class MaskedError(Exception):
+class MaskedError(HelperError):
     """An error whose text shows no secret, whatever was put into it."""
 
     def __init__(self, *arguments: object) -> None:

@@ -30,6 +30,7 @@ from dps_simulator.credentials import chains
 from dps_simulator.credentials.certificate_encoding import CERTIFICATE_LABELS, PEM_BLOCK, from_base64
 from dps_simulator.credentials.certificates import Certificate, UnsupportedCertificateError
 from helpers.credentials import Secret
+from helpers.errors import HelperError
 from helpers.given_paths import is_folder, is_text
 from helpers.masking import MaskedError
 
@@ -158,7 +159,7 @@ class _TooLargeError(CertificateError):
     """A file is larger than is read here, whatever it holds."""
 
 
-class _PassPhraseWantedError(Exception):
+class _PassPhraseWantedError(HelperError):
     """OpenSSL asks for a pass phrase, and there is none; it would ask whoever sits at the terminal."""
 
 

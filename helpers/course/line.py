@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from helpers.errors import HelperError
+
 START, VERSION, END = "dps-progress", "v1", "end="
 #: Longer than any line of ours; what is longer is something else.
 LONGEST = 1500
@@ -30,7 +32,7 @@ _SIGNS = " \t:;,>|-*`\"'"
 _DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-")
 
 
-class ProgressLineError(ValueError):
+class ProgressLineError(HelperError, ValueError):
     """A progress line cannot be read; the text says why, and what to do."""
 
 

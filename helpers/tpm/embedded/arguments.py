@@ -9,6 +9,7 @@ from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from helpers.errors import HelperError
 from helpers.tpm.errors import TpmProtocolError
 from helpers.tpm.response_codes import (
     FORMAT_ONE,
@@ -27,7 +28,7 @@ _POSITION = 0xF00 | PARAMETER
 T = TypeVar("T")
 
 
-class RefusedError(Exception):
+class RefusedError(HelperError):
     """The embedded TPM refuses a command.
 
     Arguments:

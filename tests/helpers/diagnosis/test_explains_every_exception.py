@@ -28,11 +28,11 @@ HELPERS = (
     "helpers.checks",
     "helpers.credentials",
     "helpers.faults",
-    "helpers.recipes.symmetric_key",
+    "helpers.recipes.cleanup",
     "helpers.course.line",
     "helpers.target.registry",
     "dps_simulator.process.launcher",
-    "helpers.target",
+    "helpers.target.target",
     "helpers.tpm.errors",
     "helpers.workspace",
 )
