@@ -1,21 +1,34 @@
-"""Every message on the wire as one structured, redacted event in a bounded buffer."""
+"""Every message on the wire as one structured event in a bounded buffer, redacted when it is read.
+
+Thousands of events are written for one that is read, and to redact one costs as much as to serve the message. So an
+event is kept as one line of JSON, and masked, cut and made readable for whoever reads it. What must not wait is a
+secret: it would live on in the buffer, where a dump of the memory, an error or a new way to read the buffer could show
+it, long after the request that brought it. Therefore every line is looked at once when it is written
+(:func:`~dps_simulator.errors.masking.may_hold_secret`), with a question that is quick and answers "perhaps" too often
+but never "no" too often, and what perhaps holds one is redacted there and then, before :meth:`Trace.record` returns. So
+is what JSON cannot express, and what is too long to be kept as it is. The buffer never holds a text that
+redaction would change but for its length.
+"""
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from itertools import islice
+from typing import Any, NamedTuple
 
-from dps_simulator.errors.masking import is_secret_name, mask, mask_in_name, mask_in_text
+from dps_simulator.errors.masking import is_secret_name, mask, mask_in_name, mask_in_text, may_hold_secret
 from dps_simulator.errors.timestamps import azure_timestamp
 
 from .clock import Clock
 
 #: Events that are kept; older ones are dropped.
 CAPACITY = 5_000
-#: And about so many bytes of memory do they take together; usual ones take 2 to 3 KB.
+#: And about so many bytes of memory do they take together; usual ones take 1 to 2 KB.
 MAX_BYTES = 24 * 1_048_576
 #: What an event takes without its detail, and so does each value of it without the text.
 _EVENT_BYTES, _VALUE_BYTES = 1_000, 200
@@ -141,6 +154,83 @@ def _cut(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + LEFT_OUT
 
 
+class _Kept(NamedTuple):
+    """One event as the buffer holds it.
+
+    Attributes:
+        text: host, device, operation and detail as JSON with no secret in it, or empty.
+        redacted: the same four, redacted, where there is no text.
+        size: about so many bytes does it take.
+        others: as in :class:`TraceEvent`.
+    """
+
+    sequence: int
+    moment: datetime
+    service: str
+    direction: str
+    protocol: str
+    status: int | None
+    text: str
+    redacted: tuple[str, str, str, Mapping[str, Any]] | None
+    size: int
+
+    def event(self) -> TraceEvent:
+        """The event for whoever reads it."""
+        host, device, operation, detail = self.redacted or _redacted(*json.loads(self.text))[0]
+        return TraceEvent(
+            self.sequence,
+            azure_timestamp(self.moment),
+            self.service,
+            host,
+            device,
+            self.direction,
+            self.protocol,
+            operation,
+            self.status,
+            detail,
+        )
+
+
+def _redacted(
+    host: str, device: str, operation: str, detail: Mapping[str, Any]
+) -> tuple[tuple[str, str, str, Mapping[str, Any]], int]:
+    """What others have written, with secrets masked and too long texts cut; and about how many bytes it takes."""
+    redacted: dict[str, Any] = {}
+    size = 0
+    for name, value in detail.items():
+        # each for itself, so that a large body does not push out the reason
+        redaction = _Redaction()
+        redacted.update(redaction.copy({name: value}, 0))
+        size += redaction.size
+    # whoever is not even let in chooses these three
+    host, device, operation = (_cut(mask_in_name(text)) for text in (host, device, operation))
+    return (host, device, operation, redacted), size + sum(map(sys.getsizeof, (host, device, operation)))
+
+
+def _bytes_as_text(value: Any) -> Any:
+    if isinstance(value, (bytes, bytearray)):
+        return value[: 4 * TEXT_LIMIT].decode("utf-8", "replace")
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), default=_bytes_as_text).encode
+
+
+def _harmless(host: str, device: str, operation: str, detail: Mapping[str, Any]) -> str:
+    """The four as JSON that holds no secret and nothing to cut; empty where that is not sure."""
+    names = host + device + operation
+    # where a name is expected, a key is one also by itself: it ends in "=", which may be escaped
+    if "=" in names or "%" in names or "&" in names:
+        return ""
+    try:
+        text = _encode((host, device, operation, detail))
+    except (TypeError, ValueError, RecursionError):
+        return ""
+    return "" if len(text) > TEXT_LIMIT or may_hold_secret(text) else text
+
+
 class Trace:
     """The bounded buffer of events.
 
@@ -154,8 +244,7 @@ class Trace:
         self._clock = clock
         self._capacity = capacity
         self._max_bytes = max_bytes
-        # with what each takes
-        self._events: deque[tuple[TraceEvent, int]] = deque()
+        self._events: deque[_Kept] = deque()
         self._bytes = 0
         self._next = 1
 
@@ -171,38 +260,33 @@ class Trace:
         status: int | None = None,
         detail: Mapping[str, Any] | None = None,
     ) -> None:
-        """Keep one event; everything that others have written is redacted here, so no caller can forget."""
-        redacted: dict[str, Any] = {}
-        size = _EVENT_BYTES
-        for name, value in (detail or {}).items():
-            # each for itself, so that a large body does not push out the reason
-            redaction = _Redaction()
-            redacted.update(redaction.copy({name: value}, 0))
-            size += redaction.size
-        # whoever is not even let in chooses these three
-        host, device, operation = (_cut(mask_in_name(text)) for text in (host, device, operation))
-        size += sum(map(sys.getsizeof, (host, device, operation)))
-        event = TraceEvent(
-            sequence=self._next,
-            time=azure_timestamp(self._clock.now()),
-            service=service,
-            host=host,
-            device=device,
-            direction=direction,
-            protocol=protocol,
-            operation=operation,
-            status=status,
-            detail=redacted,
+        """Keep one event, and nothing secret of what others have written in it, so no caller can forget to mask.
+
+        What is given may change afterwards; the event does not.
+        """
+        redacted = None
+        text = _harmless(host, device, operation, detail or {})
+        if text:
+            size = _EVENT_BYTES + len(text)
+        else:
+            redacted, size = _redacted(host, device, operation, detail or {})
+            size += _EVENT_BYTES
+        self._events.append(
+            _Kept(self._next, self._clock.now(), service, direction, protocol, status, text, redacted, size)
         )
-        self._events.append((event, size))
         self._bytes += size
         self._next += 1
         while len(self._events) > self._capacity or (self._bytes > self._max_bytes and len(self._events) > 1):
-            self._bytes -= self._events.popleft()[1]
+            self._bytes -= self._events.popleft().size
 
     def events(self, after: int = 0, limit: int = CAPACITY) -> list[TraceEvent]:
         """Events with a sequence number above ``after``, oldest first, at most ``limit``."""
-        return [event for event, _ in self._events if event.sequence > after][:limit]
+        return list(self.read(after, limit))
+
+    def read(self, after: int = 0, limit: int = CAPACITY) -> Iterator[TraceEvent]:
+        """The same events, those that are there now, each made when it is asked for."""
+        kept = list(islice((each for each in self._events if each.sequence > after), limit))
+        return (each.event() for each in kept)
 
     @property
     def last_sequence(self) -> int:

@@ -6,7 +6,7 @@ All routes need ``Authorization: Bearer <token>``; the token stands in the endpo
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, Protocol
 
@@ -236,7 +236,7 @@ class ManagementEndpoint(HttpEndpoint):
     def _read_trace(self, call: Call) -> Response:
         after = _whole_number(call, "after", 0)
         limit = _whole_number(call, "limit", CAPACITY)
-        return Response(pieces=_trace_pieces(self._events.events(after, limit), self._events.last_sequence))
+        return Response(pieces=_trace_pieces(self._events.read(after, limit), self._events.last_sequence))
 
     def _clear_trace(self, call: Call) -> Response:
         self._events.clear()
@@ -251,11 +251,13 @@ class ManagementEndpoint(HttpEndpoint):
         return Response(202, {"status": "stopping"})
 
 
-def _trace_pieces(events: Sequence[TraceEvent], last: int) -> Iterator[bytes]:
+def _trace_pieces(events: Iterable[TraceEvent], last: int) -> Iterator[bytes]:
     """``{"events": […], "last": …}``, about :data:`PIECE` bytes at a time."""
     piece = bytearray(b'{"events":[')
-    for number, event in enumerate(events):
-        piece += (b"," if number else b"") + ascii_json(event.to_json())
+    comma = b""
+    for event in events:
+        piece += comma + ascii_json(event.to_json())
+        comma = b","
         if len(piece) >= PIECE:
             yield bytes(piece)
             piece.clear()

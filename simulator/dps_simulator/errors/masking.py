@@ -89,6 +89,18 @@ _MARKS = (
     ),
     *("mhccaqee", "mighagea", "mc4caqaw", "iba", "%", "\\u", "\\x", "&#"),
 )
+#: The same for letters and digits only, in small letters, where "key", "sig" and "code" are asked for more exactly.
+_SQUEEZED_MARKS = (
+    *(b"password", b"passphrase", b"pwd", b"secret", b"bearer", b"basic", b"authorization", b"connectionstring"),
+    *(b"eyj", b"mhccaqee", b"mighagea", b"mc4caqaw", b"iba"),
+)
+#: What stands in those three for nothing: "assigned", "errorCode", and how the simulator itself names a key.
+_SHORT_MARKS = (
+    (b"sig", re.compile(rb"(?<![a-z0-9_])sig(?![a-z0-9_])|signature|\"[^a-z0-9]*s[^a-z0-9]*i[^a-z0-9]*g[^a-z0-9]*\"")),
+    (b"key", re.compile(rb"k[^a-z0-9]*e[^a-z0-9]*y(?! of [a-z]{1,20} )")),
+    (b"code", re.compile(rb"[?&; ]code")),
+)
+_SIGNS = bytes(sign for sign in range(128) if not chr(sign).isalnum())
 _ESCAPED = re.compile(r"\\{1,8}(?:u00|x)([2-7][0-9a-f])", re.IGNORECASE)
 #: What a secret can be made of without a blank, and the words, numbers and single letters in it.
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_~.%-]{16,}")
@@ -140,6 +152,37 @@ def mask_in_text(text: str) -> str:
         if found != plain:
             return found
     return masked
+
+
+def may_hold_secret(text: str) -> bool:
+    """Whether a secret may stand in JSON, under a name or within a text: quick, and wrong only in saying so.
+
+    Where this is ``False``, :func:`is_secret_name` is so for every name in it, and :func:`mask_in_text` leaves every
+    text in it alone.
+
+    Arguments:
+        text: JSON in ASCII. With any escape of JSON in it, the answer is "perhaps".
+    """
+    if "\\" in text or _has_mark(text):
+        return True
+    if "%" not in text and "&" not in text:
+        return False
+    plain = _unescaped(text)
+    # a name is read without its escapes, and so is the text that it stands in
+    return _has_mark(plain) or _unescaped(plain) != plain
+
+
+def _has_mark(text: str) -> bool:
+    if not text.isascii():
+        return True
+    small = text.encode().lower()
+    # a name is also read without the signs in it
+    squeezed = small.translate(None, _SIGNS)
+    # a loop, as every message on the wire takes this way
+    for mark in _SQUEEZED_MARKS:
+        if mark in squeezed:
+            return True
+    return any(mark in squeezed and exactly.search(small) for mark, exactly in _SHORT_MARKS)
 
 
 def values(text: str) -> list[str]:
