@@ -31,17 +31,14 @@ class FakeHub:
     host: str
     devices: dict = field(default_factory=dict)
 
-    def has_device(self, device_id):
-        return device_id in self.devices
-
-    def provision_device(self, device_id, credentials, *, iot_edge, initial_twin):
+    def provision_device(self, device_id, credentials, *, iot_edge, initial_twin, reset):
         if device_id.startswith("refused"):
             raise ServiceError(Hub.ARGUMENT_INVALID, "the hub did not like it")
-        kept = self.devices.get(device_id, {"twin": {}})["twin"]
+        present = self.devices.get(device_id)
         self.devices[device_id] = {
             "credentials": credentials,
             "iot_edge": iot_edge,
-            "twin": kept if initial_twin is None else initial_twin,
+            "twin": initial_twin if present is None or reset else present["twin"],
         }
 
     def twin_content(self, device_id):

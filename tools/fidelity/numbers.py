@@ -35,6 +35,7 @@ from dps_simulator.provisioning.attestation import (
     challenges as tpm_challenges,
 )
 from dps_simulator.provisioning.enrollments import attestation_fields, bulk
+from dps_simulator.provisioning.registration import due, operations
 from dps_simulator.provisioning.registration import registrations as registration
 from dps_simulator.server import accepting, accounts, arriving, http_adapter, newcomers, sniffer
 from dps_simulator.server import webhooks as webhook_client
@@ -94,7 +95,7 @@ NUMBERS: tuple[Number, ...] = (
     Number("`Retry-After` of a registration under way", _seconds(registration.RETRY_AFTER), _RECORDED, "captures"),
     Number(
         "time until a device is assigned, pace `azure`",
-        _seconds(registration.ASSIGNMENT_SECONDS),
+        _seconds(due.ASSIGNMENT_SECONDS),
         _RECORDED,
         "2023-05-19: 0.29 s between creation and last update",
     ),
@@ -141,11 +142,11 @@ NUMBERS: tuple[Number, ...] = (
     Number("bits of an RSA key below which it is weak", _count(chains.MIN_RSA_BITS), _INFERRED),
     Number(
         "how long an operation can be asked for that a newer one of its device overtook",
-        _seconds(registration.OPERATION_SECONDS),
+        _seconds(operations.OPERATION_SECONDS),
         _SIMULATOR,
     ),
-    Number("such operations that are remembered", _count(registration.MAX_OPERATIONS), _SIMULATOR),
-    Number("bytes of them", _size(registration.MAX_OPERATION_BYTES), _SIMULATOR),
+    Number("such operations that are remembered", _count(operations.MAX_OPERATIONS), _SIMULATOR),
+    Number("bytes of them", _size(operations.MAX_OPERATION_BYTES), _SIMULATOR),
     Number("certificates that a device may show", _count(evidence.MAX_CERTIFICATES), _SIMULATOR),
     Number("certificates from a device to its authority", _count(chains.MAX_PATH), _SIMULATOR),
     Number("time-out of a webhook, unless set", _seconds(Settings().webhook_timeout), _SIMULATOR),

@@ -106,10 +106,7 @@ class LinkedHub(Protocol):
 
     @property
     def host(self) -> str:
-        """The hub's host name, e.g. ``contoso-hub-1.azure-devices.test``."""
-
-    def has_device(self, device_id: str) -> bool:
-        """Whether the device is in the hub's registry."""
+        """The hub's host name in lower case, e.g. ``contoso-hub-1.azure-devices.test``."""
 
     def twin_content(self, device_id: str) -> Mapping[str, Any] | None:
         """The device's twin in the shape of an initial twin plus ``reported``; ``None`` without such a device."""
@@ -120,13 +117,14 @@ class LinkedHub(Protocol):
         credentials: DeviceCredentials,
         *,
         iot_edge: bool,
-        initial_twin: Mapping[str, Any] | None,
+        initial_twin: Mapping[str, Any],
+        reset: bool,
     ) -> None:
-        """Create the device, or renew its credentials when it exists.
+        """Create the device, or renew its credentials when it exists. All of this happens, or nothing.
 
         ``initial_twin`` (``{"tags": {…}, "properties": {"desired": {…}}}``, ``reported`` in it for a twin that moves)
-        becomes the twin of a new device; for an existing device ``None`` keeps the twin and a mapping resets tags and
-        desired properties to it.
+        becomes the twin of a new device. An existing device keeps its twin, or with ``reset`` gets these tags and
+        desired properties.
         """
 
     def remove_device(self, device_id: str) -> Mapping[str, Any] | None:

@@ -311,7 +311,8 @@ class IotHub:
         credentials: DeviceCredentials,
         *,
         iot_edge: bool,
-        initial_twin: Mapping[str, Any] | None,
+        initial_twin: Mapping[str, Any],
+        reset: bool,
     ) -> None:
         """Create the device, or renew its credentials when it exists.
 
@@ -330,11 +331,11 @@ class IotHub:
             changed = changed_identity(record["identity"], body, now)
             compared = ("authentication", "capabilities")
             unchanged = all(changed[name] == record["identity"][name] for name in compared)
-            if unchanged and initial_twin is None:
+            if unchanged and not reset:
                 return
             if not unchanged:
                 record["identity"] = changed
-            if initial_twin is not None:
+            if reset:
                 change = reset_twin(record["twin"], initial_twin, now)
                 record["twin"] = change.twin
             self._save_device(device_id, record)

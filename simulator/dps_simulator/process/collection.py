@@ -29,6 +29,12 @@ class Statements(Protocol):
     def change_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         """Run a statement for many rows."""
 
+_PUT = (
+    "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (collection, key) DO UPDATE SET "
+    "parent = excluded.parent, body = excluded.body, checksum = excluded.checksum"
+)
+
 
 class Collection:
     """One collection of a the store. Made by :meth:`dps_simulator.process.store.Store.collection`.
@@ -47,20 +53,15 @@ class Collection:
 
     def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> None:
         """Insert the document, or replace it in its place."""
-        self.put_all([(key, body)], parent)
+        self._store.change(_PUT, self._row(key, parent, body))
 
     def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]], parent: str = "") -> None:
         """Insert or replace many documents under the same parent."""
-        self._store.change_many(
-            "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (collection, key) DO UPDATE SET "
-            "parent = excluded.parent, body = excluded.body, checksum = excluded.checksum",
-            (self._row(key, parent, body) for key, body in items),
-        )
+        self._store.change_many(_PUT, (self._row(key, parent, body) for key, body in items))
 
     def _row(self, key: str, parent: str, body: Mapping[str, Any]) -> tuple[str, str, str, str, int]:
         text = json.dumps(body, separators=(",", ":"))
-        return self._name, key, parent, text, checksum_of(*(each.encode() for each in (self._name, key, parent, text)))
+        return self._name, key, parent, text, checksum_of(f"{self._name}\0{key}\0{parent}\0{text}".encode())
 
     def delete(self, key: str) -> bool:
         """Remove the document; tells whether it was there."""

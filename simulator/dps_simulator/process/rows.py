@@ -33,7 +33,7 @@ def opened(row: Sequence[Any], path: Path | None) -> tuple[int, str, str, Docume
     sequence, collection, key, parent, body, checksum = row
     document: Any = None
     texts = ("", "")
-    are_texts = all(isinstance(each, bytes) for each in row[1:5])
+    are_texts = set(map(type, row[1:5])) == {bytes}
     if are_texts and checksum in (None, checksum_of(collection, key, parent, body)):
         with contextlib.suppress(ValueError, RecursionError):
             texts = key.decode(), parent.decode()

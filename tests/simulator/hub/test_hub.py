@@ -59,7 +59,8 @@ def refused(kind, function, *arguments, **named):
 
 def provision(hub: LinkedHub, device_id="d", primary=KEY, initial_twin=None, iot_edge=False):
     credentials = DeviceCredentials(primary_key=primary, secondary_key=OTHER_KEY)
-    hub.provision_device(device_id, credentials, iot_edge=iot_edge, initial_twin=initial_twin)
+    twin, reset = initial_twin or {}, initial_twin is not None
+    hub.provision_device(device_id, credentials, iot_edge=iot_edge, initial_twin=twin, reset=reset)
 
 
 def test_create_read_update_delete(hub):

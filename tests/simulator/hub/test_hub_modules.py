@@ -207,9 +207,9 @@ def test_messages_are_counted_and_go_with_the_device(hub):
 
 
 def test_nothing_of_a_module_moves_to_another_hub(hub):
-    hub.provision_device("d", DeviceCredentials(), iot_edge=False, initial_twin=None)
+    hub.provision_device("d", DeviceCredentials(), iot_edge=False, initial_twin={}, reset=False)
     hub.put_module("d", "m", {})
-    hub.provision_device("d", DeviceCredentials(), iot_edge=False, initial_twin={"tags": {"a": 1}})
+    hub.provision_device("d", DeviceCredentials(), iot_edge=False, initial_twin={"tags": {"a": 1}}, reset=True)
     assert len(hub.modules("d")) == 1
     assert hub.twin_content("d") == hub.remove_device("d")
     assert hub.twin_content("d") is None
@@ -309,11 +309,11 @@ def test_the_modules_of_the_runtime_count_in_no_limit(hub):
 
 def test_provisioning_makes_them_too(hub):
     keys = DeviceCredentials(primary_key="", secondary_key="")
-    hub.provision_device("e", keys, iot_edge=False, initial_twin=None)
+    hub.provision_device("e", keys, iot_edge=False, initial_twin={}, reset=False)
     assert modules_of(hub, "e") == []
-    hub.provision_device("e", keys, iot_edge=True, initial_twin=None)
+    hub.provision_device("e", keys, iot_edge=True, initial_twin={}, reset=False)
     assert modules_of(hub, "e") == ["$edgeAgent", "$edgeHub"]
-    hub.provision_device("new", keys, iot_edge=True, initial_twin=None)
+    hub.provision_device("new", keys, iot_edge=True, initial_twin={}, reset=False)
     assert modules_of(hub, "new") == ["$edgeAgent", "$edgeHub"]
 
 

@@ -25,7 +25,7 @@ from dps_simulator.errors.table import Dps, Hub, ServiceError
 from dps_simulator.process.store import Store
 from dps_simulator.provisioning.attestation.symmetric_key import derive_device_key
 from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
-from dps_simulator.provisioning.registration import registrations as registration
+from dps_simulator.provisioning.registration import operations as overtaken
 from dps_simulator.provisioning.registration.reprovisioning import REPROVISIONING, TwinAction
 from dps_simulator.provisioning.registration.states import TRANSITIONS, Event, OperationStatus, Pace, Status
 
@@ -538,8 +538,8 @@ def test_old_operations_are_forgotten(make):
 
 @pytest.mark.parametrize("at_once", [1, 5])
 def test_there_are_never_too_many_operations(make, monkeypatch, at_once):
-    monkeypatch.setattr(registration, "MAX_OPERATIONS", 20)
-    monkeypatch.setattr(registration, "_PRUNED_AT_ONCE", at_once)
+    monkeypatch.setattr(overtaken, "MAX_OPERATIONS", 20)
+    monkeypatch.setattr(overtaken, "_PRUNED_AT_ONCE", at_once)
     parts = make()
     parts.enroll()
     parts.enroll("device-2")
@@ -565,7 +565,7 @@ def answered(parts, device, webhook_payload):
 def test_what_webhooks_send_is_kept_once_and_the_rest_bounded_in_bytes(make, monkeypatch):
     # half of 64 KiB in letters that take six bytes as JSON: about what an answer can weigh at most
     payload = {"text": "\u00e9" * 32_000}
-    monkeypatch.setattr(registration, "MAX_OPERATION_BYTES", 1_000_000)
+    monkeypatch.setattr(overtaken, "MAX_OPERATION_BYTES", 1_000_000)
     definition = {"webhookUrl": "https://functions.example.test/api/allocate", "apiVersion": "2021-10-01"}
     parts = make("azure")
     operations = parts.store.collection("operation")
@@ -593,7 +593,7 @@ def test_what_webhooks_send_is_kept_once_and_the_rest_bounded_in_bytes(make, mon
 
 
 def test_a_device_gets_its_answer_however_many_others_register(make, monkeypatch):
-    monkeypatch.setattr(registration, "MAX_OPERATIONS", 5)
+    monkeypatch.setattr(overtaken, "MAX_OPERATIONS", 5)
     parts = make("azure")
     operations = {}
     for number in range(20):

@@ -7,18 +7,18 @@ cost it its old one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from dps_simulator.common.hub_links import HubLink
-from dps_simulator.common.identifiers import lookup_key
-from dps_simulator.common.ports import DeviceCredentials, Document, LinkedHub
+from dps_simulator.common.ports import DeviceCredentials, Document, LinkedHub, Storage
 from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.provisioning.enrollments.book import Enrollment
 
 from .allocation import CUSTOM, STATIC, allocate
-from .custom_allocation import AllocationAnswer
 from .linked_hubs import LinkedHubs
+from .record import AllocationAnswer, Place
 from .reprovisioning import DATA_RESET, INITIAL_ASSIGNMENT, REPROVISIONING, TwinAction, policy_of, told_substatus
 
 
@@ -27,11 +27,11 @@ class Assigned:
     """Where a device is now.
 
     Attributes:
-        target: ``host`` and ``deviceId``, to be remembered for the next time.
+        place: to be remembered for the next time.
         substatus: how it came there.
     """
 
-    target: dict[str, str]
+    place: Place
     substatus: str
 
 
@@ -41,15 +41,17 @@ class Assignments:
     Arguments:
         hubs: tells the hubs that exist and are linked now.
         links: how they are linked. Of a hub that it does not know, the defaults hold.
+        storage: where everything is kept, the hubs as well.
     """
 
-    def __init__(self, hubs: Callable[[], Sequence[LinkedHub]], links: LinkedHubs) -> None:
+    def __init__(self, hubs: Callable[[], Sequence[LinkedHub]], links: LinkedHubs, storage: Storage) -> None:
         self._hubs = hubs
         self._links = links
+        self._storage = storage
 
     def links(self) -> list[HubLink]:
         """The links of all hubs that exist and are linked."""
-        return self._links_of(lookup_key(hub.host) for hub in self._hubs())
+        return self._links_of(hub.host for hub in self._hubs())
 
     def assign(
         self,
@@ -58,7 +60,7 @@ class Assignments:
         *,
         registration_id: str,
         api_version: str,
-        earlier: dict[str, str] | None,
+        earlier: Place | None,
         answer: AllocationAnswer | None,
     ) -> Assigned:
         """Put a device into its hub.
@@ -74,40 +76,45 @@ class Assignments:
         Raises:
             ServiceError: there is no hub for it, or the hub does not take it. Nothing has happened then.
         """
-        hubs = {lookup_key(hub.host): hub for hub in self._hubs()}
+        hubs = {hub.host: hub for hub in self._hubs()}
         policy = policy_of(enrollment, api_version)
         stays = earlier is not None and not policy.update_hub_assignment
         if earlier is not None and stays:
-            target = earlier
+            place = earlier
         else:
             host = self._choose(enrollment, registration_id, hubs) if answer is None else answer.host
-            target = {"host": host, "deviceId": enrollment.device_id or registration_id}
-        hub, device = hubs.get(lookup_key(target["host"])), target["deviceId"]
+            place = Place(host, enrollment.device_id or registration_id)
+        hub = hubs.get(place.host)
         if hub is None:
-            raise ServiceError(Dps.HUB_NOT_FOUND, reason=f"{target['host']} is not linked to the service any more")
+            raise ServiceError(Dps.HUB_NOT_FOUND, reason=f"{place.host} is not linked to the service any more")
         given = None if answer is None or stays else answer.initial_twin
-        initial = given or _initial_twin(enrollment)
-        moves = earlier is not None and earlier != target
-        old_hub = hubs.get(lookup_key(earlier["host"])) if earlier is not None and moves else None
+        twin: Mapping[str, Any] = given or _initial_twin(enrollment)
+        moves = earlier is not None and earlier != place
+        old_hub = hubs.get(earlier.host) if earlier is not None and moves else None
         # a device that is already there, made by hand or by an earlier registration, keeps its twin
-        twin: Mapping[str, Any] | None = given or (None if hub.has_device(device) else initial)
+        reset = given is not None
         substatus = INITIAL_ASSIGNMENT
         if earlier is not None:
             # documented: the twin that a webhook gives overrides the settings for migration
             migrates = policy.migrate_device_data and given is None
             rule = REPROVISIONING[policy.update_hub_assignment, migrates, moves]
             substatus = told_substatus(rule.substatus, api_version)
-            if rule.twin is TwinAction.RESET:
-                twin = initial
-            elif rule.twin is TwinAction.MOVE:
-                twin = None if old_hub is None else old_hub.twin_content(earlier["deviceId"])
-                if twin is None:
+            reset = reset or rule.twin is not TwinAction.KEEP
+            if rule.twin is TwinAction.MOVE:
+                moved = None if old_hub is None else old_hub.twin_content(earlier.device_id)
+                if moved is None:
                     # what cannot be moved, because the hub or the device is gone, begins anew
-                    twin, substatus = initial, DATA_RESET
-        hub.provision_device(device, credentials, iot_edge=enrollment.is_iot_edge, initial_twin=twin)
-        if earlier is not None and old_hub is not None:
-            old_hub.remove_device(earlier["deviceId"])
-        return Assigned({"host": hub.host, "deviceId": device}, substatus)
+                    substatus = DATA_RESET
+                else:
+                    twin = moved
+        # an assignment that fails half way must leave both hubs as they were; a single one sees to that itself
+        with nullcontext() if old_hub is None else self._storage.transaction():
+            hub.provision_device(
+                place.device_id, credentials, iot_edge=enrollment.is_iot_edge, initial_twin=twin, reset=reset
+            )
+            if earlier is not None and old_hub is not None:
+                old_hub.remove_device(earlier.device_id)
+        return Assigned(place, substatus)
 
     def _choose(self, enrollment: Enrollment, registration_id: str, hosts: Iterable[str]) -> str:
         # an enrollment with the old field names one hub, as a static one does

@@ -10,13 +10,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Dps, ServiceError, described
 from dps_simulator.provisioning.enrollments.book import Enrollment
 from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
+
+from .record import AllocationAnswer, Place
 
 #: Source: the published API description 2021-10-01, ``CustomAllocationDefinition``.
 MINIMUM_API_VERSION = "2018-09-01-preview"
@@ -36,30 +37,6 @@ class AllocationCall:
     url: str = field(repr=False)
     registration_id: str
     document: Document = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class AllocationAnswer:
-    """What a webhook decided.
-
-    Attributes:
-        host: the hub.
-        initial_twin: replaces that of the enrollment and whatever migration would bring; ``None`` when it says nothing.
-        payload: for the device, ``None`` when there is none.
-    """
-
-    host: str
-    initial_twin: Document | None = None
-    payload: Document | None = None
-
-    def to_json(self) -> Document:
-        """How it is kept until the device is assigned."""
-        return {"host": self.host, "initialTwin": self.initial_twin, "payload": self.payload}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> AllocationAnswer:
-        """What :meth:`to_json` made."""
-        return cls(document["host"], document["initialTwin"], document["payload"])
 
 
 def masked_url(url: str) -> str:
@@ -87,7 +64,7 @@ def request_document(
     enrollment: Enrollment,
     *,
     registration_id: str,
-    current: Mapping[str, str] | None,
+    current: Place | None,
     evidence: str,
     payload: object,
     hosts: Sequence[str],
@@ -97,7 +74,7 @@ def request_document(
     Arguments:
         enrollment: where the device belongs.
         registration_id: of the device.
-        current: its ``host`` and ``deviceId`` so far, ``None`` for a device that comes for the first time.
+        current: where it is so far, ``None`` for a device that comes for the first time.
         evidence: with what it proved itself: ``symmetricKey``, ``x509`` or ``tpm``. What stands in it beyond the
             empty object of the documented sample is not sourced, so nothing does.
         payload: what it sent along, ``None`` for nothing.
@@ -106,8 +83,8 @@ def request_document(
     """
     context: Document = {"registrationId": registration_id}
     if current is not None:
-        context["currentIotHubHostName"] = current["host"]
-        context["currentDeviceId"] = current["deviceId"]
+        context["currentIotHubHostName"] = current.host
+        context["currentDeviceId"] = current.device_id
     context[evidence] = {}
     if payload is not None:
         context["payload"] = payload

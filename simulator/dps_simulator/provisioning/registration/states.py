@@ -14,22 +14,6 @@ from dps_simulator.credentials.tpm_keys import SecretForTpm
 #: More polls than that nobody waits for (simulator-only limit).
 MAX_POLLS = 1_000
 
-#: What a registration shows, in this order. Source: recorded answers of the service, and for the payload, which stands
-#: there only when a webhook gave one, the published API description.
-STATE_FIELDS = (
-    "registrationId",
-    "createdDateTimeUtc",
-    "assignedHub",
-    "deviceId",
-    "status",
-    "substatus",
-    "errorCode",
-    "errorMessage",
-    "lastUpdatedDateTimeUtc",
-    "etag",
-    "payload",
-)
-
 
 class Status(StrEnum):
     """The states of a registration, in the words of the API."""
