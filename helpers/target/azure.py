@@ -167,17 +167,19 @@ def of_settings(given: Mapping[str, str]) -> AzureTarget:
 
 
 def azure_settings() -> dict[str, str]:
-    """Settings of the azure target: the file ``.env`` beside ``helpers``, overruled by the environment.
+    """Settings of the azure target: the file ``.env`` beside ``helpers`` or in it, overruled by the environment.
 
-    The file is read, not exported: what it holds stays out of the environment of this process.
+    The nearest one counts, as with ``find_dotenv`` of python-dotenv. The file is read, not exported: what it holds
+    stays out of the environment of this process.
 
     Raises:
         TargetError: the file cannot be read as text.
     """
     names = {*REQUIRED, *FOR_MANAGEMENT, "PROVISIONING_HOST"}
-    file = Path(__file__).resolve().parents[2] / ".env"
+    package, checkout = Path(__file__).resolve().parents[1:3]
+    nearest = next((place for place in (package, checkout) if (place / ".env").exists()), checkout)
     try:
-        found = read_file(file, names)
+        found = read_file(nearest / ".env", names)
     except SettingError as problem:
         raise TargetError(str(problem)) from None
     return {**found, **{name: os.environ[name] for name in names if os.environ.get(name)}}

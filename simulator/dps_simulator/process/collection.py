@@ -29,6 +29,7 @@ class Statements(Protocol):
     def change_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         """Run a statement for many rows."""
 
+
 _PUT = (
     "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (collection, key) DO UPDATE SET "

@@ -35,6 +35,14 @@ def file(tmp_path, monkeypatch):
     return tmp_path / ".env"
 
 
+def test_the_nearest_file_counts(file):
+    file.write_text("PROVISIONING_IDSCOPE=0ne00000A01\n")
+    assert azure_settings() == {"PROVISIONING_IDSCOPE": "0ne00000A01"}
+    (file.parent / "helpers").mkdir()
+    (file.parent / "helpers" / ".env").write_text("PROVISIONING_IDSCOPE=0ne00000B02\n")
+    assert azure_settings() == {"PROVISIONING_IDSCOPE": "0ne00000B02"}
+
+
 @pytest.mark.parametrize(
     "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be with a mark", "utf-32", "cp1252", "latin-1", "cp437"]
 )
