@@ -4,7 +4,9 @@ import base64
 from dataclasses import dataclass, field
 
 from dps_simulator.common.clock import ManualClock
+from dps_simulator.common.identifiers import RegistrationId
 from dps_simulator.credentials import sas
+from dps_simulator.credentials.symmetric_keys import SymmetricKey
 from dps_simulator.errors.table import Hub, ServiceError
 from dps_simulator.process.store import Store
 from dps_simulator.provisioning.registration.states import Pace
@@ -86,9 +88,18 @@ class Provisioning:
         enrollment = enrollment or self.individuals.get(registration_id)
         return self.registrations.register(registration_id, enrollment, **more)
 
+    def attest(self, registration_id, evidence, **more):
+        name = RegistrationId(registration_id)
+        return self.service.attest(name, evidence, self.service.individual(name), **more)
+
     def token(self, registration_id="device-1", key=PRIMARY_KEY, scope=ID_SCOPE, seconds=3600):
         resource = f"{scope}%2Fregistrations%2F{registration_id}"
         return sas.sign(resource, sas.decode_key(key), int(self.now) + seconds)
+
+
+def derived_key(group_key, registration_id):
+    """The key of a device of a group, base64 like the group's."""
+    return SymmetricKey.of(group_key).derive(registration_id).text
 
 
 def symmetric_key(primary=PRIMARY_KEY, secondary=SECONDARY_KEY):

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from provisioning_parts import derived_key
 from thoroughness import examples
 
 from dps_simulator.common.clock import ManualClock
@@ -21,7 +22,6 @@ from dps_simulator.common.trace import Trace
 from dps_simulator.credentials import sas
 from dps_simulator.process.store import Store
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe
-from dps_simulator.provisioning.attestation.symmetric_key import derive_device_key
 from dps_simulator.provisioning.registration.states import Pace
 from dps_simulator.services import SimulatedServices
 from dps_simulator.settings.settings import Settings
@@ -75,7 +75,7 @@ def pick(guess, right, name):
     """The key that a guess stands for."""
     if guess == "right":
         return right or KEYS[0]
-    return derive_device_key(KEYS[0], name) if guess == "derived" else guess
+    return derived_key(KEYS[0], name) if guess == "derived" else guess
 
 
 @dataclass
@@ -212,7 +212,7 @@ class ServicesMachine(RuleBasedStateMachine):
             expected, enabled = self.model.enrollments[name]
         elif self.model.group:
             group_key, enabled = self.model.group
-            expected = derive_device_key(group_key, name)
+            expected = derived_key(group_key, name)
         else:
             return None
         if key != expected:
@@ -223,7 +223,7 @@ class ServicesMachine(RuleBasedStateMachine):
     def register_until_done(self, name, guess):
         right = self.model.enrollments.get(name, (None,))[0]
         if right is None and self.model.group:
-            right = derive_device_key(self.model.group[0], name)
+            right = derived_key(self.model.group[0], name)
         key = pick(guess, right, name)
         expected = self.verdict(name, key)
         status, body = self.ask_dps(name, key, "PUT/iotdps-register/?$rid=1")

@@ -18,11 +18,12 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
+from .symmetric_keys import decoded
+
 #: Longer texts are refused unread.
 MAX_TOKEN_LENGTH = 4_096
 
 _PREFIX = re.compile(r"SharedAccessSignature[ ]+", re.IGNORECASE)
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _EXPIRY = re.compile(r"[0-9]{1,18}")
 _HARMLESS = re.compile(r"[0-9TZ.:+-]{1,32}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -133,9 +134,10 @@ def decode_key(text: str) -> bytes:
     """
     if not text:
         raise SasError("The key is empty.")
-    if not _BASE64.fullmatch(text):
+    key = decoded(text)
+    if key is None:
         raise SasError("The key is not base64 (letters, digits, + and /, padded with = to a multiple of 4).")
-    return base64.b64decode(text)
+    return key
 
 
 def _fields(text: str) -> dict[str, str]:
@@ -155,10 +157,10 @@ def _fields(text: str) -> dict[str, str]:
 
 def _signature(text: str) -> bytes:
     # '+' means itself here: form decoding would turn it into a space
-    decoded = unquote(text)
-    if not _BASE64.fullmatch(decoded):
+    signature = decoded(unquote(text))
+    if signature is None:
         raise SasError("The token's sig is not base64.")
-    return base64.b64decode(decoded)
+    return signature
 
 
 def _digest(key: bytes, resource: str, expiry: str) -> bytes:

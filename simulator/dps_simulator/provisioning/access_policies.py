@@ -13,7 +13,6 @@ import binascii
 import hashlib
 import hmac
 import re
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 from dps_simulator.common.field_checks import checked_object
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.ports import Document, Storage
+from dps_simulator.credentials.symmetric_keys import SymmetricKey
 from dps_simulator.errors.table import ResourceManager, ServiceError, described
 
 SERVICE_CONFIG = "ServiceConfig"
@@ -76,7 +76,7 @@ class AccessPolicy:
 
     def decoded_keys(self) -> tuple[bytes, bytes]:
         """Both keys, decoded."""
-        return base64.b64decode(self.primary_key), base64.b64decode(self.secondary_key)
+        return SymmetricKey.of(self.primary_key).data, SymmetricKey.of(self.secondary_key).data
 
     def to_json(self) -> Document:
         """The policy as the API writes it, keys included."""
@@ -261,7 +261,7 @@ class AccessPolicies:
 
 def new_key() -> str:
     """A key that nobody knows yet, base64."""
-    return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode("ascii")
+    return SymmetricKey.new(KEY_BYTES).text
 
 
 def _read_rights(where: str, value: object) -> tuple[str, ...]:

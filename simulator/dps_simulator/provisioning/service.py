@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from dps_simulator.common import identifiers
 from dps_simulator.common.clock import Clock
+from dps_simulator.common.identifiers import RegistrationId, lookup_key
 from dps_simulator.common.ports import Document, LinkedHub, Storage
 from dps_simulator.common.throttling import Throttle
 from dps_simulator.credentials.evidence import X509Evidence
@@ -47,6 +47,7 @@ class ProvisioningService:
         throttle: Throttle | None = None,
     ) -> None:
         self.id_scope = id_scope
+        self._scope_key = lookup_key(id_scope)
         self.links = links or LinkedHubs(storage)
         self.throttle = throttle or Throttle(clock)
         self._storage = storage
@@ -84,26 +85,25 @@ class ProvisioningService:
 
     def is_own_scope(self, id_scope: str) -> bool:
         """Whether the ID scope is that of this service; case does not count (one SDK writes it in lower case)."""
-        return identifiers.lookup_key(id_scope) == identifiers.lookup_key(self.id_scope)
+        return lookup_key(id_scope) == self._scope_key
 
-    def asks_for_tpm(self, registration_id: str) -> bool:
-        """Whether the individual enrollment for the registration ID is for a TPM."""
-        individual = self.enrollments.individuals.find(registration_id)
-        return individual is not None and individual.is_for_tpm
+    def individual(self, registration_id: RegistrationId) -> Enrollment | None:
+        """The individual enrollment for the registration ID, which :meth:`attest` wants to know."""
+        return self.enrollments.individuals.with_key(registration_id.key)
 
-    def identify_tpm(self, registration_id: str, keys: TpmKeys) -> Verdict:
+    def identify_tpm(self, registration_id: RegistrationId, keys: TpmKeys) -> Verdict:
         """Judge whether the TPM that a device shows is the enrolled one; that it has it, a challenge must prove.
 
         Raises:
             ServiceError: there is no individual enrollment for the registration ID.
         """
-        individuals = self.enrollments.individuals
-        return identify_tpm(registration_id, keys, individuals.find(registration_id), individuals)
+        return identify_tpm(registration_id, keys, self.individual(registration_id), self.enrollments.individuals)
 
     def attest(
         self,
-        registration_id: str,
+        registration_id: RegistrationId,
         evidence: SymmetricKeyEvidence | X509Evidence | TpmEvidence,
+        individual: Enrollment | None,
         *,
         check_expiry: bool = True,
     ) -> Verdict:
@@ -112,13 +112,13 @@ class ProvisioningService:
         Arguments:
             registration_id: as the device presents it.
             evidence: what the device shows.
+            individual: the individual enrollment for the registration ID, ``None`` when there is none.
             check_expiry: false for a token with which the device already registered over the same connection.
 
         Raises:
             ServiceError: a device shows a TPM, and there is no individual enrollment for it.
         """
         now = self._clock.now()
-        individual = self.enrollments.individuals.find(registration_id)
         if isinstance(evidence, X509Evidence):
             return attest_x509(
                 registration_id,

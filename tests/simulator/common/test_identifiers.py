@@ -14,13 +14,13 @@ from dps_simulator.process.store import Store
 
 @pytest.mark.parametrize("text", ["a", "-", "A.b_c:d-1", ".a", "_-", "x" * 128])
 def test_registration_ids(text):
-    assert identifiers.registration_id(text) == text
+    assert identifiers.RegistrationId(text) == text
 
 
 @pytest.mark.parametrize("value", ["", "a.", "a_", "a:", "a b", "ä", "a/b", "x" * 129, 5, ["a"], "a\n"])
 def test_wrong_registration_ids_are_named(value):
     with pytest.raises(ServiceError) as error:
-        identifiers.registration_id(value, field="enrollmentGroupId")
+        identifiers.RegistrationId(value, field="enrollmentGroupId")
     assert error.value.kind is Dps.INVALID_BODY
     assert "enrollmentGroupId is " in error.value.message
     assert repr(value)[:40] in error.value.message
@@ -28,7 +28,7 @@ def test_wrong_registration_ids_are_named(value):
 
 def test_a_missing_registration_id():
     with pytest.raises(ServiceError, match="registrationId is missing"):
-        identifiers.registration_id(None)
+        identifiers.RegistrationId(None)
 
 
 @pytest.mark.parametrize("text", ["a", "a.", "A@b#c%d$e'(1)", "x" * 128])

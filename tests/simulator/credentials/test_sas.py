@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dps_simulator.credentials.sas import MAX_TOKEN_LENGTH, SasError, SharedAccessSignature, decode_key, sign
-from dps_simulator.provisioning.attestation import symmetric_key as attestation
+from dps_simulator.credentials.symmetric_keys import SymmetricKey
 
 KEY = b"a symmetric key of thirty-two b."
 RESOURCES = [
@@ -66,7 +66,7 @@ VECTORS = [
 
 @pytest.mark.parametrize(("group_key", "registration_id", "expected"), VECTORS)
 def test_published_derived_keys(group_key, registration_id, expected):
-    assert attestation.derive_device_key(group_key, registration_id) == expected
+    assert SymmetricKey.of(group_key).derive(registration_id).text == expected
 
 
 @pytest.mark.parametrize("resource", RESOURCES)

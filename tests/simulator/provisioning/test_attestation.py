@@ -1,10 +1,9 @@
 import pytest
-from provisioning_parts import ID_SCOPE, OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, symmetric_key
+from provisioning_parts import ID_SCOPE, OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, derived_key, symmetric_key
 
 from dps_simulator.credentials.sas import SharedAccessSignature
 from dps_simulator.provisioning.attestation.symmetric_key import (
     SymmetricKeyEvidence,
-    derive_device_key,
     device_credentials,
 )
 
@@ -12,7 +11,7 @@ from dps_simulator.provisioning.attestation.symmetric_key import (
 def attest(parts, registration_id="device-1", check_expiry=True, **token):
     sas = SharedAccessSignature.parse(parts.token(**{"registration_id": registration_id, **token}))
     evidence = SymmetricKeyEvidence(sas.resource_parts(), sas.expiry, sas.is_signed_by)
-    return parts.service.attest(registration_id, evidence, check_expiry=check_expiry)
+    return parts.attest(registration_id, evidence, check_expiry=check_expiry)
 
 
 @pytest.mark.parametrize("key", [PRIMARY_KEY, SECONDARY_KEY])
@@ -30,12 +29,12 @@ def test_both_keys_of_an_individual_enrollment(provisioning, key):
 def test_keys_derived_from_both_keys_of_a_group(provisioning, key, spelling):
     provisioning.enroll_group("other", attestation=symmetric_key(OTHER_KEY, OTHER_KEY))
     provisioning.enroll_group()
-    verdict = attest(provisioning, "Device-1", key=derive_device_key(key, spelling))
+    verdict = attest(provisioning, "Device-1", key=derived_key(key, spelling))
     assert verdict.enrollment.identifier == "group-1"
     assert verdict.registration_id == spelling
     credentials = device_credentials(verdict.enrollment, verdict.registration_id)
-    assert credentials.primary_key == derive_device_key(PRIMARY_KEY, spelling)
-    assert credentials.secondary_key == derive_device_key(SECONDARY_KEY, spelling)
+    assert credentials.primary_key == derived_key(PRIMARY_KEY, spelling)
+    assert credentials.secondary_key == derived_key(SECONDARY_KEY, spelling)
 
 
 def refused(parts, text, **arguments):
@@ -54,7 +53,7 @@ def test_the_individual_enrollment_decides_alone(provisioning):
     provisioning.enroll(attestation=symmetric_key(OTHER_KEY, OTHER_KEY))
     provisioning.enroll_group("other", attestation=symmetric_key(OTHER_KEY, OTHER_KEY))
     provisioning.enroll_group()
-    derived = derive_device_key(PRIMARY_KEY, "device-1")
+    derived = derived_key(PRIMARY_KEY, "device-1")
     refused(provisioning, "(a key derived from enrollment group 'group-1' did)", key=derived)
 
 
@@ -73,7 +72,7 @@ def test_the_key_of_the_group_itself(provisioning, key):
 
 def test_a_key_derived_for_another_device(provisioning):
     provisioning.enroll_group()
-    refused(provisioning, "no key derived from", key=derive_device_key(PRIMARY_KEY, "device-2"))
+    refused(provisioning, "no key derived from", key=derived_key(PRIMARY_KEY, "device-2"))
 
 
 def test_an_expired_token(provisioning):
@@ -88,7 +87,7 @@ def test_a_token_for_something_else(provisioning):
     refused(provisioning, "for '0ne0other/registrations/device-1', not for", scope="0ne0other")
     token = SharedAccessSignature.parse(provisioning.token("device-2"))
     evidence = SymmetricKeyEvidence(token.resource_parts(), token.expiry, token.is_signed_by)
-    assert provisioning.service.attest("device-1", evidence).enrollment is None
+    assert provisioning.attest("device-1", evidence).enrollment is None
 
 
 def test_the_resource_ignores_case(provisioning):

@@ -6,7 +6,7 @@ import pytest
 from device_of_dps import HOST, POLL, REGISTER, Device
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from provisioning_parts import ID_SCOPE, OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, Provisioning
+from provisioning_parts import ID_SCOPE, OTHER_KEY, PRIMARY_KEY, SECONDARY_KEY, Provisioning, derived_key
 from thoroughness import examples
 from tpm_parts import PaperTpm
 from x509_family import make, make_root
@@ -16,7 +16,6 @@ from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.protocols.mqtt import Subscribe, Unsubscribe
 from dps_simulator.provisioning.api.device import read_user_name
 from dps_simulator.provisioning.api.registration import DeviceOperations
-from dps_simulator.provisioning.attestation.symmetric_key import derive_device_key
 
 
 @pytest.fixture
@@ -133,7 +132,7 @@ def test_a_request_with_qos_0_and_further_parameters(device):
 def test_a_device_of_a_group(provisioning):
     provisioning.enroll_group()
     device = Device(provisioning, "Member-A")
-    device.connect(provisioning.token("Member-A", derive_device_key(PRIMARY_KEY, "Member-A")))
+    device.connect(provisioning.token("Member-A", derived_key(PRIMARY_KEY, "Member-A")))
     assert device.register()[1]["registrationState"]["deviceId"] == "Member-A"
     assert "group 'group-1'" in device.reason()
 

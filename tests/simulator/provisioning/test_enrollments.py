@@ -17,6 +17,10 @@ TWIN = {"tags": {"room": 5}, "properties": {"desired": {"interval": 3, "nested":
 CUSTOM = {"webhookUrl": "https://example.test/allocate", "apiVersion": "2019-03-31"}
 
 
+def key_texts(enrollment):
+    return tuple(key.text for key in enrollment.keys)
+
+
 def fails(call, kind, text=""):
     with pytest.raises(ServiceError) as error:
         call()
@@ -94,27 +98,30 @@ def test_fields_of_individuals_do_not_exist_in_groups(provisioning):
     ],
 )
 def test_keys_are_made_when_none_are_given(provisioning, attestation):
-    first = provisioning.enroll("a", attestation=attestation).keys
-    second = provisioning.enroll("b", attestation=attestation).keys
+    first = key_texts(provisioning.enroll("a", attestation=attestation))
+    second = key_texts(provisioning.enroll("b", attestation=attestation))
     assert len({*first, *second}) == 4
     assert {len(base64.b64decode(key)) for key in first} == {64}
 
 
 def test_an_update_keeps_the_keys_that_it_does_not_give(provisioning):
     provisioning.enroll()
-    assert provisioning.enroll(if_match="*", attestation={"type": "symmetricKey"}).keys == (PRIMARY_KEY, SECONDARY_KEY)
+    assert key_texts(provisioning.enroll(if_match="*", attestation={"type": "symmetricKey"})) == (
+        PRIMARY_KEY,
+        SECONDARY_KEY,
+    )
     new = base64.b64encode(b"x" * 16).decode()
     updated = provisioning.enroll(
         if_match="*", attestation={"type": "symmetricKey", "symmetricKey": {"primaryKey": new}}
     )
-    assert updated.keys == (new, SECONDARY_KEY)
+    assert key_texts(updated) == (new, SECONDARY_KEY)
     assert updated.attestation_mechanism() == symmetric_key(new, SECONDARY_KEY)
 
 
 @pytest.mark.parametrize("size", [16, 36, 64])
 def test_key_sizes(provisioning, size):
     key = base64.b64encode(bytes(size)).decode()
-    assert provisioning.enroll(attestation=symmetric_key(key, key)).keys == (key, key)
+    assert key_texts(provisioning.enroll(attestation=symmetric_key(key, key))) == (key, key)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +155,7 @@ def test_what_was_read_can_be_written_back(provisioning):
     shown = provisioning.service.show_enrollment(INDIVIDUAL, "device-1")
     assert shown["registrationState"]["status"] == "assigned"
     written = provisioning.individuals.put("device-1", shown, shown["etag"])
-    assert written.keys == (PRIMARY_KEY, SECONDARY_KEY)
+    assert key_texts(written) == (PRIMARY_KEY, SECONDARY_KEY)
     again = provisioning.service.show_enrollment(INDIVIDUAL, "device-1")
     assert {**again, "etag": ""} == {**shown, "etag": ""}
 

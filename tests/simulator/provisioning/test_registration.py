@@ -16,6 +16,7 @@ from provisioning_parts import (
     RESET,
     FakeHub,
     Provisioning,
+    derived_key,
     symmetric_key,
 )
 from thoroughness import examples
@@ -23,7 +24,6 @@ from thoroughness import examples
 from dps_simulator.common.hub_links import HubLink
 from dps_simulator.errors.table import Dps, Hub, ServiceError
 from dps_simulator.process.store import Store
-from dps_simulator.provisioning.attestation.symmetric_key import derive_device_key
 from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
 from dps_simulator.provisioning.registration import operations as overtaken
 from dps_simulator.provisioning.registration.reprovisioning import REPROVISIONING, TwinAction
@@ -196,12 +196,12 @@ def test_a_device_of_a_group_gets_derived_keys_in_its_spelling(make):
     state = parts.register("Sensor-A", group).state
     assert state["registrationId"] == state["deviceId"] == "Sensor-A"
     device = parts.hub.devices["Sensor-A"]
-    assert device["credentials"].primary_key == derive_device_key(PRIMARY_KEY, "Sensor-A")
+    assert device["credentials"].primary_key == derived_key(PRIMARY_KEY, "Sensor-A")
     assert device["twin"] == INITIAL
     # the same device in another spelling stays the same device
     assert parts.register("sensor-a", group).state["deviceId"] == "Sensor-A"
     assert list(parts.hub.devices) == ["Sensor-A"]
-    assert parts.hub.devices["Sensor-A"]["credentials"].primary_key == derive_device_key(PRIMARY_KEY, "sensor-a")
+    assert parts.hub.devices["Sensor-A"]["credentials"].primary_key == derived_key(PRIMARY_KEY, "sensor-a")
 
 
 def test_a_device_that_is_already_in_the_hub_keeps_its_twin(make):

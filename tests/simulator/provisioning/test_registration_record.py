@@ -1,9 +1,13 @@
 """Registrations as they are kept: typed, readable for ever, and read and written no more than needed."""
 
+from types import SimpleNamespace
+
 import pytest
-from provisioning_parts import HUB_1, Provisioning
+from provisioning_parts import HUB_1, ID_SCOPE, Provisioning
 
 from dps_simulator.common.webhooks import PendingAllocation
+from dps_simulator.errors.table import Dps
+from dps_simulator.provisioning.api.registration import DeviceIdentity, DeviceOperations, Refusals
 from dps_simulator.provisioning.registration.record import (
     AllocationAnswer,
     Failure,
@@ -220,3 +224,20 @@ def test_operations_that_were_not_forgotten_after_all_are_looked_at_in_time():
     parts.clock.advance(23 * 3600 + 1)
     parts.register("newer", newer)
     assert {kept.body["registration"] for kept in parts.store.collection("operation").page(limit=9)} == {"newer"}
+
+
+def test_the_enrollment_of_a_device_is_read_once(statements, monkeypatch):
+    parts = Provisioning()
+    parts.enroll()
+    operations = DeviceOperations(
+        parts.service, Refusals(Dps.UNAUTHORIZED_DEVICE, Dps.INVALID_CERTIFICATE, Dps.INTERNAL)
+    )
+    device = DeviceIdentity(ID_SCOPE, "device-1", "2021-06-01", token=parts.token())
+    checked = []
+    monkeypatch.setattr(
+        "dps_simulator.common.identifiers.REGISTRATION_ID",
+        SimpleNamespace(fullmatch=lambda text: checked.append(text) or True),
+    )
+    read, count = statements(parts, lambda: operations.register(device, {"registrationId": "device-1"}))
+    assert (read, count) == (["enrollment", "registration"], 5)
+    assert checked == ["device-1"]

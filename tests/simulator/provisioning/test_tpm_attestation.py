@@ -5,6 +5,7 @@ import pytest
 from provisioning_parts import ID_SCOPE, PRIMARY_KEY, Provisioning, symmetric_key
 from tpm_parts import PaperTpm
 
+from dps_simulator.common.identifiers import RegistrationId
 from dps_simulator.credentials.sas import SharedAccessSignature
 from dps_simulator.credentials.tpm_keys import TpmKeys, TpmPublicKey
 from dps_simulator.errors.table import Dps, ServiceError
@@ -30,7 +31,7 @@ class Device:
         return TpmKeys(TpmPublicKey.parse(self.tpm.endorsement), TpmPublicKey.parse(self.tpm.storage_root))
 
     def identify(self):
-        return self.parts.service.identify_tpm(self.registration_id, self.keys)
+        return self.parts.service.identify_tpm(RegistrationId(self.registration_id), self.keys)
 
     def challenge(self):
         verdict = self.identify()
@@ -46,9 +47,7 @@ class Device:
 
     def attest(self, keys=None, **token):
         evidence = self.evidence(**token)
-        return self.parts.service.attest(
-            self.registration_id, evidence if keys is None else TpmEvidence(evidence, keys)
-        )
+        return self.parts.attest(self.registration_id, evidence if keys is None else TpmEvidence(evidence, keys))
 
     def register(self):
         verdict = self.attest()

@@ -44,7 +44,7 @@ class World:
 
     def attest(self, *chain, registration_id=DEVICE):
         evidence = X509Evidence.read([issued.der for issued in chain])
-        return self.parts.service.attest(registration_id, evidence)
+        return self.parts.attest(registration_id, evidence)
 
     def refused(self, finding, *chain, text="", registration_id=DEVICE):
         verdict = self.attest(*chain, registration_id=registration_id)
@@ -140,7 +140,7 @@ def test_a_certificate_of_another_kind_of_enrollment(world):
 def test_a_token_for_an_enrollment_with_certificates(world):
     world.enroll(make("device-1"), registration_id="device-1")
     evidence = token_evidence(world)
-    verdict = world.parts.service.attest("device-1", evidence)
+    verdict = world.parts.attest("device-1", evidence)
     assert verdict.enrollment is None
     assert verdict.finding == "attestationMismatch"
 
@@ -155,7 +155,7 @@ def token_evidence(world):
 
 def test_tokens_pass_groups_with_certificates_by(line_group):
     line_group.parts.enroll_group("with-a-key")
-    verdict = line_group.parts.service.attest("device-1", token_evidence(line_group))
+    verdict = line_group.parts.attest("device-1", token_evidence(line_group))
     assert "1 enrollment groups with a symmetric key" not in verdict.reason
     assert "the key of enrollment group 'with-a-key' itself" in verdict.reason
 

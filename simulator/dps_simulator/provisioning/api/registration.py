@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from dps_simulator.common.field_checks import checked_object
-from dps_simulator.common.identifiers import lookup_key, registration_id
+from dps_simulator.common.identifiers import RegistrationId, lookup_key
 from dps_simulator.common.ports import Document
 from dps_simulator.credentials.chains import Finding
 from dps_simulator.credentials.evidence import X509Evidence, finding_of_unreadable
@@ -30,7 +31,7 @@ MAX_BODY_SIZE = 96 * 1024
 API_VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(?:-preview)?")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DeviceIdentity:
     """Who a device says it is, and with what it proves that.
 
@@ -47,6 +48,15 @@ class DeviceIdentity:
     api_version: str
     token: str = field(default="", repr=False)
     certificates: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @cached_property
+    def name(self) -> RegistrationId:
+        """The registration ID, checked once.
+
+        Raises:
+            ServiceError: it is not possible.
+        """
+        return RegistrationId(self.registration_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +142,7 @@ class DeviceOperations:
             text = f"tpm.storageRootKey is missing; a challenge needs it. {STORAGE_ROOT.advice}"
             finding = TpmFinding.STORAGE_ROOT_KEY_MISSING.value
             raise ServiceError(Dps.INVALID_BODY, text, reason=text, finding=finding)
-        verdict = self._service.identify_tpm(device.registration_id, keys)
+        verdict = self._service.identify_tpm(device.name, keys)
         enrollment = self._accepted(verdict, self._refusals.token)
         secret = self._service.challenges.issue(enrollment, keys.endorsement, keys.storage_root)
         return Challenge(sealed(secret), verdict.reason)
@@ -171,8 +181,8 @@ class DeviceOperations:
             ServiceError: the device is refused, or has no such operation.
         """
         _, verdict = self._attest(device, check_expiry=check_expiry)
-        self._service.throttle.take("polls_per_ten_seconds", lookup_key(device.registration_id))
-        status = self._service.registrations.poll(device.registration_id, operation_id)
+        self._service.throttle.take("polls_per_ten_seconds", device.name.key)
+        status = self._service.registrations.poll(device.name, operation_id)
         return Outcome(status, status.reason or verdict.reason)
 
     def look_up(self, device: DeviceIdentity, request: dict[str, Any]) -> Document:
@@ -228,7 +238,8 @@ class DeviceOperations:
     def _check_request(self, device: DeviceIdentity, request: dict[str, Any]) -> TpmKeys | None:
         """Check the body; gives the keys of the TPM that are in it."""
         given = request.get("registrationId")
-        if given is not None and lookup_key(registration_id(given)) != lookup_key(device.registration_id):
+        name = device.name if given == device.registration_id else None if given is None else RegistrationId(given)
+        if name is not None and name.key != lookup_key(device.registration_id):
             raise ServiceError(
                 Dps.INVALID_BODY,
                 f"registrationId in the body is {given!r}, that of the connection is {device.registration_id!r:.160}; "
@@ -261,15 +272,16 @@ class DeviceOperations:
             ServiceError: it does not, or the request is not one that can be judged.
         """
         self._check_address(device)
+        individual = self._service.individual(device.name)
         no_tpm = self._refusals.tpm
-        if no_tpm is not None and self._service.asks_for_tpm(device.registration_id):
+        if no_tpm is not None and individual is not None and individual.is_for_tpm:
             raise ServiceError(
                 self._refusals.token,
                 reason=f"The individual enrollment {device.registration_id!r} is for a TPM. {no_tpm.message}",
                 finding=TpmFinding.ATTESTATION_MISMATCH.value,
             )
         refusal, evidence = self._evidence(device, keys)
-        verdict = self._service.attest(device.registration_id, evidence, check_expiry=check_expiry)
+        verdict = self._service.attest(device.name, evidence, individual, check_expiry=check_expiry)
         return self._accepted(verdict, refusal), verdict
 
     def _check_address(self, device: DeviceIdentity) -> None:
@@ -286,7 +298,7 @@ class DeviceOperations:
                 Dps.ID_SCOPE_NOT_FOUND,
                 reason=f"the ID scope is {device.id_scope!r:.80}, this service has {self._service.id_scope!r}",
             )
-        registration_id(device.registration_id)
+        _ = device.name  # which is checked as well
 
     @staticmethod
     def _accepted(verdict: Verdict, refusal: ErrorKind) -> Enrollment:

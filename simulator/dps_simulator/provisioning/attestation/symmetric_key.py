@@ -12,16 +12,13 @@ spelling of the registration ID first as presented and then in lower case, is in
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from dps_simulator.common.identifiers import lookup_key
+from dps_simulator.common.identifiers import RegistrationId, lookup_key
 from dps_simulator.common.ports import DeviceCredentials
 from dps_simulator.credentials.chains import Finding
+from dps_simulator.credentials.symmetric_keys import SymmetricKey
 from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.provisioning.enrollments.attestation_fields import SYMMETRIC_KEY, X509
 from dps_simulator.provisioning.enrollments.book import Enrollment
@@ -67,12 +64,6 @@ class Verdict:
     tpm_keys: tuple[str, str] | None = None
 
 
-def derive_device_key(group_key: str, registration_id: str) -> str:
-    """The key of one device of a group: HMAC-SHA256 of the registration ID under the group's key, both base64."""
-    derived = hmac.digest(base64.b64decode(group_key), registration_id.encode(), hashlib.sha256)
-    return base64.b64encode(derived).decode("ascii")
-
-
 def device_credentials(
     enrollment: Enrollment, registration_id: str, leaf_thumbprint: str = "", endorsement_key: str = ""
 ) -> DeviceCredentials:
@@ -113,12 +104,12 @@ def device_credentials(
         return DeviceCredentials(
             type="selfSigned", primary_thumbprint=thumbprints[0], secondary_thumbprint=thumbprints[-1]
         )
-    primary, secondary = _device_keys(enrollment, registration_id)
-    return DeviceCredentials(type="sas", primary_key=primary, secondary_key=secondary)
+    primary, secondary = (_device_key(enrollment, key, registration_id) for key in enrollment.keys)
+    return DeviceCredentials(type="sas", primary_key=primary.text, secondary_key=secondary.text)
 
 
 def attest_symmetric_key(
-    registration_id: str,
+    registration_id: RegistrationId,
     evidence: SymmetricKeyEvidence,
     *,
     id_scope: str,
@@ -136,10 +127,9 @@ def attest_symmetric_key(
         individual: the individual enrollment for the registration ID.
         groups: the enrollment groups.
     """
-    expected = (id_scope, "registrations", registration_id)
-    if tuple(map(lookup_key, evidence.resource)) != tuple(map(lookup_key, expected)):
-        shown = "/".join(evidence.resource)
-        return Verdict(None, registration_id, f"the token is for {shown!r:.300}, not for {'/'.join(expected)!r}")
+    expected, shown = f"{id_scope}/registrations/{registration_id}", "/".join(evidence.resource)
+    if lookup_key(shown) != lookup_key(expected):
+        return Verdict(None, registration_id, f"the token is for {shown!r:.300}, not for {expected!r}")
     if now is not None and evidence.expiry <= now:
         return Verdict(None, registration_id, f"the token expired {now - evidence.expiry:.0f} s ago")
     if individual is not None:
@@ -148,7 +138,10 @@ def attest_symmetric_key(
 
 
 def _judge_individual(
-    registration_id: str, evidence: SymmetricKeyEvidence, individual: Enrollment, groups: Iterable[Enrollment]
+    registration_id: RegistrationId,
+    evidence: SymmetricKeyEvidence,
+    individual: Enrollment,
+    groups: Iterable[Enrollment],
 ) -> Verdict:
     name = f"individual enrollment {individual.identifier!r}"
     if individual.attestation_type != SYMMETRIC_KEY:
@@ -161,7 +154,9 @@ def _judge_individual(
     return Verdict(None, registration_id, reason)
 
 
-def _judge_groups(registration_id: str, evidence: SymmetricKeyEvidence, groups: Sequence[Enrollment]) -> Verdict:
+def _judge_groups(
+    registration_id: RegistrationId, evidence: SymmetricKeyEvidence, groups: Sequence[Enrollment]
+) -> Verdict:
     for group in groups:
         for spelling in _spellings(registration_id):
             if _matches(group, spelling, evidence):
@@ -171,7 +166,7 @@ def _judge_groups(registration_id: str, evidence: SymmetricKeyEvidence, groups: 
         f"{len(groups)} enrollment groups with a symmetric key signed the token"
     )
     for group in groups:
-        if any(evidence.is_signed_by(base64.b64decode(key)) for key in group.keys):
+        if any(evidence.is_signed_by(key.data) for key in group.keys):
             reason = (
                 f"the signature is that of the key of enrollment group {group.identifier!r} itself; "
                 "derive the device key from it first"
@@ -179,28 +174,28 @@ def _judge_groups(registration_id: str, evidence: SymmetricKeyEvidence, groups: 
     return Verdict(None, registration_id, reason)
 
 
-def _spellings(registration_id: str) -> Iterator[str]:
+def _spellings(registration_id: RegistrationId) -> Iterator[str]:
     yield registration_id
-    if registration_id != lookup_key(registration_id):
-        yield lookup_key(registration_id)
+    if registration_id != registration_id.key:
+        yield registration_id.key
 
 
 def _new_key() -> str:
-    return base64.b64encode(secrets.token_bytes(TPM_KEY_SIZE)).decode("ascii")
+    return SymmetricKey.new(TPM_KEY_SIZE).text
 
 
-def _device_keys(enrollment: Enrollment, registration_id: str) -> tuple[str, str]:
-    primary, secondary = enrollment.keys
-    if enrollment.kind is INDIVIDUAL:
-        return primary, secondary
-    return derive_device_key(primary, registration_id), derive_device_key(secondary, registration_id)
+def _device_key(enrollment: Enrollment, key: SymmetricKey, registration_id: str) -> SymmetricKey:
+    """The key of a device through one of those of its enrollment."""
+    return key if enrollment.kind is INDIVIDUAL else key.derive(registration_id)
 
 
 def _matches(enrollment: Enrollment, registration_id: str, evidence: SymmetricKeyEvidence) -> bool:
-    return any(evidence.is_signed_by(base64.b64decode(key)) for key in _device_keys(enrollment, registration_id))
+    return any(evidence.is_signed_by(_device_key(enrollment, key, registration_id).data) for key in enrollment.keys)
 
 
-def _group_key_hint(groups: Iterable[Enrollment], registration_id: str, evidence: SymmetricKeyEvidence) -> str:
+def _group_key_hint(
+    groups: Iterable[Enrollment], registration_id: RegistrationId, evidence: SymmetricKeyEvidence
+) -> str:
     for group in groups:
         if group.keys and any(_matches(group, spelling, evidence) for spelling in _spellings(registration_id)):
             return f" (a key derived from enrollment group {group.identifier!r} did)"

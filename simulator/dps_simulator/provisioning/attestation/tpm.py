@@ -16,7 +16,7 @@ import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dps_simulator.common.identifiers import lookup_key
+from dps_simulator.common.identifiers import RegistrationId, lookup_key
 from dps_simulator.credentials.tpm_keys import TpmKeys
 from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.provisioning.enrollments.book import Enrollment, EnrollmentBook
@@ -53,7 +53,7 @@ class TpmEvidence:
 
 
 def identify_tpm(
-    registration_id: str, keys: TpmKeys | None, individual: Enrollment | None, individuals: EnrollmentBook
+    registration_id: RegistrationId, keys: TpmKeys | None, individual: Enrollment | None, individuals: EnrollmentBook
 ) -> Verdict:
     """Judge whether a device shows the endorsement key that is enrolled for its registration ID.
 
@@ -98,7 +98,7 @@ def identify_tpm(
 
 
 def attest_tpm(
-    registration_id: str,
+    registration_id: RegistrationId,
     evidence: TpmEvidence,
     *,
     id_scope: str,

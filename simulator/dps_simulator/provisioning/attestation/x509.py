@@ -19,7 +19,7 @@ import base64
 from collections.abc import Iterable
 from datetime import datetime
 
-from dps_simulator.common.identifiers import lookup_key
+from dps_simulator.common.identifiers import RegistrationId, lookup_key
 from dps_simulator.credentials.certificates import Certificate
 from dps_simulator.credentials.chains import Finding, Path, build_path, judge_leaf, judge_path
 from dps_simulator.credentials.evidence import X509Evidence
@@ -31,7 +31,7 @@ from .symmetric_key import Verdict
 
 
 def attest_x509(
-    registration_id: str,
+    registration_id: RegistrationId,
     evidence: X509Evidence,
     *,
     now: datetime,
@@ -59,7 +59,7 @@ def attest_x509(
             f"the device's certificate ({leaf.subject_name!r:.200}) has no common name; that must be the "
             f"registration ID, {registration_id!r}",
         )
-    if lookup_key(leaf.common_name) != lookup_key(registration_id):
+    if lookup_key(leaf.common_name) != registration_id.key:
         return _refused(
             registration_id,
             Finding.COMMON_NAME_MISMATCH,
@@ -71,11 +71,13 @@ def attest_x509(
     return _judge_group(registration_id, evidence, now, individuals, groups, authorities)
 
 
-def _refused(registration_id: str, finding: Finding, reason: str) -> Verdict:
+def _refused(registration_id: RegistrationId, finding: Finding, reason: str) -> Verdict:
     return Verdict(None, registration_id, reason, finding.value)
 
 
-def _judge_individual(registration_id: str, leaf: Certificate, now: datetime, individual: Enrollment) -> Verdict:
+def _judge_individual(
+    registration_id: RegistrationId, leaf: Certificate, now: datetime, individual: Enrollment
+) -> Verdict:
     name = f"individual enrollment {individual.identifier!r}"
     if individual.attestation_type != X509:
         return _refused(
@@ -104,7 +106,7 @@ def _judge_individual(registration_id: str, leaf: Certificate, now: datetime, in
 
 
 def _judge_group(
-    registration_id: str,
+    registration_id: RegistrationId,
     evidence: X509Evidence,
     now: datetime,
     individuals: EnrollmentBook,
@@ -139,7 +141,7 @@ def _judge_group(
     )
 
 
-def _not_verified(registration_id: str, group: Enrollment, own: Certificate, path: Path) -> Verdict:
+def _not_verified(registration_id: RegistrationId, group: Enrollment, own: Certificate, path: Path) -> Verdict:
     """Neither the certificate that a group knows nor one above it is verified."""
     above = "" if own.is_self_issued else ", nor is one above it in the chain that the device shows"
     if path.missing_issuer:
@@ -167,7 +169,7 @@ def _first_group(
 
 
 def _nobody_knows(
-    registration_id: str,
+    registration_id: RegistrationId,
     evidence: X509Evidence,
     now: datetime,
     path: Path,
@@ -212,7 +214,7 @@ def _nobody_knows(
 
 
 def _issuer_missing(
-    registration_id: str,
+    registration_id: RegistrationId,
     evidence: X509Evidence,
     now: datetime,
     path: Path,

@@ -11,7 +11,6 @@ then, are inferred.
 from __future__ import annotations
 
 import base64
-import secrets
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -108,7 +107,7 @@ def _keys(field: str, given: Any, stored: Mapping[str, Any]) -> Document:
 def _key(field: str, given: Any, stored: str | None) -> str:
     """A key as it is to be stored: the given one, else the one from before, else a new one."""
     if given is None or given == "":
-        return stored or base64.b64encode(secrets.token_bytes(GENERATED_KEY_SIZE)).decode("ascii")
+        return stored or symmetric_keys.SymmetricKey.new(GENERATED_KEY_SIZE).text
     problem = symmetric_keys.problem(given)
     if problem:
         raise ServiceError(Dps.INVALID_BODY, f"{field} {problem}")

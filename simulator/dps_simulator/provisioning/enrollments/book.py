@@ -8,13 +8,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from dps_simulator.common import etags, identifiers
+from dps_simulator.common import etags
 from dps_simulator.common.clock import Clock
-from dps_simulator.common.identifiers import lookup_key
+from dps_simulator.common.identifiers import RegistrationId, lookup_key
 from dps_simulator.common.paging import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page, read_page
 from dps_simulator.common.ports import Document, Storage, StoredDocument
+from dps_simulator.credentials.symmetric_keys import SymmetricKey
 from dps_simulator.errors.table import Dps, ServiceError, described
 from dps_simulator.errors.timestamps import azure_timestamp
 
@@ -47,9 +49,9 @@ class ReprovisionPolicy:
     migrate_device_data: bool = True
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@dataclass(frozen=True, repr=False)
 class Enrollment:
-    """One stored enrollment.
+    """One stored enrollment. What is asked of it more than once is read of the document once.
 
     Attributes:
         kind: individual enrollment or group.
@@ -59,26 +61,26 @@ class Enrollment:
     kind: EnrollmentKind
     document: Document
 
-    @property
+    @cached_property
     def identifier(self) -> str:
         """The registration ID or group name, as it was written."""
         return str(self.document[self.kind.id_field])
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The identifier without regard to case."""
         return lookup_key(self.identifier)
 
-    @property
+    @cached_property
     def attestation_type(self) -> str:
         """``symmetricKey``, ``x509`` or ``tpm``."""
         return str(self.document["attestation"]["type"])
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Primary and secondary symmetric key, base64; nothing for another attestation."""
+    @cached_property
+    def keys(self) -> tuple[SymmetricKey, ...]:
+        """Primary and secondary symmetric key; nothing for another attestation."""
         keys = self.document["attestation"].get(SYMMETRIC_KEY)
-        return () if keys is None else (keys["primaryKey"], keys["secondaryKey"])
+        return () if keys is None else (SymmetricKey.of(keys["primaryKey"]), SymmetricKey.of(keys["secondaryKey"]))
 
     @property
     def thumbprints(self) -> tuple[str, ...]:
@@ -95,7 +97,7 @@ class Enrollment:
         slots = self.document["attestation"].get(X509, {}).get(CA_REFERENCES, {})
         return tuple(slots[name] for name in (PRIMARY, SECONDARY) if name in slots)
 
-    @property
+    @cached_property
     def is_for_tpm(self) -> bool:
         """Whether devices prove themselves with a TPM."""
         return self.attestation_type == TPM
@@ -105,7 +107,7 @@ class Enrollment:
         """The endorsement key of the enrolled TPM, base64; empty for another attestation."""
         return str(self.document["attestation"].get(TPM, {}).get(ENDORSEMENT_KEY, ""))
 
-    @property
+    @cached_property
     def is_disabled(self) -> bool:
         """Whether devices are kept from being assigned."""
         return bool(self.document["provisioningStatus"] == "disabled")
@@ -125,7 +127,7 @@ class Enrollment:
         """The twin of a new device."""
         return self.document.get("initialTwin")
 
-    @property
+    @cached_property
     def allocation_policy(self) -> str | None:
         """How a hub is chosen; ``None`` leaves it to the service."""
         return self.document.get("allocationPolicy")
@@ -223,7 +225,11 @@ class EnrollmentBook:
 
     def find(self, identifier: str) -> Enrollment | None:
         """The enrollment, or ``None``."""
-        document = self._documents.get(lookup_key(identifier))
+        return self.with_key(lookup_key(identifier))
+
+    def with_key(self, key: str) -> Enrollment | None:
+        """The enrollment whose identifier has this key, see :class:`RegistrationId`, or ``None``."""
+        document = self._documents.get(key)
         return None if document is None else Enrollment(self.kind, document)
 
     def get(self, identifier: str) -> Enrollment:
@@ -259,7 +265,7 @@ class EnrollmentBook:
 
     def _indexed(self, parent: str) -> Enrollment | None:
         for entry in self._by_evidence.page(limit=1, parent=parent):
-            return self.find(entry.body["enrollment"])
+            return self.with_key(entry.body["enrollment"])
         return None
 
     def put(
@@ -279,9 +285,9 @@ class EnrollmentBook:
         Raises:
             ServiceError: conflict, not found, stale tag, or a wrong field.
         """
-        identifiers.registration_id(identifier, field=self.kind.id_field)
+        name = RegistrationId(identifier, field=self.kind.id_field)
         with self._storage.transaction():
-            stored = self.find(identifier)
+            stored = self.with_key(name.key)
             if stored is None and if_match is not None:
                 raise ServiceError(
                     self.kind.not_found, reason=f"If-Match asks for an update, but there is no {identifier!r}"
@@ -299,7 +305,7 @@ class EnrollmentBook:
                 tuple(self._authority_names()),
             )
             seen = {name: body[name] for name in body if name not in unseen} if isinstance(body, Mapping) else body
-            document = read_fields(seen, identifier, situation)
+            document = read_fields(seen, name, situation)
             if stored is not None:
                 document.update({name: stored.document[name] for name in unseen if name in stored.document})
             now = self._clock.now()

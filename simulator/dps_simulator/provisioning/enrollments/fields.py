@@ -13,6 +13,7 @@ from typing import Any
 
 from dps_simulator.common import identifiers
 from dps_simulator.common.field_checks import checked_choice, checked_flag, checked_object, checked_text, invalid
+from dps_simulator.common.identifiers import RegistrationId
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Dps, ServiceError
 
@@ -107,7 +108,7 @@ FIELDS: Mapping[str, Check | None] = {
 INDIVIDUAL_ONLY = frozenset({"deviceId", "optionalDeviceInformation"})
 
 
-def read_fields(body: object, identifier: str, situation: Situation) -> Document:
+def read_fields(body: object, identifier: RegistrationId, situation: Situation) -> Document:
     """Check the body of a write and take from it what is to be stored.
 
     Arguments:
@@ -121,15 +122,15 @@ def read_fields(body: object, identifier: str, situation: Situation) -> Document
     if not isinstance(body, Mapping):
         raise ServiceError(Dps.INVALID_BODY, f"The body must be a JSON object with an {situation.kind.label}.")
     id_field = situation.kind.id_field
-    given = identifiers.registration_id(body.get(id_field), field=id_field)
-    if identifiers.lookup_key(given) != identifiers.lookup_key(identifier):
+    given = RegistrationId(body.get(id_field), field=id_field)
+    if given.key != identifier.key:
         raise ServiceError(
             Dps.INVALID_BODY,
             f"{id_field} in the body is {given!r}, in the address {identifier!r:.160}; they must agree.",
         )
     if body.get("attestation") is None:
         raise ServiceError(Dps.INVALID_BODY, "attestation is missing.")
-    fields: Document = {id_field: given}
+    fields: Document = {id_field: str(given)}
     for name, check in FIELDS.items():
         value = body.get(name)
         if check is None or value is None or (name in INDIVIDUAL_ONLY and situation.kind is GROUP):
