@@ -19,6 +19,7 @@ from urllib.parse import quote_plus
 
 from .identifiers import bare_host, host_problem, registration_id_problem, unquoted, words_problem
 from .masking import MaskedError
+from .masking import mask as mask  # noqa: PLC0414 - a public name of this module
 
 #: Sizes that Azure accepts for a symmetric key, in bytes. Source: concepts-symmetric-key-attestation.
 KEY_SIZES = range(16, 65)
@@ -67,15 +68,6 @@ class Secret:
     def __reduce__(self) -> tuple[object, ...]:
         # a pickled secret would be readable in whatever file it lands in
         raise TypeError("A Secret is not pickled; reveal() it on purpose and keep the text safe.")
-
-
-def mask(secret: str) -> str:
-    """``****`` and the last four characters that carry information, or only ``****`` when the secret is short.
-
-    The ``=`` at the end of base64 is filling, not information, so it is left out.
-    """
-    meaningful = secret.rstrip("=")
-    return "****" + (meaningful[-4:] if len(meaningful) >= 12 else "")
 
 
 def decode_key(key: str | Secret) -> bytes:

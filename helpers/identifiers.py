@@ -10,7 +10,7 @@ import re
 import unicodedata
 from urllib.parse import urlsplit
 
-from dps_simulator.common.identifier_rules import DEVICE_ID, HOST, MAX_ID_LENGTH, REGISTRATION_ID
+from dps_simulator.rules import DEVICE_ID, HOST, MAX_ID_LENGTH, REGISTRATION_ID
 
 #: Characters of an ID scope; one that Azure makes is shorter.
 _ID_SCOPE = re.compile(r"[0-9A-Za-z-]{1,64}")

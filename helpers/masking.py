@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import re
 
-from dps_simulator.errors.masking import is_no_path, looks_random, mask, mask_in_input, mask_in_name
+from dps_simulator import rules
+from dps_simulator.rules import is_no_path, looks_random, mask_in_input, mask_in_name
 
 from .errors import HelperError
 
-__all__ = ["MaskedError", "is_no_path", "keys_alone", "mask_in_input", "mask_in_name", "masked", "shown"]
+__all__ = ["MaskedError", "is_no_path", "keys_alone", "mask", "mask_in_input", "mask_in_name", "masked", "shown"]
 
 _LONGEST = 200
 
@@ -28,6 +29,14 @@ class MaskedError(HelperError):
 
     def __init__(self, *arguments: object) -> None:
         super().__init__(*(mask_in_input(each) if isinstance(each, str) else each for each in arguments))
+
+
+def mask(secret: str) -> str:
+    """``****`` and the last four characters that carry information, or only ``****`` when the secret is short.
+
+    The ``=`` at the end of base64 is filling, not information, so it is left out.
+    """
+    return rules.mask(secret.rstrip("="))
 
 
 def masked(text: str) -> str:

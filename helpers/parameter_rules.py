@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from dps_simulator.common.identifier_rules import (
+from dps_simulator.rules import (
     CERTIFICATE_NAME,
     CERTIFICATE_NAME_RULE,
     DEVICE_ID,

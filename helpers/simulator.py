@@ -5,40 +5,9 @@ Notebooks and tests that import from here, and commands with ``python -m helpers
 
 import sys
 
-from dps_simulator import (
-    CloudToDeviceMessage,
-    HubEndpoint,
-    HubSettings,
-    ManualClock,
-    Policy,
-    RunningSimulator,
-    Settings,
-    SettingsError,
-    Simulator,
-    SimulatorError,
-    StoreError,
-    TelemetryMessage,
-    TlsFiles,
-    TraceEvent,
-)
+from dps_simulator import *  # noqa: F403
+from dps_simulator import __all__ as __all__  # noqa: PLC0414 - what the star means
 from dps_simulator.__main__ import main
-
-__all__ = [
-    "CloudToDeviceMessage",
-    "HubEndpoint",
-    "HubSettings",
-    "ManualClock",
-    "Policy",
-    "RunningSimulator",
-    "Settings",
-    "SettingsError",
-    "Simulator",
-    "SimulatorError",
-    "StoreError",
-    "TelemetryMessage",
-    "TlsFiles",
-    "TraceEvent",
-]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -13,15 +13,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from dps_simulator.common.private_files import FolderError, check_owner, make_folders
-from dps_simulator.settings import state_folder
-from dps_simulator.settings.values import SettingsError
+from dps_simulator import SettingsError
+from dps_simulator.rules import FolderError, check_owner, make_folders, state_folder, write_private
 
 from .credentials import Secret
 from .masking import MaskedError, shown
@@ -269,22 +267,12 @@ def _private(folder: Path) -> Path:
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:
-    """Write through a new file and rename it, so that a reader meets the old or the new text, never half of one."""
+    """Write a document, which a reader meets as it was or as it is, never half of one."""
     _spare_newer(path)
     if FORMAT > 1:
         document = {**document, _FORMAT_MEMBER: FORMAT}
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=2, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_private(path, json.dumps(document, indent=2, sort_keys=True))
     except OSError as problem:
         raise WorkspaceError(
             f"{path} cannot be written ({problem.strerror}). Free some space or set DPS_WORKSPACE to another folder."

@@ -28,8 +28,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from dps_simulator.common.identifier_rules import MAX_COMMON_NAME, REGISTRATION_ID
-from dps_simulator.credentials.certificates import Certificate
+from dps_simulator.certificates import Certificate
+from dps_simulator.rules import MAX_COMMON_NAME, REGISTRATION_ID
 from helpers.credentials import Secret
 from helpers.masking import shown
 

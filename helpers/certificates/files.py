@@ -8,9 +8,7 @@ OpenSSL decides whether they can be used; what is said here explains it.
 from __future__ import annotations
 
 import itertools
-import os
 import re
-import secrets
 import ssl
 import stat
 from collections.abc import Sequence
@@ -24,11 +22,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from OpenSSL import crypto
 
-from dps_simulator.common.identifier_rules import REGISTRATION_ID
-from dps_simulator.common.private_files import make_folders
-from dps_simulator.credentials import chains
-from dps_simulator.credentials.certificate_encoding import CERTIFICATE_LABELS, PEM_BLOCK, from_base64
-from dps_simulator.credentials.certificates import Certificate, UnsupportedCertificateError
+from dps_simulator.certificates import (
+    CERTIFICATE_LABELS,
+    PEM_BLOCK,
+    Certificate,
+    UnsupportedCertificateError,
+    chains,
+    from_base64,
+)
+from dps_simulator.rules import REGISTRATION_ID, make_folders, write_private
 from helpers.credentials import Secret
 from helpers.errors import HelperError
 from helpers.given_paths import is_folder, is_text
@@ -436,16 +438,7 @@ def _save(
     if not _holds(files, chain[0], key):
         _set_aside(files)
     for place, content in contents.items():
-        # complete before it takes its name, so that nobody meets half a file
-        temporary = place.with_name(f".{place.name}.{secrets.token_hex(8)}")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-            temporary.replace(place)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        write_private(place, content)
     return files
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 
-from dps_simulator.credentials.certificate_encoding import wide_encoding
+from dps_simulator.certificates import wide_encoding
 
 #: Labels of PEM that are neither a certificate nor a private key, with what to do.
 _OTHER_LABELS = {

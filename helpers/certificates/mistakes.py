@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from dps_simulator.common.identifier_rules import MAX_COMMON_NAME
+from dps_simulator.rules import MAX_COMMON_NAME
 
 from .authority import Authority, DeviceCertificate, build, device_extensions, new_key
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dps_simulator.common.identifier_rules import DEVICE_ID_RULE, REGISTRATION_ID_RULE
+from dps_simulator.rules import DEVICE_ID_RULE, REGISTRATION_ID_RULE
 
 from . import attempts
 from .causes import FAILS, FIRST, START, VERIFY, X509_START, Cause

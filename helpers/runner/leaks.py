@@ -6,7 +6,7 @@ import html
 import re
 from urllib.parse import unquote
 
-from dps_simulator.errors.masking import values
+from dps_simulator.rules import values
 from helpers.masking import keys_alone, masked
 
 __all__ = ["machine_paths", "masked", "secrets"]

@@ -7,9 +7,8 @@ import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dps_simulator.common.identifier_rules import DEVICE_ID, DEVICE_ID_RULE, REGISTRATION_ID, REGISTRATION_ID_RULE
-from dps_simulator.credentials.certificates import Certificate, read_certificate
-from dps_simulator.errors.table import ServiceError
+from dps_simulator.certificates import Certificate, ServiceError, read_certificate
+from dps_simulator.rules import DEVICE_ID, DEVICE_ID_RULE, REGISTRATION_ID, REGISTRATION_ID_RULE
 from helpers.credentials import CredentialsError, Secret, decode_key, mask
 from helpers.masking import MaskedError, mask_in_input, shown
 

@@ -12,15 +12,14 @@ import hmac
 import json
 import os
 import secrets
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from dps_simulator.common.private_files import make_folders
+from dps_simulator.rules import FolderError, FolderLock, make_folders, write_private
 from helpers.tpm.errors import TpmUnavailableError
 from helpers.tpm.response_codes import TPM_RC_NV_SPACE
 from helpers.tpm.structures import TPM_ALG_RSA
@@ -141,7 +140,8 @@ class PermanentMemory:
 
     def _write(self, path: Path, keys: Keys) -> None:
         try:
-            _replace(path, _marshal(keys))
+            _make_folder(path.parent)
+            write_private(path, _marshal(keys))
         except OSError as error:
             raise TpmUnavailableError(
                 f"The state of the embedded TPM cannot be written to {path} ({error.strerror or error})."
@@ -277,20 +277,6 @@ def _bytes(text: Any) -> bytes:
     return bytes.fromhex(text)
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    _make_folder(path.parent)
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
 def _stamp_of(path: Path) -> tuple[int, int, int] | None:
     """What changes whenever the file is replaced; ``None`` when there is none."""
     try:
@@ -328,59 +314,24 @@ def _make_folder(path: Path) -> None:
 @contextmanager
 def _locked(path: Path, timeout: float) -> Iterator[None]:
     """Keep other processes from the file. The lock ends with the process, however that ends."""
-    lock = path.with_name(f"{path.name}.lock")
     _make_folder(path.parent)
+    place = path.with_name(f"{path.name}.lock")
+    lock, deadline = FolderLock(place), time.monotonic() + timeout
     try:
-        # never through a link: the number of the holder would be written over what it leads to
-        flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
-        file = os.fdopen(os.open(lock, flags, 0o600), "r+", encoding="ascii", errors="replace")
-    except OSError as error:
-        raise TpmUnavailableError(
-            f"The lock {lock} of the embedded TPM cannot be opened ({error.strerror or error}). Choose another folder."
-        ) from error
-    with file:
-        deadline = time.monotonic() + timeout
-        while not _take(file):
+        while not lock.acquire():
             if time.monotonic() >= deadline:
+                number = lock.holder()
                 raise TpmUnavailableError(
-                    f"The embedded TPM in {path} is held by {_holder(file)} for more than {timeout:g} seconds. "
-                    "Restart the notebook that hangs, then try again."
+                    f"The embedded TPM in {path} is held by {f'process {number}' if number else 'another process'} for "
+                    f"more than {timeout:g} seconds. Restart the notebook that hangs, then try again."
                 )
             time.sleep(_POLL)
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+    except FolderError as error:
+        reason = getattr(error.__cause__, "strerror", None) or error
+        raise TpmUnavailableError(
+            f"The lock {place} of the embedded TPM cannot be opened ({reason}). Choose another folder."
+        ) from error
+    try:
         yield
-
-
-def _holder(file: IO[str]) -> str:
-    try:
-        file.seek(0)
-        number = file.read(20).strip()
-    except OSError:
-        number = ""
-    return f"process {number}" if number.isdigit() else "another process"
-
-
-def _take(file: IO[str]) -> bool:
-    try:
-        _lock(file)
-    except OSError:
-        return False
-    return True
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: IO[str]) -> None:
-        # a byte far behind the content, so that the process number stays readable
-        file.seek(1_000)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: IO[str]) -> None:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        lock.release()

@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from dps_simulator.common.private_files import make_folders
+from dps_simulator.rules import make_folders
 from helpers.tpm.errors import TpmConnectionError, TpmError, TpmUnavailableError
 
 from .port_pair import HOST, bind_port_pair

@@ -451,11 +451,10 @@ def test_it_waits_for_the_other_one(kept):
 
 
 def test_a_holder_that_cannot_be_read_is_another_process(kept, monkeypatch):
-    class Unreadable:
-        def seek(self, _):
-            raise OSError(5, "Input/output error")
-
-    assert soft_memory._holder(Unreadable()) == "another process"
+    monkeypatch.setattr(soft_memory.FolderLock, "acquire", lambda _: False)
+    monkeypatch.setattr(soft_memory.FolderLock, "holder", lambda _: "")
+    with pytest.raises(TpmUnavailableError, match="is held by another process for more than 0 seconds"):
+        SoftTpm(kept, lock_timeout=0.0)
 
 
 def test_a_key_that_another_process_removes_in_between(kept):
