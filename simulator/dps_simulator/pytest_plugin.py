@@ -49,7 +49,7 @@ def dps_simulator(_dps_simulator_of_session: Simulator, dps_simulator_settings: 
         if hub.host not in {configured.host for configured in dps_simulator_settings.hubs}:
             simulator.remove_hub(hub.host)
     simulator.reset()
-    simulator.call(lambda runtime: runtime.services.links.restore())
+    simulator.call(lambda runtime: runtime.hubs.links.restore())
     simulator.pace = dps_simulator_settings.pace
     simulator.limits = dps_simulator_settings.limits
     return simulator

@@ -25,7 +25,6 @@ from dps_simulator.common.service_faults import ServiceFaults
 from dps_simulator.common.throttling import Limits
 from dps_simulator.common.trace import Trace
 from dps_simulator.console.endpoint import ManagementEndpoint
-from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.address import FILE_NAME, RunningSimulator
 from dps_simulator.process.launcher import LOCK_NAME
 from dps_simulator.process.store import Store
@@ -41,8 +40,10 @@ from dps_simulator.settings.own_certificate import check as check_own_certificat
 from dps_simulator.settings.settings import Settings
 from dps_simulator.wire.mqtt import MqttLink
 
+from .hubs import Hubs
 from .process import fingerprint, program
-from .services import SimulatedServices, means_this_machine
+from .routing import means_this_machine
+from .services import SimulatedServices
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ class SimulatorRuntime:
         self._folder = folder
         self._token = secrets.token_urlsafe(32)
         self.services = SimulatedServices(settings, store, clock, self.trace, management_token=self._token)
-        self.services.policies.changed = self._renew_endpoint_file
+        self.services.policies.changed = self.services.hubs.changed = self._renew_endpoint_file
         self._management = ManagementEndpoint(controls=self, token=self._token, clock=clock, trace=self.trace)
         self._webhooks = Webhooks(
             self.services.webhooks, timeout=settings.webhook_timeout, authority=settings.webhook_authority
@@ -153,7 +154,7 @@ class SimulatorRuntime:
             service_host=self.settings.service_host,
             management_host=self.settings.management_host,
             service_connection_string=self.services.service_connection_string,
-            hubs=self.services.hub_endpoints(),
+            hubs=self.services.hubs.endpoints(),
             proxy_port=self._server.proxy_port,
             tls_port=self._server.tls_port,
             certificate_authority_file=self._trusted,
@@ -176,14 +177,14 @@ class SimulatorRuntime:
         """Server certificate, its key, and what clients must trust."""
         own = self.settings.tls
         if own is not None:
-            check_own_certificate(own, self.services.device_and_service_hosts(), SystemClock().now())
+            check_own_certificate(own, self.services.routing.device_and_service_hosts(), SystemClock().now())
             return own.certificate, own.key, own.authority or own.certificate
         self._authority = CertificateAuthority(self._folder, constrained=self.settings.constrained)
         certificate, key = self._issue(self._authority)
         return certificate, key, self._authority.certificate_file
 
     def _issue(self, authority: CertificateAuthority) -> tuple[Path, Path]:
-        return authority.issue_server_certificate([*self.services.hosts(), self._address])
+        return authority.issue_server_certificate([*self.services.routing.hosts(), self._address])
 
     def _renew_certificate(self) -> bool:
         """Make a new server certificate in time; tells whether there is one.
@@ -264,7 +265,7 @@ class SimulatorRuntime:
 
     def is_known_host(self, host: str) -> bool:
         """Whether the CONNECT proxy leads to this host name."""
-        return self.services.is_known_host(host)
+        return self.services.routing.is_known_host(host)
 
     async def http(self, request: Request) -> Response:
         """Requests to this machine by its own name are for the management API, all others for a service.
@@ -274,15 +275,15 @@ class SimulatorRuntime:
         """
         if means_this_machine(request.peer.host) or request.path.lower().startswith(_MANAGEMENT_PATH):
             return await self._management.handle(request)
-        return await self.services.http(request)
+        return await self.services.routing.http(request)
 
     def mqtt(self, link: MqttLink, connect: Connect) -> MqttApplication | None:
         """The device endpoint that the connection is for."""
-        return self.services.mqtt(link, connect)
+        return self.services.routing.mqtt(link, connect)
 
     def connection_refused(self, host: str, reason: str) -> None:
         """Keep in the trace that somebody could not get in."""
-        self.services.connection_refused(host, reason)
+        self.services.routing.connection_refused(host, reason)
 
     @property
     def service_connection_string(self) -> str:
@@ -291,7 +292,7 @@ class SimulatorRuntime:
 
     def hub_connection_strings(self) -> list[str]:
         """Connection strings of all hubs, linked or not."""
-        return [hub.connection_string for hub in self.services.hub_endpoints()]
+        return [hub.connection_string for hub in self.services.hubs.endpoints()]
 
     # --- Controls: what the management API asks ----------------------------------------------------------------
 
@@ -329,28 +330,10 @@ class SimulatorRuntime:
         """The faults that are switched on for services."""
         return self.services.faults
 
-    def hub_hosts(self) -> list[str]:
-        """Host names of all hubs."""
-        return [hub.host for hub in self.services.hub_endpoints()]
-
-    def hubs(self) -> list[dict[str, Any]]:
-        """Every hub, and how it is linked."""
-        return self.services.hubs()
-
-    def hub(self, host: str) -> IotHub | None:
-        """The hub with this host name."""
-        return self.services.hub(host)
-
-    def put_hub(self, host: str, **fields: Any) -> None:
-        """Add a hub, or change how one is linked."""
-        self.services.put_hub(host, **fields)
-        self._renew_endpoint_file()
-
-    def remove_hub(self, host: str) -> bool:
-        """Remove a hub that was added while running."""
-        found = self.services.remove_hub(host)
-        self._renew_endpoint_file()
-        return found
+    @property
+    def hubs(self) -> Hubs:
+        """All hubs, and what can be done with them."""
+        return self.services.hubs
 
     def reset(self) -> None:
         """Forget enrollments, registrations, devices and trace; hubs, keys and ports stay."""

@@ -171,15 +171,15 @@ class Simulator(Clients):
         Raises:
             ValueError: the host name or a value is not possible.
         """
-        self.call(lambda runtime: runtime.put_hub(host, **fields))
+        self.call(lambda runtime: runtime.hubs.put(host, **fields))
 
     def unlink_hub(self, host: str) -> None:
         """Keep the provisioning service from a hub; the hub stays with its devices. One that is new is only added."""
-        self.call(lambda runtime: runtime.put_hub(host, linked=False))
+        self.call(lambda runtime: runtime.hubs.put(host, linked=False))
 
     def remove_hub(self, host: str) -> bool:
         """Remove a hub that was added while running, with its devices; tells whether there was one."""
-        return self.call(lambda runtime: runtime.remove_hub(host))
+        return self.call(lambda runtime: runtime.hubs.remove(host))
 
     def telemetry(self, hub: str = "", after: int = 0, device_id: str = "") -> list[TelemetryMessage]:
         """What devices have sent to a hub, oldest first: the latest 1000 messages at most.
@@ -262,8 +262,8 @@ class Simulator(Clients):
 
 
 def _hub(runtime: SimulatorRuntime, host: str) -> IotHub:
-    name = host or runtime.hub_hosts()[0]
-    hub = runtime.hub(name)
+    hosts = runtime.hubs.hosts
+    hub = runtime.hubs.find(host or hosts[0])
     if hub is None:
-        raise ValueError(f"There is no hub {host!r:.260}; there are {', '.join(runtime.hub_hosts())}.")
+        raise ValueError(f"There is no hub {host!r:.260}; there are {', '.join(hosts)}.")
     return hub

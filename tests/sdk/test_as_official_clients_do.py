@@ -129,12 +129,14 @@ def test_a_provisioned_device_makes_modules_of_its_own(sdk):
 
 def test_the_model_that_a_device_announces(sdk):
     services = sdk.simulator
-    services.call(lambda runtime: runtime.hub(sdk.hub).put_device("pump-1", {"authentication": {"symmetricKey": KEYS}}))
+    services.call(
+        lambda runtime: runtime.hubs.find(sdk.hub).put_device("pump-1", {"authentication": {"symmetricKey": KEYS}})
+    )
     model = "dtmi:com:example:Thermostat;1"
     device = IoTHubDeviceClient.create_from_symmetric_key(
         KEY, sdk.hub, "pump-1", product_info=model, **sdk.device_options()
     )
     device.connect()
-    twin = services.call(lambda runtime: runtime.hub(sdk.hub).twin("pump-1"))
+    twin = services.call(lambda runtime: runtime.hubs.find(sdk.hub).twin("pump-1"))
     device.shutdown()
     assert (twin["modelId"], "tags" in twin) == (model, False)

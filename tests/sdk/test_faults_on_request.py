@@ -69,7 +69,7 @@ def test_the_sdk_comes_back_after_a_lost_connection(dps_simulator, device, opera
 def test_the_fault_begins_after_its_delay_and_lasts(sdk, device, dps_simulator, monkeypatch, operation, error):
     # the delay is over when the test says so, and so is the fault
     clock, later = ManualClock(), []
-    hub = dps_simulator.call(lambda runtime: runtime.services._hubs[sdk.hub])
+    hub = dps_simulator.call(lambda runtime: runtime.services.hubs.service(sdk.hub))
     monkeypatch.setattr(hub.hub.connections, "_clock", clock)
     call_later = hub.devices.call_later
 

@@ -75,7 +75,7 @@ def test_wrong_limits_change_nothing(simulator, api, body, said):
 def test_all_services_of_one_simulator_have_them(simulator):
     def throttles(runtime):
         services = runtime.services
-        hubs = [services.hub(endpoint.host) for endpoint in services.hub_endpoints()]
+        hubs = [services.hubs.find(endpoint.host) for endpoint in services.hubs.endpoints()]
         return {services.throttle, services.provisioning.throttle, *(hub.throttle for hub in hubs)}
 
     assert len(simulator.call(throttles)) == 1

@@ -184,7 +184,7 @@ class TestStartingAndStopping:
         with Simulator(pace="instant") as first, Simulator() as second:
             enroll(first)
             register(first)
-            assert not second.call(lambda runtime: runtime.services._hubs[HUB].hub.has_device("thermostat-1"))
+            assert not second.call(lambda runtime: runtime.hubs.find(HUB).has_device("thermostat-1"))
             one, other = first.running, second.running
             assert len({one.proxy_port, one.tls_port, other.proxy_port, other.tls_port}) == 4
             assert one.service_connection_string != other.service_connection_string
@@ -351,7 +351,7 @@ class TestHubs:
             simulator.link_hub(host)
             keys = {"primaryKey": KEY, "secondaryKey": KEY}
             body = {"deviceId": "thermostat-1", "authentication": {"type": "sas", "symmetricKey": keys}}
-            simulator.call(lambda runtime: runtime.services._hubs[host].hub.put_device("thermostat-1", body))
+            simulator.call(lambda runtime: runtime.hubs.find(host).put_device("thermostat-1", body))
             yield simulator, host, connect(simulator, host=host)
 
 
@@ -369,7 +369,7 @@ def test_reset_forgets_everything_and_drops_live_connections():
         assert [event for event in simulator.trace() if event.status is not None] == []
         enrollments = simulator.call(lambda runtime: runtime.services.provisioning.enrollments.of(INDIVIDUAL))
         assert simulator.call(lambda _: enrollments.find("thermostat-1")) is None
-        assert simulator.call(lambda runtime: runtime.services._hubs[HUB].hub.devices()) == []
+        assert simulator.call(lambda runtime: runtime.hubs.find(HUB).devices()) == []
         with pytest.raises(ConnectionRefusedError):
             connect(simulator)
         enroll(simulator)
@@ -715,9 +715,9 @@ class TestSecrets:
 
 def test_messages_from_and_to_devices():
     with Simulator() as simulator:
-        simulator.call(lambda runtime: runtime.hub(HUB).put_device("d", {}))
+        simulator.call(lambda runtime: runtime.hubs.find(HUB).put_device("d", {}))
         sent = simulator.send_message("d", CloudToDeviceMessage(b"x"), HUB.upper())
-        assert simulator.call(lambda runtime: runtime.hub(HUB).cloud_to_device.waiting("d")) == 1
+        assert simulator.call(lambda runtime: runtime.hubs.find(HUB).cloud_to_device.waiting("d")) == 1
         assert sent.message.message_id
         assert simulator.telemetry() == simulator.telemetry(HUB) == []
         for function in (lambda: simulator.telemetry("other.test"), lambda: simulator.send_message("d", None, "other")):
@@ -729,13 +729,13 @@ def test_messages_from_and_to_devices():
 
 def test_messages_for_devices_survive_a_restart_and_no_reset(tmp_path):
     def waiting(runtime):
-        return runtime.hub(HUB).device("d")["cloudToDeviceMessageCount"]
+        return runtime.hubs.find(HUB).device("d")["cloudToDeviceMessageCount"]
 
     with Simulator(state=tmp_path / "state") as simulator:
-        simulator.call(lambda runtime: runtime.hub(HUB).put_device("d", {}))
+        simulator.call(lambda runtime: runtime.hubs.find(HUB).put_device("d", {}))
         simulator.send_message("d", CloudToDeviceMessage(b"x"))
     with Simulator(state=tmp_path / "state") as simulator:
         assert simulator.call(waiting) == 1
         simulator.reset()
-        simulator.call(lambda runtime: runtime.hub(HUB).put_device("d", {}))
+        simulator.call(lambda runtime: runtime.hubs.find(HUB).put_device("d", {}))
         assert simulator.call(waiting) == 0

@@ -126,20 +126,20 @@ class ServicesMachine(RuleBasedStateMachine):
             b"" if body is None else json.dumps(body).encode(),
             Peer(fields["HostName"]),
         )
-        response = self.loop.run_until_complete(self.services.http(request))
+        response = self.loop.run_until_complete(self.services.routing.http(request))
         return response.status, response.body
 
     def enrollment_api(self, method, path, body=None, **headers):
         return self.call(self.services.service_connection_string, method, path, body, **headers)
 
     def registry_api(self, method, path, body=None, **headers):
-        return self.call(self.services.hub_endpoints()[0].connection_string, method, path, body, **headers)
+        return self.call(self.services.hubs.endpoints()[0].connection_string, method, path, body, **headers)
 
     def open_link(self, host, client_id, user_name, resource, key):
         link = Link(host)
         token = sas.sign(quote(resource, safe=""), sas.decode_key(key), int(self.clock.now().timestamp()) + 600)
         connect = Connect("MQTT", 4, False, 60, client_id, user_name, token, None)
-        link.application = self.services.mqtt(link, connect)
+        link.application = self.services.routing.mqtt(link, connect)
         link.application.connected(connect)
         return link
 

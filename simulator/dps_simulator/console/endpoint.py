@@ -53,6 +53,22 @@ _HUB_FIELDS = {
 }
 
 
+class ManagedHubs(Protocol):
+    """What can be read from and done to the hubs of a running simulator."""
+
+    def show(self) -> list[dict[str, Any]]:
+        """Every hub, and how it is linked, in the names of this API."""
+
+    def find(self, host: str) -> IotHub | None:
+        """The hub with this host name, ``None`` when there is none."""
+
+    def put(self, host: str, **fields: Any) -> None:
+        """Add a hub, or change how one is linked. Raises ``ValueError`` when that is not possible."""
+
+    def remove(self, host: str) -> bool:
+        """Remove a hub with its devices; tells whether there was one. Raises ``ValueError`` for one that stays."""
+
+
 class Controls(Protocol):
     """What can be read from and done to a running simulator."""
 
@@ -77,17 +93,9 @@ class Controls(Protocol):
     def faults(self) -> ServiceFaults:
         """The faults that are switched on for services."""
 
-    def hubs(self) -> list[dict[str, Any]]:
-        """Every hub, and how it is linked, in the names of this API."""
-
-    def hub(self, host: str) -> IotHub | None:
-        """The hub with this host name, ``None`` when there is none."""
-
-    def put_hub(self, host: str, **fields: Any) -> None:
-        """Add a hub, or change how one is linked. Raises ``ValueError`` when that is not possible."""
-
-    def remove_hub(self, host: str) -> bool:
-        """Remove a hub with its devices; tells whether there was one. Raises ``ValueError`` for one that stays."""
+    @property
+    def hubs(self) -> ManagedHubs:
+        """All hubs."""
 
     @property
     def service_connection_string(self) -> str:
@@ -116,7 +124,7 @@ class ManagementEndpoint(HttpEndpoint):
         self._controls = controls
         self._token = token
         self._events = trace
-        messages = HubMessages(controls.hub, invalid=INVALID, hub_unknown=HUB_UNKNOWN)
+        messages = HubMessages(controls.hubs.find, invalid=INVALID, hub_unknown=HUB_UNKNOWN)
         faults = ManagementFaults(controls.faults, invalid=INVALID)
         super().__init__(
             service="management",
@@ -201,7 +209,7 @@ class ManagementEndpoint(HttpEndpoint):
         )
 
     def _list_hubs(self, call: Call) -> Response:
-        return Response(body={"hubs": self._controls.hubs()})
+        return Response(body={"hubs": self._controls.hubs.show()})
 
     def _put_hub(self, call: Call) -> Response:
         body = {} if call.body is None else call.body
@@ -218,7 +226,7 @@ class ManagementEndpoint(HttpEndpoint):
             raise ServiceError(INVALID, f"A hub that is not linked has no {others}; leave that out.")
         fields = {_HUB_FIELDS[name]: value for name, value in body.items()}
         try:
-            self._controls.put_hub(call.parameters["host"], **fields)
+            self._controls.hubs.put(call.parameters["host"], **fields)
         except ValueError as error:
             raise ServiceError(INVALID, str(error)) from error
         return self._list_hubs(call)
@@ -226,7 +234,7 @@ class ManagementEndpoint(HttpEndpoint):
     def _remove_hub(self, call: Call) -> Response:
         host = call.parameters["host"]
         try:
-            found = self._controls.remove_hub(host)
+            found = self._controls.hubs.remove(host)
         except ValueError as error:
             raise ServiceError(INVALID, str(error)) from error
         if not found:

@@ -33,6 +33,7 @@ class ProvisioningService:
         pace: how long registering takes.
         links: how the hubs are linked; ``None`` for links of its own, in which nothing is said about any hub.
         throttle: the limits of the service; ``None`` for none.
+        authorities: the uploaded CA certificates, where others know them as well; ``None`` for those of the storage.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ProvisioningService:
         pace: Pace | None = None,
         links: LinkedHubs | None = None,
         throttle: Throttle | None = None,
+        authorities: CertificateAuthorities | None = None,
     ) -> None:
         self.id_scope = id_scope
         self._scope_key = lookup_key(id_scope)
@@ -52,7 +54,7 @@ class ProvisioningService:
         self.throttle = throttle or Throttle(clock)
         self._storage = storage
         self._clock = clock
-        self.authorities = CertificateAuthorities(storage, clock)
+        self.authorities = authorities or CertificateAuthorities(storage, clock)
         self.enrollments = Enrollments(
             storage,
             clock,

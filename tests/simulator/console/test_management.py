@@ -235,14 +235,14 @@ def test_how_a_hub_is_linked(api, simulator):
     finally:
         api("DELETE", f"/hubs/{SECOND}")
     assert [hub["host"] for hub in api("GET", "/hubs").json()["hubs"]] == [first]
-    assert simulator.call(lambda runtime: runtime.services.links.find(SECOND)) is None
+    assert simulator.call(lambda runtime: runtime.hubs.links.find(SECOND)) is None
 
 
 def test_a_hub_may_be_new_and_not_linked(api, simulator):
     try:
         assert hub_of(api("PUT", f"/hubs/{SECOND}", json={"linked": False}), SECOND) == {"linked": False}
         assert simulator.running.hubs[1].host == SECOND
-        linked = simulator.call(lambda runtime: [hub.host for hub in runtime.services._linked_hubs()])
+        linked = simulator.call(lambda runtime: [hub.host for hub in runtime.hubs.linked()])
         assert linked == [simulator.running.hubs[0].host]
     finally:
         assert api("DELETE", f"/hubs/{SECOND}").status_code == 204
@@ -278,12 +278,12 @@ def test_what_was_linked_and_unlinked_outlives_the_simulator(tmp_path):
         simulator.link_hub(SECOND, allocation_weight=3)
         simulator.unlink_hub(first)
     with Simulator(state=tmp_path) as simulator:
-        hubs = simulator.call(lambda runtime: {hub["host"]: hub for hub in runtime.hubs()})
+        hubs = simulator.call(lambda runtime: {hub["host"]: hub for hub in runtime.hubs.show()})
         assert (hubs[first]["linked"], hubs[SECOND]["allocationWeight"]) == (False, 3)
     # a hub that the settings name no more leaves no link
     with Simulator(state=tmp_path, hubs=(HubSettings("other.azure-devices.test"),)) as simulator:
-        hubs = simulator.call(lambda runtime: [hub["host"] for hub in runtime.hubs()])
-        links = simulator.call(lambda runtime: [link.host for link in runtime.services.links.all()])
+        hubs = simulator.call(lambda runtime: [hub["host"] for hub in runtime.hubs.show()])
+        links = simulator.call(lambda runtime: [link.host for link in runtime.hubs.links.all()])
         assert hubs == ["other.azure-devices.test", SECOND]
         assert sorted(links) == sorted(hubs)
 

@@ -98,7 +98,7 @@ from dps_simulator import Simulator
 with Simulator() as simulator:
     keys = {{"primaryKey": {KEY!r}, "secondaryKey": {KEY!r}}}
     device = {{"authentication": {{"type": "sas", "symmetricKey": keys}}}}
-    simulator.call(lambda runtime: runtime.hub(runtime.hub_hosts()[0]).put_device("pump-1", device))
+    simulator.call(lambda runtime: runtime.hubs.find(runtime.hubs.hosts[0]).put_device("pump-1", device))
     running = simulator.running
     print(json.dumps([running.tls_port, running.hubs[0].host, str(running.certificate_authority_file)]), flush=True)
     sys.stdin.read()

@@ -78,7 +78,7 @@ def state(simulator):
             "devices": [
                 (host, device["deviceId"])
                 for host in HUBS
-                for device in (runtime.services.hub(host) or _NO_HUB).devices()
+                for device in (runtime.services.hubs.find(host) or _NO_HUB).devices()
             ],
         }
 
@@ -97,8 +97,8 @@ NOTHING = {"certificates": {}, "groups": [], "enrollments": [], "devices": []}
 def test_a_new_simulator_begins_with_them(file):
     with Simulator(load(file=file)) as simulator:
         found = state(simulator)
-        twin = simulator.call(lambda runtime: runtime.services.hub(HUBS[1]).twin("veteran-001"))
-        device = simulator.call(lambda runtime: runtime.services.hub(HUBS[1]).device("veteran-001"))
+        twin = simulator.call(lambda runtime: runtime.services.hubs.find(HUBS[1]).twin("veteran-001"))
+        device = simulator.call(lambda runtime: runtime.services.hubs.find(HUBS[1]).device("veteran-001"))
     assert found["certificates"] == {"root": True, "other": False}
     assert [group["enrollmentGroupId"] for group in found["groups"]] == ["line-1"]
     assert found["groups"][0]["initialTwin"]["properties"]["desired"] == {"interval": 5}
@@ -123,7 +123,7 @@ def test_they_come_once_and_again_after_a_reset(file, tmp_path):
     with Simulator(settings) as simulator:
         before = state(simulator)
         simulator.call(lambda runtime: runtime.services.provisioning.enrollments.individuals.delete("thermostat-001"))
-        simulator.call(lambda runtime: runtime.services.hub(HUBS[1]).delete_device("veteran-001"))
+        simulator.call(lambda runtime: runtime.services.hubs.find(HUBS[1]).delete_device("veteran-001"))
     with Simulator(settings) as simulator:
         after = state(simulator)
         assert (len(after["enrollments"]), after["devices"], after["groups"]) == (1, [], before["groups"])
@@ -141,7 +141,7 @@ def test_they_come_once_and_again_after_a_reset(file, tmp_path):
         lambda services: services.provisioning.enrollments.individuals.put("mine", individual_body("mine")),
         lambda services: services.provisioning.enrollments.groups.put("mine", group_body("mine")),
         lambda services: services.provisioning.authorities.put("mine", {"properties": {"certificate": ROOT.base64}}),
-        lambda services: services.hub(HUBS[0]).put_device("mine", {}),
+        lambda services: services.hubs.find(HUBS[0]).put_device("mine", {}),
     ],
 )
 def test_where_something_is_already_none_is_put_in(file, tmp_path, make):
@@ -308,6 +308,6 @@ def test_the_documented_examples(repository, tmp_path):
     settings = load(file=file)
     assert f"`{settings.limits}`" in text.replace("\n", " ")
     with Simulator(settings) as simulator:
-        runtime_hub = simulator.call(lambda runtime: runtime.services.hub(settings.hubs[0].host).devices())
+        runtime_hub = simulator.call(lambda runtime: runtime.services.hubs.find(settings.hubs[0].host).devices())
         assert [device["deviceId"] for device in runtime_hub] == ["veteran-001"]
         assert len(state(simulator)["groups"]) == len(state(simulator)["enrollments"]) == 1

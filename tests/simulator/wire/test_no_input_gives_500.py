@@ -147,10 +147,10 @@ class Asker:
         settings, services = runtime.settings, runtime.services
         self.hub = settings.hubs[0].host
         self.doors = {
-            settings.service_host: ("2021-10-01", services._dps_service._endpoint),
-            settings.provisioning_host: ("2021-06-01", services._dps_https._endpoint),
-            settings.management_host: ("2022-12-12", services._resource_manager),
-            self.hub: ("2021-04-12", services._hubs[self.hub].registry),
+            settings.service_host: ("2021-10-01", services.routing._enrollments._endpoint),
+            settings.provisioning_host: ("2021-06-01", services.routing._https._endpoint),
+            settings.management_host: ("2022-12-12", services.routing._management),
+            self.hub: ("2021-04-12", services.hubs.service(self.hub).registry),
             "localhost": ("", runtime._management),
         }
 
@@ -162,7 +162,7 @@ class Asker:
             resource, key, policy = f"{settings.id_scope}/registrations/d", KEY, "registration"
         else:
             is_hub = host == self.hub
-            text = services.hub_endpoints()[0].connection_string if is_hub else services.service_connection_string
+            text = services.hubs.endpoints()[0].connection_string if is_hub else services.service_connection_string
             fields = dict(part.split("=", 1) for part in text.split(";"))
             resource, key, policy = host, fields["SharedAccessKey"], fields["SharedAccessKeyName"]
         return sas.sign(quote(resource, safe=""), sas.decode_key(key), 2**40, policy)
@@ -281,7 +281,7 @@ def test_every_message_of_a_device_is_answered(caplog, seed):
         asker = Asker(runtime, seed)
         settings, services = runtime.settings, runtime.services
         services.provisioning.enrollments.individuals.put("d", {"registrationId": "d", "attestation": SYMMETRIC})
-        services.hub(asker.hub).put_device("d", {"authentication": {"symmetricKey": KEYS}})
+        services.hubs.find(asker.hub).put_device("d", {"authentication": {"symmetricKey": KEYS}})
         for _ in range(examples(800)):
             is_dps = asker.random.random() < 0.5
             host = settings.provisioning_host if is_dps else asker.hub
