@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import base64
 import re
-import shlex
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -177,36 +176,6 @@ class _Holder:
             pass_phrase,
         )
         return self._files
-
-    def openssl_commands(self) -> str:
-        """Commands of the OpenSSL program that make such a certificate, for comparison."""
-        name = certificate_files.stem(self.common_name)
-        escaped = self.common_name.replace("\\", "\\\\").replace("/", "\\/")
-        subject = f"-subj {shlex.quote(f'/CN={escaped}')}"
-        key = f"openssl ecparam -name prime256v1 -genkey -noout -out {name}.key"
-        if isinstance(self._private_key, rsa.RSAPrivateKey):
-            key = f"openssl genrsa -out {name}.key {self._private_key.key_size}"
-        days = (self.parsed.not_valid_after_utc - self.parsed.not_valid_before_utc).days
-        is_authority = _is_authority(self.parsed)
-        if is_authority:
-            extensions = ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign,cRLSign"]
-        else:
-            extensions = [
-                "basicConstraints=critical,CA:FALSE",
-                "keyUsage=critical,digitalSignature",
-                "extendedKeyUsage=clientAuth",
-            ]
-        if not self._above:
-            added = " ".join(f'-addext "{each}"' for each in extensions)
-            return f"{key}\nopenssl req -x509 -new -key {name}.key {subject} -days {days} {added} -out {name}.pem"
-        above = certificate_files.stem(_common_name(self._above[0].subject))
-        lines = "\\n".join(extensions)
-        return (
-            f"{key}\nopenssl req -new -key {name}.key {subject} -out {name}.csr\n"
-            f"printf '{lines}\\n' > {name}.ext\n"
-            f"openssl x509 -req -in {name}.csr -CA {above}.pem -CAkey {above}.key -CAcreateserial "
-            f"-days {days} -extfile {name}.ext -out {name}.pem"
-        )
 
     def __repr__(self) -> str:
         issuer = _common_name(self.parsed.issuer)

@@ -21,7 +21,7 @@ from sdk_clients import KEY, Sdk, derive
 from dps_simulator import Simulator
 from dps_simulator.process.address import read
 from helpers import certificates
-from helpers.checks import causes
+from helpers.problems import causes
 
 pytestmark = pytest.mark.sdk
 

@@ -12,6 +12,7 @@ import ssl
 import time
 
 import pytest
+import wrong_certificates
 from azure.iot.device import IoTHubDeviceClient, ProvisioningDeviceClient
 from azure.iot.device.aio import IoTHubDeviceClient as AsyncIoTHubDeviceClient
 from azure.iot.device.aio import ProvisioningDeviceClient as AsyncProvisioningDeviceClient
@@ -205,7 +206,7 @@ def test_a_weak_key(sdk, version, tmp_path):
     root = certificates.create_root("Contoso Root")
     sdk.upload("root", root)
     sdk.enroll_group("pumps", attestation=x509("signingCertificates", root))
-    client = PlainClient(sdk, version, certificates.mistakes.weak_key(root, DEVICE).save(tmp_path))
+    client = PlainClient(sdk, version, wrong_certificates.weak_key(root, DEVICE).save(tmp_path))
     response, body = client.ask("PUT", "/register", {})
     client.connection.close()
     assert (response.status, body["info"]["simulatorFinding"]) == (401, "weakKey")

@@ -3,12 +3,13 @@
 import ssl
 
 import pytest
+import wrong_certificates
 from azure.core.exceptions import HttpResponseError
 from azure.iot.device import X509, ProvisioningDeviceClient
 from azure.iot.device.exceptions import ClientError
 
 from helpers import certificates
-from helpers.checks import causes
+from helpers.problems import causes
 
 pytestmark = pytest.mark.sdk
 
@@ -97,7 +98,7 @@ def authority_as_device(factory):
 
 
 def issued_by_a_device(factory):
-    return mistakes.issued_by_device(factory.line.issue_device("pump-1"), DEVICE)
+    return wrong_certificates.issued_by_device(factory.line.issue_device("pump-1"), DEVICE)
 
 
 REFUSALS = {
@@ -107,7 +108,7 @@ REFUSALS = {
     "other name": (below_the_root(lambda f: mistakes.other_name(f.line, DEVICE)), INVALID, "commonNameMismatch"),
     "only the leaf": (below_the_root(lambda f: mistakes.leaf_only(f.device)), NO_AUTHORITY, "intermediateMissing"),
     "missing intermediate": (
-        below_the_root(lambda f: mistakes.without_intermediate(f.device)),
+        below_the_root(lambda f: wrong_certificates.without_intermediate(f.device)),
         NO_AUTHORITY,
         "intermediateMissing",
     ),
@@ -116,13 +117,17 @@ REFUSALS = {
     "unverified reference": (unverified_reference, NO_AUTHORITY, "authorityNotVerified"),
     "expired": (below_the_root(lambda f: mistakes.expired(f.line, DEVICE)), INVALID, "certificateExpired"),
     "not yet valid": (
-        below_the_root(lambda f: mistakes.not_yet_valid(f.line, DEVICE)),
+        below_the_root(lambda f: wrong_certificates.not_yet_valid(f.line, DEVICE)),
         INVALID,
         "certificateNotYetValid",
     ),
     "signed by a device": (below_the_root(issued_by_a_device), INVALID, "issuerNotAuthority"),
     "authority as device": (below_the_root(authority_as_device), INVALID, "authorityUsedAsDevice"),
-    "for servers": (below_the_root(lambda f: mistakes.wrong_usage(f.line, DEVICE)), INVALID, "wrongExtendedKeyUsage"),
+    "for servers": (
+        below_the_root(lambda f: wrong_certificates.wrong_usage(f.line, DEVICE)),
+        INVALID,
+        "wrongExtendedKeyUsage",
+    ),
 }
 
 
@@ -151,7 +156,7 @@ def test_the_refusals_reach_as_many_findings_as_they_say():
 
 
 def test_a_weak_key_does_not_even_leave_the_device(factory):
-    weak = mistakes.weak_key(factory.line, DEVICE)
+    weak = wrong_certificates.weak_key(factory.line, DEVICE)
     with pytest.raises(certificates.CertificateError, match="1024 bits"):
         weak.save(factory.folder).check()
     # the SDK finds it as well, before it connects; what the service says of it, see the plain client over HTTPS
@@ -163,7 +168,7 @@ def test_a_chain_in_the_wrong_order_is_put_in_order(factory):
     factory.verify()
     factory.group(factory.root)
     device = factory.line.issue_intermediate("Contoso Shift").issue_device(DEVICE)
-    assert factory.register(mistakes.wrong_order(device)).status == "assigned"
+    assert factory.register(wrong_certificates.wrong_order(device)).status == "assigned"
     (answer,) = [event for event in factory.sdk.trace() if event["operation"] == "register" and event["status"]]
     assert "not in order" in answer["detail"]["reason"]
 

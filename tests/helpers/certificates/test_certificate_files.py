@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
+import wrong_certificates
 from azure.iot.device import X509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
@@ -138,7 +139,7 @@ def test_exchanged_files(tmp_path, device):
 
 
 def test_a_key_that_belongs_to_another_certificate(tmp_path, device):
-    files = mistakes.forged(device).save(tmp_path)
+    files = wrong_certificates.forged(device).save(tmp_path)
     with pytest.raises(CertificateError, match="does not belong"):
         files.check()
     assert not opens(files)
@@ -214,7 +215,7 @@ def test_validity_here_and_now(tmp_path, line, device):
     with pytest.raises(CertificateError, match=r"pump-101.*expired on"):
         mistakes.expired(line, "pump-101").save(tmp_path / "expired").check()
     with pytest.raises(CertificateError, match="not valid before"):
-        mistakes.not_yet_valid(line, "pump-101").save(tmp_path / "early").check()
+        wrong_certificates.not_yet_valid(line, "pump-101").save(tmp_path / "early").check()
     files = device.save(tmp_path)
     start, end = device.parsed.not_valid_before_utc, device.parsed.not_valid_after_utc
     second = timedelta(seconds=1)
@@ -225,14 +226,14 @@ def test_validity_here_and_now(tmp_path, line, device):
 
 
 def test_a_weak_key(tmp_path, line):
-    files = mistakes.weak_key(line, "pump-101").save(tmp_path)
+    files = wrong_certificates.weak_key(line, "pump-101").save(tmp_path)
     with pytest.raises(CertificateError, match="1024 bits"):
         files.check()
     assert not opens(files)
 
 
 def test_what_every_service_minds_in_the_certificate_of_a_device(tmp_path, line):
-    files = mistakes.wrong_usage(line, "pump-101").save(tmp_path)
+    files = wrong_certificates.wrong_usage(line, "pump-101").save(tmp_path)
     (remark,) = files.check()
     assert "is serverAuth; a device" in remark
     assert opens(files)
@@ -383,7 +384,7 @@ def test_a_renewed_certificate_keeps_the_earlier_one_beside_it(tmp_path, device)
 def test_no_key_is_ever_overwritten(tmp_path, device):
     device.save(tmp_path)
     for _ in range(2):
-        mistakes.forged(device).save(tmp_path)
+        wrong_certificates.forged(device).save(tmp_path)
     keys = list(tmp_path.glob("*.key"))
     assert len(keys) == 3
     assert device.parsed.public_key() in [certificate_files.read_key(key).public_key() for key in keys]

@@ -3,18 +3,16 @@
 import base64
 import copy
 import pickle
-import shutil
-import subprocess
 
 import pytest
+import wrong_certificates
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from patience import PATIENCE
 
 from helpers import certificates
-from helpers.certificates import Authority, CertificateError, DeviceCertificate, files, mistakes
+from helpers.certificates import Authority, CertificateError, DeviceCertificate, mistakes
 from helpers.certificates.files import is_signed_by
 from helpers.credentials import Secret
 
@@ -199,51 +197,23 @@ def test_loading_a_chain_that_names_itself_above_itself(tmp_path, root):
 
 def test_mistakes_are_what_they_say(tmp_path, root, line, device):
     name = "pump-101"
-    expired, early = mistakes.expired(line, name).parsed, mistakes.not_yet_valid(line, name).parsed
+    expired, early = mistakes.expired(line, name).parsed, wrong_certificates.not_yet_valid(line, name).parsed
     assert expired.not_valid_after_utc < device.parsed.not_valid_before_utc < early.not_valid_before_utc
-    usage = extension(mistakes.wrong_usage(line, name).parsed, x509.ExtendedKeyUsage).value
+    usage = extension(wrong_certificates.wrong_usage(line, name).parsed, x509.ExtendedKeyUsage).value
     assert list(usage) == [ExtendedKeyUsageOID.SERVER_AUTH]
-    assert mistakes.weak_key(line, name).parsed.public_key().key_size == 1_024
-    assert is_signed_by(mistakes.issued_by_device(device, "pump-7").parsed, device.parsed)
+    assert wrong_certificates.weak_key(line, name).parsed.public_key().key_size == 1_024
+    assert is_signed_by(wrong_certificates.issued_by_device(device, "pump-7").parsed, device.parsed)
     assert mistakes.other_name(line, name).common_name != name
     assert mistakes.leaf_only(device).chain == device.certificate
-    assert mistakes.without_intermediate(device).chain_certificates == (device.parsed, root.parsed)
-    assert mistakes.wrong_order(device).chain_certificates == (device.parsed, root.parsed, line.parsed)
+    assert wrong_certificates.without_intermediate(device).chain_certificates == (device.parsed, root.parsed)
+    assert wrong_certificates.wrong_order(device).chain_certificates == (device.parsed, root.parsed, line.parsed)
     assert extension(mistakes.authority_as_device(line).parsed, x509.BasicConstraints).value.ca
-    forged = mistakes.forged(device)
+    forged = wrong_certificates.forged(device)
     assert forged.certificate == device.certificate
     assert forged.key != device.key
-    for number, each in enumerate([mistakes.expired(line, name), forged, mistakes.wrong_order(device)]):
+    for number, each in enumerate([mistakes.expired(line, name), forged, wrong_certificates.wrong_order(device)]):
         assert isinstance(each, DeviceCertificate)
         assert each.save(tmp_path / str(number)).key_file.exists()
-
-
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="the OpenSSL program is not installed")
-@pytest.mark.parametrize("kind", ["ec", "rsa"])
-def test_the_commands_of_openssl_make_the_same(tmp_path, kind):
-    root = certificates.create_root("Contoso/Pumps $HOME's Root", key=kind)
-    line = root.issue_intermediate("Line 1", key=kind)
-    device = line.issue_device("pump-101", key=kind)
-    alone = certificates.create_self_signed("pump-001", key=kind)
-    for each in (root, line, device, alone):
-        subprocess.run(
-            ["sh", "-e", "-c", each.openssl_commands()], cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE
-        )
-        name = files.stem(each.common_name)
-        made = x509.load_pem_x509_certificate((tmp_path / f"{name}.pem").read_bytes())
-        assert made.subject == each.parsed.subject
-        assert made.issuer == each.parsed.issuer
-        assert type(made.public_key()) is type(each.parsed.public_key())
-        assert made.public_key().key_size == each.parsed.public_key().key_size
-        lifetimes = [each.not_valid_after_utc - each.not_valid_before_utc for each in (made, each.parsed)]
-        assert lifetimes[0] == lifetimes[1]
-        for extension_kind in (x509.BasicConstraints, x509.KeyUsage, x509.ExtendedKeyUsage):
-            ours = [(e.critical, e.value) for e in each.parsed.extensions if isinstance(e.value, extension_kind)]
-            theirs = [(e.critical, e.value) for e in made.extensions if isinstance(e.value, extension_kind)]
-            assert ours == theirs
-    paths = [tmp_path / name for name in ("Line-1.pem", "pump-101.pem")]
-    below, own = (x509.load_pem_x509_certificate(path.read_bytes()) for path in paths)
-    assert is_signed_by(own, below)
 
 
 def test_a_request_whose_signature_is_not_its_own(line):

@@ -1,6 +1,7 @@
 """Certificates that are wrong in every way, shown by the unmodified SDK, and what is made of the refusals."""
 
 import pytest
+import wrong_certificates
 from azure.core import MatchConditions
 from azure.iot.device import X509, IoTHubDeviceClient
 from azure.iot.device.exceptions import ClientError
@@ -63,8 +64,8 @@ def refused(dps, tmp_path):
     ("mistake", "cause"),
     [
         (mistakes.expired, causes.EXPIRED_CERTIFICATE),
-        (mistakes.not_yet_valid, causes.NOT_YET_VALID),
-        (mistakes.wrong_usage, causes.WRONG_USAGE),
+        (wrong_certificates.not_yet_valid, causes.NOT_YET_VALID),
+        (wrong_certificates.wrong_usage, causes.WRONG_USAGE),
         (mistakes.other_name, causes.OTHER_NAME),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -74,7 +75,7 @@ def test_a_certificate_that_the_line_should_not_have_issued(line, refused, mista
 
 
 def test_a_weak_key_is_refused_here_or_there(dps, line, tmp_path):
-    files = mistakes.weak_key(line, "pump-101").save(tmp_path)
+    files = wrong_certificates.weak_key(line, "pump-101").save(tmp_path)
     # newer versions of OpenSSL refuse to use it, older ones send it
     with pytest.raises((OSError, ClientError)) as caught:
         x509_lessons.register_device(dps, "pump-101", unchecked(files))
@@ -84,12 +85,13 @@ def test_a_weak_key_is_refused_here_or_there(dps, line, tmp_path):
 def test_a_chain_that_is_not_complete(line, refused):
     device = line.issue_device("pump-101")
     assert refused(mistakes.leaf_only(device)) is causes.ONLY_THE_LEAF
-    assert refused(mistakes.without_intermediate(device)) is causes.GAP_IN_CHAIN
+    assert refused(wrong_certificates.without_intermediate(device)) is causes.GAP_IN_CHAIN
 
 
 def test_a_device_that_signs_for_another(line, refused):
     assert (
-        refused(mistakes.issued_by_device(line.issue_device("pump-100"), "pump-101")) is causes.SIGNED_BY_NO_AUTHORITY
+        refused(wrong_certificates.issued_by_device(line.issue_device("pump-100"), "pump-101"))
+        is causes.SIGNED_BY_NO_AUTHORITY
     )
 
 
@@ -177,7 +179,7 @@ def test_the_hub_knows_another_certificate(dps, made, tmp_path):
 
 
 def test_a_forged_certificate_does_not_get_past_this_side(line, dps, tmp_path):
-    files = mistakes.forged(line.issue_device("pump-101")).save(tmp_path)
+    files = wrong_certificates.forged(line.issue_device("pump-101")).save(tmp_path)
     with pytest.raises(CertificateError) as caught:
         files.x509()
     assert explain(caught.value).symptom.name == "certificate files not usable"

@@ -3,9 +3,9 @@
 from xml.etree import ElementTree
 
 import pytest
+import wrong_certificates
 
 from helpers import certificates
-from helpers.certificates import mistakes
 from helpers.views import chain_of_trust
 from helpers.views.picture import width_of
 
@@ -57,7 +57,7 @@ def test_both_forms_are_offered_to_the_notebook(device):
 
 
 def test_a_signature_that_is_not_there_is_not_claimed(device):
-    view = chain_of_trust(mistakes.without_intermediate(device))
+    view = chain_of_trust(wrong_certificates.without_intermediate(device))
     assert "not signed by Root" in str(view)
     assert "did not sign" in words(view)
     assert "signs" not in words(view)
