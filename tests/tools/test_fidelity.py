@@ -26,7 +26,7 @@ from tools.fidelity.operations import (
     Support,
 )
 from tools.fidelity.samples import Samples
-from tools.fidelity.wire import connect, opens_websocket
+from tools.fidelity.wire import opens_websocket
 
 
 def anonymous(path):
@@ -214,8 +214,7 @@ def test_an_answer_that_says_not_supported(prober, monkeypatch):
 
 def test_websockets(prober, simulator, monkeypatch):
     running = simulator.running
-    with connect(running, running.provisioning_host) as connection:
-        assert not opens_websocket(connection, running.provisioning_host, "chat")
+    assert not opens_websocket(running, running.provisioning_host, "chat")
     prober.ask(ENROLL, "it")
     assert prober.ask(ConnectQuestion(Door.PROVISIONING, websocket=True), "it")
     monkeypatch.setattr("tools.fidelity.wire.WEBSOCKET_PATH", "/elsewhere")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from urllib.parse import quote
 
 from dps_simulator.credentials import sas
@@ -29,7 +28,7 @@ from tools.fidelity.operations import (
     Support,
 )
 from tools.fidelity.samples import Samples
-from tools.fidelity.wire import MqttClient, ask_http, connect, opens_websocket, speaks_amqp
+from tools.fidelity.wire import MqttClient, ask_http, opens_websocket, speaks_amqp
 
 _VERSIONS = {
     Door.SERVICE: "2021-10-01",
@@ -182,15 +181,11 @@ class Prober:
     # --- MQTT -------------------------------------------------------------------------------------------------------
 
     def _ask_connect(self, question: ConnectQuestion, name: str) -> bool:
-        with ExitStack() as stack:
-            try:
-                client = stack.enter_context(
-                    MqttClient(self._running, self._hosts[question.door], websocket=question.websocket)
-                )
-            except ConnectionError:
-                return False
-            self._admit(client, question.door, question.client, name, will=question.will)
-            return True
+        try:
+            self._open(question.door, question.client, name, will=question.will, websocket=question.websocket).close()
+        except ConnectionError:
+            return False
+        return True
 
     def _ask_publish(self, question: PublishQuestion, name: str) -> bool:
         client = self._client(question, name)
@@ -220,20 +215,21 @@ class Prober:
         earlier = self._clients.pop(place, None)
         if earlier is not None:
             earlier.close()
-        client = self._clients[place] = MqttClient(self._running, self._hosts[question.door])
-        self._admit(client, question.door, question.client, name)
+        client = self._clients[place] = self._open(question.door, question.client, name)
         return client
 
-    def _admit(self, client: MqttClient, door: Door, template: str, name: str, will: str = "") -> None:
-        identifier = self._samples.text(template)
+    def _open(self, door: Door, template: str, name: str, will: str = "", *, websocket: bool = False) -> MqttClient:
+        host, identifier = self._hosts[door], self._samples.text(template)
         if door is Door.PROVISIONING:
             user_name = f"{self._running.id_scope}/registrations/{identifier}/api-version={_VERSIONS[door]}"
         else:
-            user_name = f"{self._hosts[door]}/{identifier}/?api-version={_VERSIONS[door]}"
-        token = self._device_token(door, identifier)
-        code = client.connect(identifier, user_name, token, self._samples.text(will))
-        if code != 0:
-            raise FidelityError(f"{name}: CONNACK {code}")
+            user_name = f"{host}/{identifier}/?api-version={_VERSIONS[door]}"
+        login = (user_name, self._device_token(door, identifier))
+        client = MqttClient(self._running, host, identifier, login, will=self._samples.text(will), websocket=websocket)
+        if client.code != 0:
+            client.close()
+            raise FidelityError(f"{name}: CONNACK {client.code}")
+        return client
 
     def _close_clients(self) -> None:
         for client in self._clients.values():
@@ -244,10 +240,9 @@ class Prober:
 
     def _ask_amqp(self, question: AmqpQuestion) -> bool:
         host = self._hosts[question.door]
-        if not question.websocket:
-            return speaks_amqp(self._running, host)
-        with connect(self._running, host) as connection:
-            return opens_websocket(connection, host, "AMQPWSB10")
+        if question.websocket:
+            return opens_websocket(self._running, host, "AMQPWSB10")
+        return speaks_amqp(self._running, host)
 
 
 def key(area: Area, operation: Operation) -> str:

@@ -1,21 +1,20 @@
-"""The least that a client needs to ask a question over the wire: TLS, HTTP/1.1, and MQTT in packets."""
+"""How questions are asked over the wire: requests for HTTP, paho for MQTT, and the first bytes of AMQP."""
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import http.client
 import json
-import secrets
 import socket
 import ssl
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 
-from dps_simulator.process.address import RunningSimulator
-from dps_simulator.protocols.mqtt import PROTOCOL_LEVEL, SUBSCRIPTION_REFUSED, Publish, encode_publish
+import socks
+from paho.mqtt import client as mqtt
+
+from dps_simulator import RunningSimulator
 
 #: Seconds without an answer after which a question has failed.
 TIMEOUT = 15.0
@@ -23,21 +22,9 @@ TIMEOUT = 15.0
 AMQP_HEADER = b"AMQP\x03\x01\x00\x00"
 #: Where the SDKs open WebSockets.
 WEBSOCKET_PATH = "/$iothub/websocket"
-
-_SUBACK, _PUBACK, _PUBLISH = 9, 4, 3
-
-
-def connect(running: RunningSimulator, host: str) -> ssl.SSLSocket:
-    """A TLS connection to one of the simulated hosts."""
-    context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
-    plain = socket.create_connection((running.address, running.tls_port), timeout=TIMEOUT)
-    try:
-        # what is sent in two parts must not wait for the acknowledgement of the first
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return context.wrap_socket(plain, server_hostname=host)
-    except BaseException:
-        plain.close()
-        raise
+#: Any sixteen bytes do, in base64. Source: RFC 6455, section 4.1.
+_NONCE = "ZmlkZWxpdHkgcHJvYmUhIQ=="
+_REFUSED = 0x80
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +35,7 @@ class HttpAnswer:
         status: the status.
         code: six-digit code of an error, 0 without one.
         document: the body as JSON, ``None`` for none.
-        headers: names in lower case.
+        headers: by their names, whose case does not count.
     """
 
     status: int
@@ -61,191 +48,122 @@ def ask_http(
     running: RunningSimulator, host: str, method: str, path: str, body: Any, headers: Mapping[str, str]
 ) -> HttpAnswer:
     """Send one request over a connection of its own."""
-    data = None if body is None else json.dumps(body).encode("ascii")
+    data = None if body is None else json.dumps(body)
     kind = {} if body is None else {"Content-Type": "application/json; charset=utf-8"}
-    with connect(running, host) as connection:
-        client = http.client.HTTPConnection(host)
-        client.sock = connection
-        try:
-            client.request(method, path, data, {**headers, **kind})
-            with client.getresponse() as response:
-                content = response.read()
-                known = {name.lower(): value for name, value in response.getheaders()}
-        finally:
-            client.close()
-    code = known.get("x-ms-error-code", "0")
-    return HttpAnswer(
-        response.status, int(code) if code.isdigit() else 0, json.loads(content) if content else None, known
-    )
+    with running.session() as session:
+        url = f"https://{host}{path}"
+        answer = session.request(method, url, data=data, headers={**headers, **kind}, timeout=TIMEOUT)
+    code = answer.headers.get("x-ms-error-code", "0")
+    document = answer.json() if answer.content else None
+    return HttpAnswer(answer.status_code, int(code) if code.isdigit() else 0, document, answer.headers)
 
 
 def speaks_amqp(running: RunningSimulator, host: str) -> bool:
     """Whether the beginning of an AMQP connection is answered in kind."""
-    with connect(running, host) as connection, contextlib.suppress(ConnectionError, ssl.SSLError):
+    context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
+    with (
+        socket.create_connection((running.address, running.tls_port), timeout=TIMEOUT) as plain,
+        context.wrap_socket(plain, server_hostname=host) as connection,
+        contextlib.suppress(ConnectionError, ssl.SSLError),
+    ):
         connection.sendall(AMQP_HEADER)
         return connection.recv(len(AMQP_HEADER)).startswith(AMQP_HEADER[:4])
     return False
 
 
-def opens_websocket(connection: ssl.SSLSocket, host: str, subprotocol: str) -> bool:
+def opens_websocket(running: RunningSimulator, host: str, subprotocol: str) -> bool:
     """Ask for a WebSocket; tells whether it was opened with the subprotocol."""
-    nonce = base64.b64encode(secrets.token_bytes(16)).decode("ascii")
-    request = (
-        f"GET {WEBSOCKET_PATH} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Key: {nonce}\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Protocol: {subprotocol}\r\n\r\n"
-    )
-    connection.sendall(request.encode("ascii"))
-    head = bytearray()
-    while not head.endswith(b"\r\n\r\n"):
-        byte = connection.recv(1)
-        if not byte:
-            return False
-        head += byte
-    lines = head.decode("latin-1").split("\r\n")
-    fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}
-    return " 101 " in f"{lines[0]} " and fields.get("sec-websocket-protocol", "").lower() == subprotocol.lower()
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": _NONCE,
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Protocol": subprotocol,
+    }
+    with (
+        running.session() as session,
+        session.get(f"https://{host}{WEBSOCKET_PATH}", headers=headers, timeout=TIMEOUT, stream=True) as answer,
+    ):
+        given = answer.headers.get("sec-websocket-protocol", "")
+        return answer.status_code == 101 and given.lower() == subprotocol.lower()
 
 
 class MqttClient:
     """One MQTT connection that waits for the answer to everything it sends.
 
+    Attributes:
+        code: the return code of CONNACK, ``None`` when the connection was closed instead.
+
     Arguments:
         running: the simulator.
         host: the host name that is addressed.
+        client_id: names the device.
+        login: user name and password.
+        will: topic of a last will, if there is to be one.
         websocket: whether to go through a WebSocket.
+
+    Raises:
+        ConnectionError: no WebSocket is opened.
     """
 
-    def __init__(self, running: RunningSimulator, host: str, *, websocket: bool = False) -> None:
-        self._socket = connect(running, host)
-        self._framed = websocket
-        self._buffer = bytearray()
-        self._packet_id = 0
-        if websocket and not opens_websocket(self._socket, host, "mqtt"):
-            self._socket.close()
-            raise ConnectionError(f"{host} opens no WebSocket for MQTT")
-
-    def __enter__(self) -> MqttClient:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    def __init__(
+        self,
+        running: RunningSimulator,
+        host: str,
+        client_id: str,
+        login: tuple[str, str],
+        *,
+        will: str = "",
+        websocket: bool = False,
     ) -> None:
-        self.close()
-
-    def connect(self, client_id: str, user_name: str, password: str, will: str = "") -> int | None:
-        """CONNECT; returns the return code, or ``None`` when the connection was closed instead."""
-        flags = 0xC2 | (0x0C if will else 0)
-        texts = [client_id, *([will, "gone"] if will else []), user_name, password]
-        body = _text("MQTT") + bytes((PROTOCOL_LEVEL, flags, 0, 60)) + b"".join(map(_text, texts))
-        self._send(bytes((0x10,)) + _length(len(body)) + body)
-        packet = self._next()
-        return None if packet is None else packet[1][1]
+        if websocket and not opens_websocket(running, host, "mqtt"):
+            raise ConnectionError(f"{host} opens no WebSocket for MQTT")
+        self.code: int | None = None
+        self._granted: dict[int, tuple[int, ...]] = {}
+        self._published: set[int] = set()
+        self._messages: list[tuple[str, bytes]] = []
+        self._client = client = mqtt.Client(client_id, transport="websockets" if websocket else "tcp")
+        client.username_pw_set(*login)
+        if will:
+            client.will_set(will, "gone", qos=1)
+        client.tls_set_context(ssl.create_default_context(cafile=str(running.certificate_authority_file)))
+        client.proxy_set(proxy_type=socks.HTTP, proxy_addr=running.address, proxy_port=running.proxy_port)
+        client.ws_set_options(path=WEBSOCKET_PATH)
+        client.on_connect = self._connected
+        client.on_subscribe = lambda _, __, number, granted: self._granted.update({number: granted})
+        client.on_publish = lambda _, __, number: self._published.add(number)
+        client.on_message = lambda _, __, message: self._messages.append((message.topic, message.payload))
+        client.connect(host, 443 if websocket else 8883)
+        self._wait(lambda: self.code is not None)
 
     def subscribe(self, topic_filter: str) -> bool:
         """SUBSCRIBE; tells whether the filter was granted."""
-        packet_id = self._new_packet_id()
-        body = packet_id.to_bytes(2, "big") + _text(topic_filter) + b"\x01"
-        self._send(b"\x82" + _length(len(body)) + body)
-        answer = self._wait_for(_SUBACK)
-        return answer is not None and answer[-1] != SUBSCRIPTION_REFUSED
+        _, number = self._client.subscribe(topic_filter, qos=1)
+        return self._wait(lambda: number in self._granted) and self._granted[number][0] != _REFUSED
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """PUBLISH with QoS 1; tells whether PUBACK came."""
-        self._send(encode_publish(Publish(topic, payload, 1, self._new_packet_id())))
-        return self._wait_for(_PUBACK) is not None
+        number = self._client.publish(topic, payload, qos=1).mid
+        return self._wait(lambda: number in self._published)
 
     def receive(self) -> tuple[str, bytes] | None:
         """The next message, topic and payload, or ``None`` when the connection was closed."""
-        body = self._wait_for(_PUBLISH)
-        if body is None:
-            return None
-        size = 2 + int.from_bytes(body[:2], "big")
-        return body[2:size].decode("utf-8"), body[size:]
+        return self._messages.pop(0) if self._wait(lambda: self._messages) else None
 
     def close(self) -> None:
         """Close the connection."""
-        with contextlib.suppress(OSError):
-            self._send(b"\xe0\x00")
-        self._socket.close()
+        self._client.disconnect()
+        self._client.loop()
 
-    def _new_packet_id(self) -> int:
-        self._packet_id += 1
-        return self._packet_id
+    def _connected(self, _: mqtt.Client, __: object, ___: object, code: int) -> None:
+        self.code = code
 
-    def _wait_for(self, kind: int) -> bytes | None:
-        """The body of the next packet of a kind; others are passed over."""
-        while True:
-            packet = self._next()
-            if packet is None:
-                return None
-            if packet[0] >> 4 == kind:
-                first, body = packet
-                if kind == _PUBLISH and first & 0b110:
-                    # take the packet identifier out, and acknowledge it
-                    size = 2 + int.from_bytes(body[:2], "big")
-                    self._send(b"\x40\x02" + body[size : size + 2])
-                    body = body[:size] + body[size + 2 :]
-                return body
-
-    def _next(self) -> tuple[int, bytes] | None:
-        """First byte and body of the next packet, ``None`` at the end of the connection."""
-        head = self._take(2)
-        if head is None:
-            return None
-        first, digit = head
-        length, shift = digit & 0x7F, 7
-        while digit & 0x80:
-            more = self._take(1)
-            if more is None:
-                return None
-            digit = more[0]
-            length |= (digit & 0x7F) << shift
-            shift += 7
-        body = self._take(length)
-        return None if body is None else (first, body)
-
-    def _take(self, count: int) -> bytes | None:
-        while len(self._buffer) < count:
-            more = self._read_frame() if self._framed else self._read()
-            if not more:
-                return None
-            self._buffer += more
-        taken = bytes(self._buffer[:count])
-        del self._buffer[:count]
-        return taken
-
-    def _read(self, count: int = 65_536) -> bytes:
-        try:
-            return self._socket.recv(count)
-        except (ConnectionError, ssl.SSLEOFError):
-            return b""
-
-    def _read_frame(self) -> bytes:
-        """The content of the next binary frame, which is short here; nothing at the end."""
-        head = self._read(2)
-        if len(head) < 2 or head[0] & 0x0F != 2:
-            return b""
-        return self._read(head[1] & 0x7F)
-
-    def _send(self, packet: bytes) -> None:
-        if self._framed:
-            size = len(packet)
-            length = bytes((0x80 | size,)) if size < 126 else b"\xfe" + size.to_bytes(2, "big")
-            # masked with zeros, which leaves everything as it is
-            packet = b"\x82" + length + bytes(4) + packet
-        self._socket.sendall(packet)
-
-
-def _text(value: str) -> bytes:
-    data = value.encode("utf-8")
-    return len(data).to_bytes(2, "big") + data
-
-
-def _length(length: int) -> bytes:
-    encoded = bytearray()
-    while True:
-        length, digit = length >> 7, length & 0x7F
-        encoded.append(digit | (0x80 if length else 0))
-        if not length:
-            return bytes(encoded)
+    def _wait(self, done: Callable[[], object]) -> bool:
+        """Read until something is there; tells whether it came before the connection was closed."""
+        deadline = time.monotonic() + TIMEOUT
+        while not done():
+            if self._client.loop() != mqtt.MQTT_ERR_SUCCESS:
+                return bool(done())
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no answer for {TIMEOUT:g} seconds")
+        return True
