@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 from html import unescape
+from html.entities import html5
 from urllib.parse import unquote
 
 #: Names of fields whose value is a secret, as :func:`is_secret_name` reads them: small letters and digits only.
@@ -91,16 +92,16 @@ _MARKS = (
 )
 #: The same for letters and digits only, in small letters, where "key", "sig" and "code" are asked for more exactly.
 _SQUEEZED_MARKS = (
-    *(b"password", b"passphrase", b"pwd", b"secret", b"bearer", b"basic", b"authorization", b"connectionstring"),
-    *(b"eyj", b"mhccaqee", b"mighagea", b"mc4caqaw", b"iba"),
+    *("password", "passphrase", "pwd", "secret", "bearer", "basic", "authorization", "connectionstring"),
+    *("eyj", "mhccaqee", "mighagea", "mc4caqaw", "iba"),
 )
 #: What stands in those three for nothing: "assigned", "errorCode", and how the simulator itself names a key.
-_SHORT_MARKS = (
-    (b"sig", re.compile(rb"(?<![a-z0-9_])sig(?![a-z0-9_])|signature|\"[^a-z0-9]*s[^a-z0-9]*i[^a-z0-9]*g[^a-z0-9]*\"")),
-    (b"key", re.compile(rb"k[^a-z0-9]*e[^a-z0-9]*y(?! of [a-z]{1,20} )")),
-    (b"code", re.compile(rb"[?&; ]code")),
-)
+_SIG = re.compile(r"s(?:ig(?<![a-z0-9_]sig)(?![a-z0-9_])|ignature|i[^a-z0-9]+g|[^a-z0-9]+i[^a-z0-9]*g)")
+_KEY_WORD = re.compile(r"k[^a-z0-9]*e[^a-z0-9]*y(?! of [a-z]{1,20} )")
+_CODE = re.compile(r"[?&; ]code")
 _SIGNS = bytes(sign for sign in range(128) if not chr(sign).isalnum())
+#: What HTML understands, the old names also without a semicolon. Other words behind "&" are those of a query.
+_ENTITY = re.compile("&(?:#|[A-Za-z0-9]{2,32};|" + "|".join(name for name in html5 if not name.endswith(";")) + ")")
 _ESCAPED = re.compile(r"\\{1,8}(?:u00|x)([2-7][0-9a-f])", re.IGNORECASE)
 #: What a secret can be made of without a blank, and the words, numbers and single letters in it.
 _TOKEN = re.compile(r"[A-Za-z0-9+/=_~.%-]{16,}")
@@ -165,24 +166,32 @@ def may_hold_secret(text: str) -> bool:
     """
     if "\\" in text or _has_mark(text):
         return True
-    if "%" not in text and "&" not in text:
+    if not _may_be_escaped(text):
         return False
     plain = _unescaped(text)
     # a name is read without its escapes, and so is the text that it stands in
-    return _has_mark(plain) or _unescaped(plain) != plain
+    return _has_mark(plain) or "\\" in plain or _may_be_escaped(plain)
+
+
+def _may_be_escaped(text: str) -> bool:
+    return "%" in text or ("&" in text and _ENTITY.search(text) is not None)
 
 
 def _has_mark(text: str) -> bool:
     if not text.isascii():
         return True
-    small = text.encode().lower()
+    small = text.lower()
     # a name is also read without the signs in it
-    squeezed = small.translate(None, _SIGNS)
+    squeezed = small.encode().translate(None, _SIGNS).decode()
     # a loop, as every message on the wire takes this way
     for mark in _SQUEEZED_MARKS:
         if mark in squeezed:
             return True
-    return any(mark in squeezed and exactly.search(small) for mark, exactly in _SHORT_MARKS)
+    return bool(
+        ("sig" in squeezed and _SIG.search(small))
+        or ("key" in squeezed and _KEY_WORD.search(small))
+        or ("code" in squeezed and _CODE.search(small))
+    )
 
 
 def values(text: str) -> list[str]:
