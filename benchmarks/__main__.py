@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import certificates, enrollments, memory, readiness, registrations, scale, tutorial
+from . import certificates, enrollments, instructions, memory, readiness, registrations, scale, tutorial
 from .measure import Result
 
 MEASUREMENTS: dict[str, Callable[[], Result | list[Result] | list[Result | str] | str]] = {
     "registration": registrations.sdk_against_stub,
-    "processor": registrations.processor_against_mosquitto,
+    "processor": registrations.processor_against_stub,
+    "instructions": instructions.instructions_per_registration,
     "certificates": certificates.processor_with_chain,
     "ready": readiness.ready_time,
     "tutorial": tutorial.track_against_empty_notebooks,

@@ -1,4 +1,4 @@
-"""One registration: through the SDK against a bare stub, and in processor time against mosquitto."""
+"""One registration against a bare stub: through the SDK, and in processor time of the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,15 +29,26 @@ from dps_simulator.server.tls.authority import CertificateAuthority
 from . import wire
 from .measure import Result, alternating, cpu_seconds
 
+#: What the stub's certificate is for.
+STUB_HOST = "global.azure-devices-provisioning.test"
 KEY = base64.b64encode(b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES").decode()
 
 
 @contextmanager
-def simulator_process(state: Path | None, *flags: str) -> Iterator[tuple[RunningSimulator, int]]:
-    """A simulator in a process of its own, in memory without a folder; gives its endpoints and process number."""
-    command = [sys.executable, "-m", "dps_simulator", "serve", "--json", *flags]
+def simulator_process(
+    state: Path | None, *flags: str, under: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[RunningSimulator, int]]:
+    """A simulator in a process of its own; gives its endpoints and process number.
+
+    Arguments:
+        state: its state folder; ``None`` keeps everything in memory.
+        flags: further ones of ``serve``.
+        under: a program with its arguments that runs it.
+        environment: of the process, where it is not this one's.
+    """
+    command = [*under, sys.executable, "-m", "dps_simulator", "serve", "--json", *flags]
     command += ["--in-memory"] if state is None else ["--state", str(state)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout is not None
             ready = json.loads(process.stdout.readline())
@@ -75,12 +86,36 @@ def put(running: RunningSimulator, path: str, body: dict[str, object]) -> None:
         ).raise_for_status()
 
 
+@contextmanager
+def stub_process(
+    folder: Path, under: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[int, int, Path, int]]:
+    """The bare stub; gives the ports of its proxy and of direct TLS, what clients trust, and its process number.
+
+    Arguments:
+        folder: for its files; it is made.
+        under: a program with its arguments that runs it.
+        environment: of the process, where it is not this one's.
+    """
+    folder.mkdir(mode=0o700)
+    made = CertificateAuthority(folder)
+    certificate, key = made.issue_server_certificate([STUB_HOST])
+    command = [*under, sys.executable, "-m", "benchmarks.stub", str(certificate), str(key)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            proxy_port, tls_port = json.loads(process.stdout.readline())
+            yield proxy_port, tls_port, made.certificate_file, process.pid
+        finally:
+            process.terminate()
+
+
 def sdk_against_stub(rounds: int = 60) -> Result:
     """One SDK registration against the simulator, and the same against the stub."""
 
     def registration(port: int, authority: str) -> None:
         client = ProvisioningDeviceClient.create_from_symmetric_key(
-            "global.azure-devices-provisioning.test",
+            STUB_HOST,
             "bench",
             "0ne00000A01",
             KEY,
@@ -90,26 +125,15 @@ def sdk_against_stub(rounds: int = 60) -> Result:
         if client.register().status != "assigned":
             raise RuntimeError("not assigned")
 
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
-        stub_folder = folder / "stub"
-        stub_folder.mkdir(mode=0o700)
-        made = CertificateAuthority(stub_folder)
-        certificate, key = made.issue_server_certificate(["global.azure-devices-provisioning.test"])
-        stub = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.stub", str(certificate), str(key)], stdout=subprocess.PIPE, text=True
+        port, _, stub_authority, _ = stack.enter_context(stub_process(folder / "stub"))
+        running, _ = stack.enter_context(simulator_process(folder / "state", "--pace", "instant"))
+        enroll(running, "bench")
+        authority, other = running.certificate_authority(), stub_authority.read_text(encoding="ascii")
+        ours, theirs = alternating(
+            lambda: registration(running.proxy_port, authority), lambda: registration(port, other), rounds
         )
-        with stub, simulator_process(folder / "state", "--pace", "instant") as (running, _):
-            assert stub.stdout is not None
-            port = int(stub.stdout.readline())
-            enroll(running, "bench")
-            authority, stub_authority = running.certificate_authority(), made.certificate_file.read_text()
-            ours, theirs = alternating(
-                lambda: registration(running.proxy_port, authority),
-                lambda: registration(port, stub_authority),
-                rounds,
-            )
-            stub.terminate()
     return Result(
         "SDK registration, simulator / bare TLS+MQTT stub",
         ours / theirs,
@@ -119,42 +143,46 @@ def sdk_against_stub(rounds: int = 60) -> Result:
     )
 
 
-def processor_against_mosquitto(rounds: int = 7, count: int = 400, in_flight: int = 4) -> Result | str:
-    """Server processor time per registration, and mosquitto's per TLS connect.
+def registering(running: RunningSimulator) -> Callable[[], None]:
+    """What registers one device by its key, over direct TLS."""
+    context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
+    return lambda: wire.register(
+        running.tls_port, context, running.provisioning_host, running.id_scope, "bench", base64.b64decode(KEY)
+    )
+
+
+def registering_at_stub(port: int, authority: Path) -> Callable[[], None]:
+    """The same at the stub."""
+    context = ssl.create_default_context(cafile=str(authority))
+    return lambda: wire.register(port, context, STUB_HOST, "0ne00000A01", "bench", base64.b64decode(KEY))
+
+
+def processor_against_stub(rounds: int = 7, count: int = 400, in_flight: int = 4) -> Result:
+    """Server processor time of a registration by key over direct TLS, and the stub's of the same messages.
 
     Measured in turn, both in memory, both with a few clients at a time: servers that idle between two requests have
     cold caches, and that hurts the faster one more.
     """
-    mosquitto = find_mosquitto()
-    if mosquitto is None:
-        return "skipped: mosquitto is not installed (apt install mosquitto)"
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         running, process_id = stack.enter_context(simulator_process(None, "--pace", "instant"))
         enroll(running, "bench")
-        broker_port, broker_context, broker_id = stack.enter_context(broker(mosquitto, Path(name) / "broker"))
-        context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
-        key = base64.b64decode(KEY)
+        _, port, authority, stub_id = stack.enter_context(stub_process(Path(name) / "stub"))
         clients = stack.enter_context(ThreadPoolExecutor(in_flight))
 
-        def registration(_: int) -> None:
-            wire.register(running.tls_port, context, running.provisioning_host, running.id_scope, "bench", key)
-
-        def connect(number: int) -> None:
-            wire.connect(broker_port, broker_context, "broker.test", f"bench-{number}")
-
-        def processor_time(process: int, action: Callable[[int], None]) -> float:
+        def processor_time(process: int, action: Callable[[], None]) -> float:
             before = cpu_seconds(process)
-            list(clients.map(action, range(count)))
+            list(clients.map(lambda _: action(), range(count)))
             return (cpu_seconds(process) - before) / count
 
-        processor_time(process_id, registration)
-        processor_time(broker_id, connect)
-        pairs = [(processor_time(process_id, registration), processor_time(broker_id, connect)) for _ in range(rounds)]
+        servers = [(process_id, registering(running)), (stub_id, registering_at_stub(port, authority))]
+        for server in servers:
+            processor_time(*server)
+        pairs = [[processor_time(*server) for server in servers] for _ in range(rounds)]
     ours, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
     return Result(
-        "server CPU, simulator registration / mosquitto TLS connect",
+        "server CPU, simulator registration / direct-TLS stub",
         ours / theirs,
-        2.5,
+        1.75,
         "x",
         f"{ours * 1e3:.2f} ms / {theirs * 1e3:.2f} ms",
     )

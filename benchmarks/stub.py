@@ -1,6 +1,7 @@
 """The bare stub that registrations are compared with: TLS, MQTT and one fixed answer, nothing else.
 
-It exists to show what the SDK itself costs. It checks nothing and keeps nothing.
+It exists to show what the SDK, TLS and sockets cost. It checks nothing and keeps nothing. Like the simulator it has two
+ports: a proxy, and TLS from the first byte on.
 """
 
 from __future__ import annotations
@@ -79,9 +80,11 @@ async def _main(certificate: Path, key: Path) -> None:
         await _serve(reader, writer)
 
     server = await asyncio.start_server(proxied, "127.0.0.1", 0)
-    sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
+    direct = await asyncio.start_server(_serve, "127.0.0.1", 0, ssl=context)
+    ports = [each.sockets[0].getsockname()[1] for each in (server, direct)]
+    sys.stdout.write(f"{json.dumps(ports)}\n")
     sys.stdout.flush()
-    await server.serve_forever()
+    await asyncio.gather(server.serve_forever(), direct.serve_forever())
 
 
 if __name__ == "__main__":
