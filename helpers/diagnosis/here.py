@@ -38,7 +38,6 @@ ON_THE_WAY: tuple[Symptom, ...] = (
         "SSLError: EE_KEY_TOO_SMALL, before anything is sent",
         [causes.WEAK_KEY],
         text=r"KEY_TOO_SMALL|MD_TOO_WEAK",
-        at_client=[causes_at_client.FILES],
     ),
     symptom(
         "certificate or key not readable",
