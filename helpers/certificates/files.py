@@ -33,10 +33,10 @@ from dps_simulator.certificates import (
 from dps_simulator.rules import REGISTRATION_ID, make_folders, write_private
 from helpers.credentials import Secret
 from helpers.errors import HelperError
-from helpers.given_paths import is_folder, is_text
 from helpers.masking import MaskedError
 
 from .formats import instead_of_pem
+from .given_paths import is_folder, is_text
 
 ChainAndKey = tuple[list[x509.Certificate], Any]
 """A chain of certificates, the device's own first, and its private key."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .masking import is_no_path
+from helpers.masking import is_no_path
 
 
 def is_text(place: Path) -> bool:
