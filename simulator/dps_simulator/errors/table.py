@@ -123,6 +123,10 @@ def described(value: object) -> str:
     return f"{value!r:.160}"
 
 
+# made once: what json.dumps makes for every call costs as much as a small document
+_encoded = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+
+
 def ascii_json(document: object) -> bytes:
     """JSON in pure ASCII: one SDK decodes answers as ASCII before it parses them."""
-    return json.dumps(document, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return _encoded(document).encode("ascii")

@@ -30,6 +30,8 @@ class Statements(Protocol):
         """Run a statement for many rows."""
 
 
+#: Made once: what ``json.dumps`` makes for every call costs as much as a small document.
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
 _PUT = (
     "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (collection, key) DO UPDATE SET "
@@ -61,7 +63,7 @@ class Collection:
         self._store.change_many(_PUT, (self._row(key, parent, body) for key, body in items))
 
     def _row(self, key: str, parent: str, body: Mapping[str, Any]) -> tuple[str, str, str, str, int]:
-        text = json.dumps(body, separators=(",", ":"))
+        text = _encoded(body)
         return self._name, key, parent, text, checksum_of(f"{self._name}\0{key}\0{parent}\0{text}".encode())
 
     def delete(self, key: str) -> bool:

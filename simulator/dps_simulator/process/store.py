@@ -460,8 +460,11 @@ class Store:
     def rows(self, statement: str, values: Sequence[object], max_bytes: int | None = None) -> list[Any]:
         """What a statement finds; texts are bytes. Once bodies of ``COLUMNS`` take ``max_bytes``, no more is read."""
         try:
-            with contextlib.closing(self._connection.execute(statement, values)) as found:
-                return found.fetchall() if max_bytes is None else list(up_to(max_bytes, found))
+            found = self._connection.execute(statement, values)
+            if max_bytes is None:
+                return found.fetchall()
+            with contextlib.closing(found):
+                return list(up_to(max_bytes, found))
         except FAILURES as error:
             raise self._failed(error) from None
 

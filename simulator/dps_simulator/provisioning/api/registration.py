@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from dps_simulator.common.field_checks import checked_object
@@ -31,7 +30,7 @@ MAX_BODY_SIZE = 96 * 1024
 API_VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}(?:-preview)?")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeviceIdentity:
     """Who a device says it is, and with what it proves that.
 
@@ -48,15 +47,20 @@ class DeviceIdentity:
     api_version: str
     token: str = field(default="", repr=False)
     certificates: tuple[bytes, ...] = field(default=(), repr=False)
+    _name: RegistrationId | None = field(init=False, repr=False, compare=False, default=None)
 
-    @cached_property
+    @property
     def name(self) -> RegistrationId:
         """The registration ID, checked once.
 
         Raises:
             ServiceError: it is not possible.
         """
-        return RegistrationId(self.registration_id)
+        name = self._name
+        if name is None:
+            name = RegistrationId(self.registration_id)
+            object.__setattr__(self, "_name", name)
+        return name
 
 
 @dataclass(frozen=True, slots=True)

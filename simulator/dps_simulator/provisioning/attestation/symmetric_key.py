@@ -104,7 +104,7 @@ def device_credentials(
         return DeviceCredentials(
             type="selfSigned", primary_thumbprint=thumbprints[0], secondary_thumbprint=thumbprints[-1]
         )
-    primary, secondary = (_device_key(enrollment, key, registration_id) for key in enrollment.keys)
+    primary, secondary = [_device_key(enrollment, key, registration_id) for key in enrollment.keys]
     return DeviceCredentials(type="sas", primary_key=primary.text, secondary_key=secondary.text)
 
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 from dps_simulator.common import etags
@@ -49,38 +48,41 @@ class ReprovisionPolicy:
     migrate_device_data: bool = True
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, slots=True, repr=False)
 class Enrollment:
-    """One stored enrollment. What is asked of it more than once is read of the document once.
+    """One stored enrollment.
 
     Attributes:
         kind: individual enrollment or group.
-        document: all fields, keys included, in the names of the API.
+        document: all fields, keys included, in the names of the API. It does not change any more.
+        identifier: the registration ID or group name, as it was written.
+        key: the identifier without regard to case.
+        attestation_type: ``symmetricKey``, ``x509`` or ``tpm``.
     """
 
     kind: EnrollmentKind
     document: Document
+    identifier: str = field(init=False, compare=False)
+    key: str = field(init=False, compare=False)
+    attestation_type: str = field(init=False, compare=False)
+    _keys: tuple[SymmetricKey, ...] | None = field(init=False, compare=False, default=None)
 
-    @cached_property
-    def identifier(self) -> str:
-        """The registration ID or group name, as it was written."""
-        return str(self.document[self.kind.id_field])
+    def __post_init__(self) -> None:
+        """Read what is asked for most often."""
+        identifier = str(self.document[self.kind.id_field])
+        object.__setattr__(self, "identifier", identifier)
+        object.__setattr__(self, "key", lookup_key(identifier))
+        object.__setattr__(self, "attestation_type", str(self.document["attestation"]["type"]))
 
-    @cached_property
-    def key(self) -> str:
-        """The identifier without regard to case."""
-        return lookup_key(self.identifier)
-
-    @cached_property
-    def attestation_type(self) -> str:
-        """``symmetricKey``, ``x509`` or ``tpm``."""
-        return str(self.document["attestation"]["type"])
-
-    @cached_property
+    @property
     def keys(self) -> tuple[SymmetricKey, ...]:
-        """Primary and secondary symmetric key; nothing for another attestation."""
-        keys = self.document["attestation"].get(SYMMETRIC_KEY)
-        return () if keys is None else (SymmetricKey.of(keys["primaryKey"]), SymmetricKey.of(keys["secondaryKey"]))
+        """Primary and secondary symmetric key; nothing for another attestation. Decoded when they are asked for."""
+        if self._keys is None:
+            texts = self.document["attestation"].get(SYMMETRIC_KEY)
+            keys = () if texts is None else tuple(map(SymmetricKey.of, (texts["primaryKey"], texts["secondaryKey"])))
+            object.__setattr__(self, "_keys", keys)
+            return keys
+        return self._keys
 
     @property
     def thumbprints(self) -> tuple[str, ...]:
@@ -97,7 +99,7 @@ class Enrollment:
         slots = self.document["attestation"].get(X509, {}).get(CA_REFERENCES, {})
         return tuple(slots[name] for name in (PRIMARY, SECONDARY) if name in slots)
 
-    @cached_property
+    @property
     def is_for_tpm(self) -> bool:
         """Whether devices prove themselves with a TPM."""
         return self.attestation_type == TPM
@@ -107,7 +109,7 @@ class Enrollment:
         """The endorsement key of the enrolled TPM, base64; empty for another attestation."""
         return str(self.document["attestation"].get(TPM, {}).get(ENDORSEMENT_KEY, ""))
 
-    @cached_property
+    @property
     def is_disabled(self) -> bool:
         """Whether devices are kept from being assigned."""
         return bool(self.document["provisioningStatus"] == "disabled")
@@ -127,7 +129,7 @@ class Enrollment:
         """The twin of a new device."""
         return self.document.get("initialTwin")
 
-    @cached_property
+    @property
     def allocation_policy(self) -> str | None:
         """How a hub is chosen; ``None`` leaves it to the service."""
         return self.document.get("allocationPolicy")
