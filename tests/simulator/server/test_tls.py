@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import ssl
 import warnings
@@ -8,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from OpenSSL import SSL
 
-from dps_simulator.server.tls.context import AcceptingContext, TlsError, TlsSession
+from dps_simulator.server.tls.context import RECORD_SIZE, AcceptingContext, TlsError, TlsSession
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 HOST = "global.azure-devices-provisioning.test"
@@ -276,3 +279,66 @@ def test_session_tickets_leave_together_with_the_first_answer(context: Accepting
     assert record < len(sent)
     pair.from_server.write(sent)
     assert pair.client.read(100) == b"CONNACK"
+
+
+class Asked(Pair):
+    """A pair whose server asks OpenSSL after each part whether there is more, sure or not."""
+
+    def __init__(self, context: AcceptingContext, client_context: ssl.SSLContext) -> None:
+        super().__init__(context, client_context)
+        self.handshake()
+        # the tickets leave with it
+        self.from_server.write(self.server.write(b"first"))
+        assert self.client.read() == b"first"
+        self.sure: list[bool] = []
+
+    def arrive(self, part: bytes) -> bytes:
+        """Hand on a part of what the client sent; the content that the server reads."""
+        content = b""
+        self.server.receive(part)
+        assert not self.server.is_read
+        while data := self.server.read():
+            content += data
+            self.sure.append(self.server.is_read)
+            if self.server.is_read:
+                assert self.server.read() is None
+                assert self.server.outgoing() == b""
+                break
+        return content
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_one_whole_record_is_all_that_there_is(context: AcceptingContext, client_context: Any, version: Any) -> None:
+    pair = Asked(context, client_context(None, version))
+    for size in (1, 100, RECORD_SIZE):
+        pair.client.write(bytes(size))
+        assert pair.arrive(pair.to_server.read()) == bytes(size)
+    assert pair.sure == [True] * 3
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=12),
+    cuts=st.lists(st.integers(1, 3_000), max_size=8),
+)
+def test_nothing_is_left_behind_however_records_are_cut_and_joined(
+    context: AcceptingContext, client_context: Any, version: Any, sizes: list[int], cuts: list[int]
+) -> None:
+    pair = Asked(context, client_context(None, version))
+    for size in sizes:
+        pair.client.write(os.urandom(size))
+    sent, content = pair.to_server.read(), b""
+    bounds = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
+    for begin, end in itertools.pairwise(bounds):
+        content += pair.arrive(sent[begin:end])
+    assert len(content) == sum(sizes)
+    assert not any(pair.sure) or len(sizes) == 1 or bounds[1] < len(sent)
+
+
+def test_a_record_without_content_is_never_all_that_there_is(context: AcceptingContext, client_context: Any) -> None:
+    pair = Asked(context, client_context(None, ssl.TLSVersion.TLSv1_3))
+    with contextlib.suppress(ssl.SSLWantReadError):
+        pair.client.unwrap()  # close_notify, which is one whole record
+    assert pair.arrive(pair.to_server.read()) == b""
+    assert not pair.server.is_read

@@ -20,6 +20,10 @@ from OpenSSL import SSL, crypto
 RECORD_SIZE = 16_384
 #: Bytes taken from OpenSSL at once on the way out: a record with what TLS adds to it, or a flight of the handshake.
 _OUTGOING_CHUNK = RECORD_SIZE + 1_024
+#: Bytes in front of every record: type, version, length (RFC 8446, section 5.1).
+_HEADER_SIZE = 5
+#: Records that are looked for in one part of what arrives; flights of a handshake have fewer.
+_MOST_RECORDS = 8
 
 
 class TlsError(Exception):
@@ -60,11 +64,18 @@ class TlsSession:
 
     Attributes:
         established: whether the handshake is over.
+        is_read: whether it is sure that OpenSSL holds nothing: it was given one whole record, and that had content,
+            which was read. Then there is nothing to answer either: TLS answers by itself only to records without.
+            To ask OpenSSL instead costs as much as to read the record.
     """
 
-    __slots__ = ("_connection", "_witness", "established")
+    __slots__ = ("_at_record", "_connection", "_is_whole", "_witness", "established", "is_read")
 
     def __init__(self, context: AcceptingContext) -> None:
+        # whether a record begins with the next byte, as far as it is known; whether the last part was one whole record
+        self._at_record = True
+        self._is_whole = False
+        self.is_read = False
         self._witness = _Witness()
         self._connection = SSL.Connection(context.openssl, None)
         self._connection.set_app_data(self._witness)
@@ -76,7 +87,20 @@ class TlsSession:
     def receive(self, data: bytes | memoryview) -> None:
         """Take bytes from the network. OpenSSL keeps room for the largest part that it was ever given."""
         if data:
+            self._look_for_records(data)
+            self.is_read = False
             self._connection.bio_write(data)
+
+    def _look_for_records(self, data: bytes | memoryview) -> None:
+        """See whether data is one whole record. Once it ends within one, or has many, this is not known any more."""
+        self._is_whole = False
+        if self._at_record:
+            position, records = 0, 0
+            while position + _HEADER_SIZE <= len(data) and records < _MOST_RECORDS:
+                position += _HEADER_SIZE + (data[position + 3] << 8) + data[position + 4]
+                records += 1
+            self._at_record = position == len(data)
+            self._is_whole = self._at_record and records == 1
 
     def handshake(self) -> bool:
         """Take the handshake as far as the bytes at hand allow; ``True`` when it is over.
@@ -100,7 +124,10 @@ class TlsSession:
             TlsError: what arrived is no TLS, or was changed on the way.
         """
         try:
-            return self._connection.recv(RECORD_SIZE)
+            data = self._connection.recv(RECORD_SIZE)
+            # no record has more than was asked for
+            self.is_read = self._is_whole
+            return data
         except SSL.WantReadError:  # before SSL.Error, its parent
             return None
         except SSL.ZeroReturnError:

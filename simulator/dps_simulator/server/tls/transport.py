@@ -294,7 +294,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         except TlsError as error:
             self._fail(error)
             return
-        if self._protocol is not None:
+        if self._protocol is not None and not session.is_read:
             self._answer_by_itself(session)
 
     def _deliver(self, session: TlsSession) -> bool:
@@ -315,7 +315,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._protocol = self._owner.established()
             self._protocol.connection_made(self)
         while not self._paused:
-            data = session.read()
+            data = None if session.is_read else session.read()
             if data is None:
                 return True
             if not data:
