@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from enum import Enum
 from typing import Union, cast
 
@@ -56,6 +55,9 @@ REFUSED_CLIENT_ID = 2
 class SessionState(Enum):
     """Where a connection stands."""
 
+    # by identity, as of every object: a name is hashed in Python, each time
+    __hash__ = object.__hash__
+
     AWAITING_CONNECT = "awaiting CONNECT"
     CONNECTING = "CONNECT not yet answered"
     CONNECTED = "connected"
@@ -64,6 +66,8 @@ class SessionState(Enum):
 
 class Input(Enum):
     """What moves a session: packets from the client and steps of the server."""
+
+    __hash__ = object.__hash__
 
     CONNECT = "CONNECT"
     PUBLISH = "PUBLISH"
@@ -256,7 +260,10 @@ class MqttSession:
         """Answer CONNECT with CONNACK 0 and "session present" 0."""
         self._move(Input.ACCEPT)
         # it has been judged; these can be long, and the connection may last for days
-        self._connect = replace(cast(Connect, self._connect), username=None, password=None)
+        told = cast(Connect, self._connect)
+        self._connect = Connect(
+            told.protocol_name, told.protocol_level, told.clean_session, told.keep_alive, told.client_id, will=told.will
+        )
         self._outgoing += encode_connack(ACCEPTED)
         self._postpone()
 

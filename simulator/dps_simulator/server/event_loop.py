@@ -41,20 +41,16 @@ class _WatchingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What has arrived; after a stop that is looked at once more, as nothing is reported else."""
-        self._look(0.0)
+        before = self._monotonic()
+        if before - self._seen > OVERSLEPT:
+            self.lost += before - self._seen
         ready = super().select(timeout)
-        if self._look(timeout) and not ready:
-            return super().select(0)
-        return ready
-
-    def _look(self, expected: float | None) -> bool:
-        """Whether the process was stopped since the last look; ``None`` expects any time."""
-        now = self._monotonic()
-        gone, self._seen = now - self._seen, now
-        if expected is None or gone <= max(expected, 0.0) + OVERSLEPT:
-            return False
+        self._seen = self._monotonic()
+        gone = self._seen - before
+        if timeout is None or gone <= max(timeout, 0.0) + OVERSLEPT:
+            return ready
         self.lost += gone
-        return True
+        return ready or super().select(0)
 
 
 class SteadyEventLoop(asyncio.SelectorEventLoop):

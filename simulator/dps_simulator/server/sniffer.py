@@ -67,6 +67,7 @@ class Sniffer(asyncio.Protocol):
         self._mqtt: MqttConnection | None = None
         self._web: HttpProtocol | None = None
         self._will_size = 0
+        self._receiving = False
         self._closing = False
         self._lost = False
 
@@ -89,7 +90,9 @@ class Sniffer(asyncio.Protocol):
         if self._mqtt is None and self._web is None:
             self._choose(data[0])
         if self._mqtt is not None:
+            self._receiving = True
             self._mqtt.receive(data)
+            self._receiving = False
             self._weigh(self._mqtt)
         elif self._web is not None:
             self._web.data_received(data)
@@ -146,7 +149,7 @@ class Sniffer(asyncio.Protocol):
         if self._lost or self._closing or self._transport is None:
             return
         self._transport.write(data)
-        if self._mqtt is not None:
+        if self._mqtt is not None and not self._receiving:
             # an answer to CONNECT that was long in coming sets free what waited for it
             self._weigh(self._mqtt)
         if self._transport.get_write_buffer_size() > MAX_UNSENT:
