@@ -4,8 +4,7 @@ A *document* is a small JSON object under a name such as ``symmetric_key.enrollm
 and ID scopes never mix. A *recipe* (see :mod:`helpers.recipes`) knows how to make a document's contents with the same
 SDK calls that the notebook uses, so that every notebook can be run on its own.
 
-The folder is ``$DPS_WORKSPACE``, else ``.workspace`` beside ``helpers`` (where the project was installed as a package:
-``.dps-workspace`` in the home folder); never the working directory.
+The folder is ``$DPS_WORKSPACE``, else ``.workspace`` beside ``helpers``; never the working directory.
 """
 
 from __future__ import annotations

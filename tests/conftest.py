@@ -102,8 +102,12 @@ RSA_KEYS = 12
 @pytest.fixture(autouse=True, scope="session")
 def _keys_of_embedded_tpms():
     """Every TPM gets other keys than the ones before it, but not always new ones."""
-    from helpers.tpm.embedded import commands as soft_commands
-
+    try:
+        from helpers.tpm.embedded import commands as soft_commands
+    except ModuleNotFoundError:
+        # where only what the simulator needs is installed, there are none
+        yield
+        return
     make, made, turns = soft_commands.make_rsa_key, [], itertools.count()
 
     def next_key():

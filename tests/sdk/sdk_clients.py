@@ -13,7 +13,6 @@ from patience import PATIENCE, wait_until
 
 from dps_simulator.credentials import sas
 from dps_simulator.process import launcher
-from helpers.target import of_simulator
 
 KEY = base64.b64encode(b"NOT-A-SECRET-PRIMARY-KEY-32-BYTES").decode()
 OTHER_KEY = base64.b64encode(b"NOT-A-SECRET-SECONDARY-KEY-BYTES!").decode()
@@ -208,7 +207,7 @@ class Sdk:
         )
 
     def management(self):
-        client = of_simulator(self.running).management_client()
+        client = self.running.management_client()
         self._clients.append(client)
         return client
 

@@ -23,10 +23,15 @@ import secrets
 import struct
 from typing import Protocol
 
-from cryptography.hazmat.decrepit.ciphers.modes import CFB
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+
+try:
+    from cryptography.hazmat.decrepit.ciphers.modes import CFB
+except ModuleNotFoundError:  # pragma: no cover - depends on what is installed
+    # cryptography moved it in version 47
+    from cryptography.hazmat.primitives.ciphers.modes import CFB
 
 #: Sizes that a secret can have: more than a block of its hash does not fit into an HMAC key of a TPM.
 SECRET_SIZES = range(1, 65)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import platformdirs
 import pytest
 from simulator_processes import COMMAND, ROOT, Served, environment
 
@@ -76,11 +77,31 @@ class TestStateFolder:
     def test_without_any_word_it_lies_in_the_checkout(self, monkeypatch, tmp_path):
         monkeypatch.delenv("DPS_WORKSPACE")
         assert of_serve() == of("status") == ROOT / ".workspace" / "simulator"
-        # installed as a package, there is no checkout
-        monkeypatch.setattr(state_folder, "_ROOT", tmp_path / "site-packages")
-        assert of_serve() == of("status") == tmp_path / "home" / ".dps-workspace" / "simulator"
-        (tmp_path / "site-packages" / ".workspace").mkdir(parents=True)
-        assert of("stop") == tmp_path / "site-packages" / ".workspace" / "simulator"
+
+    @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names the folder that other systems have")
+    def test_installed_as_a_package_it_lies_with_the_data_of_the_user(self, monkeypatch, tmp_path):
+        monkeypatch.delenv("DPS_WORKSPACE")
+        monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+        monkeypatch.setattr(state_folder, "_ROOT", tmp_path / "lib")
+        # whatever lies among the packages
+        (tmp_path / "lib" / ".workspace").mkdir(parents=True)
+        (tmp_path / "lib" / "pyproject.toml").touch()
+        assert of_serve() == of("status") == tmp_path / "home/.local/share/dps-workspace/simulator"
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+        assert of_serve() == of("status") == tmp_path / "data/dps-workspace/simulator"
+        # what an earlier version kept is still found
+        (tmp_path / "home" / ".dps-workspace").mkdir(parents=True)
+        assert of_serve() == of("stop") == tmp_path / "home/.dps-workspace/simulator"
+
+    def test_without_a_home_somebody_has_to_name_a_folder(self, monkeypatch, tmp_path):
+        def homeless(*_):
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(state_folder, "_ROOT", tmp_path)
+        monkeypatch.setattr(state_folder.Path, "home", homeless)
+        monkeypatch.setattr(platformdirs, "user_data_path", lambda name, **_: Path("~/.local/share") / name)
+        with pytest.raises(SettingsError, match="name a folder in DPS_WORKSPACE"):
+            state_folder.workspace({})
 
     @pytest.mark.parametrize("variable", ["DPS_WORKSPACE", "DPS_SIMULATOR_STATE"])
     def test_a_folder_that_is_none_is_named_with_its_variable(self, monkeypatch, capsys, variable):
