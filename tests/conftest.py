@@ -149,6 +149,14 @@ def pytest_make_parametrize_id(val, argname):
     return argname if isinstance(val, str | bytes) and len(val) > LONGEST_NAME else None
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print what tests have measured, wherever they ran."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "figure":
+                terminalreporter.write_line(f"{value} ({report.nodeid})")
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session):
     """After everything: a simulator, kernel or TPM that a test forgot makes the run fail."""

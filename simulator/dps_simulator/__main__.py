@@ -176,6 +176,9 @@ async def _serve(settings: Settings, *, as_json: bool) -> int:
         asked.add_done_callback(lambda _: runtime.stopping.set())
         stack.callback(asked.cancel)
         _say(_ready_line(runtime.running, runtime.endpoint_file, as_json=as_json))
+        if settings.development and not as_json:
+            # published, and so no secret
+            _say(f"development: {runtime.service_connection_string}")
         await runtime.run_until_stopped()
     return OK
 

@@ -20,6 +20,7 @@ from typing import Any
 from dps_simulator.common.hub_links import DEFAULT_POLICY, SERVICE_POLICIES
 from dps_simulator.common.throttling import Limits
 
+from . import development
 from . import values as checks
 from .hubs import HubSettings, Policy, checked_hub, checked_policy, hub_from_text, hubs_of_file, policy_name
 from .seeds_in_file import TABLES, Seeds, checked_seeds, holds_keys, seeds_of_file
@@ -87,6 +88,7 @@ class Settings:
         bind: the IP address to listen on.
         allow_remote: permits a ``bind`` that lets other machines in.
         standard_ports: also listen on 8883 and 443.
+        development: whether keys and ports are those that everybody knows; only on loopback.
         name_constraints: whether the simulator's authority can vouch for names of its own only: ``on``, ``off``, or
             ``auto``, which is off with ``standard_ports``, as many small devices do not load such an authority.
         proxy_port: port of the CONNECT proxy; 0 takes the previous one or any free one.
@@ -111,6 +113,7 @@ class Settings:
     bind: str = "127.0.0.1"
     allow_remote: bool = False
     standard_ports: bool = False
+    development: bool = False
     name_constraints: str = "auto"
     proxy_port: int = 0
     tls_port: int = 0
@@ -145,10 +148,21 @@ class Settings:
                 f"bind: {self.bind} would let other machines in, and the simulator's keys are for learning only. "
                 "Use 127.0.0.1, or set allow_remote, too."
             )
+        policies = (self.service_policy, *(hub.policy for hub in hubs))
+        development.check_reach(self.bind, policies, development=self.development, allow_remote=self.allow_remote)
+        if self.development:
+            self._take_known_keys_and_ports()
         twice = sorted({host for host in hosts if hosts.count(host) > 1})
         if twice:
             raise SettingsError(f"the host name {twice[0]} is used more than once; every service needs its own.")
         checked_seeds(self.seeds, hubs)
+
+    def _take_known_keys_and_ports(self) -> None:
+        policy = development.with_known_key("service_policy", self.service_policy)
+        object.__setattr__(self, "service_policy", policy)
+        object.__setattr__(self, "hubs", development.hubs_with_known_keys(self.hubs))
+        object.__setattr__(self, "proxy_port", self.proxy_port or development.PROXY_PORT)
+        object.__setattr__(self, "tls_port", self.tls_port or development.TLS_PORT)
 
     @property
     def constrained(self) -> bool | None:
@@ -233,6 +247,7 @@ KEYS: tuple[Key, ...] = (
     Key("bind", "IP address to listen on", checks.address),
     Key("allow_remote", "permit an address that lets other machines in", checks.switch, switch=True),
     Key("standard_ports", "also listen on 8883 (MQTT) and 443 (HTTPS, WebSocket)", checks.switch, switch=True),
+    Key("development", "published keys and ports, for loopback only", checks.switch, switch=True),
     Key(
         "name_constraints",
         "whether the simulator's CA can vouch for simulated names only: on, off or auto (off with standard_ports)",
