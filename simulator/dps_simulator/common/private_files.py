@@ -148,7 +148,7 @@ def write_private(path: Path, content: str | bytes) -> None:
 class FolderLock:
     """An exclusive lock on a folder, held by a process and let go when the process ends, however it ends.
 
-    The package filelock promises less: some of its versions empty the file of whoever holds the lock when they only try,
+    The package filelock promises less: some of its versions empty the file of whoever holds the lock when they try,
     so that nobody can say who that is, and where the system has no such lock they leave a file that outlives a kill.
 
     Arguments:
