@@ -49,12 +49,12 @@ $(RUN):
 	@rm -f $(READY) $(READY_DEV)
 
 # what learners need
-$(READY): $(RUN) requirements.txt pyproject.toml
+$(READY): $(RUN) requirements.txt pyproject.toml simulator/pyproject.toml
 	@echo 'Setting up $(VENV)/ (once; some seconds with uv, a minute or two with pip) ...'
 	@$(INSTALL) learner
 
 # and what contributors add
-$(READY_DEV): $(RUN) requirements.txt requirements-dev.txt pyproject.toml
+$(READY_DEV): $(RUN) requirements.txt requirements-dev.txt pyproject.toml simulator/pyproject.toml
 	@echo 'Setting up $(VENV)/ for contributors (once; some seconds with uv, a minute or two with pip) ...'
 	@$(INSTALL) contributor
 

@@ -2,6 +2,8 @@
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from .python_versions import FIRST, problem
@@ -11,7 +13,11 @@ from .python_versions import FIRST, problem
 if sys.version_info < FIRST:
     raise ImportError(problem())
 
-del sys, FIRST, problem
+# an environment that was made when the simulator was a part of this package does not have it installed
+if find_spec("dps_simulator") is None:
+    sys.path.append(str(Path(__file__).resolve().parents[1] / "simulator"))
+
+del sys, FIRST, Path, find_spec, problem
 
 #: Where notebooks find today what they imported from here by another name before.
 _MOVED = {

@@ -54,3 +54,22 @@ def test_an_earlier_notebook_finds_what_it_imports(repository):
 @pytest.mark.parametrize("name", sorted(helpers._MOVED))
 def test_the_name_of_before_is_the_module_of_today(name):
     assert getattr(helpers, name).__name__ == f"helpers.{helpers._MOVED[name]}"
+
+
+#: Python without the simulator among its packages, as in an environment that was made before.
+WITHOUT = """
+import sys
+sys.meta_path = [each for each in sys.meta_path if "dps_simulator" not in getattr(each, "__module__", "")]
+sys.path = [each for each in sys.path if not each.rstrip("/").endswith("simulator")]
+import importlib.util
+assert importlib.util.find_spec("dps_simulator") is None
+from helpers.target import connect
+import dps_simulator
+print(dps_simulator.__file__)
+"""
+
+
+def test_an_environment_that_was_made_before_finds_the_simulator_of_the_checkout(repository):
+    done = subprocess.run([sys.executable, "-c", WITHOUT], cwd=repository, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(repository / "simulator" / "dps_simulator" / "__init__.py")
