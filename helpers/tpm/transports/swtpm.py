@@ -277,6 +277,9 @@ class Swtpm:
     # --- how it ended -------------------------------------------------------------------------------------------
 
     def _reason(self, code: int) -> str:
+        if self._log.closed:
+            # by us: whether it ended by itself, as its client had gone, or by our signal, is chance
+            return f"it was closed; {self._log_text()}"
         number = -code if code < 0 else code - _SIGNALLED  # the guard reports a signal as a shell does
         if number > 0:
             return f"killed by signal {number}"

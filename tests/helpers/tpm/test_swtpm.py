@@ -162,7 +162,10 @@ def test_it_ends_when_its_only_client_lets_go(installed, folder):
     tpm.close()
     assert programs(folder) == []
     assert not program.is_running
-    assert "it said nothing" in program.ending()  # its log is gone as well
+    assert "it was closed; it said nothing" in program.ending()  # its log is gone as well
+    # on a busy machine our signal comes just before it has ended by itself, and after it listened to signals
+    program._process.returncode = -signal.SIGTERM
+    assert "killed" not in program.ending()
     with pytest.raises(TpmConnectionError, match=r"was closed. Open it again"):
         tpm.random(4)
     with pytest.raises(TpmUnavailableError, match=r"was closed. Open it again"):
