@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from helpers.masking import is_no_path
+from dps_simulator.rules import is_no_place
 
 
 def is_text(place: Path) -> bool:
-    """Whether a path that leads nowhere looks like the text of a file or like a key; no part of it is repeated then.
-
-    A folder that is there may be called as it likes, so only the last part of a path into such a folder counts.
-    """
-    try:
-        is_in_folder = place.parent != Path() and place.parent.is_dir()
-    except (OSError, ValueError):
-        # such as a name that is too long for the system
-        is_in_folder = False
-    return is_no_path(place.name if is_in_folder else str(place))
+    """Whether a path that leads nowhere looks like the text of a file or like a key; no part of it is repeated then."""
+    return is_no_place(place)
 
 
 def is_folder(place: Path) -> bool:

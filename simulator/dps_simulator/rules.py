@@ -15,7 +15,7 @@ from .common.identifier_rules import (
     REGISTRATION_ID,
     REGISTRATION_ID_RULE,
 )
-from .common.private_files import FolderError, FolderLock, check_owner, make_folders, write_private
+from .common.private_files import FolderError, FolderLock, check_owner, is_no_place, make_folders, write_private
 from .errors.masking import is_no_path, looks_random, mask, mask_in_input, mask_in_name, values
 from .settings import state_folder
 
@@ -33,6 +33,7 @@ __all__ = [
     "FolderLock",
     "check_owner",
     "is_no_path",
+    "is_no_place",
     "looks_random",
     "make_folders",
     "mask",

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import IO
 
+from dps_simulator.errors.masking import is_no_path
+
 
 class FolderError(Exception):
     """A folder cannot be used. The text names it and says what to do."""
@@ -232,3 +234,26 @@ else:
 
     def _lock(file: IO[str]) -> None:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def is_no_place(place: Path) -> bool:
+    """Whether what was given as a path is rather what stands in a file, such as a private key, and leads nowhere.
+
+    What lies in a folder that is there may be called as it likes, as temporary folders are: then each part behind that
+    folder is looked at for itself. The root and the current folder are always there, and tell nothing.
+    """
+    places = (place, *place.parents)
+    for depth, each in enumerate(places):
+        if each in (Path(each.anchor), Path()):
+            break
+        if _is_there(each):
+            return any(is_no_path(missing.name) for missing in places[:depth])
+    return is_no_path(str(place))
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        return place.exists()
+    except (OSError, ValueError):
+        # such as a name that is too long for the system
+        return False

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dps_simulator.common.identifier_rules import HOST
-from dps_simulator.errors.masking import is_no_path, mask_in_name
+from dps_simulator.common.private_files import is_no_place
+from dps_simulator.errors.masking import mask_in_name
 
 
 class SettingsError(Exception):
@@ -167,19 +168,11 @@ def path(value: str) -> Path:
         found = Path(value).expanduser()
     except RuntimeError:
         found = None
-    if is_no_path(value) and "\0" not in value and not _is_there(found):
+    if "\0" not in value and is_no_place(found or Path(value)):
         raise SettingsError("a path is expected, and this may be what stands in the file. Give its path, not its text.")
     if found is None or "\0" in value:
         raise SettingsError(f"{value!r:.260} is not possible; expected the path of a file or folder.")
     return found
-
-
-def _is_there(found: Path | None) -> bool:
-    try:
-        return found is not None and found.exists()
-    except OSError:
-        # such as a name that is too long for the system
-        return False
 
 
 def key(value: str) -> str:

@@ -1,7 +1,9 @@
+import base64
 import os
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +12,7 @@ from dps_simulator import __main__ as command_line
 from dps_simulator.common.private_files import (
     FolderError,
     FolderLock,
+    is_no_place,
     make_folders,
     open_own,
     private_folder,
@@ -230,3 +233,20 @@ def test_a_lock_holds_without_its_number(tmp_path, monkeypatch):
         assert lock.acquire()
     assert FolderLock(tmp_path / "lock").is_taken()
     lock.release()
+
+
+@pytest.mark.parametrize("last", ["2", "workspace", "x/y/z", "n-q8zr4k1p/dps-nbval-x7yq2abc/2"])
+def test_folders_that_programs_name_at_random_are_places(tmp_path, last):
+    # as mkdtemp and pytest call them; only the first of them is there
+    folder = tmp_path / "n-q8Zr4k1pX0" / "dps-nbval-x7Yq2abc9"
+    folder.mkdir(parents=True)
+    assert not is_no_place(folder)
+    assert not is_no_place(folder / last)
+
+
+def test_a_key_is_no_place_wherever_it_is_said_to_be(tmp_path):
+    key = base64.b64encode(bytes(range(65, 97))).decode()
+    for place in (Path(key), Path("/" + key), tmp_path / key, tmp_path / "a" / key / "b", Path(f"keys/{key}")):
+        assert is_no_place(place), place
+    assert is_no_place(Path("-----BEGIN PRIVATE KEY-----\nMIG"))
+    assert not is_no_place(tmp_path / ("x" * 300))
