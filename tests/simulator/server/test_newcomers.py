@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from patience import PATIENCE
 
-from dps_simulator.server import arriving, newcomers
+from dps_simulator.server import arriving, newcomers, sniffer
+from dps_simulator.server.mqtt_link import MqttConnection
 from dps_simulator.server.newcomers import Newcomers
 from dps_simulator.server.tls import transport as tls_transport
 from dps_simulator.server.tls.client_hello import MAX_GREETING, Greeting
@@ -224,6 +225,9 @@ async def test_what_is_not_complete_is_bounded_for_all_together(
     running: Any, client_context: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch, half: bytes
 ) -> None:
     monkeypatch.setattr(arriving, "MAX_ARRIVING", 100_000)
+    # on a crowded machine nobody shall have to go for being slow
+    monkeypatch.setattr(sniffer, "FIRST_REQUEST_TIMEOUT", 9 * PATIENCE)
+    monkeypatch.setitem(MqttConnection.__init__.__kwdefaults__, "connect_timeout", 9 * PATIENCE)
     async with running() as server:
         clients = []
         for number in range(1, 6):
