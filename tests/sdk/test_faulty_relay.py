@@ -249,10 +249,14 @@ def test_a_stall_anywhere_in_a_handshake_or_request_ends(client, relay, directio
         found.clear()
         thread = threading.Thread(target=ask, args=(stalling, found))
         thread.start()
-        assert stalling.happened.wait(PATIENCE)
-        others_are_served(client)
-        assert found == []
-        stalling.go_on.set()
+        wait_until(lambda: stalling.happened.is_set() or not thread.is_alive())  # noqa: B023
+        if stalling.happened.is_set():
+            others_are_served(client)
+            assert found == []
+            stalling.go_on.set()
+        else:
+            # signatures and tokens differ by some bytes, so what comes last may be behind the end this time
+            assert place == length - 1
         thread.join(PATIENCE)
         assert found == ["behind"]
 
