@@ -57,8 +57,7 @@ class Response:
         headers: further headers.
         facts: what the trace keeps of it beside the body, and the client is not told.
         cut: whether there is no answer at all: the connection just ends.
-        pieces: a long body instead of the other, already JSON; each piece is made when the one before has been sent,
-            and in between others have their turn.
+        pieces: a long body instead of the other, already JSON; between two pieces others have their turn.
     """
 
     status: int = 200

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,15 +56,15 @@ class _Login:
         return _Token(self._token, int(time.time()) + 3600)
 
 
-class Clients:
+class Clients(ABC):
     """Ready-made clients and options; a running simulator inherits them, wherever it runs."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def _reached(self) -> RunningSimulator:
         """How the simulator is reached now."""
-        raise NotImplementedError
 
     @property
     def device_options(self) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import socket
 from collections.abc import Callable, Iterable
@@ -36,6 +37,8 @@ SERVER_HEADER = "provisioning-simulator"
 MAX_BODY = 524_288
 #: Seconds for a request body to arrive.
 BODY_TIMEOUT = 30.0
+#: Bytes of an answer made in pieces that are held to tell its length; usual traces take 2 to 5 MB.
+MAX_HELD = 8 * 1_048_576
 #: Bytes of a WebSocket message.
 MAX_MESSAGE = 524_288
 #: Bytes that may wait for a WebSocket client that does not read. Above, the connection is dropped.
@@ -200,11 +203,24 @@ def _answer(response: Response) -> web.Response:
 
 
 async def _sent_in_pieces(request: web.BaseRequest, response: Response, pieces: Iterable[bytes]) -> web.StreamResponse:
-    """Send a long answer piece by piece. Everybody else has a turn after each, and the client sets the pace."""
+    """Send a long answer that is made piece by piece; everybody else has a turn after each.
+
+    It says its length, as small clients know no other way, unless it is too long to be held. Then it is sent while it
+    is made, and the client sets the pace.
+    """
     headers = {"Server": SERVER_HEADER, "Content-Type": JSON_CONTENT_TYPE, **response.headers}
+    held, size, more = [], 0, iter(pieces)
+    for piece in more:
+        held.append(piece)
+        size += len(piece)
+        if size > MAX_HELD:
+            break
+        await asyncio.sleep(0)
+    else:
+        return web.Response(status=response.status, headers=headers, body=b"".join(held))
     answer = web.StreamResponse(status=response.status, headers=headers)
     await answer.prepare(request)
-    for piece in pieces:
+    for piece in itertools.chain(held, more):
         await answer.write(piece)
         await asyncio.sleep(0)
     await answer.write_eof()

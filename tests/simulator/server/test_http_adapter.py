@@ -579,11 +579,13 @@ async def test_http_client_that_reads_slowly_gets_everything(
     assert answer.count(b"x" * 6_000_000) == 3
 
 
+@pytest.mark.parametrize("held", [0, 20, 1_000_000])
 @pytest.mark.parametrize("version", [b"1.1", b"1.0"])
 async def test_a_long_answer_is_made_piece_by_piece(
-    running: Any, client_context: Any, frontend: Any, monkeypatch: pytest.MonkeyPatch, version: bytes
+    running: Any, client_context: Any, frontend: Any, monkeypatch: pytest.MonkeyPatch, version: bytes, held: int
 ) -> None:
-    """Between two pieces everybody else has a turn, however long the answer is."""
+    """Between two pieces everybody else has a turn, however long the answer is; its length is said if it can be."""
+    monkeypatch.setattr(http_adapter, "MAX_HELD", held)
     turns = [0]
     seen = []
 
@@ -613,7 +615,9 @@ async def test_a_long_answer_is_made_piece_by_piece(
         writer.close()
     assert b"server: provisioning-simulator" in answer.lower()
     assert answer.count(b",") >= 49
-    assert (b"chunked" in answer) is (version == b"1.1")
+    is_whole = held > 1_000
+    assert (b"chunked" in answer) is (version == b"1.1" and not is_whole)
+    assert (b"content-length: 141\r\n" in answer.lower()) is is_whole
     assert len(set(seen)) == 50
 
 
