@@ -27,7 +27,7 @@ from rich.table import Table
 
 from dps_simulator.process import launcher, streams
 
-from . import junit, leaks, report
+from . import github_actions, junit, leaks, report
 from .documents import (
     NotebookError,
     Parameter,
@@ -285,6 +285,7 @@ def tutorial(arguments: argparse.Namespace, console: Console) -> int:
         reasons = {path.stem: "on the simulator only; this run was on Azure" for path in left_out}
         junit.save(outcomes, arguments.junit, left_out=reasons, facts={**facts, **report.versions()}, now=now)
         console.print(f"JUnit: {arguments.junit}", highlight=False, soft_wrap=True)
+    github_actions.annotate(outcomes, os.environ, print)
     if interrupted:
         return INTERRUPTED
     return 0 if all(outcome.status == "passed" for outcome in outcomes) else 1

@@ -75,7 +75,7 @@ def _case(outcome: Outcome) -> TestCase:
     if outcome.status == "failed":
         kind = _CLASS.match(outcome.error)
         failure = Failure(_text(place(outcome)), kind[0] if kind else "Failure")
-        failure.text = _text(_details(outcome))
+        failure.text = details(outcome)
         case.result = [failure]
     elif outcome.status == "interrupted":
         case.result = [Error("interrupted", "Interrupted")]
@@ -90,18 +90,22 @@ def _skipped(name: str, reason: str) -> TestCase:
     return case
 
 
-def _details(outcome: Outcome) -> str:
-    """The cell that failed, and what it wrote: a traceback, or a warning on stderr."""
+def details(outcome: Outcome) -> str:
+    """The cell that failed, and what it wrote: a traceback, or a warning on stderr; without colours and secrets.
+
+    Arguments:
+        outcome: of a notebook that did not pass.
+    """
     cells = code_cells(outcome.document) if outcome.document is not None and outcome.cell else []
     if not cells:
-        return place(outcome)
+        return _text(place(outcome))
     cell = cells[outcome.cell - 1]
     written = [
         "\n".join(output.traceback) if output.output_type == "error" else output.text
         for output in cell.outputs
         if output.output_type == "error" or (output.output_type == "stream" and output.name == "stderr")
     ]
-    return "\n\n".join([f"In [{outcome.cell}]:\n{cell.source}", *(written or [place(outcome)])])
+    return _text("\n\n".join([f"In [{outcome.cell}]:\n{cell.source}", *(written or [place(outcome)])]))
 
 
 def _text(text: str) -> str:
