@@ -5,8 +5,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from helpers.runner.github_actions import annotate
 from helpers.runner.execution import Outcome
+from helpers.runner.github_actions import annotate
 
 KEY = "SharedAccessKey=" + "Ab1" * 14 + "A="
 
