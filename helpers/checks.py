@@ -98,16 +98,16 @@ def step(what: str, passed: object, *, hint: str) -> None:
     _say(f"✓ passed: {what}")
 
 
-def exercise(what: str, solved: object, *, hint: str, mistakes: Iterable[tuple[object, str]] = ()) -> None:
+def exercise(what: str, solved: object, *, hint: str, mistakes: Iterable[object] = ()) -> None:
     """Say whether an exercise is solved; never raises, so that an unsolved one stops nobody.
 
     Arguments:
         what: what was asked for, as a sentence without full stop.
         solved: whether the answer is right.
         hint: what to look at when there is no answer, or one that nobody expected.
-        mistakes: usual mistakes, each as whether it was made and the hint for it; the first one made counts.
+        mistakes: usual mistakes, each as ``made and "the hint for it"``; the first one made counts.
     """
-    made = next((words for wrong, words in mistakes if wrong), hint)
+    made = next(filter(None, mistakes), hint)
     if solved:
         progress.solved(what)
     _say(f"✓ solved: {what}" if solved else f"○ not yet: {what}\n  Hint: {made}")

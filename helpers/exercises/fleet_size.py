@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from helpers import checks
@@ -29,12 +28,12 @@ def hours(answer: object) -> None:
         _close(given, right),
         hint="One service registers 1,000 devices a minute. Divide twice: first by devices, then by minutes.",
         mistakes=[
-            (given is None, "The answer is a number."),
-            (given == 0, "It is still 0. How many minutes do 300,000 devices need, and how many hours is that?"),
-            (_close(given, right * 60), "These are the minutes. An hour has 60 of them."),
-            (_close(given, right * 3600), "These are the seconds. Divide by 60 twice."),
-            (_close(given, right / 60), "That is 1,000 registrations a second. The limit counts them by the minute."),
-            (_close(given, right / 24), "These are days. Hours were asked for."),
+            given is None and "The answer is a number.",
+            given == 0 and "It is still 0. How many minutes do 300,000 devices need, and how many hours is that?",
+            _close(given, right * 60) and "These are the minutes. An hour has 60 of them.",
+            _close(given, right * 3600) and "These are the seconds. Divide by 60 twice.",
+            _close(given, right / 60) and "That is 1,000 registrations a second. The limit counts them by the minute.",
+            _close(given, right / 24) and "These are days. Hours were asked for.",
         ],
     )
 
@@ -51,13 +50,13 @@ def services(answer: object) -> None:
         given == math.ceil(share),
         hint="What does one service register in an hour? How often do the scooters contain that?",
         mistakes=[
-            (given is None, "The answer is a whole number."),
-            (given == 0, "It is still 0. One service registers 60,000 devices in an hour."),
-            (_close(given, share), "Nearly. A part of a service cannot be had: which whole number is enough?"),
-            (given == math.floor(share), "Rounded down, the last scooters miss the hour. Round up."),
-            (_close(given, share * 60), "That is for one minute. They have an hour."),
-            (given is not None and given > math.ceil(share), "That is enough, and more than is needed."),
-            (given is not None and given < share, "That is too few: each service registers 60,000 in the hour."),
+            given is None and "The answer is a whole number.",
+            given == 0 and "It is still 0. One service registers 60,000 devices in an hour.",
+            _close(given, share) and "Nearly. A part of a service cannot be had: which whole number is enough?",
+            given == math.floor(share) and "Rounded down, the last scooters miss the hour. Round up.",
+            _close(given, share * 60) and "That is for one minute. They have an hour.",
+            given is not None and given > math.ceil(share) and "That is enough, and more than is needed.",
+            given is not None and given < share and "That is too few: each service registers 60,000 in the hour.",
         ],
     )
 
@@ -68,11 +67,7 @@ def pause(answer: object) -> None:
     Arguments:
         answer: a function that returns seconds, different ones every time.
     """
-    what = "a pause that spreads 20,000 pumps widely enough"
     needed = PUMPS / PER_MINUTE * 60
-    if not callable(answer):
-        checks.exercise(what, False, hint="Keep the function your_pause(), and change what it returns.")
-        return
     drawn = _drawn(answer)
     complete = len(drawn) == _SAMPLES
     longest, middle = max(drawn, default=0.0), sum(drawn) / max(len(drawn), 1)
@@ -80,24 +75,22 @@ def pause(answer: object) -> None:
     enough = longest >= 0.97 * needed
     even = complete and abs(middle - longest / 2) < 0.1 * longest
     checks.exercise(
-        what,
+        "a pause that spreads 20,000 pumps widely enough",
         complete and len(set(drawn)) > _SAMPLES // 4 and min(drawn) >= 0 and enough and longest <= 2 * needed and even,
         hint="random.uniform(0, seconds) spreads evenly. How many seconds does one service need for 20,000 devices?",
         mistakes=[
-            (not complete, "your_pause() has to return seconds, and it does not."),
-            (complete and not any(drawn), "It does not wait yet, so all pumps register in the same second."),
-            (bool(drawn) and min(drawn) < 0, "Nobody can wait for less than nothing: some pauses are negative."),
-            (
-                complete and len(set(drawn)) == 1,
-                "Every pump waits equally long, so they still come all at once, only later. Let chance decide.",
-            ),
-            (
-                0.9 * needed / 60 <= longest <= 1.1 * needed / 60,
-                "20 is right, in minutes. The function returns seconds.",
-            ),
-            (not enough, "Spread like this, more than 1,000 pumps register in a minute. Take a longer time."),
-            (longest > 2 * needed, "That works, and the last pumps wait much longer than they must."),
-            (complete and not even, "The pauses are not even: in some minute, too many pumps register. Start at 0."),
+            not callable(answer) and "Keep the function your_pause(), and change what it returns.",
+            not complete and "your_pause() has to return seconds, and it does not.",
+            complete and not any(drawn) and "It does not wait yet, so all pumps register in the same second.",
+            drawn and min(drawn) < 0 and "Nobody can wait for less than nothing: some pauses are negative.",
+            complete
+            and len(set(drawn)) == 1
+            and "Every pump waits equally long, so they still come all at once, only later. Let chance decide.",
+            0.9 * needed / 60 <= longest <= 1.1 * needed / 60
+            and "20 is right, in minutes. The function returns seconds.",
+            not enough and "Spread like this, more than 1,000 pumps register in a minute. Take a longer time.",
+            longest > 2 * needed and "That works, and the last pumps wait much longer than they must.",
+            complete and not even and "The pauses are not even: in some minute, too many pumps register. Start at 0.",
         ],
     )
 
@@ -120,16 +113,12 @@ def _close(given: float | None, right: float) -> bool:
     return given is not None and math.isclose(given, right, rel_tol=0.005)
 
 
-def _drawn(function: Callable[..., Any]) -> list[float]:
+def _drawn(function: Any) -> list[float]:
     """What a learner's function returns, many times; nothing when it fails or returns no number."""
-    drawn: list[float] = []
-    for _ in range(_SAMPLES):
-        try:
-            value = _number(function())
-        except Exception:
-            # whatever a learner wrote, the cell goes on
-            return []
-        if value is None:
-            return []
-        drawn.append(value)
-    return drawn
+    try:
+        drawn = [_number(function()) for _ in range(_SAMPLES)]
+    except Exception:
+        # whatever a learner wrote, the cell goes on
+        return []
+    numbers = [each for each in drawn if each is not None]
+    return numbers if len(numbers) == len(drawn) else []

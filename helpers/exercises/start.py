@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from helpers import checks
 
+from . import answers
+
 #: What a device knows before it has ever been switched on, by the letters of the list in the notebook.
 _KNOWN = frozenset("acdf")
 
@@ -14,25 +16,21 @@ def your_dps(answer: object) -> None:
     Arguments:
         answer: one of the six names.
     """
-    name = " ".join(answer.replace("_", " ").lower().split()) if isinstance(answer, str) else ""
+    name = answers.word(answers.text(answer).replace("_", " "))
     checks.exercise(
         "which name leads a device to your DPS and not to somebody else's",
         name in ("id scope", "the id scope", "idscope"),
         hint="It is one of the six names in the table. All customers share one address: what tells them apart?",
         mistakes=[
-            (not name, "All customers share one address for their devices. What tells them apart?"),
-            (
-                name == "registration id",
-                "By it, a DPS tells its devices apart. But first the device must get to the right DPS.",
-            ),
-            (name == "device id", "The device ID is the device's name in its hub. It learns it only from DPS."),
-            (name == "hub", "Which hub it is, DPS tells the device, after the device has found DPS."),
-            (name == "attestation", "With it, a device proves who it is. It does not say whose DPS it wants."),
-            (name == "enrollment", "The enrollment lies in your DPS already. The device knows nothing of it."),
-            (
-                name.startswith("0ne"),
-                "That is the value, and the right one to look at. What is it called in the box of step 2?",
-            ),
+            not name and "All customers share one address for their devices. What tells them apart?",
+            name == "registration id"
+            and "By it, a DPS tells its devices apart. But first the device must get to the right DPS.",
+            name == "device id" and "The device ID is the device's name in its hub. It learns it only from DPS.",
+            name == "hub" and "Which hub it is, DPS tells the device, after the device has found DPS.",
+            name == "attestation" and "With it, a device proves who it is. It does not say whose DPS it wants.",
+            name == "enrollment" and "The enrollment lies in your DPS already. The device knows nothing of it.",
+            name.startswith("0ne")
+            and "That is the value, and the right one to look at. What is it called in the box of step 2?",
         ],
     )
 
@@ -43,23 +41,18 @@ def factory_settings(answer: object) -> None:
     Arguments:
         answer: letters of the list in the notebook.
     """
-    letters = set("".join(each for each in answer.lower() if each.isalpha())) if isinstance(answer, str) else set()
+    letters = answers.letters(answer)
     checks.exercise(
         "what a device knows when it leaves the factory",
         letters == _KNOWN,
         hint="Write letters, such as 'ab'. Look at what create_from_symmetric_key was given in step 4.",
         mistakes=[
-            (not letters, "Write the letters of everything that the device must know, between the quotes."),
-            (bool(letters - set("abcdefg")), "The list has the letters a to g."),
-            (
-                "g" in letters,
-                "Never g: with the service's key, whoever opens the device could enroll and delete all devices.",
-            ),
-            ("b" in letters, "Not b: then the device could never move to another hub. DPS tells it its hub."),
-            ("e" in letters, "Not e: the device ID comes with the answer of DPS, as the hub does."),
-            (
-                bool(_KNOWN - letters),
-                "Something is missing. Four things went into create_from_symmetric_key in step 4.",
-            ),
+            not letters and "Write the letters of everything that the device must know, between the quotes.",
+            letters - set("abcdefg") and "The list has the letters a to g.",
+            "g" in letters
+            and "Never g: with the service's key, whoever opens the device could enroll and delete all devices.",
+            "b" in letters and "Not b: then the device could never move to another hub. DPS tells it its hub.",
+            "e" in letters and "Not e: the device ID comes with the answer of DPS, as the hub does.",
+            _KNOWN - letters and "Something is missing. Four things went into create_from_symmetric_key in step 4.",
         ],
     )

@@ -7,7 +7,6 @@ import binascii
 import hashlib
 import hmac
 import time
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +15,8 @@ from helpers.credentials import Secret
 from helpers.recipes import tpm as tpm_lessons
 from helpers.tpm import ActivationBlob, ActivationError, TpmDevice, TpmError
 from helpers.tpm.activation import FIELDS
+
+from . import answers
 
 #: How a TPM2B_PUBLIC shows which of the two keys it is: the attributes that follow size, type and hash.
 #: Source: the templates of the SDKs for C and Node; TPM 2.0 Library, part 2, TPMA_OBJECT.
@@ -36,32 +37,26 @@ def derived_name(answer: object, endorsement_key: str, own: str) -> None:
     digest = hashlib.sha256(raw).digest()
     padded = base64.b32encode(digest).decode("ascii")
     of_text = base64.b32encode(hashlib.sha256(endorsement_key.encode()).digest()).decode("ascii").rstrip("=")
-    text = answer.strip() if isinstance(answer, str) else ""
+    text = answers.text(answer).strip()
     right = _derived(endorsement_key)
     checks.exercise(
         "the registration ID of the spare gateway",
         text == right,
         hint="Step 3 has the three lines: decode the key, hash the bytes, write the hash in base32.",
         mistakes=[
-            (isinstance(answer, bytes), "Those are bytes. A registration ID is text: .decode('ascii')."),
-            (text == own, "That is the name of the first TPM. Take `spare_key`."),
-            (text == endorsement_key, "That is the key itself. Its hash becomes the name."),
-            (
-                text.rstrip("=").lower() == of_text.lower(),
-                "You have hashed the base64 text. Decode it first: the hash is over the bytes of the key.",
-            ),
-            (text.lower() == digest.hex(), "The right hash in hexadecimal digits. The name is written in base32."),
-            (
-                text.rstrip("=") == base64.b64encode(digest).decode("ascii").rstrip("="),
-                "The right hash in base64. A registration ID cannot have all of those characters; take base32.",
-            ),
-            (text == padded, "Nearly: in small letters, and without the = at the end, which only fill it up."),
-            (text.rstrip("=") == right, "Nearly: the = at the end only fill it up. Take them off: .rstrip('=')."),
-            (text.lower() == right, "Nearly: in small letters, please: .lower()."),
-            (
-                text.rstrip("=").lower() == base64.b32encode(raw).decode("ascii").rstrip("=").lower(),
-                "That is the whole key in base32, far too long for a name. Hash it first.",
-            ),
+            isinstance(answer, bytes) and "Those are bytes. A registration ID is text: .decode('ascii').",
+            text == own and "That is the name of the first TPM. Take `spare_key`.",
+            text == endorsement_key and "That is the key itself. Its hash becomes the name.",
+            text.rstrip("=").lower() == of_text.lower()
+            and "You have hashed the base64 text. Decode it first: the hash is over the bytes of the key.",
+            text.lower() == digest.hex() and "The right hash in hexadecimal digits. The name is written in base32.",
+            text.rstrip("=") == base64.b64encode(digest).decode("ascii").rstrip("=")
+            and "The right hash in base64. A registration ID cannot have all of those characters; take base32.",
+            text == padded and "Nearly: in small letters, and without the = at the end, which only fill it up.",
+            text.rstrip("=") == right and "Nearly: the = at the end only fill it up. Take them off: .rstrip('=').",
+            text.lower() == right and "Nearly: in small letters, please: .lower().",
+            text.rstrip("=").lower() == base64.b32encode(raw).decode("ascii").rstrip("=").lower()
+            and "That is the whole key in base32, far too long for a name. Hash it first.",
         ],
     )
 
@@ -76,11 +71,9 @@ def enrollment(answer: object, endorsement_key: str, device_id: str, tpm: TpmDev
         tpm: the TPM of the first device, whose keys people paste by mistake.
     """
     registration_id = _derived(endorsement_key)
-    given = answer if isinstance(answer, Mapping) else {}
-    attestation = _mapping(given.get("attestation"))
-    inner = _mapping(attestation.get("tpm"))
-    pasted = inner.get("endorsementKey")
-    text = pasted if isinstance(pasted, str) else ""
+    given = answers.mapping(answer)
+    attestation, inner = answers.inside(given, "attestation"), answers.inside(given, "attestation", "tpm")
+    text = answers.text(inner.get("endorsementKey"))
     fits = (
         given.get("registrationId") == registration_id
         and given.get("deviceId") == device_id
@@ -92,42 +85,30 @@ def enrollment(answer: object, endorsement_key: str, device_id: str, tpm: TpmDev
         fits and not {"enrollmentGroupId", "storageRootKey"} & {*given, *attestation, *inner},
         hint="Look at `individual` in step 4: three fields, of which `attestation` has two again.",
         mistakes=[
-            (not given, "It is a dictionary, like the one that `individual` in step 4 gives."),
-            (
-                "enrollmentGroupId" in given,
-                "There are no groups for TPMs, as step 6 shows. An individual enrollment has a registrationId.",
-            ),
-            (
-                "storageRootKey" in {*given, *attestation, *inner},
-                "The device brings the SRK along itself; leave it out.",
-            ),
-            (
-                given.get("registrationId") != registration_id
-                and str(given.get("registrationId", "")).lower() == registration_id,
-                "The registration ID in small letters, please, as the TPM writes it.",
-            ),
-            (given.get("registrationId") == tpm.registration_id, "That is the registration ID of the first TPM."),
-            (
-                given.get("registrationId") != registration_id,
-                "registrationId must be the name that belongs to `spare_key`, from the first exercise.",
-            ),
-            (
-                given.get("deviceId") != device_id,
-                f"The name in the hub is the field deviceId, and it must be {device_id!r}.",
-            ),
-            (attestation.get("type") != "tpm", "How it proves its identity is missing: attestation of the type 'tpm'."),
-            (not text, "The key is missing: it stands in attestation, tpm, endorsementKey."),
-            (text == tpm.endorsement_key, "That is the EK of the first TPM. This would let the wrong device in."),
-            (
-                _is_storage_root_key(text),
-                "That is a storage root key. It belongs to the owner; the EK says which chip it is.",
-            ),
-            ("BEGIN" in text, "That is PEM. DPS wants the key as the TPM gives it: `spare_key`."),
-            (
-                text != endorsement_key and text.strip("=\n ") == endorsement_key.strip("="),
-                "The end of the key got lost, or there is too much: the = belong to it, a line break does not.",
-            ),
-            (text != endorsement_key, "That is not the EK of the spare gateway. It must be `spare_key`, whole."),
+            not given and "It is a dictionary, like the one that `individual` in step 4 gives.",
+            "enrollmentGroupId" in given
+            and "There are no groups for TPMs, as step 6 shows. An individual enrollment has a registrationId.",
+            "storageRootKey" in {*given, *attestation, *inner}
+            and "The device brings the SRK along itself; leave it out.",
+            given.get("registrationId") != registration_id
+            and str(given.get("registrationId", "")).lower() == registration_id
+            and "The registration ID in small letters, please, as the TPM writes it.",
+            given.get("registrationId") == tpm.registration_id and "That is the registration ID of the first TPM.",
+            given.get("registrationId") != registration_id
+            and "registrationId must be the name that belongs to `spare_key`, from the first exercise.",
+            given.get("deviceId") != device_id
+            and f"The name in the hub is the field deviceId, and it must be {device_id!r}.",
+            attestation.get("type") != "tpm"
+            and "How it proves its identity is missing: attestation of the type 'tpm'.",
+            not text and "The key is missing: it stands in attestation, tpm, endorsementKey.",
+            text == tpm.endorsement_key and "That is the EK of the first TPM. This would let the wrong device in.",
+            _is_storage_root_key(text)
+            and "That is a storage root key. It belongs to the owner; the EK says which chip it is.",
+            "BEGIN" in text and "That is PEM. DPS wants the key as the TPM gives it: `spare_key`.",
+            text != endorsement_key
+            and text.strip("=\n ") == endorsement_key.strip("=")
+            and "The end of the key got lost, or there is too much: the = belong to it, a line break does not.",
+            text != endorsement_key and "That is not the EK of the spare gateway. It must be `spare_key`, whole.",
         ],
     )
 
@@ -138,24 +119,18 @@ def cleared(answer: object) -> None:
     Arguments:
         answer: ``endorsement key``, ``registration ID`` or ``nothing``.
     """
-    text = answer.strip().lower() if isinstance(answer, str) else ""
+    text = answers.word(answer)
     checks.exercise(
         "what to change in DPS when a TPM was cleared",
         text == "nothing",
         hint="Which key stands in the enrollment, and which one changes when a TPM is cleared?",
         mistakes=[
-            (
-                text in ("ek", "endorsement key"),
-                "The EK comes from the maker's secret number and survives. With another chip, it would be another one.",
-            ),
-            (
-                text in ("srk", "storage root key"),
-                "The SRK does change. Look at the enrollment again, though: does it stand there?",
-            ),
-            (
-                text.replace(" ", "") in ("registrationid", "id"),
-                "The registration ID is a hash of the EK. Does the EK change?",
-            ),
+            text in ("ek", "endorsement key")
+            and "The EK comes from the maker's secret number and survives. With another chip, it would be another one.",
+            text in ("srk", "storage root key")
+            and "The SRK does change. Look at the enrollment again, though: does it stand there?",
+            text.replace(" ", "") in ("registrationid", "id")
+            and "The registration ID is a hash of the EK. Does the EK change?",
         ],
     )
 
@@ -171,7 +146,7 @@ def hub_token(answer: object, tpm: TpmDevice, hub: str, device_id: str, registra
         registration_id: its name for DPS, which people take by mistake.
     """
     what = "a token for the hub, good for ten minutes"
-    text = answer.reveal() if isinstance(answer, Secret) else answer if isinstance(answer, str) else ""
+    text = answers.text(answer.reveal() if isinstance(answer, Secret) else answer)
     kind, _, rest = text.partition(" ")
     fields = dict(part.split("=", 1) for part in rest.split("&") if "=" in part)
     if kind != "SharedAccessSignature" or not {"sr", "sig", "se"} <= set(fields):
@@ -193,35 +168,25 @@ def hub_token(answer: object, tpm: TpmDevice, hub: str, device_id: str, registra
         resource == wanted and "skn" not in fields and in_time and signed,
         hint=f"It is for the wrong resource. It must be HUB/devices/DEVICE, here for {device_id}.",
         mistakes=[
-            (
-                "/registrations/" in resource,
-                "That token is for DPS. For the hub it is the hub's name, then /devices/, then the device ID.",
-            ),
-            ("://" in resource, "Without https:// in front: the resource begins with the name of the hub."),
-            (
-                resource == hub,
-                "A token for the whole hub. A device may only speak for itself: add /devices/ and its ID.",
-            ),
-            (
-                resource == f"{hub}/devices/{registration_id}" and device_id != registration_id,
-                "The hub does not know the registration ID. There the device is called by its device ID.",
-            ),
-            (resource == f"{hub}/{device_id}", "Nearly: /devices/ is missing between hub and device ID."),
-            (
-                resource != wanted and resource.lower() == wanted.lower(),
-                "The device ID must be written as the hub has it, capitals and small letters.",
-            ),
-            (resource != wanted, f"It is for the wrong resource. It must be HUB/devices/DEVICE, here for {device_id}."),
-            (
-                "skn" in fields,
-                "It names a key. At the hub, the key of a device has no name; leave key_name out.",
-            ),
-            (left <= 0, "It has expired already. Leave expiry out; seconds counts from now."),
-            (not in_time, "It is not good for ten minutes. Ten minutes have 600 seconds: seconds=600."),
-            (
-                not signed,
-                "The signature does not fit the key that the TPM has now. Was it made before the device registered?",
-            ),
+            "/registrations/" in resource
+            and "That token is for DPS. For the hub it is the hub's name, then /devices/, then the device ID.",
+            "://" in resource and "Without https:// in front: the resource begins with the name of the hub.",
+            resource == hub
+            and "A token for the whole hub. A device may only speak for itself: add /devices/ and its ID.",
+            resource == f"{hub}/devices/{registration_id}"
+            and device_id != registration_id
+            and "The hub does not know the registration ID. There the device is called by its device ID.",
+            resource == f"{hub}/{device_id}" and "Nearly: /devices/ is missing between hub and device ID.",
+            resource != wanted
+            and resource.lower() == wanted.lower()
+            and "The device ID must be written as the hub has it, capitals and small letters.",
+            resource != wanted
+            and f"It is for the wrong resource. It must be HUB/devices/DEVICE, here for {device_id}.",
+            "skn" in fields and "It names a key. At the hub, the key of a device has no name; leave key_name out.",
+            left <= 0 and "It has expired already. Leave expiry out; seconds counts from now.",
+            not in_time and "It is not good for ten minutes. Ten minutes have 600 seconds: seconds=600.",
+            not signed
+            and "The signature does not fit the key that the TPM has now. Was it made before the device registered?",
         ],
     )
 
@@ -258,11 +223,11 @@ def damaged(answer: object, challenge: ActivationBlob, tpm: TpmDevice) -> None:
         refused == "duplicate",
         hint="The TPM refused it because of something else. Is this the challenge of step 2?",
         mistakes=[
-            (not changed, "This is the challenge as it came. Change one byte of its part `duplicate`."),
-            (changed != ["duplicate"], f"Changed is {', '.join(changed)}. Change `duplicate` only, the third part."),
-            (not isinstance(part, bytes), "A part is made of bytes: bytes(changed) makes them from a bytearray."),
-            (not is_sound, "It has another length now, which is seen at once. Change a byte and keep the length."),
-            (not refused, "The TPM took it. Such a challenge should have been refused: tell the authors."),
+            not changed and "This is the challenge as it came. Change one byte of its part `duplicate`.",
+            changed != ["duplicate"] and f"Changed is {', '.join(changed)}. Change `duplicate` only, the third part.",
+            not isinstance(part, bytes) and "A part is made of bytes: bytes(changed) makes them from a bytearray.",
+            not is_sound and "It has another length now, which is seen at once. Change a byte and keep the length.",
+            not refused and "The TPM took it. Such a challenge should have been refused: tell the authors.",
         ],
     )
 
@@ -287,38 +252,30 @@ def hub_signature(answer: object, tpm: TpmDevice, text: bytes, dps: Any, told: A
         checks.exercise(what, False, hint=f"TPM or hub could not be asked: {type(problem).__name__}.")
         return
     given = bytes(answer) if isinstance(answer, (bytes, bytearray)) else b""
-    written = answer.strip() if isinstance(answer, str) else ""
+    written = answers.text(answer).strip()
     checks.exercise(
         what,
         hmac.compare_digest(given, expected),
         hint="hmac.new(key, text, hashlib.sha256).digest(), with the hub's key as bytes. Step 4 read that key.",
         mistakes=[
-            (
-                given == hmac.new(key.encode(), text, hashlib.sha256).digest(),
-                "The key was taken as text. It is base64: decode it, and sign with the bytes.",
-            ),
+            given == hmac.new(key.encode(), text, hashlib.sha256).digest()
+            and "The key was taken as text. It is base64: decode it, and sign with the bytes.",
             (
                 given == hmac.new(raw, text, hashlib.sha512).digest()
-                or given == hmac.new(raw, text, hashlib.sha1).digest(),
-                "Another hash was used. The TPM's key signs with SHA-256.",
-            ),
-            (given == hashlib.sha256(text).digest(), "That is a hash without any key. An HMAC mixes the key in."),
-            (
-                given in (raw, key.encode()) or written == key,
-                "That is the key itself. It is for signing, not for showing.",
-            ),
-            (
-                bool(written) and written.lower() == expected.hex(),
-                "The right signature in hexadecimal digits. Take .digest(), which gives bytes.",
-            ),
-            (
-                bool(written) and _base64(written) == expected,
-                "The right signature in base64, as it stands in a token. Here the bytes are wanted.",
-            ),
-            (
-                len(given) == len(expected),
-                "A signature with another key or of another text. After step 8 the hub has a new key: read it again.",
-            ),
+                or given == hmac.new(raw, text, hashlib.sha1).digest()
+            )
+            and "Another hash was used. The TPM's key signs with SHA-256.",
+            given == hashlib.sha256(text).digest() and "That is a hash without any key. An HMAC mixes the key in.",
+            (given in (raw, key.encode()) or written == key)
+            and "That is the key itself. It is for signing, not for showing.",
+            written
+            and written.lower() == expected.hex()
+            and "The right signature in hexadecimal digits. Take .digest(), which gives bytes.",
+            written
+            and _base64(written) == expected
+            and "The right signature in base64, as it stands in a token. Here the bytes are wanted.",
+            len(given) == len(expected)
+            and "A signature with another key or of another text. After step 8 the hub has a new key: read it again.",
         ],
     )
 
@@ -329,20 +286,16 @@ def copied_disk(answer: object) -> None:
     Arguments:
         answer: ``everything``, ``tokens for an hour`` or ``nothing``.
     """
-    text = answer.strip().lower() if isinstance(answer, str) else ""
+    text = answers.word(answer)
     checks.exercise(
         "what a copied disk can sign",
         text == "nothing",
         hint="Where is the key, and was it copied with the disk?",
         mistakes=[
-            (
-                text == "everything",
-                "That would be so with a key in a file. Step 9 searched all files: is the key there?",
-            ),
-            (
-                "hour" in text,
-                "A token on the disk can be used for an hour. To sign a new one takes the key: where is that?",
-            ),
+            text == "everything"
+            and "That would be so with a key in a file. Step 9 searched all files: is the key there?",
+            "hour" in text
+            and "A token on the disk can be used for an hour. To sign a new one takes the key: where is that?",
         ],
     )
 
@@ -350,10 +303,6 @@ def copied_disk(answer: object) -> None:
 def _derived(endorsement_key: str) -> str:
     digest = hashlib.sha256(base64.b64decode(endorsement_key)).digest()
     return base64.b32encode(digest).decode("ascii").rstrip("=").lower()
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _base64(text: str) -> bytes:
