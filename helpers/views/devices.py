@@ -23,19 +23,12 @@ def device_table(dps: Any, *, only: Iterable[str] | Callable[[], Iterable[str]] 
         dps: the target, from ``connect(...)``.
         only: device IDs to show, or a function that gives them at every reading; empty for all.
     """
-    names = only if callable(only) else list(only)
 
     def read() -> list[Entry]:
-        wanted = set(names() if callable(names) else names)
-        found = [
-            _entry(hub, device)
-            for hub in dps.hubs
-            for device in dps.registry(hub).get_devices()
-            if not wanted or device.device_id in wanted
-        ]
+        found = [_entry(hub, device) for hub in dps.hubs for device in dps.registry(hub).get_devices()]
         return sorted(found, key=lambda entry: entry.name)
 
-    return Explorer("Devices in the registry", _COLUMNS, read, empty="(no devices)")
+    return Explorer("Devices in the registry", _COLUMNS, read, empty="(no devices)", only=only)
 
 
 def _entry(hub: str, device: Any) -> Entry:

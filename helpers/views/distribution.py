@@ -6,12 +6,14 @@ import base64
 import io
 import logging
 import textwrap
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from html import escape
 from typing import Any
 
-from .text import text_table
+from .text import View, text_table
 
 #: Bars differ by their pattern as well as by their shade of grey; there are rarely more than four hubs.
 _PATTERNS = ("", "//", "..", "xx", "--", "\\\\")
@@ -22,7 +24,58 @@ _GROUP_WIDTH = 0.8
 _LETTERS = 13
 
 
-class Distribution:
+class Chart(View):
+    """A chart that matplotlib draws, in shades of grey and patterns, so that it can be read without colours.
+
+    Attributes:
+        title: what it shows.
+    """
+
+    title: str
+
+    @property
+    @abstractmethod
+    def described(self) -> str:
+        """The picture in sentences, numbers included, for whoever cannot see it."""
+
+    @abstractmethod
+    def _draw(self, axes: Any) -> None:
+        """Draw it into axes that are empty."""
+
+    def png(self) -> bytes:
+        """The picture. It brings its own white background, so that it can be read on any page."""
+        logger = logging.getLogger("matplotlib")
+        if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
+            # it complains below the cell about the time that it takes to find its fonts, once for each machine
+            logger.addHandler(logging.NullHandler())
+        # only who draws needs it, and it takes a moment to import
+        from matplotlib.figure import Figure  # noqa: PLC0415
+
+        # one that belongs to nobody: no window, no global state
+        figure = Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DOTS_PER_INCH, layout="constrained")
+        axes = figure.add_subplot()
+        self._draw(axes)
+        axes.spines[["top", "right"]].set_visible(False)
+        content = io.BytesIO()
+        # without the name of the program, the same numbers give the same bytes for longer
+        figure.savefig(content, format="png", facecolor="white", metadata={"Software": None})
+        return content.getvalue()
+
+    def html(self) -> str:
+        """The picture with its description: JupyterLab shows a bare one without, and screen readers find nothing."""
+        source = f"data:image/png;base64,{self._encoded}"
+        return f'<img alt="{escape(self.described)}" src="{source}" style="max-width:100%"/>'
+
+    @cached_property
+    def _encoded(self) -> str:
+        return base64.b64encode(self.png()).decode("ascii")
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        data = {**super()._repr_mimebundle_(), "image/png": self._encoded}
+        return data, {"image/png": {"alt": self.described}}
+
+
+class Distribution(Chart):
     """How many devices each hub got, for one or more ways of allocating them.
 
     Arguments:
@@ -41,33 +94,25 @@ class Distribution:
         rows = [[hub, *(_said(counter, hub) for counter in self.counts.values())] for hub in self.hubs]
         return f"{self.title}\n{text_table(['hub', *self.counts], rows, empty='(no devices)')}"
 
-    __repr__ = __str__
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return described_png(str(self), self.png(), self.described)
-
     @property
     def described(self) -> str:
-        """The picture in words, for whoever cannot see it."""
+        """For each way, how many devices each hub got."""
         sentences = [
             f"{way}: {', '.join(f'{hub} {_said(counter, hub)}' for hub in self.hubs)}."
             for way, counter in self.counts.items()
         ]
         return " ".join([f"Bar chart: {self.title}.", *sentences])
 
-    def png(self) -> bytes:
-        """The picture. It brings its own white background, so that it can be read on any page."""
-        drawn = figure()
-        axes = drawn.add_subplot()
+    def _draw(self, axes: Any) -> None:
         width = _GROUP_WIDTH / max(len(self.hubs), 1)
         for number, hub in enumerate(self.hubs):
-            shares = [_share(counter, hub) for counter in self.counts.values()]
+            shares = [100 * counter[hub] / max(counter.total(), 1) for counter in self.counts.values()]
             begin = number * width - (_GROUP_WIDTH - width) / 2
             bars = axes.bar(
                 [place + begin for place in range(len(shares))],
                 shares,
                 width,
-                label=_short(hub),
+                label=hub.partition(".")[0],
                 color=_SHADES[number % len(_SHADES)],
                 hatch=_PATTERNS[number % len(_PATTERNS)],
                 edgecolor="black",
@@ -78,13 +123,8 @@ class Distribution:
         axes.set_yticks(range(0, 101, 25))
         axes.set_ylabel("share of the devices in %")
         axes.set_title(f"{self.title} (numbers: devices)")
-        axes.spines[["top", "right"]].set_visible(False)
         if self.hubs:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-        content = io.BytesIO()
-        # without the name of the program, the same numbers give the same bytes for longer
-        drawn.savefig(content, format="png", facecolor="white", metadata={"Software": None})
-        return content.getvalue()
 
 
 def distribution(
@@ -102,40 +142,4 @@ def distribution(
 
 
 def _said(counter: Counter[str], hub: str) -> str:
-    return f"{counter[hub]} of {sum(counter.values())}"
-
-
-def _share(counter: Counter[str], hub: str) -> float:
-    total = sum(counter.values())
-    return 100 * counter[hub] / total if total else 0.0
-
-
-def _short(hub: str) -> str:
-    """The part of a host name that tells hubs apart."""
-    return hub.partition(".")[0]
-
-
-def described_png(text: str, png: bytes, described: str) -> tuple[dict[str, str], dict[str, Any]]:
-    """Both parts of a MIME bundle for a picture.
-
-    Arguments:
-        text: the text form.
-        png: the picture.
-        described: the picture in words, for whoever cannot see it.
-    """
-    encoded = base64.b64encode(png).decode("ascii")
-    # JupyterLab shows a bare picture without its description, so that screen readers would find nothing in it
-    html = f'<img alt="{escape(described)}" src="data:image/png;base64,{encoded}" style="max-width:100%"/>'
-    return {"text/plain": text, "text/html": html, "image/png": encoded}, {"image/png": {"alt": described}}
-
-
-def figure() -> Any:
-    """An empty picture that belongs to nobody: no window, no global state."""
-    logger = logging.getLogger("matplotlib")
-    if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-        # it complains below the cell about the time that it takes to find its fonts, once for each machine
-        logger.addHandler(logging.NullHandler())
-    # only who draws needs it, and it takes a moment to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    return Figure(figsize=(_WIDTH, _HEIGHT), dpi=_DOTS_PER_INCH, layout="constrained")
+    return f"{counter[hub]} of {counter.total()}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from dps_simulator.certificates import Certificate, ServiceError, read_certificate
@@ -16,19 +17,47 @@ from .json_text import JsonTextError, json_object
 
 Document = dict[str, Any]
 
-#: Labels of the fields, by the names under which their values are kept, in reading order.
-LABELS: Mapping[str, str] = {
-    "registration_id": "Registration ID",
-    "group_id": "Group ID",
-    "device_id": "Device ID",
-    "primary_key": "Primary key",
-    "secondary_key": "Secondary key",
-    "certificate": "Certificate",
-    "endorsement_key": "Endorsement key",
-    "storage_root_key": "Storage root key",
-    "allocation": "Choice of hub",
-    "desired": "Desired properties",
-    "enabled": "Enabled",
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the form.
+
+    Attributes:
+        label: what stands before it.
+        hint: what belongs into it.
+        empty: what stands in it as long as it is empty; short enough to be seen whole.
+        lines: how many lines it has; one for a name, which is shown whole; 0 for what is no text.
+        secret: whether what is typed must not be seen.
+    """
+
+    label: str
+    hint: str
+    empty: str = ""
+    lines: int = 1
+    secret: bool = False
+
+
+_KEY = ("Base64 of 16 to 64 bytes; empty: DPS makes it", "empty: DPS makes it")
+_CERTIFICATE = "Text of a .pem file, or base64 of a .cer file; never a private key"
+_STORAGE_ROOT_KEY = "Public half of the TPM's storage root key, in base64; may be empty"
+_DEVICE_ID = "What the hub shall call the device; empty: its registration ID"
+_DESIRED = "What the twin of a new device asks for at first, as a JSON object; may be empty"
+
+#: By the names under which their values are kept, in reading order.
+FIELDS: Mapping[str, Field] = {
+    "registration_id": Field("Registration ID", "How the device names itself to DPS", "my-device"),
+    "group_id": Field("Group ID", "Name of the enrollment group", "my-devices"),
+    "device_id": Field("Device ID", _DEVICE_ID, "empty: the registration ID"),
+    "primary_key": Field("Primary key", *_KEY, secret=True),
+    "secondary_key": Field("Secondary key", *_KEY, secret=True),
+    "certificate": Field("Certificate", _CERTIFICATE, "-----BEGIN CERTIFICATE-----", lines=5),
+    "endorsement_key": Field(
+        "Endorsement key", "Public half of the TPM's endorsement key, in base64", "base64", lines=5
+    ),
+    "storage_root_key": Field("Storage root key", _STORAGE_ROOT_KEY, "base64; may be empty", lines=5),
+    "allocation": Field("Choice of hub", "How DPS chooses among the hubs", lines=0),
+    "desired": Field("Desired properties", _DESIRED, '{"targetTemperature": 21}', lines=3),
+    "enabled": Field("Enabled", "Whether devices may come in", lines=0),
 }
 #: Policies by what they do; a custom one needs a webhook, which a form does not make.
 ALLOCATIONS: Mapping[str, str] = {
@@ -37,7 +66,6 @@ ALLOCATIONS: Mapping[str, str] = {
     "lowest latency": "geoLatency",
     "static": "static",
 }
-SECRET_FIELDS = frozenset({"primary_key", "secondary_key"})
 
 _FIELDS_OF_PROOF: Mapping[str, tuple[str, ...]] = {
     "symmetricKey": ("primary_key", "secondary_key"),
@@ -61,17 +89,12 @@ class FormError(MaskedError, ValueError):
         self.by_field = {name: tuple(map(mask_in_input, texts)) for name, texts in (by_field or {}).items()}
 
 
-class _Problems:
-    """Everything that is wrong, in the order in which it is found."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-        self.by_field: dict[str, list[str]] = {}
+class _Problems(dict[str, list[str]]):
+    """What is wrong, by the names of the fields, in the order in which it is found."""
 
     def add(self, field: str, text: str) -> None:
-        """Note what is wrong with a field."""
-        self.texts.append(text)
-        self.by_field.setdefault(field, []).append(text)
+        """Note what is wrong; the text is the end of a sentence that begins with the label of the field."""
+        self.setdefault(field, []).append(f"{FIELDS[field].label}{text}")
 
 
 def check_kind(kind: str, attestation: str) -> None:
@@ -115,60 +138,52 @@ def build(kind: str, attestation: str, values: Mapping[str, Any]) -> Document:
         document["allocationPolicy"] = values["allocation"]
     if values["desired"].strip():
         try:
-            desired = json_object(values["desired"], field=LABELS["desired"])
-        except JsonTextError as problem:
-            problems.add("desired", str(problem))
-        else:
+            desired = json_object(values["desired"], field=FIELDS["desired"].label)
             document["initialTwin"] = {"properties": {"desired": desired}}
+        except JsonTextError as problem:
+            problems["desired"] = [str(problem)]
     document["provisioningStatus"] = "enabled" if values["enabled"] else "disabled"
-    if problems.texts:
-        raise FormError(problems.texts, problems.by_field)
+    if problems:
+        raise FormError([text for texts in problems.values() for text in texts], problems)
     return document
 
 
 def revealed(document: Mapping[str, Any]) -> Document:
     """A copy with every key in clear, to be sent."""
-    plain: Document = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            plain[name] = revealed(value)
-        else:
-            plain[name] = value.reveal() if isinstance(value, Secret) else value
-    return plain
+    return _copied(document, lambda _, value: value.reveal() if isinstance(value, Secret) else value)
 
 
 def guarded(answer: Mapping[str, Any]) -> Document:
     """A copy of what the service answered, with every key wrapped as ``Secret``."""
-    kept: Document = {}
-    for name, value in answer.items():
-        if isinstance(value, Mapping):
-            kept[name] = guarded(value)
-        else:
-            kept[name] = Secret(value) if name in ("primaryKey", "secondaryKey") and isinstance(value, str) else value
-    return kept
+
+    def guard(name: str, value: Any) -> Any:
+        return Secret(value) if name in ("primaryKey", "secondaryKey") and isinstance(value, str) else value
+
+    return _copied(answer, guard)
+
+
+def _copied(document: Mapping[str, Any], change: Callable[[str, Any], Any]) -> Document:
+    return {
+        name: _copied(value, change) if isinstance(value, Mapping) else change(name, value)
+        for name, value in document.items()
+    }
 
 
 def _names(kind: str, values: Mapping[str, Any], problems: _Problems) -> Document:
     field, key = ("registration_id", "registrationId") if kind == "individual" else ("group_id", "enrollmentGroupId")
     name = values[field].strip()
     if not name:
-        problems.add(field, f"{LABELS[field]} is empty; choose a name, such as {_EXAMPLES[field]}.")
+        problems.add(field, f" is empty; choose a name, such as {FIELDS[field].empty}.")
     elif not REGISTRATION_ID.fullmatch(name):
-        problems.add(field, f"{LABELS[field]} is {shown(name)}; it takes {REGISTRATION_ID_RULE}.")
+        problems.add(field, f" is {shown(name)}; it takes {REGISTRATION_ID_RULE}.")
     document: Document = {key: name}
     device_id = values["device_id"].strip() if kind == "individual" else ""
     if device_id and not DEVICE_ID.fullmatch(device_id):
-        problems.add(
-            "device_id",
-            f"{LABELS['device_id']} is {shown(device_id)}; it takes {DEVICE_ID_RULE} without blanks. "
-            "Leave it empty to take the registration ID.",
-        )
+        rule = f"it takes {DEVICE_ID_RULE} without blanks. Leave it empty to take the registration ID."
+        problems.add("device_id", f" is {shown(device_id)}; {rule}")
     if device_id:
         document["deviceId"] = device_id
     return document
-
-
-_EXAMPLES = {"registration_id": "my-device", "group_id": "my-devices"}
 
 
 def _attestation(kind: str, attestation: str, values: Mapping[str, Any], problems: _Problems) -> Document:
@@ -190,12 +205,12 @@ def _symmetric_keys(values: Mapping[str, Any], problems: _Problems) -> Document:
     typed = {field: values[field].strip() for field in ("primary_key", "secondary_key")}
     given = [field for field, text in typed.items() if text]
     if len(given) == 1:
-        problems.add(given[0], f"{LABELS[given[0]]} stands alone; give both keys, or none, and DPS makes both.")
+        problems.add(given[0], " stands alone; give both keys, or none, and DPS makes both.")
     for field in given:
         try:
             decode_key(typed[field])
         except CredentialsError as problem:
-            problems.add(field, f"{LABELS[field]}: {problem}")
+            problems.add(field, f": {problem}")
     if len(given) < 2:
         return {}
     return {"primaryKey": Secret(typed["primary_key"]), "secondaryKey": Secret(typed["secondary_key"])}
@@ -207,51 +222,41 @@ def _tpm_keys(values: Mapping[str, Any], problems: _Problems) -> Document:
         text = "".join(values[field].split())
         if not text:
             if field == "endorsement_key":
-                problems.add(field, f"{LABELS[field]} is empty; paste the public half of the TPM's key, in base64.")
+                problems.add(field, " is empty; paste the public half of the TPM's key, in base64.")
             continue
         keys[name] = text
         try:
             decoded = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            problems.add(
-                field, f"{LABELS[field]} is not base64 ({mask(text)}); copy it again, up to the '=' at its end."
-            )
+            problems.add(field, f" is not base64 ({mask(text)}); copy it again, up to the '=' at its end.")
             continue
         # a TPM2B_PUBLIC begins with its own length. Source: TPM 2.0 Library, part 2, TPM2B_PUBLIC
         if len(decoded) < 3 or int.from_bytes(decoded[:2], "big") != len(decoded) - 2:
-            problems.add(
-                field,
-                f"{LABELS[field]} has {len(decoded)} bytes and is not the public half of a TPM's key (TPM2B_PUBLIC); "
-                "part of it may be missing.",
-            )
+            what = "the public half of a TPM's key (TPM2B_PUBLIC); part of it may be missing."
+            problems.add(field, f" has {len(decoded)} bytes and is not {what}")
     return keys
 
 
 def _certificate(kind: str, values: Mapping[str, Any], problems: _Problems) -> str:
-    label = LABELS["certificate"]
-    text: str = values["certificate"].strip()
+    field, text = "certificate", str(values["certificate"]).strip()
     if not text:
-        problems.add("certificate", f"{label} is empty; paste the text of a .pem file, or the base64 of a .cer file.")
+        problems.add(field, " is empty; paste the text of a .pem file, or the base64 of a .cer file.")
         return ""
     if "PRIVATE KEY" in text:
-        problems.add(
-            "certificate", f"{label} holds a private key. It never leaves the device: paste only the certificate."
-        )
+        problems.add(field, " holds a private key. It never leaves the device: paste only the certificate.")
         return ""
     if text.count(_BEGIN) > 1:
-        problems.add("certificate", f"{label} holds {text.count(_BEGIN)} certificates; paste one, not the whole chain.")
+        problems.add(field, f" holds {text.count(_BEGIN)} certificates; paste one, not the whole chain.")
         return text
     if "-----BEGIN" not in text:
         text = "".join(text.split())
     try:
-        found = read_certificate(label, text)
+        problem = _misplaced(kind, read_certificate(FIELDS[field].label, text), values)
+        if problem:
+            problems.add(field, f" {problem}")
     except ServiceError as error:
         # never repeats what was pasted, which may be a key
-        problems.add("certificate", error.message)
-        return text
-    problem = _misplaced(kind, found, values)
-    if problem:
-        problems.add("certificate", f"{label} {problem}")
+        problems[field] = [error.message]
     return text
 
 

@@ -17,8 +17,7 @@ from helpers.masking import masked
 
 from .enrollment_document import (
     ALLOCATIONS,
-    LABELS,
-    SECRET_FIELDS,
+    FIELDS,
     Document,
     FormError,
     build,
@@ -27,8 +26,8 @@ from .enrollment_document import (
     guarded,
     revealed,
 )
-from .message import reason, status_html
-from .text import Row, html_table, text_table
+from .message import Interactive, button, reason, side_by_side, status, status_html
+from .text import Row, Table, text_table
 
 #: Boots a device: gets its registration ID and its key (``None`` where it has none), and says how that went.
 Start = Callable[[str, "Secret | None"], str]
@@ -38,7 +37,6 @@ _CLAIMS = {"individual": "individual enrollment", "group": "enrollment group"}
 _PROOFS = {"symmetricKey": "a symmetric key", "x509": "a certificate", "tpm": "a TPM"}
 #: Seconds that closing waits for a device that is still booting.
 PATIENCE = 60.0
-_STYLE = {"description_width": "9.5em"}
 #: A frame around what is typed into a field that is marked; the words below it say the same without colour.
 _MARKED = "dps-form-marked"
 _MARKS = (
@@ -47,41 +45,12 @@ _MARKS = (
 #: Beyond so many characters, a field shows only a part of what is in it.
 _SEEN = 24
 _SENDS = "Sends the JSON to the provisioning service"
-#: Fields in which a name stands; it is shown whole.
-_NAMES = frozenset({"registration_id", "group_id", "device_id"})
 _CLOSED = "This form is closed: what it made was cleaned up. To enroll again, run the cell that shows the form again."
 _NOT_READY = "Enroll is switched off: see the field marked ✗."
 _NOT_READY_MORE = "Enroll is switched off: see the {} fields marked ✗."
 
-_HINTS: Mapping[str, str] = {
-    "registration_id": "How the device names itself to DPS",
-    "group_id": "Name of the enrollment group",
-    "device_id": "What the hub shall call the device; empty: its registration ID",
-    "primary_key": "Base64 of 16 to 64 bytes; empty: DPS makes it",
-    "secondary_key": "Base64 of 16 to 64 bytes; empty: DPS makes it",
-    "certificate": "Text of a .pem file, or base64 of a .cer file; never a private key",
-    "endorsement_key": "Public half of the TPM's endorsement key, in base64",
-    "storage_root_key": "Public half of the TPM's storage root key, in base64; may be empty",
-    "allocation": "How DPS chooses among the hubs",
-    "desired": "What the twin of a new device asks for at first, as a JSON object; may be empty",
-    "enabled": "Whether devices may come in",
-}
 
-#: What stands in an empty field; short enough to be seen whole.
-_PLACEHOLDERS: Mapping[str, str] = {
-    "registration_id": "my-device",
-    "group_id": "my-devices",
-    "device_id": "empty: the registration ID",
-    "primary_key": "empty: DPS makes it",
-    "secondary_key": "empty: DPS makes it",
-    "certificate": "-----BEGIN CERTIFICATE-----",
-    "endorsement_key": "base64",
-    "storage_root_key": "base64; may be empty",
-    "desired": '{"targetTemperature": 21}',
-}
-
-
-class EnrollmentForm:
+class EnrollmentForm(Interactive):
     """A form, the JSON of what is in it, and buttons to send it and to boot the device.
 
     Made by :func:`enrollment_form`.
@@ -109,24 +78,21 @@ class EnrollmentForm:
         self._sent: Document | None = None
         self._booting: threading.Thread | None = None
         self._closed = False
-        self._widget: Any = None
         #: The controls by their names, for code that fills them in.
         self.fields: dict[str, Any] = {name: _control(name, values.get(name, "")) for name in fields(kind, attestation)}
         self._preview = ipywidgets.HTML()
-        self._message = ipywidgets.HTML(value=status_html(""), layout=ipywidgets.Layout(max_width="27em"))
-        self._enroll_button = ipywidgets.Button(description="Enroll", tooltip=_SENDS, button_style="primary")
-        self._start_button = ipywidgets.Button(
-            description="Start the device", tooltip="Boots the device, once it is enrolled", disabled=True
-        )
+        self._message = status(max_width="27em")
+        self._enroll_button = button("Enroll", _SENDS, self._enroll_clicked, button_style="primary")
+        boots = "Boots the device, once it is enrolled"
+        self._start_button = button("Start the device", boots, self._start_clicked, disabled=True)
         #: What is wrong with a field, below it.
         self.marks: dict[str, Any] = {name: ipywidgets.HTML() for name in self.fields}
         #: Why the first button is switched off.
-        self._why = ipywidgets.HTML(value=status_html(""), layout=ipywidgets.Layout(margin="2px 0 2px .5em"))
+        self._why = status(margin="2px 0 2px .5em")
         for control in self.fields.values():
             control.observe(self._typed, names="value")
-        self._enroll_button.on_click(self._enroll_clicked)
-        self._start_button.on_click(self._start_clicked)
         self._typed({})
+        self.widget = self._arranged()
 
     @property
     def name(self) -> str:
@@ -227,7 +193,7 @@ class EnrollmentForm:
     @property
     def rows(self) -> list[Row]:
         """Fields and what is in them; keys are masked."""
-        return [(LABELS[name], _shown(name, control.value)) for name, control in self.fields.items()]
+        return [(FIELDS[name].label, _shown(name, control.value)) for name, control in self.fields.items()]
 
     def text(self) -> str:
         """What will be sent, as JSON with keys masked, or what is wrong."""
@@ -239,32 +205,18 @@ class EnrollmentForm:
     def __str__(self) -> str:
         return f"{self.title}\n{text_table(('field', 'value'), self.rows)}\n\nThis will be sent:\n{self.text()}"
 
-    __repr__ = __str__
-
     def html(self) -> str:
-        """The form as it stands, to read."""
-        return html_table(self.title, ("field", "value"), self.rows) + self._preview_html()
+        """What is in the fields, keys masked, and the JSON of it; nothing in it can be filled in."""
+        return Table(self.title, ("field", "value"), self.rows).html() + self._preview_html()
 
-    @property
-    def widget(self) -> Any:
-        """The interactive form. Its parts are ordinary ipywidgets."""
-        if self._widget is None:
-            buttons = [self._enroll_button, *([self._start_button] if self._start else [])]
-            wrap = ipywidgets.Layout(flex_flow="row wrap")
-            column = [part for name, control in self.fields.items() for part in (control, self.marks[name])]
-            left = ipywidgets.VBox(
-                [*column, ipywidgets.HBox([*buttons, self._why], layout=wrap), self._message],
-                layout=ipywidgets.Layout(max_width="28em"),
-            )
-            right = ipywidgets.VBox([self._preview], layout=ipywidgets.Layout(max_width="34em", margin="0 0 0 1.5em"))
-            title = ipywidgets.HTML(value=f"{_MARKS}<strong>{escape(self.title)}</strong>")
-            self._widget = ipywidgets.VBox([title, ipywidgets.HBox([left, right], layout=wrap)])
-        return self._widget
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        bundle: Any = self.widget._repr_mimebundle_()
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
+    def _arranged(self) -> Any:
+        buttons = [self._enroll_button, *([self._start_button] if self._start else [])]
+        column = [part for name, control in self.fields.items() for part in (control, self.marks[name])]
+        column += [side_by_side(*buttons, self._why), self._message]
+        left = ipywidgets.VBox(column, layout={"max_width": "28em"})
+        right = ipywidgets.VBox([self._preview], layout={"max_width": "34em", "margin": "0 0 0 1.5em"})
+        title = ipywidgets.HTML(value=f"{_MARKS}<strong>{escape(self.title)}</strong>")
+        return ipywidgets.VBox([title, side_by_side(left, right)])
 
     def _preview_html(self) -> str:
         # a name may be as long as 128 characters without a blank
@@ -291,8 +243,8 @@ class EnrollmentForm:
         """Show what is wrong with a field beside it, or that nothing is."""
         control, mark = self.fields[name], self.marks[name]
         text = " ".join(problems)
-        is_long = name in _NAMES and len(control.value) > _SEEN
-        control.tooltip = "\n".join(filter(None, [text, _HINTS[name], control.value if is_long else ""]))
+        is_long = _is_name(name) and len(control.value) > _SEEN
+        control.tooltip = "\n".join(filter(None, [text, FIELDS[name].hint, control.value if is_long else ""]))
         (control.add_class if problems else control.remove_class)(_MARKED)
         style = "margin:0 0 4px 10.5em; max-width:24em; line-height:1.35; overflow-wrap:anywhere"
         mark.value = f'<div style="{style}">✗ {escape(masked(text))}</div>' if problems else ""
@@ -305,7 +257,7 @@ class EnrollmentForm:
     def _say(self, text: str) -> None:
         # a device that still boots when the form is closed has nothing to add
         if not self._closed:
-            self._message.value = status_html(text)
+            super()._say(text)
 
     def _enroll_clicked(self, _button: Any) -> None:
         # an exception in a callback is visible nowhere, so it is shown here
@@ -393,22 +345,25 @@ def enrollment_form(
 
 def _control(name: str, value: str) -> Any:
     """The control for a field, with label, explanation and first value."""
+    field = FIELDS[name]
     common: dict[str, Any] = {
-        "description": LABELS[name],
-        "tooltip": _HINTS[name],
-        "style": _STYLE,
-        "layout": ipywidgets.Layout(width="27em", max_width="95%"),
+        "description": field.label,
+        "tooltip": field.hint,
+        "style": {"description_width": "9.5em"},
+        "layout": {"width": "27em", "max_width": "95%"},
     }
     if name == "enabled":
         return ipywidgets.Checkbox(value=True, **common)
     if name == "allocation":
         return ipywidgets.Dropdown(options=list(ALLOCATIONS.items()), value="", **common)
-    common["placeholder"] = _PLACEHOLDERS[name]
-    if name in SECRET_FIELDS:
-        return ipywidgets.Password(value=value, **common)
-    if name in _NAMES:
-        return ipywidgets.Text(value=value, **common)
-    return ipywidgets.Textarea(value=value, rows=3 if name == "desired" else 5, **common)
+    common |= {"placeholder": field.empty, "value": value}
+    if field.lines > 1:
+        return ipywidgets.Textarea(rows=field.lines, **common)
+    return (ipywidgets.Password if field.secret else ipywidgets.Text)(**common)
+
+
+def _is_name(name: str) -> bool:
+    return FIELDS[name].lines == 1 and not FIELDS[name].secret
 
 
 def _shown(name: str, value: Any) -> str:
@@ -417,11 +372,11 @@ def _shown(name: str, value: Any) -> str:
     if name == "allocation":
         return next(words for words, policy in ALLOCATIONS.items() if policy == value)
     text = str(value).strip()
-    if name in SECRET_FIELDS:
+    if FIELDS[name].secret:
         return str(Secret(text)) if text else "(empty: DPS makes it)"
     if "PRIVATE KEY" in text:
         return "(a private key, which is not shown)"
-    if name in _NAMES:
+    if _is_name(name):
         return text or "(empty)"
     lines = text.splitlines()
     return (lines[0][:60] + (" …" if len(lines) > 1 or len(lines[0]) > 60 else "")) if lines else "(empty)"

@@ -20,20 +20,14 @@ def enrollment_list(service: Any, *, only: Iterable[str] | Callable[[], Iterable
         service: the official ``DeviceProvisioningClient``.
         only: names of enrollments to show, or a function that gives them at every reading; empty for all.
     """
-    names = only if callable(only) else list(only)
 
     def read() -> list[Entry]:
-        wanted = set(names() if callable(names) else names)
-        individual = [_individual(each) for each in service.enrollment.query(_EVERYTHING)]
-        groups = [_group(each) for each in service.enrollment_group.query(_EVERYTHING)]
-        found = [*sorted(individual, key=_name), *sorted(groups, key=_name)]
-        return [entry for entry in found if not wanted or entry.name in wanted]
+        found = [_individual(each) for each in service.enrollment.query(_EVERYTHING)]
+        found += [_group(each) for each in service.enrollment_group.query(_EVERYTHING)]
+        # groups last
+        return sorted(found, key=lambda entry: (entry.cells[0] == "group", entry.name))
 
-    return Explorer("Enrollment list", _COLUMNS, read, empty="(no enrollments)")
-
-
-def _name(entry: Entry) -> str:
-    return entry.name
+    return Explorer("Enrollment list", _COLUMNS, read, empty="(no enrollments)", only=only)
 
 
 def _individual(document: Mapping[str, Any]) -> Entry:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import ipywidgets
 
 from .live import LiveRefresh
-from .message import reason, status_html
-from .text import Row, html_table, text_table
+from .message import Interactive, button, reason, side_by_side, status
+from .text import Row, Table
 
 #: Seconds between two readings of a table that refreshes by itself. The smallest hub takes 100 such readings a minute.
 PAUSE = 2.0
@@ -35,7 +35,7 @@ class Entry:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-class Explorer:
+class Explorer(Interactive):
     """A table of entries read from a service, with a list to pick one, a button to read again, and a switch.
 
     With the switch it refreshes by itself, until :meth:`close`. The table then still works; only the timer is gone.
@@ -45,17 +45,25 @@ class Explorer:
         columns: heads of the columns.
         read: reads the entries; called at once, by the button and by the timer.
         empty: what to say when there are none.
+        only: names of the entries to show, or a function that gives them at every reading; empty for all.
     """
 
     def __init__(
-        self, title: str, columns: Sequence[str], read: Callable[[], Sequence[Entry]], *, empty: str = "(nothing)"
+        self,
+        title: str,
+        columns: Sequence[str],
+        read: Callable[[], Iterable[Entry]],
+        *,
+        empty: str = "(nothing)",
+        only: Iterable[str] | Callable[[], Iterable[str]] = (),
     ) -> None:
+        self._message = status()
         self.title = title
         self.columns = tuple(columns)
         self.empty = empty
-        self.entries = list(read())
         self._read = read
-        self._widget: Any = None
+        self._only = only if callable(only) else list(only)
+        self.entries = self._entries()
         self._showing = threading.Lock()
         self._pause = PAUSE
         self._timer = LiveRefresh(self._refresh_by_itself, paused=self._paused)
@@ -66,19 +74,19 @@ class Explorer:
             value="",
             tooltip="Shows everything that is known of one line of the table",
         )
-        self._again = ipywidgets.Button(description="Read again", tooltip="Reads the table from the service again")
+        again = button("Read again", "Reads the table from the service again", self._asked)
         self._switch = ipywidgets.Checkbox(
             value=False,
             description="Refresh by itself",
             tooltip="Reads the table again every few seconds, until you switch it off",
             indent=False,
-            layout=ipywidgets.Layout(width="auto"),
+            layout={"width": "auto"},
         )
         self._more = ipywidgets.HTML(value=self._details(""))
-        self._message = ipywidgets.HTML(value=status_html(""))
         self._pick.observe(self._picked, names="value")
-        self._again.on_click(self._asked)
         self._switch.observe(self._switched, names="value")
+        controls = side_by_side(self._pick, again, self._switch)
+        self.widget = ipywidgets.VBox([self._table, controls, self._more, self._message])
 
     @property
     def rows(self) -> list[Row]:
@@ -90,29 +98,15 @@ class Explorer:
         """Whether the table refreshes by itself."""
         return self._timer.running
 
-    def __str__(self) -> str:
-        return f"{self.title}\n{text_table(self.columns, self.rows, empty=self.empty)}"
+    def _shown(self) -> Table:
+        return Table(self.title, self.columns, self.rows, self.empty)
 
-    __repr__ = __str__
+    def __str__(self) -> str:
+        return str(self._shown())
 
     def html(self) -> str:
-        """The table as HTML."""
-        return html_table(self.title, self.columns, self.rows, empty=self.empty)
-
-    @property
-    def widget(self) -> Any:
-        """The interactive form. Its parts are ordinary ipywidgets."""
-        if self._widget is None:
-            controls = ipywidgets.HBox(
-                [self._pick, self._again, self._switch], layout=ipywidgets.Layout(flex_flow="row wrap")
-            )
-            self._widget = ipywidgets.VBox([self._table, controls, self._more, self._message])
-        return self._widget
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        bundle: Any = self.widget._repr_mimebundle_()
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
+        """The table as it was read last, without the controls."""
+        return self._shown().html()
 
     def live(self, seconds: float = PAUSE) -> None:
         """Switch on the refreshing, as the switch does.
@@ -123,10 +117,8 @@ class Explorer:
         Raises:
             ValueError: the pause is no number, or too short.
         """
-        self._timer.start(seconds)
-        self._pause = seconds
+        self._start(seconds)
         self._switch.value = True
-        self._say(f"Refreshes every {seconds:g} seconds.")
 
     def refresh(self) -> None:
         """Read the entries again and show them. The line one looks into stays chosen as long as it is there.
@@ -134,7 +126,7 @@ class Explorer:
         Raises:
             Exception: whatever reading raises; the table then stays as it was.
         """
-        self._show(list(self._read()))
+        self._show(self._entries())
 
     def close(self) -> None:
         """Switch off the refreshing; no thread is left. Closing twice is fine.
@@ -153,6 +145,10 @@ class Explorer:
         else:
             self._say(f"Read for the last time: {_lines(self.entries)}. {_OFF}")
 
+    def _entries(self) -> list[Entry]:
+        wanted = set(self._only() if callable(self._only) else self._only)
+        return [entry for entry in self._read() if not wanted or entry.name in wanted]
+
     def _show(self, entries: list[Entry]) -> bool:
         """Show entries, and give whether something has changed."""
         with self._showing:
@@ -167,8 +163,10 @@ class Explorer:
             self._more.value = self._details(self._pick.value)
             return changed
 
-    def _say(self, text: str) -> None:
-        self._message.value = status_html(text)
+    def _start(self, seconds: float) -> None:
+        self._timer.start(seconds)
+        self._pause = seconds
+        self._say(f"Refreshes every {seconds:g} seconds.")
 
     def _picked(self, change: Mapping[str, Any]) -> None:
         self._timer.touch()
@@ -186,8 +184,7 @@ class Explorer:
 
     def _switched(self, change: Mapping[str, Any]) -> None:
         if change["new"] and not self._timer.running:
-            self._timer.start(self._pause)
-            self._say(f"Refreshes every {self._pause:g} seconds.")
+            self._start(self._pause)
         elif not change["new"] and self._timer.running:
             self._timer.stop()
             self._say(_OFF)
@@ -195,7 +192,7 @@ class Explorer:
     def _refresh_by_itself(self) -> None:
         """What the timer does, in its thread."""
         try:
-            entries = list(self._read())
+            entries = self._entries()
         except Exception as problem:
             if self._timer.running:
                 self._switch.value = False
@@ -216,7 +213,7 @@ class Explorer:
         entry = next((entry for entry in self.entries if entry.name == name), None)
         if entry is None:
             return "<p>Choose a line to see its details.</p>"
-        return html_table(entry.name, ("what", "value"), list(entry.details.items()))
+        return Table(entry.name, ("what", "value"), list(entry.details.items())).html()
 
 
 def _lines(entries: Sequence[Entry]) -> str:

@@ -10,11 +10,13 @@ from typing import Any
 
 import ipywidgets
 
+from .message import Interactive
+
 #: A browser need not hear of every device; so often in a second is smooth enough.
 _PAUSE = 0.1
 
 
-class FleetProgress:
+class FleetProgress(Interactive):
     """Counts devices, and shows how many are where.
 
     Any thread may count. A browser hears of it at most ten times a second, and when the last device is through.
@@ -39,10 +41,18 @@ class FleetProgress:
         self._ended: float | None = None
         self._shown: float | None = None
         self._closed = False
-        self._widget: Any = None
-        self._bar: Any = None
-        self._status: Any = None
         self._lock = threading.RLock()
+        self._bar = ipywidgets.IntProgress(
+            # a bar without length cannot be drawn
+            max=max(total, 1),
+            description=title,
+            tooltip=f"{title}: devices that are through, of {total}",
+            style={"description_width": "initial"},
+            layout={"width": "min(100%, 640px)"},
+        )
+        self._status = ipywidgets.HTML()
+        self.widget = ipywidgets.VBox([self._bar, self._status])
+        self.refresh()
 
     def advance(self, *, assigned: int = 0, failed: int = 0, throttled: int = 0) -> None:
         """Count devices that are through, well or not, and tries that were refused as too many."""
@@ -95,10 +105,10 @@ class FleetProgress:
         """Show the numbers in the browser now."""
         with self._lock:
             self._shown = self._clock()
-            if self._bar is None or self._closed:
+            if self._closed:
                 return
             self._bar.value = min(self.assigned + self.failed, self.total)
-            self._status.value = self._status_html()
+            self._status.value = f'<p role="status">{escape(self.status)}</p>'
             if self.remaining == 0:
                 # the words beside it say the same
                 self._bar.bar_style = "warning" if self.failed else "success"
@@ -112,45 +122,19 @@ class FleetProgress:
     def __str__(self) -> str:
         return f"{self.title}\n{self.status}"
 
-    __repr__ = __str__
-
     def html(self) -> str:
-        """Title and numbers as HTML."""
+        """Title and numbers as they are now, without the bar."""
         return f"<p><strong>{escape(self.title)}</strong>: {escape(self.status)}</p>"
 
-    @property
-    def widget(self) -> Any:
-        """The bar with its numbers. Its parts are ordinary ipywidgets."""
-        with self._lock:
-            if self._widget is None:
-                self._bar = ipywidgets.IntProgress(
-                    value=min(self.assigned + self.failed, self.total),
-                    min=0,
-                    # a bar without length cannot be drawn
-                    max=max(self.total, 1),
-                    description=self.title,
-                    tooltip=f"{self.title}: devices that are through, of {self.total}",
-                    style={"description_width": "initial"},
-                    layout={"width": "min(100%, 640px)"},
-                )
-                self._status = ipywidgets.HTML(value=self._status_html())
-                self._widget = ipywidgets.VBox([self._bar, self._status])
-                self.refresh()
-            return self._widget
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        bundle: Any = self.widget._repr_mimebundle_()
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
+        self.refresh()
+        data, metadata = super()._repr_mimebundle_()
         # what is kept of a notebook is what was displayed first, so it must not say what is true for a moment only
-        text, html = (str(self), self.html()) if self.remaining == 0 else self._without_numbers()
-        return {**data, "text/plain": text, "text/html": html}, metadata
-
-    def _without_numbers(self) -> tuple[str, str]:
-        text = f"{self.total} devices. The bar counts them where this notebook is open."
-        return f"{self.title}\n{text}", f"<p><strong>{escape(self.title)}</strong>: {escape(text)}</p>"
-
-    def _status_html(self) -> str:
-        return f'<p role="status">{escape(self.status)}</p>'
+        if self.remaining:
+            words = f"{self.total} devices. The bar counts them where this notebook is open."
+            data["text/plain"] = f"{self.title}\n{words}"
+            data["text/html"] = f"<p><strong>{escape(self.title)}</strong>: {words}</p>"
+        return data, metadata
 
 
 def fleet_progress(total: int, title: str = "Devices") -> FleetProgress:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import statistics
 from collections.abc import Iterable
 from typing import Any
 
-from .distribution import described_png, figure
+from .distribution import Chart
 from .text import text_table
 
 #: A picture with more bars cannot be read, and with fewer says little.
@@ -19,7 +18,7 @@ _LONGEST = 30
 _SHADE, _PATTERN = "0.75", "//"
 
 
-class Histogram:
+class Histogram(Chart):
     """How many of the values lie in which range.
 
     Arguments:
@@ -46,8 +45,6 @@ class Histogram:
         lines = [self.title, text_table(columns, rows, empty="(no values)").replace(" \n", "\n")]
         return "\n".join(lines + ([self.numbers] if self.values else []))
 
-    __repr__ = __str__
-
     @property
     def numbers(self) -> str:
         """The least, the middle and the greatest value, in words."""
@@ -58,29 +55,16 @@ class Histogram:
         least, middle, greatest = (f"{value:.{digits}f}" for value in found)
         return f"least {least}, median {middle}, greatest {greatest}{f' {self.unit}' if self.unit else ''}"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return described_png(str(self), self.png(), self.described)
-
     @property
     def described(self) -> str:
-        """The picture in words, for whoever cannot see it."""
+        """How many values lie in each range that has any, and the least, the middle and the greatest."""
         bars = "; ".join(f"{self._range(number)}: {count}" for number, count in enumerate(self.counts) if count)
         unit = f" in {self.unit}" if self.unit else ""
         return f"Histogram: {self.title}{unit}. {bars or 'No values'}. {self.numbers.capitalize()}."
 
-    def png(self) -> bytes:
-        """The picture. It brings its own white background, so that it can be read on any page."""
-        drawn = figure()
-        axes = drawn.add_subplot()
-        bars = axes.bar(
-            self.edges[:-1],
-            self.counts,
-            self.width,
-            align="edge",
-            color=_SHADE,
-            hatch=_PATTERN,
-            edgecolor="black",
-        )
+    def _draw(self, axes: Any) -> None:
+        looks = {"color": _SHADE, "hatch": _PATTERN, "edgecolor": "black"}
+        bars = axes.bar(self.edges[:-1], self.counts, self.width, align="edge", **looks)
         axes.bar_label(bars, labels=[str(count) if count else "" for count in self.counts], padding=2)
         axes.set_ylim(0, max(self.counts, default=0) * 1.15 or 1)
         digits = _digits(self.width)
@@ -88,11 +72,6 @@ class Histogram:
         axes.set_xlabel(self.unit)
         axes.set_ylabel("how many")
         axes.set_title(self.title)
-        axes.spines[["top", "right"]].set_visible(False)
-        content = io.BytesIO()
-        # without the name of the program, the same numbers give the same bytes for longer
-        drawn.savefig(content, format="png", facecolor="white", metadata={"Software": None})
-        return content.getvalue()
 
     def _range(self, number: int) -> str:
         digits = _digits(self.width)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from html import escape
-from typing import Any
+
+from .text import View
 
 #: Room around a picture, and between a box and the words in it.
 MARGIN, PADDING = 20, 14
@@ -32,7 +33,7 @@ _FONTS = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 _LETTER, _LARGE, _BOLD = 6.8, 2.0, 1.22
 
 
-class Drawing(ABC):
+class Drawing(View):
     """Something that is drawn, and that can be told in words.
 
     Attributes:
@@ -42,22 +43,12 @@ class Drawing(ABC):
     note = ""
 
     @abstractmethod
-    def __str__(self) -> str:
-        """The text form, which says the same as the picture."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-    @abstractmethod
     def svg(self) -> str:
         """The picture alone; it takes its colour from the page around it."""
 
     def html(self) -> str:
         """The picture, and below it the same as text, folded away."""
         return with_text(self.svg(), str(self), self.note)
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self.html()}
 
 
 def picture(title: str, described: str, width: int, height: int, parts: Iterable[str]) -> str:
@@ -164,27 +155,24 @@ def paragraph(x: int, middle: int, text: str, width: int, *, italic: bool = Fals
 
 def frame(left: int, top: int, width: int, height: int, *, dashed: bool = False) -> str:
     """A box; a dashed one holds others."""
-    return (
-        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="{_RADIUS}" fill="none" '
-        f'stroke="currentColor" stroke-width="{_STROKE}"{_DASHES if dashed else ""}/>'
-    )
+    looks = f'fill="none" stroke="currentColor" stroke-width="{_STROKE}"{_DASHES if dashed else ""}'
+    return _rectangle(left, top, width, height, _RADIUS, looks)
 
 
 def band(left: int, top: int, width: int, height: int) -> str:
     """A shade behind what belongs together."""
-    return (
-        f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="{_RADIUS}" '
-        'fill="currentColor" fill-opacity="0.06"/>'
-    )
+    return _rectangle(left, top, width, height, _RADIUS, 'fill="currentColor" fill-opacity="0.06"')
 
 
 def bar(left: int, top: int, width: int, height: int, *, filled: bool = True, dashed: bool = False) -> str:
     """A bar of a chart; a dashed one ended badly, and words say so beside it."""
-    return (
-        f'<rect x="{left}" y="{top}" width="{max(width, 2)}" height="{height}" rx="2" fill="currentColor" '
-        f'fill-opacity="{"0.35" if filled else "0.06"}" stroke="currentColor" stroke-width="{_THIN}"'
-        f"{_DASHES if dashed else ''}/>"
-    )
+    shade = f'fill="currentColor" fill-opacity="{"0.35" if filled else "0.06"}"'
+    looks = f'{shade} stroke="currentColor" stroke-width="{_THIN}"{_DASHES if dashed else ""}'
+    return _rectangle(left, top, max(width, 2), height, 2, looks)
+
+
+def _rectangle(left: int, top: int, width: int, height: int, radius: int, looks: str) -> str:
+    return f'<rect x="{left}" y="{top}" width="{width}" height="{height}" rx="{radius}" {looks}/>'
 
 
 # --- lines and arrows -------------------------------------------------------------------------------------------------
@@ -194,10 +182,11 @@ def line(x1: int, y1: int, x2: int, y2: int, *, dashed: bool = False, faint: boo
     """A line; a faint one is thin, and a guide is hardly there, so that words can lie on it."""
     width = _THIN if faint or guide else _STROKE
     opacity = ' stroke-opacity="0.2"' if guide else ' stroke-opacity="0.45"' if faint else ""
-    return (
-        f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="currentColor" '
-        f'stroke-width="{width}"{opacity}{_DASHES if dashed else ""}/>'
-    )
+    return _line(x1, y1, x2, y2, f'stroke-width="{width}"{opacity}{_DASHES if dashed else ""}')
+
+
+def _line(x1: int, y1: int, x2: int, y2: int, looks: str) -> str:
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="currentColor" {looks}/>'
 
 
 def arrow(x1: int, y1: int, x2: int, y2: int, *, answer: bool = False, refused: bool = False) -> str:
@@ -235,10 +224,7 @@ def interrupted(x1: int, y: int, x2: int, *, broken: bool = False) -> str:
         x2: the other end.
         broken: a cross before the other end: nothing gets through any more.
     """
-    dotted = (
-        f'<line x1="{x1}" y1="{y}" x2="{x2}" y2="{y}" stroke="currentColor" stroke-width="2" '
-        'stroke-linecap="round" stroke-dasharray="0.1 6"/>'
-    )
+    dotted = _line(x1, y, x2, y, 'stroke-width="2" stroke-linecap="round" stroke-dasharray="0.1 6"')
     return dotted + (cross(x2 - _sign(x2 - x1) * 22, y) if broken else "")
 
 

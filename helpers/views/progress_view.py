@@ -5,47 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
-from .text import Row, html_table, text_table
+from .text import Table, View
 
-
-@dataclass(frozen=True)
-class Table:
-    """A table with its title."""
-
-    title: str
-    columns: Sequence[str]
-    rows: Sequence[Row]
-    empty: str = "(nothing)"
-
-    def text(self) -> str:
-        """The table in a terminal."""
-        return f"{self.title}\n{text_table(self.columns, self.rows, empty=self.empty)}"
-
-    def html(self) -> str:
-        """The table in a browser."""
-        return html_table(self.title, self.columns, self.rows, empty=self.empty)
+__all__ = ["ProgressView", "Sentence", "Table"]
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence, and something to copy below it."""
+@dataclass(frozen=True, repr=False)
+class Sentence(View):
+    """A sentence, and something to copy below it.
+
+    Attributes:
+        words: the sentence.
+        to_copy: a line that stands alone, so that it can be marked as a whole; empty for none.
+    """
 
     words: str
     to_copy: str = ""
 
-    def text(self) -> str:
-        """The sentence in a terminal."""
+    def __str__(self) -> str:
         return f"{self.words}\n{self.to_copy}" if self.to_copy else self.words
 
     def html(self) -> str:
-        """The sentence in a browser."""
+        """A paragraph, and below it what is to be copied, with its line breaks kept."""
         copied = f'<pre style="white-space:pre-wrap">{escape(self.to_copy)}</pre>' if self.to_copy else ""
         return f"<p>{escape(self.words)}</p>{copied}"
 
 
-class ProgressView:
+class ProgressView(View):
     """Tables and sentences, as text and as HTML.
 
     Arguments:
@@ -63,14 +50,9 @@ class ProgressView:
         return [part for part in self.parts if isinstance(part, Table)]
 
     def __str__(self) -> str:
-        return "\n\n".join(part.text() for part in self.parts)
-
-    __repr__ = __str__
+        return "\n\n".join(str(part) for part in self.parts)
 
     def html(self) -> str:
-        """Everything as HTML."""
+        """All parts, in one section that carries the label."""
         inner = "".join(part.html() for part in self.parts)
         return f'<section aria-label="{escape(self.label)}">{inner}</section>'
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        return {"text/plain": str(self), "text/html": self.html()}

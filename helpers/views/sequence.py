@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .picture import (
     LINE_HEIGHT,
@@ -23,7 +23,11 @@ from .picture import (
     words,
     wrapped,
 )
-from .tpm_lane import SIGN, Act, HasHistory, Timed, acts_of
+from .tpm_lane import SIGN, acts_of
+
+if TYPE_CHECKING:
+    from helpers.tpm.commands import Exchange
+    from helpers.tpm.device import TpmDevice
 
 YOU, DEVICE, TPM, DPS, FUNCTION, HUB = "You", "Device", "TPM", "DPS", "Your function", "Hub"
 _LANES = (YOU, DEVICE, TPM, DPS, FUNCTION, HUB)
@@ -337,7 +341,7 @@ def sequence(
     device: str | Sequence[str] = (),
     title: str,
     name: str = "",
-    tpm: HasHistory | None = None,
+    tpm: TpmDevice | None = None,
     since: float | None = None,
 ) -> SequenceDiagram:
     """What happened on the wire, drawn from the target's events.
@@ -363,7 +367,7 @@ def sequence(
 
 
 def steps_of(
-    events: Iterable[Mapping[str, Any]], exchanges: Iterable[Timed] = (), *, since: float | None = None
+    events: Iterable[Mapping[str, Any]], exchanges: Iterable[Exchange] = (), *, since: float | None = None
 ) -> list[Step]:
     """Arrows for events.
 
@@ -377,13 +381,11 @@ def steps_of(
         since: the moment before which it belongs to something else, instead of the first message.
     """
     shown = [event for event in events if _service_of(event) in _PARTIES and not _left_out(event)]
-    steps: list[Step] = []
+    before, *after = _by_message(shown, exchanges, since)
+    steps = _with_tpm(before)
     said = Step("", "", "")  # the last step on the wire
     assigned = False
-    before, exchanges = _before(shown, exchanges, since)
-    for act in acts_of(before):
-        steps += _with_tpm(act)
-    for event, inside in _with_exchanges(shown, exchanges):
+    for event, inside in zip(shown, after, strict=True):
         step = _step_of(event, challenged=said.label == _CHALLENGE)
         if step.network:
             # who loses a connection that was just cut tells nothing new
@@ -399,40 +401,31 @@ def steps_of(
             said = step
         # a new registration begins with another challenge
         assigned = step.label.startswith("assigned") or (assigned and event["operation"] not in {"register", "poll"})
-        for act in acts_of(inside, assigned=assigned):
-            steps += _with_tpm(act)
+        steps += _with_tpm(inside, assigned)
     return steps
 
 
-def _with_tpm(act: Act) -> list[Step]:
-    return [Step(DEVICE, TPM, act.asked), Step(TPM, DEVICE, act.answered, act.failed, answer=True)]
+def _with_tpm(exchanges: Iterable[Exchange], assigned: bool = False) -> list[Step]:
+    steps: list[Step] = []
+    for act in acts_of(exchanges, assigned=assigned):
+        steps += [Step(DEVICE, TPM, act.asked), Step(TPM, DEVICE, act.answered, act.failed, answer=True)]
+    return steps
 
 
-def _before(
-    events: Sequence[Mapping[str, Any]], exchanges: Iterable[Timed], since: float | None
-) -> tuple[list[Timed], list[Timed]]:
-    """What the TPM was asked from a moment on: before the first message, and after it."""
-    begins = moment_of(events[0]) if events else None
-    counted = [each for each in exchanges if since is not None and each.time >= since]
-    if since is None or begins is None:
-        return counted, list(exchanges)
-    before = [each for each in counted if each.time < begins]
-    return before, counted[len(before) :]
-
-
-def _with_exchanges(
-    events: Sequence[Mapping[str, Any]], exchanges: Iterable[Timed]
-) -> Iterator[tuple[Mapping[str, Any], list[Timed]]]:
-    """Each event, with what the TPM was asked between it and the next."""
-    begins = moment_of(events[0]) if events else None
-    waiting = [each for each in exchanges if begins is not None and each.time >= begins]
-    for number, event in enumerate(events, 1):
-        following = moment_of(events[number]) if number < len(events) else None
-        count = len(waiting)
-        if number < len(events):
-            count = sum(following is not None and each.time < following for each in waiting)
-        yield event, waiting[:count]
-        waiting = waiting[count:]
+def _by_message(
+    events: Sequence[Mapping[str, Any]], exchanges: Iterable[Exchange], since: float | None
+) -> list[list[Exchange]]:
+    """What the TPM was asked before the first message, and after each of them."""
+    moments = [moment_of(event) for event in events]
+    begins = moments[0] if moments else None
+    first = begins if since is None else since
+    groups: list[list[Exchange]] = [[] for _ in range(len(events) + 1)]
+    for each in exchanges:
+        if first is None or each.time < first:
+            continue
+        later = (number for number, moment in enumerate(moments) if moment is not None and each.time < moment)
+        groups[0 if begins is None else next(later, len(events))].append(each)
+    return groups
 
 
 def _step_of(event: Mapping[str, Any], *, challenged: bool) -> Step:

@@ -1,9 +1,12 @@
-"""The plainest view: columns of text, and the same as an HTML table."""
+"""What every view has, a text form and an HTML form; and the plainest one, a table."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 Row = Sequence[str]
 
@@ -12,6 +15,48 @@ _CELL = "text-align:left; padding:3px 18px 3px 0; line-height:1.4"
 #: A word that is longer than this, such as a name of full length, is broken: else the table would leave the page.
 _LONGEST_WORD = 64
 _BROKEN = "; overflow-wrap:anywhere; min-width:14em"
+
+
+class View(ABC):
+    """Something to look at, which a terminal, a headless run and the file of a notebook get as text."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The text form; it stands in the outputs of the notebooks, and says the same as the other one."""
+
+    @abstractmethod
+    def html(self) -> str:
+        """What a browser shows: everything escaped, nothing told by colour alone, nothing that needs a script."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return {"text/plain": str(self), "text/html": self.html()}
+
+
+@dataclass(frozen=True, repr=False)
+class Table(View):
+    """A table with its title.
+
+    Attributes:
+        title: stands above it.
+        columns: heads of the columns.
+        rows: as many cells in each as there are columns.
+        empty: what to say when there are no rows.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Row]
+    empty: str = "(nothing)"
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{text_table(self.columns, self.rows, empty=self.empty)}"
+
+    def html(self) -> str:
+        """The table with a caption; without rows, the title and the words for that."""
+        return html_table(self.title, self.columns, self.rows, empty=self.empty)
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(nothing)") -> str:

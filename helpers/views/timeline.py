@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .observation import device_of
 from .picture import MARGIN, PAGE_WIDTH, Drawing, band, bar, line, picture, shortened, width_of, words
 from .sequence import is_challenge, moment_of, refused
 from .text import text_table
@@ -313,14 +314,10 @@ def ways_of(events: Iterable[Mapping[str, Any]]) -> list[Way]:
         if moment is None:
             continue
         if event["service"] == "provisioning":
-            _with_dps(ways, event, _who(event), moment)
+            _with_dps(ways, event, device_of(event), moment)
         elif event["service"] == "hub" and event["operation"] == "connect":
-            _with_hub(ways, event, _who(event), moment)
+            _with_hub(ways, event, device_of(event), moment)
     return ways
-
-
-def _who(event: Mapping[str, Any]) -> str:
-    return str(event.get("device") or (event.get("detail") or {}).get("clientId") or "")
 
 
 def _with_dps(ways: list[Way], event: Mapping[str, Any], who: str, moment: float) -> None:

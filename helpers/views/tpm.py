@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from helpers.tpm.activation import ActivationBlob
 from helpers.tpm.structures import (
@@ -18,39 +18,32 @@ from helpers.tpm.structures import (
     PublicArea,
 )
 
-from .picture import MARGIN, PADDING, PAGE_WIDTH, arrow, band, frame, line, paragraph, picture, with_text, words
-from .text import Row, html_table, text_table
+from .picture import MARGIN, PADDING, PAGE_WIDTH, Drawing, arrow, band, frame, line, paragraph, picture, words
+from .text import Row, Table
+
+if TYPE_CHECKING:
+    from helpers.tpm.commands import Exchange
+    from helpers.tpm.device import TpmDevice
 
 
-class Shown:
-    """Something to look at, with a text form.
+class Drawn(Drawing):
+    """A picture that is drawn already.
 
     Arguments:
-        title: what it is.
-        text: the text form, without the title.
-        html: the form for browsers.
+        text: the text form, its title included.
+        picture: the SVG.
     """
 
-    def __init__(self, title: str, text: str, html: str) -> None:
-        self.title = title
+    def __init__(self, text: str, picture: str) -> None:
         self._text = text
-        self._html = html
+        self._picture = picture
 
     def __str__(self) -> str:
-        return f"{self.title}\n{self._text}"
+        return self._text
 
-    __repr__ = __str__
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        return {"text/plain": str(self), "text/html": self.html()}
-
-    def html(self) -> str:
-        """The form for browsers."""
-        return self._html
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Row]) -> Shown:
-    return Shown(title, text_table(columns, rows), html_table(title, columns, rows))
+    def svg(self) -> str:
+        """The picture alone; it takes its colour from the page around it."""
+        return self._picture
 
 
 # --- what is inside -------------------------------------------------------------------------------------------------
@@ -75,6 +68,7 @@ class _Key:
     below: bool = False
 
 
+_GUARDS = "made for its owner, guards the owner's keys"
 _HIERARCHIES: Mapping[str, tuple[_Key, ...]] = {
     "Endorsement hierarchy: the maker's": (
         _Key(
@@ -85,19 +79,8 @@ _HIERARCHIES: Mapping[str, tuple[_Key, ...]] = {
         ),
     ),
     "Owner hierarchy: yours": (
-        _Key(
-            "Storage root key (SRK)",
-            "made for its owner, guards the owner's keys",
-            "its public half",
-            "its private half",
-        ),
-        _Key(
-            "Key from DPS",
-            "arrives encrypted, is opened inside",
-            "signatures",
-            "the key itself",
-            below=True,
-        ),
+        _Key("Storage root key (SRK)", _GUARDS, "its public half", "its private half"),
+        _Key("Key from DPS", "arrives encrypted, is opened inside", "signatures", "the key itself", below=True),
     ),
 }
 
@@ -105,7 +88,7 @@ _KEY_WIDTH, _KEY_HEIGHT, _KEY_GAP, _HEAD = 350, 76, 22, 34
 _INDENT, _OUTSIDE = 36, 500
 
 
-def inside_the_tpm() -> Shown:
+def inside_the_tpm() -> Drawn:
     """The keys of a TPM: who they belong to, what comes out of it, and what never does."""
     title = "What is inside a TPM"
     lines: list[str] = []
@@ -116,8 +99,7 @@ def inside_the_tpm() -> Shown:
             lines.append(f"{branch}{key.name}: {key.what}")
             lines.append(f"{indent}  comes out: {key.out}; never comes out: {key.kept}")
     svg = picture(title, " ".join(f"{each.strip(' └─')}." for each in lines), PAGE_WIDTH, *_inside())
-    text = "\n".join(lines)
-    return Shown(title, text, with_text(svg, f"{title}\n{text}"))
+    return Drawn("\n".join([title, *lines]), svg)
 
 
 def _inside() -> tuple[int, list[str]]:
@@ -174,7 +156,7 @@ _COLUMNS = ("part", "bytes", "what is inside", "who can open it")
 _PART_HEIGHT, _PART_GAP, _PART_WIDTH = 52, 12, 290
 
 
-def challenge_parts(challenge: ActivationBlob) -> Shown:
+def challenge_parts(challenge: ActivationBlob) -> Drawn:
     """The six parts of a challenge, their sizes, and who can open them.
 
     Arguments:
@@ -201,42 +183,17 @@ def challenge_parts(challenge: ActivationBlob) -> Shown:
             *paragraph(beside + 32, middle, f"opened by {who}", PAGE_WIDTH - MARGIN - beside - 32),
         ]
     svg = picture(title, described, PAGE_WIDTH, height, boxes)
-    text = text_table(_COLUMNS, rows)
-    return Shown(title, text, with_text(svg, f"{title}\n{text}"))
+    return Drawn(str(Table(title, _COLUMNS, rows)), svg)
 
 
 # --- keys and commands ----------------------------------------------------------------------------------------------
 
 
-class HasKeys(Protocol):
-    """As much of a TPM as a table of its keys needs."""
-
-    @property
-    def endorsement_key(self) -> str:
-        """Base64 of a TPM2B_PUBLIC."""
-
-    @property
-    def storage_root_key(self) -> str:
-        """Base64 of a TPM2B_PUBLIC."""
-
-
-class HasOutcome(Protocol):
-    """As much of a command as a table of commands needs."""
-
-    @property
-    def command(self) -> str:
-        """Its name in the specification."""
-
-    @property
-    def outcome(self) -> str:
-        """How it ended."""
-
-
-def key_table(tpm: HasKeys) -> Shown:
+def key_table(tpm: TpmDevice) -> Table:
     """What the public halves of both keys say about the private ones."""
     keys = {"endorsement key (EK)": tpm.endorsement_key, "storage root key (SRK)": tpm.storage_root_key}
     rows = [_key_row(name, PublicArea.parse(base64.b64decode(text))) for name, text in keys.items()]
-    return _table("Keys of this TPM", ("key", "algorithm", "made inside", "can leave", "decrypts", "signs"), rows)
+    return Table("Keys of this TPM", ("key", "algorithm", "made inside", "can leave", "decrypts", "signs"), rows)
 
 
 def _key_row(name: str, key: PublicArea) -> Row:
@@ -275,7 +232,7 @@ COMMANDS: Mapping[str, str] = {
 }
 
 
-def command_table(exchanges: Iterable[HasOutcome], *, title: str = "What the TPM was asked to do") -> Shown:
+def command_table(exchanges: Iterable[Exchange], *, title: str = "What the TPM was asked to do") -> Table:
     """Commands as a table, in the order in which the TPM got them.
 
     Arguments:
@@ -286,4 +243,4 @@ def command_table(exchanges: Iterable[HasOutcome], *, title: str = "What the TPM
         (str(number), each.command, COMMANDS.get(each.command, ""), each.outcome)
         for number, each in enumerate(exchanges, 1)
     ]
-    return _table(title, ("", "command", "what it does", "outcome"), rows)
+    return Table(title, ("", "command", "what it does", "outcome"), rows)

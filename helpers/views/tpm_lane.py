@@ -8,31 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-
-class Timed(Protocol):
-    """As much of a command in a TPM's history as its place in a diagram needs."""
-
-    @property
-    def command(self) -> str:
-        """Its name in the specification."""
-
-    @property
-    def outcome(self) -> str:
-        """How it ended."""
-
-    @property
-    def time(self) -> float:
-        """When it was sent, in seconds since 1970."""
-
-
-class HasHistory(Protocol):
-    """As much of a device's TPM as a diagram needs."""
-
-    @property
-    def history(self) -> Sequence[Timed]:
-        """The commands that it got, oldest first."""
+if TYPE_CHECKING:
+    from helpers.tpm.commands import Exchange
 
 
 @dataclass(frozen=True)
@@ -81,14 +60,14 @@ _CHALLENGE = ("open the challenge", "opened, the key stays inside")
 _HUB_KEY = ("take in the key for the hub", "taken in, it stays inside")
 
 
-def acts_of(exchanges: Iterable[Timed], *, assigned: bool = False) -> list[Act]:
+def acts_of(exchanges: Iterable[Exchange], *, assigned: bool = False) -> list[Act]:
     """Put commands together.
 
     Arguments:
         exchanges: the commands, oldest first.
         assigned: whether DPS has assigned the device by now: then what it opens is the key for its hub.
     """
-    groups: list[tuple[int, list[Timed]]] = []
+    groups: list[tuple[int, list[Exchange]]] = []
     for exchange in exchanges:
         kind = _KINDS.get(exchange.command, _KEYS)
         before = groups[-1][0] if groups else None
@@ -104,7 +83,7 @@ def acts_of(exchanges: Iterable[Timed], *, assigned: bool = False) -> list[Act]:
     return [_act(kind, group, assigned) for kind, group in groups]
 
 
-def _act(kind: int, group: Sequence[Timed], assigned: bool) -> Act:
+def _act(kind: int, group: Sequence[Exchange], assigned: bool) -> Act:
     asked, answered = _WORDS[kind] if kind != _OPEN else _HUB_KEY if assigned else _CHALLENGE
     for exchange in group:
         if exchange.outcome == "no answer":

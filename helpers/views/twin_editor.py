@@ -12,8 +12,8 @@ import ipywidgets
 from helpers.target.registry import twin_patch
 
 from .json_text import JsonTextError, json_object
-from .message import reason, status_html
-from .text import Row, html_table, text_table
+from .message import Interactive, button, reason, side_by_side, status, status_html
+from .text import Row, Table
 
 _COLUMNS = ("property", "desired", "reported")
 _FIELD = "Desired change"
@@ -21,13 +21,14 @@ _EXAMPLE = '{"targetTemperature": 22}'
 _CLOSED = "This form is closed. To change the twin again, run the cell that shows the form again."
 
 
-class TwinEditor:
+class TwinEditor(Interactive):
     """Tags, desired and reported properties of one device, and a way to change what is desired.
 
     Made by :func:`twin_editor`.
     """
 
     def __init__(self, dps: Any, device_id: str, hub: str) -> None:
+        self._message = status()
         self.device_id = device_id
         self.hub = hub
         #: What stands in the twin, as it was read last.
@@ -35,7 +36,6 @@ class TwinEditor:
         self.desired: dict[str, Any] = {}
         self.reported: dict[str, Any] = {}
         self._dps = dps
-        self._widget: Any = None
         self.read()
         self._table = ipywidgets.HTML(value=self.html())
         self._change = ipywidgets.Textarea(
@@ -45,18 +45,15 @@ class TwinEditor:
             tooltip="A JSON object. What it names is changed, null removes a property, everything else stays.",
             rows=3,
             style={"description_width": "9.5em"},
-            layout=ipywidgets.Layout(width="30em", max_width="95%"),
+            layout={"width": "30em", "max_width": "95%"},
         )
-        self._send = ipywidgets.Button(description="Send the change", tooltip="Changes the twin in the hub's registry")
-        self._read_twin = ipywidgets.Button(
-            description="Read the twin", tooltip="Reads the twin from the registry again"
-        )
-        self._message = ipywidgets.HTML(value=status_html(""))
-        self._why = ipywidgets.HTML(value=status_html(""), layout=ipywidgets.Layout(margin="2px 0 2px .5em"))
+        self._send = button("Send the change", "Changes the twin in the hub's registry", self._send_clicked)
+        self._read_twin = button("Read the twin", "Reads the twin from the registry again", self._read_clicked)
+        self._why = status(margin="2px 0 2px .5em")
         self._closed = False
-        self._send.on_click(self._send_clicked)
-        self._read_twin.on_click(self._read_clicked)
         self._change.observe(self._typed, names="value")
+        buttons = side_by_side(self._send, self._read_twin, self._why)
+        self.widget = ipywidgets.VBox([self._table, self._change, buttons, self._message])
         self._typed({})
 
     @property
@@ -108,35 +105,20 @@ class TwinEditor:
             part.disabled = True
             part.tooltip = _CLOSED
         self._why.value = status_html("")
-        self._message.value = status_html(_CLOSED)
+        self._say(_CLOSED)
+
+    def _shown(self) -> Table:
+        return Table(self.title, _COLUMNS, self.rows, empty="(no properties)")
 
     def __str__(self) -> str:
-        table = text_table(_COLUMNS, self.rows, empty="(no properties)")
-        return f"{self.title}\n{table}\nTags, which the device does not see: {self._tags()}"
-
-    __repr__ = __str__
+        return f"{self._shown()}\n{self._tags()}"
 
     def html(self) -> str:
-        """Properties and tags as HTML."""
-        table = html_table(self.title, _COLUMNS, self.rows, empty="(no properties)")
-        return f"{table}<p>Tags, which the device does not see: {escape(self._tags())}</p>"
-
-    @property
-    def widget(self) -> Any:
-        """The interactive form. Its parts are ordinary ipywidgets."""
-        if self._widget is None:
-            wrap = ipywidgets.Layout(flex_flow="row wrap")
-            buttons = ipywidgets.HBox([self._send, self._read_twin, self._why], layout=wrap)
-            self._widget = ipywidgets.VBox([self._table, self._change, buttons, self._message])
-        return self._widget
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
-        bundle: Any = self.widget._repr_mimebundle_()
-        data, metadata = bundle if isinstance(bundle, tuple) else (bundle or {}, {})
-        return {**data, "text/plain": str(self), "text/html": self.html()}, metadata
+        """Properties and tags as they were read last, without the controls."""
+        return f"{self._shown().html()}<p>{escape(self._tags())}</p>"
 
     def _tags(self) -> str:
-        return _json(self.tags) if self.tags else "none"
+        return f"Tags, which the device does not see: {_json(self.tags) if self.tags else 'none'}"
 
     def _update(self, desired: Mapping[str, Any]) -> None:
         _checked(desired)
@@ -148,9 +130,6 @@ class TwinEditor:
         self.tags = _own(twin.tags)
         self.desired = _own(properties.desired if properties else None)
         self.reported = _own(properties.reported if properties else None)
-
-    def _say(self, text: str) -> None:
-        self._message.value = status_html(text)
 
     def _typed(self, _change: Mapping[str, Any]) -> None:
         """Switch the button on as soon as there is a change to send, and say why it is off."""

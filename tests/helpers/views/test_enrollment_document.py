@@ -14,7 +14,7 @@ from helpers.credentials import Secret, new_key
 from helpers.views import enrollment_document
 from helpers.views.enrollment_document import FormError, build, check_kind, guarded, revealed
 
-EMPTY = dict.fromkeys(enrollment_document.LABELS, "") | {"enabled": True, "registration_id": "pump-101"}
+EMPTY = dict.fromkeys(enrollment_document.FIELDS, "") | {"enabled": True, "registration_id": "pump-101"}
 EK = base64.b64encode(b"\x00\x04abcd").decode()
 
 
