@@ -77,16 +77,11 @@ class _Recorder:
         if self.lesson is None:
             return
         self.sentences.add(what)
-        kept = _kept(self.lesson.name) or Standing()
-        if len(self.sentences) > kept.steps:
-            _keep(self.lesson.name, replace(kept, steps=len(self.sentences)))
+        _better(self.lesson.name, Standing(len(self.sentences)))
 
     def solved(self, what: str) -> None:
-        if self.lesson is None:
-            return
-        kept = _kept(self.lesson.name) or Standing()
-        if progress_lines.mark(what) not in kept.solved:
-            _keep(self.lesson.name, replace(kept, solved=kept.solved | {progress_lines.mark(what)}))
+        if self.lesson is not None:
+            _better(self.lesson.name, Standing(solved=frozenset({progress_lines.mark(what)})))
 
 
 _recorder = _Recorder()
@@ -145,10 +140,8 @@ def restore(text: str) -> ProgressView:
     """
     told = progress_lines.read(_text(text))
     for lesson in course.lessons():
-        other = told.get(lesson.number)
-        if other is not None:
-            mine = _kept(lesson.name) or Standing()
-            _keep(lesson.name, replace(mine, steps=max(mine.steps, other.steps), solved=mine.solved | other.solved))
+        if lesson.number in told:
+            _better(lesson.name, told[lesson.number])
     return summary()
 
 
@@ -174,14 +167,6 @@ def summary() -> ProgressView:
         parts.append(Sentence(f"What was noted of {', '.join(unreadable)} is damaged. Run it again to count it."))
     parts.append(Sentence("Your progress in one line, to send or to keep:", line(mine)))
     return ProgressView("Your progress", parts)
-
-
-@dataclass(frozen=True)
-class _Person:
-    """Somebody whose line was pasted."""
-
-    name: str
-    standings: Mapping[str, Standing]
 
 
 def overview(text: str) -> ProgressView:
@@ -220,6 +205,10 @@ def overview(text: str) -> ProgressView:
     return ProgressView("Where everybody stands", parts)
 
 
+#: What somebody sent: a name, and the standings by the numbers of the notebooks.
+_Person = tuple[str, Mapping[str, Standing]]
+
+
 def _people(sent: progress_lines.Sent) -> tuple[list[_Person], list[str]]:
     """Who sent a line, by name, and who sent more than one."""
     people: dict[str, _Person] = {}
@@ -227,43 +216,34 @@ def _people(sent: progress_lines.Sent) -> tuple[list[_Person], list[str]]:
     for name, standings_of in sent.lines:
         if name.casefold() in people:
             again.add(name)
-        people[name.casefold()] = _Person(name, standings_of)
-    return sorted(people.values(), key=lambda person: person.name.casefold()), sorted(again)
+        people[name.casefold()] = name, standings_of
+    return [people[name] for name in sorted(people)], sorted(again)
 
 
 def _standing_rows(plan: Sequence[Lesson], people: Sequence[_Person]) -> list[tuple[str, ...]]:
-    middle = median(_through(plan, person) for person in people) if people else 0
+    exercises = sum(lesson.exercises for lesson in plan)
     rows: list[tuple[str, ...]] = []
-    for person in people:
-        begun = [lesson for lesson in plan if lesson.number in person.standings]
-        last = begun[-1] if begun else None
-        solved_by = sum(len(each.solved) for each in person.standings.values())
-        rows.append(
-            (
-                person.name,
-                last.name if last else "(none)",
-                _steps(last, person.standings[last.number]) if last else "",
-                f"{_through(plan, person)} of {len(plan)}",
-                f"{solved_by} of {sum(lesson.exercises for lesson in plan)}",
-                _trouble(plan, people, person, middle) or _NO_TROUBLE,
-            )
-        )
+    for name, theirs in people:
+        begun = [lesson for lesson in plan if lesson.number in theirs]
+        last = (begun[-1].name, _steps(begun[-1], theirs[begun[-1].number])) if begun else ("(none)", "")
+        solved_by = sum(len(each.solved) for each in theirs.values())
+        numbers = (f"{_through(plan, theirs)} of {len(plan)}", f"{solved_by} of {exercises}")
+        rows.append((name, *last, *numbers, _trouble(plan, people, theirs) or _NO_TROUBLE))
     return rows
 
 
-def _trouble(plan: Sequence[Lesson], people: Sequence[_Person], person: _Person, middle: float) -> str:
+def _trouble(plan: Sequence[Lesson], people: Sequence[_Person], theirs: Mapping[str, Standing]) -> str:
     """Why somebody may need help, in words; empty when nothing speaks for it."""
-    if not person.standings:
+    if not theirs:
         return "has not begun"
     reasons: list[str] = []
     for lesson in plan:
-        mine = person.standings.get(lesson.number)
-        if mine is None or _is_through(lesson, mine):
+        if lesson.number not in theirs or _is_through(lesson, theirs[lesson.number]):
             continue
-        others = sum(_is_through(lesson, other.standings.get(lesson.number)) for other in people)
+        others = sum(_is_through(lesson, other.get(lesson.number)) for _, other in people)
         if 2 * others > len(people):
             reasons.append(f"not through with {lesson.number}, as most are")
-    if middle - _through(plan, person) >= 2:
+    if median(_through(plan, other) for _, other in people) - _through(plan, theirs) >= 2:
         reasons.append("two notebooks or more behind the middle")
     return "; ".join(reasons)
 
@@ -271,7 +251,7 @@ def _trouble(plan: Sequence[Lesson], people: Sequence[_Person], person: _Person,
 def _lesson_rows(plan: Sequence[Lesson], people: Sequence[_Person]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for lesson in plan:
-        found = [person.standings[lesson.number] for person in people if lesson.number in person.standings]
+        found = [theirs[lesson.number] for _, theirs in people if lesson.number in theirs]
         ended = sum(_is_through(lesson, each) for each in found)
         solved_by = sum(len(each.solved) >= lesson.exercises for each in found)
         exercises = f"{solved_by} of {len(people)}" if lesson.exercises else "(has none)"
@@ -312,8 +292,8 @@ def _is_through(lesson: Lesson, standing: Standing | None) -> bool:
     return standing is not None and standing.steps >= _total(lesson, standing)
 
 
-def _through(plan: Sequence[Lesson], person: _Person) -> int:
-    return sum(_is_through(lesson, person.standings.get(lesson.number)) for lesson in plan)
+def _through(plan: Sequence[Lesson], theirs: Mapping[str, Standing]) -> int:
+    return sum(_is_through(lesson, theirs.get(lesson.number)) for lesson in plan)
 
 
 def _text(text: object) -> str:
@@ -322,6 +302,15 @@ def _text(text: object) -> str:
     if len(text) > LONGEST_TEXT:
         raise ProgressLineError(f"This is too long ({len(text)} letters). Paste the progress lines only.")
     return text
+
+
+def _better(name: str, other: Standing) -> None:
+    """Keep the better of what is kept of a notebook and another standing."""
+    kept = _kept(name)
+    mine = kept or Standing()
+    both = replace(mine, steps=max(mine.steps, other.steps), solved=mine.solved | other.solved)
+    if both != kept:
+        _keep(name, both)
 
 
 def _keep(name: str, standing: Standing) -> None:
