@@ -28,20 +28,17 @@ PIECE = 32_768
 _ONLY_HERE = Provenance.SIMULATOR_ONLY
 UNAUTHORIZED = ErrorKind(
     "ManagementUnauthorized",
-    401,
     401900,
     "The management token is missing or wrong. Every start of a simulator makes a new one: in a notebook run the cell "
     "with connect(...) again, elsewhere read endpoint.json again.",
-    "-",
     _ONLY_HERE,
-    "-",
 )
-INVALID = ErrorKind("ManagementInvalid", 400, 400901, "The request is invalid.", "-", _ONLY_HERE, "-")
-HUB_UNKNOWN = ErrorKind("ManagementHubUnknown", 404, 404901, "There is no such hub.", "-", _ONLY_HERE, "-")
-_ROUTE = ErrorKind("ManagementRoute", 404, 404900, "There is no such route.", "-", _ONLY_HERE, "-")
-_METHOD = ErrorKind("ManagementMethod", 405, 405900, "The method is not allowed here.", "-", _ONLY_HERE, "-")
-_MEDIA_TYPE = ErrorKind("ManagementMediaType", 415, 415900, "The content type must be JSON.", "-", _ONLY_HERE, "-")
-_INTERNAL = ErrorKind("ManagementInternal", 500, 500900, "The simulator failed; see its log.", "-", _ONLY_HERE, "-")
+INVALID = ErrorKind("ManagementInvalid", 400901, "The request is invalid.", _ONLY_HERE)
+HUB_UNKNOWN = ErrorKind("ManagementHubUnknown", 404901, "There is no such hub.", _ONLY_HERE)
+_ROUTE = ErrorKind("ManagementRoute", 404900, "There is no such route.", _ONLY_HERE)
+_METHOD = ErrorKind("ManagementMethod", 405900, "The method is not allowed here.", _ONLY_HERE)
+_MEDIA_TYPE = ErrorKind("ManagementMediaType", 415900, "The content type must be JSON.", _ONLY_HERE)
+_INTERNAL = ErrorKind("ManagementInternal", 500900, "The simulator failed; see its log.", _ONLY_HERE)
 
 
 #: What can be set of a hub: names of this API → fields of its link.
