@@ -31,15 +31,12 @@ def opened(row: Sequence[Any], path: Path | None) -> tuple[int, str, str, Docume
         DamagedStoreError: it is not. The text names the place and nothing that stands there.
     """
     sequence, collection, key, parent, body, checksum = row
-    document: Any = None
-    texts = ("", "")
-    are_texts = set(map(type, row[1:5])) == {bytes}
-    if are_texts and checksum in (None, checksum_of(collection, key, parent, body)):
-        with contextlib.suppress(ValueError, RecursionError):
-            texts = key.decode(), parent.decode()
+    # what is no text fails in the checksum, whether there is one to compare or not
+    with contextlib.suppress(TypeError, ValueError, RecursionError):
+        if checksum_of(collection, key, parent, body) == checksum or checksum is None:
             document = json.loads(body.decode())
-    if isinstance(document, dict):
-        return sequence, *texts, document
+            if isinstance(document, dict):
+                return sequence, key.decode(), parent.decode(), document
     is_name = isinstance(collection, bytes) and re.fullmatch(rb"[A-Za-z -]{1,60}", collection)
     name = collection.decode() if is_name else "unknown"
     raise store_errors.of(DamagedStoreError, path, f"document {sequence} of the collection {name!r}")

@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,12 @@ _ALL_OF_FORMAT_1 = "SELECT sequence, collection, key, parent, body, NULL FROM do
 
 #: How a transaction begins, is kept and is undone. One inside another is undone by itself, for whoever catches what
 #: went wrong in it must not keep half of it.
-_OUTERMOST = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
-_NESTED = ("SAVEPOINT inside", "RELEASE inside", ("ROLLBACK TO inside", "RELEASE inside"))
+_OUTERMOST: tuple[str, str, tuple[str, ...]] = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_NESTED: tuple[str, str, tuple[str, ...]] = (
+    "SAVEPOINT inside",
+    "RELEASE inside",
+    ("ROLLBACK TO inside", "RELEASE inside"),
+)
 
 
 def check(folder: Path) -> None:
@@ -269,6 +273,48 @@ def _is_sealed(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT name FROM sqlite_master WHERE name = 'seal'").fetchone() is not None
 
 
+class _Transaction(AbstractContextManager[None]):
+    """The transaction of a store, and those inside it: entered, and left, one after the other.
+
+    Arguments:
+        store: the store.
+
+    Attributes:
+        open: of each that is open, how many actions waited when it began.
+        waiting: actions that follow when the outermost is kept.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.open: list[int] = []
+        self.waiting: list[Callable[[], object]] = []
+
+    def __enter__(self) -> None:
+        begin = _NESTED[0]
+        if not self.open:
+            self._store.undo(("ROLLBACK",))  # one that could not be undone when it failed
+            begin = _OUTERMOST[0]
+        self._store.change(begin)
+        self.open.append(len(self.waiting))
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        _, keep, undo = _NESTED if len(self.open) > 1 else _OUTERMOST
+        kept = False
+        try:
+            if kind is None:
+                self._store.change(keep)
+                kept = True
+        finally:
+            waited = self.open.pop()
+            if not kept:
+                del self.waiting[waited:]
+                self._store.undo(undo)
+        if kept and not self.open:
+            actions, self.waiting = self.waiting, []
+            for action in actions:
+                self._store.follow(action)
+
+
 class Store:
     """All collections of documents.
 
@@ -289,8 +335,7 @@ class Store:
 
     def __init__(self, folder: Path | None = None) -> None:
         self.is_quiet = False
-        self._depth = 0
-        self._waiting: list[Callable[[], object]] = []
+        self._transaction = _Transaction(self)
         self._path = folder / FILE_NAME if folder else None
         try:
             inspected = self._inspected()
@@ -357,37 +402,18 @@ class Store:
         """The collection with this name."""
         return Collection(self, name)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Keep all changes made inside, or none when an exception leaves the block."""
-        depth, waiting = self._depth, len(self._waiting)
-        begin, keep, undo = _NESTED if depth else _OUTERMOST
-        if not depth:
-            self._undo(("ROLLBACK",))  # one that could not be undone when it failed
-        self.change(begin)
-        self._depth = depth + 1
-        try:
-            yield
-            self.change(keep)
-        except BaseException:
-            del self._waiting[waiting:]
-            self._undo(undo)
-            raise
-        finally:
-            self._depth = depth
-        if not depth:
-            actions, self._waiting = self._waiting, []
-            for action in actions:
-                self._follow(action)
+        return self._transaction
 
-    def _undo(self, statements: Iterable[str]) -> None:
+    def undo(self, statements: Iterable[str]) -> None:
         """Undo what is open. After some failures, such as a full disk, SQLite has already done so by itself."""
         with contextlib.suppress(StoreError, *FAILURES):
             if self._connection.in_transaction:
                 for statement in statements:
                     self.change(statement)
 
-    def _follow(self, action: Callable[[], object]) -> None:
+    def follow(self, action: Callable[[], object]) -> None:
         """Run what follows a change. The change is kept, so whoever made it must not hear that something failed."""
         try:
             action()
@@ -420,8 +446,8 @@ class Store:
 
         What it raises then goes to the log, and not to whoever made the changes.
         """
-        if self._depth:
-            self._waiting.append(action)
+        if self._transaction.open:
+            self._transaction.waiting.append(action)
         else:
             action()
 
