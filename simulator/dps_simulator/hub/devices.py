@@ -154,10 +154,13 @@ def changed_identity(current: Mapping[str, Any], body: Mapping[str, Any], now: d
 
 
 def authentication_body(credentials: DeviceCredentials) -> Document:
-    """What a client would send to give a device these credentials."""
+    """What a client would send to give a device these credentials: just what is then kept of them."""
     return {
         "type": credentials.type,
-        "symmetricKey": {"primaryKey": credentials.primary_key, "secondaryKey": credentials.secondary_key},
+        "symmetricKey": {
+            "primaryKey": credentials.primary_key or None,
+            "secondaryKey": credentials.secondary_key or None,
+        },
         "x509Thumbprint": {
             "primaryThumbprint": credentials.primary_thumbprint or None,
             "secondaryThumbprint": credentials.secondary_thumbprint or None,

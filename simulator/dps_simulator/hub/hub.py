@@ -321,23 +321,22 @@ class IotHub:
         Its modules, if it has any, stay as they are: the provisioning service knows nothing of modules.
         """
         body = {"authentication": authentication_body(credentials), "capabilities": {"iotEdge": iot_edge}}
-        change: TwinChange | None = None
-        with self._storage.transaction():
-            record = self._records.find(device_id)
-            if record is None:
+        record = self._records.find(device_id)
+        if record is None:
+            with self._storage.transaction():
                 self._save_device(device_id, self._new(device_id, body, initial_twin))
-                return
-            now = self._clock.now()
-            changed = changed_identity(record["identity"], body, now)
-            compared = ("authentication", "capabilities")
-            unchanged = all(changed[name] == record["identity"][name] for name in compared)
-            if unchanged and not reset:
-                return
-            if not unchanged:
-                record["identity"] = changed
-            if reset:
-                change = reset_twin(record["twin"], initial_twin, now)
-                record["twin"] = change.twin
+            return
+        unchanged = all(record["identity"][name] == body[name] for name in body)
+        if unchanged and not reset:
+            return
+        now = self._clock.now()
+        change: TwinChange | None = None
+        if not unchanged:
+            record["identity"] = changed_identity(record["identity"], body, now)
+        if reset:
+            change = reset_twin(record["twin"], initial_twin, now)
+            record["twin"] = change.twin
+        with self._storage.transaction():
             self._save_device(device_id, record)
         self._tell(device_id, change)
 
