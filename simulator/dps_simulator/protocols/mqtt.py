@@ -111,7 +111,11 @@ def topic_matches(topic_filter: str, topic: str) -> bool:
     if wanted[-1] == "#":
         wanted.pop()
         given = given[: len(wanted)]
-    return len(wanted) == len(given) and all(level in ("+", name) for level, name in zip(wanted, given, strict=True))
+    # a loop, as every message that is sent takes this way
+    for level, name in zip(wanted, given, strict=False):
+        if level not in ("+", name):
+            return False
+    return len(wanted) == len(given)
 
 
 class PacketDecoder:
@@ -122,22 +126,16 @@ class PacketDecoder:
 
     Arguments:
         max_packet_size: a packet longer than this, header included, is refused before it is received in full.
+
+    Attributes:
+        error: what is wrong with the stream, also while the call that raises it is still to come.
+        unfinished: what has arrived of a packet whose rest is still to come.
     """
 
     def __init__(self, max_packet_size: int = MAX_PACKET_SIZE) -> None:
         self._max_packet_size = max_packet_size
-        self._buffer = bytearray()
-        self._error: MqttProtocolError | None = None
-
-    @property
-    def error(self) -> MqttProtocolError | None:
-        """What is wrong with the stream, also while the call that raises it is still to come."""
-        return self._error
-
-    @property
-    def unfinished(self) -> int:
-        """Bytes of a packet whose rest is still to come."""
-        return len(self._buffer)
+        self.unfinished = bytearray()
+        self.error: MqttProtocolError | None = None
 
     def feed(self, data: bytes) -> list[Packet]:
         """Take bytes in any portions; return the packets that they complete.
@@ -146,29 +144,25 @@ class PacketDecoder:
             MqttProtocolError: when no packet precedes what is wrong.
         """
         packets: list[Packet] = []
-        if self._error is None:
-            self._buffer += data
+        if self.error is None:
+            buffer = self.unfinished
+            buffer += data
+            start, size = 0, len(buffer)
             try:
-                self._cut(packets)
+                while start < size:
+                    header = _read_header(buffer, start, self._max_packet_size)
+                    if header is None or header[3] > size:
+                        break
+                    parse, flags, body, end = header
+                    packets.append(parse(flags, _Reader(bytes(buffer[body:end]))))
+                    start = end
             except MqttProtocolError as error:
-                self._error = error
-                self._buffer.clear()
-        if self._error is not None and not packets:
-            raise self._error
+                self.error = error
+                start = size
+            del buffer[:start]
+        if self.error is not None and not packets:
+            raise self.error
         return packets
-
-    def _cut(self, packets: list[Packet]) -> None:
-        buffer, start = self._buffer, 0
-        while True:
-            header = _read_header(buffer, start, self._max_packet_size)
-            if header is None:
-                break
-            parse, flags, body, end = header
-            if end > len(buffer):
-                break
-            packets.append(parse(flags, _Reader(bytes(buffer[body:end]))))
-            start = end
-        del buffer[:start]
 
 
 _Parse = Callable[[int, "_Reader"], Packet]
@@ -176,8 +170,6 @@ _Parse = Callable[[int, "_Reader"], Packet]
 
 def _read_header(buffer: bytearray, start: int, max_packet_size: int) -> tuple[_Parse, int, int, int] | None:
     """The packet's parser and flags, where its body begins and ends; ``None`` while the header is incomplete."""
-    if start >= len(buffer):
-        return None
     kind, flags = buffer[start] >> 4, buffer[start] & 0x0F
     if kind in _REFUSED_KINDS:
         raise MqttProtocolError(f"packet type {kind}: {_REFUSED_KINDS[kind]}")
@@ -226,11 +218,7 @@ class _Reader:
 
     def rest(self) -> bytes:
         """All bytes that are left."""
-        return self.take(len(self._data) - self._position, "the rest")
-
-    def byte(self, what: str) -> int:
-        """One byte."""
-        return self.take(1, what)[0]
+        return self._data[self._position :]
 
     def number(self, what: str) -> int:
         """Two bytes, most significant first (1.5.2)."""
@@ -242,8 +230,13 @@ class _Reader:
 
     def text(self, what: str) -> str:
         """UTF-8 behind its two-byte length (1.5.3)."""
+        begin = self._position + 2
+        end = begin + int.from_bytes(self._data[self._position : begin], "big")
+        if end > len(self._data):
+            self.binary(what)  # says what is missing
+        self._position = end
         try:
-            text = self.binary(what).decode()
+            text = self._data[begin:end].decode()
         except UnicodeDecodeError as error:  # [MQTT-1.5.3-1]
             # not "from error": it would carry the bytes, which may be a password, into a log
             raise MqttProtocolError(f"{what} is not valid UTF-8 ({error.reason} at byte {error.start})") from None
@@ -253,24 +246,25 @@ class _Reader:
 
     def packet_id(self, name: str) -> int:
         """A packet identifier, which is never 0 [MQTT-2.3.1-1]."""
-        packet_id = self.number(f"the packet identifier of {name}")
+        packet_id = int.from_bytes(self.take(2, f"the packet identifier of {name}"), "big")
         if packet_id == 0:
             raise MqttProtocolError(f"{name} has the packet identifier 0; it must be from 1 to 65535")
         return packet_id
 
     def finish(self, name: str) -> None:
         """Nothing may be left."""
-        if not self.at_end:
-            raise MqttProtocolError(f"{name} has {len(self._data) - self._position} bytes too many")
+        left = len(self._data) - self._position
+        if left:
+            raise MqttProtocolError(f"{name} has {left} bytes too many")
 
 
 def _parse_connect(_flags: int, reader: _Reader) -> Connect:
     name = reader.text("the protocol name")
-    level = reader.byte("the protocol level")
+    level = reader.take(1, "the protocol level")[0]
     if (name, level) != (PROTOCOL_NAME, PROTOCOL_LEVEL):
         # Another version's packet has another layout behind this point; the session answers that it is not supported.
         return Connect(name, level, clean_session=False, keep_alive=0, client_id="")
-    flags = reader.byte("the connect flags")
+    flags = reader.take(1, "the connect flags")[0]
     has_will, will_qos, will_retain = bool(flags & 0x04), flags >> 3 & 0x03, bool(flags & 0x20)
     has_password, has_username = bool(flags & 0x40), bool(flags & 0x80)
     if flags & 0x01:  # [MQTT-3.1.2-3]
@@ -318,7 +312,7 @@ def _parse_subscribe(_flags: int, reader: _Reader) -> Subscribe:
     filters: list[tuple[str, int]] = []
     while not reader.at_end:
         topic_filter = _check_topic_filter(reader.text("the topic filter"))
-        qos = reader.byte("the requested QoS")
+        qos = reader.take(1, "the requested QoS")[0]
         if qos > 2:  # [MQTT-3.8.3-4]
             raise MqttProtocolError(f"SUBSCRIBE asks for QoS {qos}; it must be 0, 1 or 2")
         filters.append((topic_filter, qos))
@@ -396,6 +390,9 @@ _REFUSED_KINDS: Mapping[int, str] = {
 }
 
 
+_SUBACK_CODES = frozenset({0, 1, 2, SUBSCRIPTION_REFUSED})
+
+
 def encode_connack(return_code: int) -> bytes:
     """CONNACK; "session present" is never set.
 
@@ -446,7 +443,7 @@ def encode_suback(packet_id: int, return_codes: Sequence[int]) -> bytes:
     Raises:
         ValueError: no return code, or one that is not 0, 1, 2 or 0x80 (3.9.3).
     """
-    if not return_codes or any(code not in (0, 1, 2, SUBSCRIPTION_REFUSED) for code in return_codes):
+    if not return_codes or not _SUBACK_CODES.issuperset(return_codes):
         raise ValueError(f"SUBACK return codes {list(return_codes)} are not each 0, 1, 2 or 128")
     return b"\x90" + _remaining_length(2 + len(return_codes)) + _packet_id(packet_id) + bytes(return_codes)
 

@@ -47,6 +47,9 @@ MAX_SUBSCRIPTIONS = 1_000
 #: About what a packet takes beside what is in it.
 _PACKET_BYTES = 100
 
+#: What a filter can be granted.
+_GRANTS = frozenset({0, 1, SUBSCRIPTION_REFUSED})
+
 ACCEPTED = 0
 REFUSED_PROTOCOL_VERSION = 1
 REFUSED_CLIENT_ID = 2
@@ -128,6 +131,15 @@ class MqttSession:
         max_packet_size: limit of one packet from the client.
         max_in_flight: messages with QoS 1 that may wait for PUBACK.
         max_subscriptions: topic filters that the client may hold.
+
+    Attributes:
+        state: where the connection stands.
+        connect: the CONNECT packet, once it arrived.
+        refusal: the return code if CONNECT was refused: by ``refuse``, or by the session itself with 1 or 2.
+        deadline: when the connection expires unless a packet arrives; ``None`` for never.
+        ended_cleanly: whether the client said DISCONNECT.
+        outgoing: the bytes that wait to be sent.
+        will: the message to publish if the connection ended now; ``None`` after DISCONNECT [MQTT-3.1.2-10].
     """
 
     def __init__(
@@ -139,51 +151,27 @@ class MqttSession:
         max_in_flight: int = MAX_IN_FLIGHT,
         max_subscriptions: int = MAX_SUBSCRIPTIONS,
     ) -> None:
-        self._state = SessionState.AWAITING_CONNECT
+        self.state = SessionState.AWAITING_CONNECT
         self._decoder = PacketDecoder(max_packet_size)
         self._max_packet_size = max_packet_size
         self._max_in_flight = min(max_in_flight, 0xFFFF)  # there are no more packet identifiers
         self._max_subscriptions = max_subscriptions
-        self._deadline: float | None = now + connect_timeout
+        self.deadline: float | None = now + connect_timeout
         self._last_packet = now
         self._waiting: deque[Packet] = deque()
         self._held = 0
         self._stream_error: MqttProtocolError | None = None
         self._error: MqttProtocolError | None = None
-        self._connect: Connect | None = None
-        self._return_code: int | None = None
-        self._ended_cleanly = False
-        self._outgoing = bytearray()
+        self.connect: Connect | None = None
+        self.refusal: int | None = None
+        self.ended_cleanly = False
+        self.will: Will | None = None
+        self.outgoing = bytearray()
         self._in_flight: set[int] = set()
         self._last_packet_id = 0
         self._subscriptions: dict[str, int] = {}
         self._asked: dict[int, tuple[tuple[str, int], ...]] = {}
         self._unsubscribing: dict[int, tuple[str, ...]] = {}
-
-    @property
-    def state(self) -> SessionState:
-        """Where the connection stands."""
-        return self._state
-
-    @property
-    def connect(self) -> Connect | None:
-        """The CONNECT packet, once it arrived."""
-        return self._connect
-
-    @property
-    def refusal(self) -> int | None:
-        """The return code if CONNECT was refused: by ``refuse``, or by the session itself with 1 or 2."""
-        return self._return_code
-
-    @property
-    def will(self) -> Will | None:
-        """The message to publish if the connection ended now; ``None`` after DISCONNECT [MQTT-3.1.2-10]."""
-        return None if self._connect is None or self._ended_cleanly else self._connect.will
-
-    @property
-    def ended_cleanly(self) -> bool:
-        """Whether the client said DISCONNECT."""
-        return self._ended_cleanly
 
     @property
     def subscriptions(self) -> Mapping[str, int]:
@@ -198,25 +186,20 @@ class MqttSession:
     @property
     def unfinished(self) -> int:
         """Bytes of a packet whose rest is still to come, and of packets that wait until CONNECT is answered."""
-        if self._state is not SessionState.CONNECTING:
-            return self._decoder.unfinished
+        if self.state is not SessionState.CONNECTING:
+            return len(self._decoder.unfinished)
         # a packet of two bytes takes more than they do
-        return self._decoder.unfinished + self._held + _PACKET_BYTES * len(self._waiting)
-
-    @property
-    def deadline(self) -> float | None:
-        """When the connection expires unless a packet arrives; ``None`` for never."""
-        return self._deadline
+        return len(self._decoder.unfinished) + self._held + _PACKET_BYTES * len(self._waiting)
 
     def expired(self, now: float) -> bool:
         """Whether the deadline has passed."""
-        return self._deadline is not None and now >= self._deadline
+        return self.deadline is not None and now >= self.deadline
 
     def receive(self, data: bytes, now: float) -> None:
         """Take bytes from the client. Never raises; :meth:`next_event` tells what they were."""
-        if self._stream_error is not None or (self._state is SessionState.CLOSED and not self._ended_cleanly):
+        if self._stream_error is not None or (self.state is SessionState.CLOSED and not self.ended_cleanly):
             return  # also [MQTT-3.1.4-5]: what a client sends after a refusal is not looked at
-        if self._state is SessionState.CONNECTING:
+        if self.state is SessionState.CONNECTING:
             self._held += len(data)
             if self._held > self._max_packet_size:
                 self._stream_error = MqttProtocolError(
@@ -243,7 +226,7 @@ class MqttSession:
             MqttProtocolError: the client broke the protocol. The session is then closed, and every further call
                 raises the same error.
         """
-        while self._error is None and self._state is not SessionState.CONNECTING:
+        while self._error is None and self.state is not SessionState.CONNECTING:
             if self._waiting:
                 event = self._step(self._waiting.popleft())
                 if event is not None:
@@ -260,11 +243,11 @@ class MqttSession:
         """Answer CONNECT with CONNACK 0 and "session present" 0."""
         self._move(Input.ACCEPT)
         # it has been judged; these can be long, and the connection may last for days
-        told = cast(Connect, self._connect)
-        self._connect = Connect(
+        told = cast(Connect, self.connect)
+        self.connect = Connect(
             told.protocol_name, told.protocol_level, told.clean_session, told.keep_alive, told.client_id, will=told.will
         )
-        self._outgoing += encode_connack(ACCEPTED)
+        self.outgoing += encode_connack(ACCEPTED)
         self._postpone()
 
     def refuse(self, return_code: int) -> None:
@@ -276,8 +259,8 @@ class MqttSession:
         if not 1 <= return_code <= 5:
             raise ValueError(f"CONNACK return code {return_code} is not from 1 to 5")
         self._move(Input.REFUSE)
-        self._return_code = return_code
-        self._outgoing += encode_connack(return_code)
+        self.refusal = return_code
+        self.outgoing += encode_connack(return_code)
         self._end()
 
     def grant(self, packet_id: int, return_codes: Sequence[int]) -> None:
@@ -292,7 +275,7 @@ class MqttSession:
         asked = self._asked.get(packet_id)
         if asked is None:
             raise MqttStateError(f"no SUBSCRIBE with packet identifier {packet_id} waits for an answer")
-        if len(return_codes) != len(asked) or any(code not in (0, 1, SUBSCRIPTION_REFUSED) for code in return_codes):
+        if len(return_codes) != len(asked) or not _GRANTS.issuperset(return_codes):
             raise ValueError(f"return codes {list(return_codes)} are not {len(asked)} times 0, 1 or 128")
         self._move(Input.SEND)
         answer: list[int] = []
@@ -304,7 +287,7 @@ class MqttSession:
             self._subscriptions[topic_filter] = min(code, qos)  # [MQTT-3.8.4-3] replaces an earlier one
             answer.append(min(code, qos))
         del self._asked[packet_id]
-        self._outgoing += encode_suback(packet_id, answer)
+        self.outgoing += encode_suback(packet_id, answer)
 
     def unsubscribed(self, packet_id: int) -> None:
         """Answer UNSUBSCRIBE; its topic filters are gone.
@@ -319,17 +302,21 @@ class MqttSession:
         for topic_filter in filters:
             self._subscriptions.pop(topic_filter, None)
         del self._unsubscribing[packet_id]
-        self._outgoing += encode_unsuback(packet_id)
+        self.outgoing += encode_unsuback(packet_id)
 
     def acknowledge(self, message: Publish) -> None:
         """Answer PUBLISH: PUBACK for QoS 1, nothing for QoS 0."""
         self._move(Input.SEND)
         if message.packet_id is not None:
-            self._outgoing += encode_puback(message.packet_id)
+            self.outgoing += encode_puback(message.packet_id)
 
     def granted_qos(self, topic: str) -> int | None:
         """The highest QoS among the subscriptions that match a topic; ``None`` when none does [MQTT-3.3.5-1]."""
-        return max((qos for own, qos in self._subscriptions.items() if topic_matches(own, topic)), default=None)
+        highest: int | None = None
+        for topic_filter, qos in self._subscriptions.items():
+            if (highest is None or qos > highest) and topic_matches(topic_filter, topic):
+                highest = qos
+        return highest
 
     def publish(self, topic: str, payload: bytes, qos: int = 0) -> int | None:
         """Send a message with this QoS, or a lower one if the client's subscription says so.
@@ -349,14 +336,14 @@ class MqttSession:
         if granted is not None:
             qos = min(granted, qos)
         if not qos:
-            self._outgoing += encode_publish(Publish(topic, payload, qos))
+            self.outgoing += encode_publish(Publish(topic, payload, qos))
             return None
         if len(self._in_flight) >= self._max_in_flight:
             error = MqttProtocolError(f"{self._max_in_flight} messages wait for PUBACK; no more are sent")
             self._fail(error)
             raise error
         packet_id = self._free_packet_id()
-        self._outgoing += encode_publish(Publish(topic, payload, qos, packet_id))
+        self.outgoing += encode_publish(Publish(topic, payload, qos, packet_id))
         self._in_flight.add(packet_id)
         self._last_packet_id = packet_id
         return packet_id
@@ -368,24 +355,24 @@ class MqttSession:
 
     def data_to_send(self) -> bytes:
         """The bytes that wait to be sent; they are handed out once."""
-        data = bytes(self._outgoing)
-        self._outgoing.clear()
+        data = bytes(self.outgoing)
+        self.outgoing.clear()
         return data
 
     def _step(self, packet: Packet) -> SessionEvent | None:
         given = _INPUTS[type(packet)]
-        following = TRANSITIONS.get((self._state, given))
+        following = TRANSITIONS.get((self.state, given))
         if following is None:
-            self._fail(MqttProtocolError(_unexpected(given, self._state)))
+            self._fail(MqttProtocolError(_unexpected(given, self.state)))
             return None
         if isinstance(packet, (Subscribe, Unsubscribe)) and (
             packet.packet_id in self._asked or packet.packet_id in self._unsubscribing
         ):  # [MQTT-2.3.1-2]
             self._fail(MqttProtocolError(f"{given.value} reuses the packet identifier {packet.packet_id} too early"))
             return None
-        self._state = following
+        self.state = following
         self._note(packet)
-        return None if isinstance(packet, PingRequest) or self._return_code is not None else packet
+        return None if isinstance(packet, PingRequest) or self.refusal is not None else packet
 
     def _fail(self, error: MqttProtocolError) -> None:
         self._error = error
@@ -393,7 +380,7 @@ class MqttSession:
 
     def _note(self, packet: Packet) -> None:
         if isinstance(packet, Connect):
-            self._connect = packet
+            self.connect, self.will = packet, packet.will
             if (packet.protocol_name, packet.protocol_level) != (PROTOCOL_NAME, PROTOCOL_LEVEL):
                 self.refuse(REFUSED_PROTOCOL_VERSION)  # [MQTT-3.1.2-2]
             elif not packet.client_id:
@@ -405,24 +392,24 @@ class MqttSession:
         elif isinstance(packet, PublishAcknowledged):
             self._in_flight.discard(packet.packet_id)  # unknown ones do no harm
         elif isinstance(packet, PingRequest):
-            self._outgoing += encode_pingresp()
+            self.outgoing += encode_pingresp()
         elif isinstance(packet, Disconnect):
-            self._ended_cleanly = True
-            self._deadline = None
+            self.ended_cleanly, self.will = True, None
+            self.deadline = None
 
     def _move(self, step: Input) -> None:
-        following = TRANSITIONS.get((self._state, step))
+        following = TRANSITIONS.get((self.state, step))
         if following is None:
-            raise MqttStateError(f"{step.value} is not possible: the connection is {self._state.value}")
-        self._state = following
+            raise MqttStateError(f"{step.value} is not possible: the connection is {self.state.value}")
+        self.state = following
 
     def _postpone(self) -> None:
-        if self._state is SessionState.CONNECTED and self._connect is not None:
-            keep_alive = self._connect.keep_alive
-            self._deadline = self._last_packet + 1.5 * keep_alive if keep_alive else None  # [MQTT-3.1.2-24]
+        if self.state is SessionState.CONNECTED and self.connect is not None:
+            keep_alive = self.connect.keep_alive
+            self.deadline = self._last_packet + 1.5 * keep_alive if keep_alive else None  # [MQTT-3.1.2-24]
 
     def _end(self) -> None:
-        self._deadline = None
+        self.deadline = None
         self._waiting.clear()
         self._stream_error = None
         self._in_flight.clear()

@@ -49,7 +49,8 @@ class Account:
 
     def note(self, holder: Holder, size: int) -> None:
         """Take down how many bytes a connection takes by now; 0 when it takes none."""
-        self._set(holder, size)
+        if size or holder in self._sizes:
+            self._set(holder, size)
         if self._total > self.limit:
             self._make_room()
 

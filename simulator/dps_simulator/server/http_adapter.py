@@ -505,10 +505,11 @@ class _WebSocketLink:
             write=self._write,
             close_transport=self._close,
             choose=frontend.mqtt,
+            arriving=self._protocol.note_packet,
+            keeps=self._keep,
             loop=loop,
         )
         self._kept = kept
-        self._will_size = 0
 
     async def serve(self) -> None:
         """Carry until one side has enough."""
@@ -525,7 +526,6 @@ class _WebSocketLink:
                     break
                 if not self._closing:
                     self._mqtt.receive(message.data)
-                    self._weigh()
         finally:
             self._mqtt.lost()
             try:
@@ -541,7 +541,6 @@ class _WebSocketLink:
         self._unsent.append(data)
         self._set_unsent(self._unsent_size + len(data))
         self._wake.set()
-        self._weigh()
         if self._unsent_size > MAX_UNSENT:
             _LOGGER.info("a WebSocket client does not read; dropping its connection")
             self._closing = True
@@ -554,13 +553,10 @@ class _WebSocketLink:
             self._transport.waiting_above = size
             self._transport.look_at_backlog()
 
-    def _weigh(self) -> None:
-        """Take down what there is of packets that wait for their rest, and the will."""
-        self._protocol.note_packet(self._mqtt.unfinished)
-        size = self._mqtt.will_size
-        if size != self._will_size and self._transport is not None and not self._transport.is_closing():
-            self._kept.add(self._transport, size - self._will_size)
-            self._will_size = size
+    def _keep(self, more: int) -> None:
+        """Take down what the will takes."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._kept.add(self._transport, more)
 
     def _close(self) -> None:
         self._closing = True

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from dps_simulator.common.http import Peer
 from dps_simulator.errors.masking import mask_in_name
@@ -20,6 +21,9 @@ from dps_simulator.protocols.mqtt import (
 )
 from dps_simulator.protocols.mqtt_application import CLIENT, NETWORK, SERVICE, Ending, MqttApplication
 from dps_simulator.protocols.mqtt_session import CONNECT_TIMEOUT, MqttSession, SessionEvent, SessionState
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,8 +42,14 @@ class MqttConnection:
         write: hands bytes to the transport.
         close_transport: closes the transport when what was written is sent.
         choose: returns the application for a CONNECT packet; ``None`` refuses the client with return code 5.
+        arriving: is told how many bytes there are of packets that wait for their rest, when that has changed.
+        keeps: is told how many bytes more, or fewer, of memory the will takes.
         loop: the event loop, for time and timers.
         connect_timeout: seconds until CONNECT must have arrived and been answered.
+
+    Attributes:
+        peer: who is connected, and over what.
+        ended: whether the connection is closed, or about to be once everything is sent.
     """
 
     def __init__(
@@ -50,19 +60,25 @@ class MqttConnection:
         close_transport: Callable[[], None],
         choose: Callable[[MqttConnection, Connect], MqttApplication | None],
         loop: asyncio.AbstractEventLoop,
+        arriving: Callable[[int], object] = lambda _: None,
+        keeps: Callable[[int], object] = lambda _: None,
         connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
-        self._peer = peer
+        self.peer = peer
         self._write = write
         self._close_transport = close_transport
         self._choose = choose
+        self._arriving = arriving
+        self._keeps = keeps
         self._loop = loop
         self._session = MqttSession(loop.time(), connect_timeout=connect_timeout)
         self._application: MqttApplication | None = None
         self._arrived = bytearray()
+        # what was told of packets that wait for their rest, and of the will
+        self._unfinished = self._will_size = 0
         self._deliveries: dict[int, Callable[[], object]] = {}
         self._working = False
-        self._ended = False
+        self.ended = False
         self._ended_by = NETWORK
         self._reason = ""
         self._farewell: asyncio.Handle | None = None
@@ -70,31 +86,9 @@ class MqttConnection:
         self._set_timer()
 
     @property
-    def peer(self) -> Peer:
-        """Who is connected, and over what."""
-        return self._peer
-
-    @property
-    def ended(self) -> bool:
-        """Whether the connection is closed, or about to be once everything is sent."""
-        return self._ended
-
-    @property
     def ended_cleanly(self) -> bool:
         """Whether the client said DISCONNECT: it expects nothing more, and is closing the connection itself."""
         return self._session.ended_cleanly
-
-    @property
-    def unfinished(self) -> int:
-        """Bytes of a packet whose rest is still to come."""
-        return self._session.unfinished
-
-    @property
-    def will_size(self) -> int:
-        """Bytes of memory that the will takes."""
-        will = self._session.will
-        # a single letter from afar makes a text four times as large
-        return 0 if will is None else sys.getsizeof(will.topic) + len(will.payload)
 
     def granted_qos(self, topic: str) -> int | None:
         """The highest QoS among the client's subscriptions that match a topic, ``None`` when none does."""
@@ -104,20 +98,22 @@ class MqttConnection:
 
     def receive(self, data: bytes) -> None:
         """Bytes arrived."""
-        if not self._ended:
+        if not self.ended:
             self._arrived += data
-            self._work()
+            if not self._working:
+                self._work()
 
     def lost(self) -> None:
         """The transport is gone."""
-        self._end()
+        if not self.ended:
+            self._end()
         if self._farewell is not None:
             self._farewell.cancel()
         self._say_farewell()
 
     def broken(self, reason: str) -> None:
         """What carries it was broken by the client. :meth:`lost` follows."""
-        if not self._ended:
+        if not self.ended:
             self._ended_by = SERVICE
             self._report(reason)
 
@@ -126,24 +122,25 @@ class MqttConnection:
     def accept(self) -> None:
         """Answer CONNECT with CONNACK 0."""
         self._answer(self._session.accept)
-        self._work()  # what the client sent behind its CONNECT waited for this
+        if not self._working:
+            self._work()  # what the client sent behind its CONNECT waited for this
 
     def refuse(self, return_code: int) -> None:
         """Answer CONNECT with a return code from 1 to 5 and close."""
-        self._answer(lambda: self._session.refuse(return_code))
+        self._answer(self._session.refuse, return_code)
         self.close()
 
     def grant(self, packet_id: int, return_codes: list[int]) -> None:
         """Answer SUBSCRIBE: per topic filter the highest QoS that is granted, or 0x80 for none."""
-        self._answer(lambda: self._session.grant(packet_id, return_codes))
+        self._answer(self._session.grant, packet_id, return_codes)
 
     def unsubscribed(self, packet_id: int) -> None:
         """Answer UNSUBSCRIBE."""
-        self._answer(lambda: self._session.unsubscribed(packet_id))
+        self._answer(self._session.unsubscribed, packet_id)
 
     def acknowledge(self, message: Publish) -> None:
         """Answer PUBLISH: PUBACK for QoS 1, nothing for QoS 0."""
-        self._answer(lambda: self._session.acknowledge(message))
+        self._answer(self._session.acknowledge, message)
 
     def publish(
         self, topic: str, payload: bytes, qos: int = 0, acknowledged: Callable[[], object] | None = None
@@ -152,51 +149,50 @@ class MqttConnection:
 
         With QoS 1, ``acknowledged`` is called when the client's PUBACK comes; it never is when the connection ends.
         """
-
-        def send() -> None:
-            packet_id = self._session.publish(topic, payload, qos)
-            if packet_id is not None and acknowledged is not None:
-                self._deliveries[packet_id] = acknowledged
-
-        self._answer(send)
+        packet_id = self._answer(self._session.publish, topic, payload, qos)
+        if packet_id is not None and acknowledged is not None and not self.ended:
+            self._deliveries[packet_id] = acknowledged
 
     def close(self) -> None:
         """Send what is waiting, then close. The application hears of it soon, but not within this call."""
-        if self._ended:
+        if self.ended:
             return
-        self._ended = True
+        self.ended = True
         self._ended_by = SERVICE
-        self._flush()
+        if self._session.outgoing:
+            self._flush()
         self._end()
         # not at once: the caller may be the application itself, in the middle of something
         self._farewell = self._loop.call_soon(self._say_farewell)
         try:
             self._close_transport()
         except Exception:
-            _LOGGER.exception("MQTT connection to %s: the transport cannot be closed", self._peer.host)
+            _LOGGER.exception("MQTT connection to %s: the transport cannot be closed", self.peer.host)
 
     # inside
 
-    def _answer(self, step: Callable[[], object]) -> None:
-        if self._ended:
-            return
+    def _answer(self, step: Callable[_Given, _Result], *given: _Given.args, **named: _Given.kwargs) -> _Result | None:
+        """Let the session take a step; what it returns, or ``None`` where that was not possible."""
+        if self.ended:
+            return None
+        result = None
         try:
-            step()
+            result = step(*given, **named)
         except MqttProtocolError as error:
             self._report(str(error))
             self.close()
         except Exception:
-            _LOGGER.exception("MQTT connection to %s closed: the application's answer is not possible", self._peer.host)
+            _LOGGER.exception("MQTT connection to %s closed: the application's answer is not possible", self.peer.host)
             self.close()
-        self._settle()
+        if not self._working and not self.ended:
+            self._settle()
+        return result
 
     def _work(self) -> None:
         """Take what arrived through the session to the application, until nothing is left."""
-        if self._working:
-            return  # the loop below is running and goes on
         self._working = True
         try:
-            while not self._ended:
+            while not self.ended:
                 if self._arrived:
                     self._session.receive(bytes(self._arrived), self._loop.time())
                     self._arrived.clear()
@@ -208,18 +204,19 @@ class MqttConnection:
             self._report(str(error))
             self.close()
         except Exception:
-            _LOGGER.exception("MQTT connection to %s closed: the application failed", self._peer.host)
+            _LOGGER.exception("MQTT connection to %s closed: the application failed", self.peer.host)
             self.close()
         finally:
             self._working = False
         connect, refusal = self._session.connect, self._session.refusal
-        if connect is not None and refusal is not None and not self._ended:  # the session's own decision
+        if connect is not None and refusal is not None and not self.ended:  # the session's own decision
             version = f"{connect.protocol_name[:20]!r} level {connect.protocol_level}"
             self._report(
                 f"refused with return code {refusal} (protocol {version}; MQTT level 4 and a client ID needed)"
             )
             self.close()
-        self._settle()
+        if not self.ended:
+            self._settle()
 
     def _dispatch(self, event: SessionEvent) -> None:
         if isinstance(event, Connect):
@@ -243,19 +240,28 @@ class MqttConnection:
                 self._application.unsubscribe(event)
 
     def _settle(self) -> None:
-        """After a step: send what waits, and look after the deadline. Within :meth:`_work` its end does this."""
-        if not self._working and not self._ended:
+        """After a step: send what waits, look after the deadline, and tell what is kept."""
+        if self._session.outgoing:
             self._flush()
-            self._set_timer()
+        if self.ended:
+            return
+        self._set_timer()
+        unfinished = self._session.unfinished
+        if unfinished != self._unfinished:
+            self._unfinished = unfinished
+            self._arriving(unfinished)
+        will = self._session.will
+        # a single letter from afar makes a text four times as large
+        size = 0 if will is None else sys.getsizeof(will.topic) + len(will.payload)
+        if size != self._will_size:
+            more, self._will_size = size - self._will_size, size
+            self._keeps(more)
 
     def _flush(self) -> None:
-        data = self._session.data_to_send()
-        if not data:
-            return
         try:
-            self._write(data)
+            self._write(self._session.data_to_send())
         except Exception:
-            _LOGGER.exception("MQTT connection to %s closed: the transport takes no data", self._peer.host)
+            _LOGGER.exception("MQTT connection to %s closed: the transport takes no data", self.peer.host)
             self.close()
 
     def _set_timer(self) -> None:
@@ -279,7 +285,7 @@ class MqttConnection:
         self.close()
 
     def _end(self) -> None:
-        self._ended = True
+        self.ended = True
         self._session.close()
         self._arrived.clear()
         self._deliveries.clear()
@@ -293,10 +299,10 @@ class MqttConnection:
             clean = self._session.ended_cleanly
             application.disconnected(clean, Ending(CLIENT) if clean else Ending(self._ended_by, self._reason))
         except Exception:
-            _LOGGER.exception("MQTT connection to %s: the application failed at the end", self._peer.host)
+            _LOGGER.exception("MQTT connection to %s: the application failed at the end", self.peer.host)
 
     def _report(self, reason: str) -> None:
         self._reason = reason
         connect = self._session.connect
         client = f" by {mask_in_name(connect.client_id[:128])!r}" if connect is not None else ""
-        _LOGGER.info("MQTT connection to %s%s closed: %s", self._peer.host, client, reason)
+        _LOGGER.info("MQTT connection to %s%s closed: %s", self.peer.host, client, reason)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Protocol, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 from dps_simulator.common.http import Peer
 from dps_simulator.server.tls.context import TlsSession
@@ -13,6 +14,9 @@ from dps_simulator.server.tls.transport import TlsTransport
 from .frontend import Frontend
 from .http_adapter import HttpAdapter, HttpProtocol
 from .mqtt_link import MqttConnection
+
+if TYPE_CHECKING:
+    from .connections import Connection
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -24,20 +28,6 @@ FIRST_REQUEST_TIMEOUT = 20.0
 MAX_UNSENT = 4 * 1_048_576
 #: What a presented chain takes, as a multiple of its size: here, and parsed in OpenSSL. Measured: 3 to 5.7.
 CHAIN_WEIGHT = 6
-
-
-class Connection(Protocol):
-    """What a sniffer needs of the connection that it reads from."""
-
-    @property
-    def host(self) -> str:
-        """The name of a CONNECT request, lower case; empty without one."""
-
-    def touch(self) -> None:
-        """Something came: the connection is not idle."""
-
-    def refused(self, reason: str) -> None:
-        """Note that the connection ended before it carried a message, and why."""
 
 
 class Sniffer(asyncio.Protocol):
@@ -66,8 +56,6 @@ class Sniffer(asyncio.Protocol):
         self._certificates: tuple[bytes, ...] = ()
         self._mqtt: MqttConnection | None = None
         self._web: HttpProtocol | None = None
-        self._will_size = 0
-        self._receiving = False
         self._closing = False
         self._lost = False
 
@@ -90,10 +78,7 @@ class Sniffer(asyncio.Protocol):
         if self._mqtt is None and self._web is None:
             self._choose(data[0])
         if self._mqtt is not None:
-            self._receiving = True
             self._mqtt.receive(data)
-            self._receiving = False
-            self._weigh(self._mqtt)
         elif self._web is not None:
             self._web.data_received(data)
 
@@ -138,6 +123,8 @@ class Sniffer(asyncio.Protocol):
                 write=self._write,
                 close_transport=self._close,
                 choose=self._frontend.mqtt,
+                arriving=partial(self._http.arriving.note, transport),
+                keeps=partial(self._http.kept.add, transport),
                 loop=self._loop,
             )
         else:
@@ -149,22 +136,10 @@ class Sniffer(asyncio.Protocol):
         if self._lost or self._closing or self._transport is None:
             return
         self._transport.write(data)
-        if self._mqtt is not None and not self._receiving:
-            # an answer to CONNECT that was long in coming sets free what waited for it
-            self._weigh(self._mqtt)
         if self._transport.get_write_buffer_size() > MAX_UNSENT:
             _LOGGER.info("a client of %s does not read; dropping its connection", self._host or "an unnamed host")
             self._closing = True
             self._transport.abort()
-
-    def _weigh(self, mqtt: MqttConnection) -> None:
-        """Take down what there is of packets that wait for their rest, and the will."""
-        if self._transport is None or self._closing:
-            return
-        self._http.arriving.note(self._transport, mqtt.unfinished)
-        if mqtt.will_size != self._will_size:
-            self._http.kept.add(self._transport, mqtt.will_size - self._will_size)
-            self._will_size = mqtt.will_size
 
     def _close(self) -> None:
         """Send what is waiting, then close."""
