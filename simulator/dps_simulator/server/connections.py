@@ -39,7 +39,7 @@ class Connection:
 
     def touch(self) -> None:
         """Note that something happened on it."""
-        self._table.touch()
+        self._table.last_activity = self._table.monotonic()
 
     def ended(self) -> None:
         """Strike it off the list; may be called more than once."""
@@ -105,7 +105,8 @@ class ConnectionTable:
 
     Attributes:
         newcomers: those that are not established yet.
-        last_activity: when a connection last came, went or carried bytes, on the monotonic clock.
+        monotonic: the clock, in seconds.
+        last_activity: when a connection last came, went or carried bytes, on that clock.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class ConnectionTable:
         self._renewed = renewed
         self.http = http
         self.loop = loop
-        self._monotonic = monotonic
+        self.monotonic = monotonic
         self.newcomers = Newcomers(loop)
         self._open: set[Connection] = set()
         self._changed = asyncio.Event()
@@ -158,7 +159,7 @@ class ConnectionTable:
 
     def touch(self) -> None:
         """Note that something happened."""
-        self.last_activity = self._monotonic()
+        self.last_activity = self.monotonic()
 
     def close(self) -> None:
         """Drop every connection, and every one that is still to come."""

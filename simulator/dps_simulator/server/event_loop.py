@@ -28,28 +28,26 @@ class _WatchingSelector(selectors.DefaultSelector):
 
     Arguments:
         monotonic: seconds that go on.
-
-    Attributes:
-        lost: seconds in which the process was stopped.
+        stopped: is told each time how many seconds the process was stopped for.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], stopped: Callable[[float], object]) -> None:
         super().__init__()
         self._monotonic = monotonic
         self._seen = monotonic()
-        self.lost = 0.0
+        self._stopped = stopped
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What has arrived; after a stop that is looked at once more, as nothing is reported else."""
         before = self._monotonic()
         if before - self._seen > OVERSLEPT:
-            self.lost += before - self._seen
+            self._stopped(before - self._seen)
         ready = super().select(timeout)
         self._seen = self._monotonic()
         gone = self._seen - before
         if timeout is None or gone <= max(timeout, 0.0) + OVERSLEPT:
             return ready
-        self.lost += gone
+        self._stopped(gone)
         return ready or super().select(0)
 
 
@@ -58,16 +56,21 @@ class SteadyEventLoop(asyncio.SelectorEventLoop):
 
     Arguments:
         monotonic: seconds that go on.
+
+    Attributes:
+        time: seconds that go on while the process does. Every turn of the loop asks several times, so this is the
+            clock itself until the process was stopped.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._watching = _WatchingSelector(monotonic)
-        super().__init__(self._watching)
+        self._lost = 0.0
+        self.time = monotonic  # type: ignore[method-assign]
+        super().__init__(_WatchingSelector(monotonic, self._stopped))
 
-    def time(self) -> float:
-        """Seconds that go on while the process does."""
-        return self._monotonic() - self._watching.lost
+    def _stopped(self, seconds: float) -> None:
+        self._lost += seconds
+        self.time = lambda: self._monotonic() - self._lost  # type: ignore[method-assign]
 
 
 def run(main: Coroutine[Any, Any, _Result]) -> _Result:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+
+from .accounts import Holder
 
 #: Connections that may be in the midst of their handshake at a time; about 50 KiB each.
 MAX_HANDSHAKES = 256
@@ -22,13 +23,6 @@ WEIGHT_BEFORE_GREETING = 4_096
 WEIGHT_IN_HANDSHAKE = 49_152
 
 
-class Newcomer(Protocol):
-    """A connection, as seen here."""
-
-    def give_up(self, reason: str) -> None:
-        """End it for the sake of others."""
-
-
 class Newcomers:
     """All of one server, the oldest first.
 
@@ -38,20 +32,20 @@ class Newcomers:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._weights: dict[Newcomer, int] = {}
+        self._weights: dict[Holder, int] = {}
         self._total = 0
-        self._begun: dict[Newcomer, float] = {}
-        self._line: dict[Newcomer, Callable[[], None]] = {}
+        self._begun: dict[Holder, float] = {}
+        self._line: dict[Holder, Callable[[], None]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    def weigh(self, newcomer: Newcomer, size: int) -> None:
+    def weigh(self, newcomer: Holder, size: int) -> None:
         """Note that a connection takes about so many bytes by now; when all take too much, the oldest have to go."""
         self._total += size - self._weights.get(newcomer, 0)
         self._weights[newcomer] = size
         while self._total > MAX_WEIGHT and len(self._weights) > 1:
             self._give_up(next(each for each in self._weights if each is not newcomer))
 
-    def may_begin(self, newcomer: Newcomer, begin: Callable[[], None]) -> bool:
+    def may_begin(self, newcomer: Holder, begin: Callable[[], None]) -> bool:
         """Whether a connection may begin its handshake now; else ``begin`` is called when it is its turn."""
         if len(self._begun) < MAX_HANDSHAKES:
             self._begin(newcomer)
@@ -61,7 +55,7 @@ class Newcomers:
             self._look_at_the_slow()
         return False
 
-    def remove(self, newcomer: Newcomer) -> None:
+    def remove(self, newcomer: Holder) -> None:
         """It is established, or has ended."""
         self._total -= self._weights.pop(newcomer, 0)
         self._line.pop(newcomer, None)
@@ -71,11 +65,11 @@ class Newcomers:
             self._loop.call_soon(self._line.pop(following))
             self._begin(following)
 
-    def _begin(self, newcomer: Newcomer) -> None:
+    def _begin(self, newcomer: Holder) -> None:
         self._begun[newcomer] = self._loop.time()
         self.weigh(newcomer, WEIGHT_IN_HANDSHAKE)
 
-    def _give_up(self, newcomer: Newcomer) -> None:
+    def _give_up(self, newcomer: Holder) -> None:
         self.remove(newcomer)
         newcomer.give_up("too many others came at the same time, so the oldest that were not through with it had to go")
 

@@ -87,20 +87,16 @@ class TlsSession:
     def receive(self, data: bytes | memoryview) -> None:
         """Take bytes from the network. OpenSSL keeps room for the largest part that it was ever given."""
         if data:
-            self._look_for_records(data)
+            # see whether it is one whole record; once it ends within one, or has many, this is not known any more
+            position, records, size = 0, 0, len(data)
+            if self._at_record:
+                while position + _HEADER_SIZE <= size and records < _MOST_RECORDS:
+                    position += _HEADER_SIZE + (data[position + 3] << 8) + data[position + 4]
+                    records += 1
+                self._at_record = position == size
+            self._is_whole = self._at_record and records == 1
             self.is_read = False
             self._connection.bio_write(data)
-
-    def _look_for_records(self, data: bytes | memoryview) -> None:
-        """See whether data is one whole record. Once it ends within one, or has many, this is not known any more."""
-        self._is_whole = False
-        if self._at_record:
-            position, records = 0, 0
-            while position + _HEADER_SIZE <= len(data) and records < _MOST_RECORDS:
-                position += _HEADER_SIZE + (data[position + 3] << 8) + data[position + 4]
-                records += 1
-            self._at_record = position == len(data)
-            self._is_whole = self._at_record and records == 1
 
     def handshake(self) -> bool:
         """Take the handshake as far as the bytes at hand allow; ``True`` when it is over.
@@ -142,14 +138,13 @@ class TlsSession:
             TlsError: the connection has failed before.
         """
         sent = []
-        with memoryview(data).cast("B") as plain:
-            for start in range(0, plain.nbytes, RECORD_SIZE):
-                try:
-                    self._connection.send(plain[start : start + RECORD_SIZE])
-                except SSL.Error as error:
-                    raise TlsError(_reason(error)) from None
-                sent.append(self.outgoing())
-        return sent[0] if len(sent) == 1 else b"".join(sent)
+        for start in range(0, len(data), RECORD_SIZE):
+            try:
+                self._connection.send(data[start : start + RECORD_SIZE])
+            except SSL.Error as error:
+                raise TlsError(_reason(error)) from None
+            sent.append(self.outgoing())
+        return b"".join(sent)
 
     def shut_down(self) -> bool:
         """Say close_notify, once; ``True`` when the client's has come, or none can come any more."""
@@ -168,9 +163,10 @@ class TlsSession:
             try:
                 sent.append(self._connection.bio_read(_OUTGOING_CHUNK))
             except SSL.Error:  # WantReadError: nothing is left
-                return sent[0] if len(sent) == 1 else b"".join(sent)
+                break
             if len(sent[-1]) < _OUTGOING_CHUNK:
-                return sent[0] if len(sent) == 1 else b"".join(sent)
+                break
+        return b"".join(sent)
 
     # --- what is known of the client ------------------------------------------------------------------------------
 

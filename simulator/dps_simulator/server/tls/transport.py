@@ -8,13 +8,15 @@ its first bytes until its greeting is complete, and one that still reads may go 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dps_simulator.server.newcomers import WEIGHT_BEFORE_GREETING
 from dps_simulator.server.tls.context import AcceptingContext, TlsError, TlsSession
 
 from .client_hello import Greeting
+
+if TYPE_CHECKING:
+    from dps_simulator.server.connections import Connection
 
 #: Seconds for the handshake.
 HANDSHAKE_TIMEOUT = 20.0
@@ -45,31 +47,6 @@ _HINTS = {
 }
 _GONE = "the client went away; perhaps it does not trust the simulator's certificate authority"
 _GONE_EARLY = "the client went away before it had greeted"
-
-
-class Owner(Protocol):
-    """Who keeps account of a connection."""
-
-    def weighs(self, size: int) -> None:
-        """Before the handshake it takes about so many bytes of memory."""
-
-    def may_begin(self, begin: Callable[[], None]) -> bool:
-        """Whether the handshake may begin now; else ``begin`` is called when it is this one's turn."""
-
-    def established(self) -> asyncio.Protocol:
-        """The handshake is over; returns who speaks from here on."""
-
-    def has_backlog(self, transport: TlsTransport) -> None:
-        """Something waits in it; see :attr:`TlsTransport.backlog`."""
-
-    def dropped(self, server_name: str, reason: str) -> None:
-        """It has to go although nothing is wrong with it."""
-
-    def handshake_failed(self, reason: str) -> None:
-        """It is over without success. ``ended`` follows."""
-
-    def ended(self) -> None:
-        """The connection is gone."""
 
 
 class TlsTransport(asyncio.Transport, asyncio.Protocol):
@@ -105,7 +82,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         plain: asyncio.Transport,
         *,
         context: AcceptingContext,
-        owner: Owner,
+        owner: Connection,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__()
@@ -178,17 +155,18 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     def write(self, data: Any) -> None:
         """Send bytes; nothing once it is closing."""
-        session = self.session
-        if session is None or self.is_closing():
+        session, plain = self.session, self._plain
+        if session is None or self._closing or plain.is_closing():
             return
         with memoryview(data).cast("B") as clear:
             for start in range(0, clear.nbytes, _WRITE_SIZE):
                 try:
-                    self._plain.write(session.write(clear[start : start + _WRITE_SIZE]))
+                    plain.write(session.write(clear[start : start + _WRITE_SIZE]))
                 except TlsError:
                     self.abort()
                     return
-        self.look_at_backlog()
+        if self.waiting_above or plain.get_write_buffer_size():
+            self._owner.has_backlog(self)
 
     def close(self) -> None:
         """Send what waits, say close_notify and wait for the client's."""
