@@ -153,11 +153,15 @@ class ServiceFaults:
     Arguments:
         clock: the time.
         hubs: gives the host names of all hubs.
+
+    Attributes:
+        active: by service and kind; some may be over. Who would have to work for a question asks first whether there
+            are any.
     """
 
     clock: Clock
     hubs: Callable[[], Sequence[str]]
-    _faults: dict[tuple[str, str], _Active] = field(default_factory=dict)
+    active: dict[tuple[str, str], _Active] = field(default_factory=dict, init=False)
 
     def put(self, fault: ServiceFault) -> None:
         """Switch a fault on, in place of one of the same kind that the service has.
@@ -168,7 +172,7 @@ class ServiceFaults:
         services = (PROVISIONING, ENROLLMENTS, *self.hubs())
         if fault.service not in services:
             raise ValueError(f"service is {fault.service!r:.260}; it must be one of {', '.join(services)}.")
-        self._faults[fault.service, fault.kind] = _Active(fault, self._now() + fault.duration)
+        self.active[fault.service, fault.kind] = _Active(fault, self._now() + fault.duration)
 
     def clear(self, service: str = "", kind: str = "") -> list[dict[str, Any]]:
         """Switch faults off.
@@ -180,19 +184,14 @@ class ServiceFaults:
         Returns:
             What was switched off, as :meth:`to_json` shows it.
         """
-        gone = [key for key in self._faults if service.lower() in ("", key[0]) and kind in ("", key[1])]
-        return [self._faults.pop(key).to_json(self._now()) for key in gone]
+        gone = [key for key in self.active if service.lower() in ("", key[0]) and kind in ("", key[1])]
+        return [self.active.pop(key).to_json(self._now()) for key in gone]
 
     def to_json(self) -> list[dict[str, Any]]:
         """The faults with the seconds that are left, and how often each has struck; those that are over are gone."""
         now = self._now()
-        self._faults = {key: active for key, active in self._faults.items() if active.left(now) > 0}
-        return [active.to_json(now) for active in self._faults.values()]
-
-    @property
-    def active(self) -> bool:
-        """Whether there may be any. Who would have to work for a question asks this first."""
-        return bool(self._faults)
+        self.active = {key: active for key, active in self.active.items() if active.left(now) > 0}
+        return [active.to_json(now) for active in self.active.values()]
 
     def delay(self, service: str) -> float:
         """Seconds by which the answer to what has just arrived is delayed, mostly 0. Counts as a strike."""
@@ -206,7 +205,7 @@ class ServiceFaults:
             service: which service it is for.
             arriving: what it is, :data:`CONNECTIONS` or :data:`MESSAGES` or both.
         """
-        active = self._faults.get((service, CUT))
+        active = self.active.get((service, CUT))
         return active is not None and active.fault.cuts in arriving and self._strike(service, CUT) is not None
 
     def refuse(self, service: str) -> None:
@@ -229,7 +228,7 @@ class ServiceFaults:
         )
 
     def _strike(self, service: str, kind: str) -> ServiceFault | None:
-        active = self._faults.get((service, kind))
+        active = self.active.get((service, kind))
         if active is None or not active.lasts(self._now()):
             return None
         active.struck += 1

@@ -236,7 +236,7 @@ class Throttle:
     @property
     def active(self) -> bool:
         """Whether there are any limits or faults. Who would have to work for a question asks this first."""
-        return bool(self._numbers) or (self._faults is not None and self._faults.active)
+        return bool(self._numbers or (self._faults is not None and self._faults.active))
 
     def check_faults(self, service: str) -> None:
         """Let a request through, or refuse it when a fault is switched on for its service.

@@ -215,7 +215,7 @@ def _bytes_as_text(value: Any) -> Any:
     raise TypeError
 
 
-_encode = json.JSONEncoder(separators=(",", ":"), default=_bytes_as_text).encode
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=_bytes_as_text).encode
 
 
 def _harmless(host: str, device: str, operation: str, detail: Mapping[str, Any]) -> str:
@@ -265,12 +265,12 @@ class Trace:
         What is given may change afterwards; the event does not.
         """
         redacted = None
-        text = _harmless(host, device, operation, detail or {})
-        if text:
-            size = _EVENT_BYTES + len(text)
-        else:
-            redacted, size = _redacted(host, device, operation, detail or {})
-            size += _EVENT_BYTES
+        detail = detail or {}
+        text = _harmless(host, device, operation, detail)
+        size = len(text)
+        if not text:
+            redacted, size = _redacted(host, device, operation, detail)
+        size += _EVENT_BYTES
         self._events.append(
             _Kept(self._next, self._clock.now(), service, direction, protocol, status, text, redacted, size)
         )

@@ -92,8 +92,8 @@ _MARKS = (
 )
 #: The same for letters and digits only, in small letters, where "key", "sig" and "code" are asked for more exactly.
 _SQUEEZED_MARKS = (
-    *("password", "passphrase", "pwd", "secret", "bearer", "basic", "authorization", "connectionstring"),
-    *("eyj", "mhccaqee", "mighagea", "mc4caqaw", "iba"),
+    *(b"password", b"passphrase", b"pwd", b"secret", b"bearer", b"basic", b"authorization", b"connectionstring"),
+    *(b"eyj", b"mhccaqee", b"mighagea", b"mc4caqaw", b"iba"),
 )
 #: What stands in those three for nothing: "assigned", "errorCode", and how the simulator itself names a key.
 _SIG = re.compile(r"s(?:ig(?<![a-z0-9_]sig)(?![a-z0-9_])|ignature|i[^a-z0-9]+g|[^a-z0-9]+i[^a-z0-9]*g)")
@@ -166,15 +166,12 @@ def may_hold_secret(text: str) -> bool:
     """
     if "\\" in text or _has_mark(text):
         return True
-    if not _may_be_escaped(text):
+    if "%" not in text and "&" not in text:
         return False
     plain = _unescaped(text)
     # a name is read without its escapes, and so is the text that it stands in
-    return _has_mark(plain) or "\\" in plain or _may_be_escaped(plain)
-
-
-def _may_be_escaped(text: str) -> bool:
-    return "%" in text or ("&" in text and _ENTITY.search(text) is not None)
+    may_be_escaped = "\\" in plain or "%" in plain or ("&" in plain and _ENTITY.search(plain) is not None)
+    return may_be_escaped or _has_mark(plain)
 
 
 def _has_mark(text: str) -> bool:
@@ -182,15 +179,15 @@ def _has_mark(text: str) -> bool:
         return True
     small = text.lower()
     # a name is also read without the signs in it
-    squeezed = small.encode().translate(None, _SIGNS).decode()
+    squeezed = small.encode().translate(None, _SIGNS)
     # a loop, as every message on the wire takes this way
     for mark in _SQUEEZED_MARKS:
         if mark in squeezed:
             return True
     return bool(
-        ("sig" in squeezed and _SIG.search(small))
-        or ("key" in squeezed and _KEY_WORD.search(small))
-        or ("code" in squeezed and _CODE.search(small))
+        (b"sig" in squeezed and _SIG.search(small))
+        or (b"key" in squeezed and _KEY_WORD.search(small))
+        or (b"code" in squeezed and _CODE.search(small))
     )
 
 
@@ -273,7 +270,7 @@ def _mask_member(found: re.Match[str]) -> str:
 def _unescaped(text: str) -> str:
     """The text without escapes of URLs, JSON and HTML, also where they are escaped themselves."""
     for _ in range(_READINGS):
-        if not any(sign in text for sign in "%\\&"):
+        if "%" not in text and "\\" not in text and "&" not in text:
             break
         before = text
         text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), unquote(text)).replace('\\"', '"')

@@ -124,7 +124,7 @@ def described(value: object) -> str:
 
 
 # made once: what json.dumps makes for every call costs as much as a small document
-_encoded = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
+_encoded = json.JSONEncoder(check_circular=False, ensure_ascii=True, separators=(",", ":")).encode
 
 
 def ascii_json(document: object) -> bytes:

@@ -31,7 +31,7 @@ class Statements(Protocol):
 
 
 #: Made once: what ``json.dumps`` makes for every call costs as much as a small document.
-_encoded = json.JSONEncoder(separators=(",", ":")).encode
+_encoded = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
 _PUT = (
     "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (collection, key) DO UPDATE SET "
@@ -54,9 +54,11 @@ class Collection:
         rows = self._store.rows(f"{COLUMNS} AND key = ?", (self._name, key))
         return self._store.opened(rows[0])[3] if rows else None
 
-    def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> None:
-        """Insert the document, or replace it in its place."""
-        self._store.change(_PUT, self._row(key, parent, body))
+    def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> int:
+        """Insert the document, or replace it in its place; tells how many bytes its JSON has."""
+        row = self._row(key, parent, body)
+        self._store.change(_PUT, row)
+        return len(row[3])
 
     def put_all(self, items: Iterable[tuple[str, Mapping[str, Any]]], parent: str = "") -> None:
         """Insert or replace many documents under the same parent."""

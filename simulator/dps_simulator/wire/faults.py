@@ -8,7 +8,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from dps_simulator.common.http import Request, Response
@@ -26,6 +27,8 @@ from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscrib
 from dps_simulator.protocols.mqtt_application import NETWORK, Ending, MqttApplication
 
 from .mqtt import MqttLink
+
+_Packet = TypeVar("_Packet", Connect, Publish, Subscribe, Unsubscribe)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -127,6 +130,18 @@ def _device_in(path: str) -> str:
     return unquote(parts[3])[:256] if len(parts) > 3 and parts[2] == "registrations" else ""
 
 
+def _size(packet: Connect | Publish | Subscribe | Unsubscribe) -> int:
+    """About what the texts and the payload of a packet take."""
+    if isinstance(packet, Publish):
+        return sys.getsizeof(packet.topic) + len(packet.payload)
+    if isinstance(packet, Connect):
+        will = 0 if packet.will is None else sys.getsizeof(packet.will.topic) + len(packet.will.payload)
+        texts = (packet.client_id, packet.username or "", packet.password or "")
+        return will + sum(map(sys.getsizeof, texts))
+    filters = packet.filters if isinstance(packet, Unsubscribe) else [name for name, _ in packet.filters]
+    return sum(_FILTER_BYTES + sys.getsizeof(name) for name in filters)
+
+
 class _FaultyConnection:
     """One MQTT connection behind the faults.
 
@@ -154,29 +169,23 @@ class _FaultyConnection:
     def connected(self, connect: Connect) -> None:
         """The first packet."""
         self._name = connect.client_id
+        self._arrived(self._begin, connect, CONNECTIONS)
 
-        def begin() -> None:
-            self._begun = True
-            self._application.connected(connect)
-
-        will = 0 if connect.will is None else sys.getsizeof(connect.will.topic) + len(connect.will.payload)
-        texts = (connect.client_id, connect.username or "", connect.password or "")
-        self._arrived(begin, will + sum(map(sys.getsizeof, texts)), CONNECTIONS)
+    def _begin(self, connect: Connect) -> None:
+        self._begun = True
+        self._application.connected(connect)
 
     def published(self, message: Publish) -> None:
         """A message from the client."""
-        size = sys.getsizeof(message.topic) + len(message.payload)
-        self._arrived(lambda: self._application.published(message), size, MESSAGES)
+        self._arrived(self._application.published, message, MESSAGES)
 
     def subscribe(self, packet: Subscribe) -> None:
         """A SUBSCRIBE packet."""
-        size = sum(_FILTER_BYTES + sys.getsizeof(topic_filter) for topic_filter, _ in packet.filters)
-        self._arrived(lambda: self._application.subscribe(packet), size)
+        self._arrived(self._application.subscribe, packet)
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """An UNSUBSCRIBE packet."""
-        size = sum(_FILTER_BYTES + sys.getsizeof(topic_filter) for topic_filter in packet.filters)
-        self._arrived(lambda: self._application.unsubscribe(packet), size)
+        self._arrived(self._application.unsubscribe, packet)
 
     def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         """The connection is gone, and with it what waited; the client hears of no answer any more."""
@@ -185,12 +194,12 @@ class _FaultyConnection:
             # behind a cut it is the service that closes, and it stands for the network
             self._application.disconnected(clean, Ending(NETWORK, _ENDED) if self._cut else how)
 
-    def _arrived(self, step: Callable[[], object], size: int, *arriving: str) -> None:
+    def _arrived(self, step: Callable[[_Packet], object], packet: _Packet, *arriving: str) -> None:
         faults = self._wire.faults
         if self._cut:
             return
         if not faults.active and not self._waiting:
-            step()
+            step(packet)
             return
         if arriving and faults.cuts(self._service, *arriving):
             self._record(CUT, _ENDED)
@@ -205,17 +214,17 @@ class _FaultyConnection:
         if delay:
             self._record(LATENCY, _DELAYED.format(delay))
         elif not self._waiting:
-            step()
+            step(packet)
             return
         # also without a delay of its own: nothing overtakes what came before
-        size += _PACKET_BYTES
+        size = _PACKET_BYTES + _size(packet)
         if self._wire.delayed + size > MAX_DELAYED:
             self._record(LATENCY, _TOO_MUCH)
             self._forget()
             self._cut = True
             self._link.close()
             return
-        self._waiting.append((step, size))
+        self._waiting.append((partial(step, packet), size))
         self._wire.delayed += size
         self._wire.call_later(delay, self._next)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 #: Deeper nesting is refused: no body of the APIs comes near, and everything behind may recurse safely.
@@ -48,20 +49,18 @@ def _check(value: Any) -> None:
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for item in level:
+            texts: Iterable[str] = ()
             if isinstance(item, str):
-                _check_text(item)
+                texts = (item,)
             elif isinstance(item, dict):
-                for name in item:
-                    _check_text(name)
+                texts = item
                 below.extend(item.values())
             elif isinstance(item, list):
                 below.extend(item)
+            for text in texts:
+                if not text.isascii() and _SURROGATE.search(text):
+                    raise ValueError("a text in it holds half of a surrogate pair")
         if not below:
             return
         level = below
     raise ValueError(f"it is nested deeper than {MAX_DEPTH} levels")
-
-
-def _check_text(text: str) -> None:
-    if not text.isascii() and _SURROGATE.search(text):
-        raise ValueError("a text in it holds half of a surrogate pair")
