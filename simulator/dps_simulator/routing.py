@@ -82,7 +82,8 @@ class Routing:
 
     def is_known_host(self, host: str) -> bool:
         """Whether one of the services has this host name."""
-        return host in self.hosts()
+        own = (self._provisioning_host, self._service_host, self._management_host)
+        return host in own or self._hubs.service(host) is not None
 
     async def http(self, request: Request) -> Response:
         """Give the request to the endpoint of its host name."""

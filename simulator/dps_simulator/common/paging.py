@@ -6,7 +6,7 @@ import base64
 import json
 from dataclasses import dataclass
 
-from dps_simulator.errors.table import Dps, ServiceError, ascii_json
+from dps_simulator.errors.table import Dps, ServiceError
 
 from .ports import Documents, StoredDocument
 
@@ -74,7 +74,7 @@ def read_page(
                 token = json.dumps({"list": scope, "after": after})
                 return Page(tuple(found), base64.b64encode(token.encode()).decode("ascii"))
             found.append(stored)
-            room -= len(ascii_json(stored.body))
+            room -= stored.size
             after = stored.sequence
     return Page(tuple(found), None)
 

@@ -47,8 +47,8 @@ class Documents(Protocol):
     def get(self, key: str) -> Document | None:
         """The document, or ``None``."""
 
-    def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> None:
-        """Insert or replace."""
+    def put(self, key: str, body: Mapping[str, Any], parent: str = "") -> int:
+        """Insert or replace; tells how many bytes the JSON of the document has."""
 
     def delete(self, key: str) -> bool:
         """Remove; tells whether it was there."""

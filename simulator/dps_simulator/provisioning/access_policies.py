@@ -8,8 +8,6 @@ Microsoft.Devices/provisioningServices; Microsoft documentation, iot-dps how-to-
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
 import re
@@ -20,7 +18,7 @@ from typing import Any
 from dps_simulator.common.field_checks import checked_object
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.ports import Document, Storage
-from dps_simulator.credentials.symmetric_keys import SymmetricKey
+from dps_simulator.credentials.symmetric_keys import SymmetricKey, decoded
 from dps_simulator.errors.table import ResourceManager, ServiceError, described
 
 SERVICE_CONFIG = "ServiceConfig"
@@ -29,14 +27,7 @@ ENROLLMENT_WRITE = "EnrollmentWrite"
 DEVICE_CONNECT = "DeviceConnect"
 REGISTRATION_READ = "RegistrationStatusRead"
 REGISTRATION_WRITE = "RegistrationStatusWrite"
-RIGHTS = (
-    SERVICE_CONFIG,
-    ENROLLMENT_READ,
-    ENROLLMENT_WRITE,
-    DEVICE_CONNECT,
-    REGISTRATION_READ,
-    REGISTRATION_WRITE,
-)
+RIGHTS = (SERVICE_CONFIG, ENROLLMENT_READ, ENROLLMENT_WRITE, DEVICE_CONNECT, REGISTRATION_READ, REGISTRATION_WRITE)
 #: What some rights contain beside themselves. Inferred: the policy that may do everything was recorded with no more
 #: than :data:`OWNER_RIGHTS` (azure-cli, recorded test test_dps_lifecycle).
 CONTAINED: Mapping[str, frozenset[str]] = {
@@ -281,12 +272,11 @@ def _read_key(where: str, value: object, present: str) -> str:
     expected = f"it must be base64 of {SHORTEST_KEY} to {LONGEST_KEY} bytes (its value is not shown)"
     if not isinstance(value, str):
         raise _invalid(f"{where} is {described(value)}; {expected}.")
-    try:
-        size = len(base64.b64decode(value, validate=True))
-    except (binascii.Error, ValueError):
-        raise _invalid(f"{where} is not base64; {expected}.") from None
-    if not SHORTEST_KEY <= size <= LONGEST_KEY:
-        raise _invalid(f"{where} has {size} bytes; {expected}.")
+    data = decoded(value)
+    if data is None:
+        raise _invalid(f"{where} is not base64; {expected}.")
+    if not SHORTEST_KEY <= len(data) <= LONGEST_KEY:
+        raise _invalid(f"{where} has {len(data)} bytes; {expected}.")
     return value
 
 

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -114,8 +115,9 @@ class _DeviceConnection:
         self._link = link
         self._operations = operations
         self._clock = clock
-        self._trace = trace
-        self._host = link.peer.host or host
+        self._record = partial(
+            trace.record, service="provisioning", host=link.peer.host or host, protocol=link.peer.transport
+        )
         self._device = DeviceIdentity("", "", "")
 
     def connected(self, connect: Connect) -> None:
@@ -124,17 +126,18 @@ class _DeviceConnection:
         detail: dict[str, Any] = {"clientId": connect.client_id, "userName": user_name}
         if self._link.peer.certificates and not connect.password:
             detail["certificates"] = presented_certificates(self._link.peer.certificates)
-        self._record("in", "connect", detail=detail)
+        self._record(direction="in", operation="connect", detail=detail)
         read = read_user_name(user_name)
         if read is None:
             # the client ID is the registration ID as well
+            self._record = partial(self._record, device=connect.client_id)
             self._refuse(
                 _MALFORMED_USER_NAME,
                 "the user name is not {ID scope}/registrations/{registration ID}/api-version=…&ClientVersion=…",
-                connect.client_id,
             )
             return
         scope, identifier, parameters = read
+        self._record = partial(self._record, device=identifier)
         self._device = DeviceIdentity(
             id_scope=scope,
             registration_id=identifier,
@@ -153,7 +156,7 @@ class _DeviceConnection:
             self._refuse(_NOT_AUTHORIZED, "the device shows neither a token nor a certificate")
         else:
             self._link.accept()
-            self._record("out", "connect", 0)
+            self._record(direction="out", operation="connect", status=0)
 
     def published(self, message: Publish) -> None:
         """A request; its PUBACK goes out before its answer, as one SDK requires, and after it was kept.
@@ -169,8 +172,8 @@ class _DeviceConnection:
         elif len(message.payload) > MAX_BODY_SIZE:
             problem = f"the body has {len(message.payload)} bytes, at most {MAX_BODY_SIZE} are allowed"
         if problem:
-            self._record("in", operation or "unknown topic", detail={"topic": message.topic})
-            self._record("out", "close", detail={"reason": problem})
+            self._record(direction="in", operation=operation or "unknown topic", detail={"topic": message.topic})
+            self._record(direction="out", operation="close", detail={"reason": problem})
             self._link.close()
             return
         answer = self._answer(operation, message, parameters)
@@ -179,8 +182,9 @@ class _DeviceConnection:
         topic = f"$dps/registrations/res/{answer.status}/?$rid={parameters['$rid']}"
         if answer.retry_after is not None:
             topic += f"&retry-after={answer.retry_after}"
+        detail = {"topic": topic, "body": answer.body, **answer.why}
         self._link.publish(topic, ascii_json(answer.body), qos=1)
-        self._record("out", operation, answer.status, {"topic": topic, "body": answer.body, **answer.why})
+        self._record(direction="out", operation=operation, status=answer.status, detail=detail)
 
     def _answer(self, operation: str, message: Publish, parameters: Mapping[str, str]) -> _Answer:
         """Run an operation."""
@@ -192,7 +196,7 @@ class _DeviceConnection:
                 if request:
                     detail["body"] = request
             finally:
-                self._record("in", operation, detail=detail)
+                self._record(direction="in", operation=operation, detail=detail)
             outcome = self._run(operation, parameters, request)
         except ServiceError as error:
             return self._refusal(error, is_kept=True)
@@ -219,39 +223,21 @@ class _DeviceConnection:
     def subscribe(self, packet: Subscribe) -> None:
         """Grant the filter of the answers, at most with QoS 1; refuse all others."""
         codes = [min(qos, 1) if name == RESPONSE_FILTER else _REFUSED_FILTER for name, qos in packet.filters]
-        self._record("in", "subscribe", detail={"filters": [name for name, _ in packet.filters]})
+        self._record(direction="in", operation="subscribe", detail={"filters": [name for name, _ in packet.filters]})
         self._link.grant(packet.packet_id, codes)
-        self._record("out", "subscribe", detail={"returnCodes": codes})
+        self._record(direction="out", operation="subscribe", detail={"returnCodes": codes})
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
         """Nothing to undo here: the link knows what is subscribed."""
-        self._record("in", "unsubscribe", detail={"filters": list(packet.filters)})
+        self._record(direction="in", operation="unsubscribe", detail={"filters": list(packet.filters)})
         self._link.unsubscribed(packet.packet_id)
 
     def disconnected(self, clean: bool, how: Ending | None = None) -> None:
         """Keep in the trace how the connection ended."""
         how = how or ending(clean)
-        self._record("out" if how.by == SERVICE else "in", "disconnect", detail={"clean": clean, **how.told()})
+        direction = "out" if how.by == SERVICE else "in"
+        self._record(direction=direction, operation="disconnect", detail={"clean": clean, **how.told()})
 
-    def _refuse(self, code: int, reason: str, device: str = "") -> None:
+    def _refuse(self, code: int, reason: str) -> None:
         self._link.refuse(code)
-        self._record("out", "connect", code, {"reason": reason}, device)
-
-    def _record(
-        self,
-        direction: str,
-        operation: str,
-        status: int | None = None,
-        detail: Mapping[str, Any] | None = None,
-        device: str = "",
-    ) -> None:
-        self._trace.record(
-            service="provisioning",
-            host=self._host,
-            device=device or self._device.registration_id,
-            direction=direction,
-            protocol=self._link.peer.transport,
-            operation=operation,
-            status=status,
-            detail=detail,
-        )
+        self._record(direction="out", operation="connect", status=code, detail={"reason": reason})

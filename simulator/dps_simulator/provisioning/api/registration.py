@@ -159,13 +159,15 @@ class DeviceOperations:
             request: the body, see :meth:`parse`.
 
         Raises:
-            ServiceError: the device is refused, or the request is wrong.
+            ServiceError: the device is refused, the request is wrong, or as many registrations as possible are kept.
         """
         self._admit_registration(device)
         keys = self._check_request(device, request)
         enrollment, verdict = self._attest(device, check_expiry=True, keys=keys)
-        self._make_room(device)
-        status = self._service.registrations.register(
+        registrations, throttle = self._service.registrations, self._service.throttle
+        if throttle.active and registrations.find(device.registration_id) is None:
+            throttle.claim("registrations", registrations.count)
+        status = registrations.register(
             verdict.registration_id,
             enrollment,
             verdict.leaf_thumbprint,
@@ -210,16 +212,6 @@ class DeviceOperations:
             self._check_address(device)
             self._service.throttle.take("registrations_per_minute")
 
-    def _make_room(self, device: DeviceIdentity) -> None:
-        """Count a device that never registered before.
-
-        Raises:
-            ServiceError: as many registrations as possible are kept.
-        """
-        registrations = self._service.registrations
-        if self._service.throttle.active and registrations.find(device.registration_id) is None:
-            self._service.throttle.claim("registrations", registrations.count)
-
     @staticmethod
     def parse(body: bytes) -> dict[str, Any]:
         """Read the body of a registration; one SDK sends none, which means an empty object.
@@ -243,7 +235,7 @@ class DeviceOperations:
         """Check the body; gives the keys of the TPM that are in it."""
         given = request.get("registrationId")
         name = device.name if given == device.registration_id else None if given is None else RegistrationId(given)
-        if name is not None and name.key != lookup_key(device.registration_id):
+        if name is not None and given != device.registration_id and name.key != lookup_key(device.registration_id):
             raise ServiceError(
                 Dps.INVALID_BODY,
                 f"registrationId in the body is {given!r}, that of the connection is {device.registration_id!r:.160}; "
@@ -253,11 +245,10 @@ class DeviceOperations:
             raise ServiceError(
                 Dps.DEVICE_REQUEST_NOT_SUPPORTED, "A certificate signing request is not supported by this simulator."
             )
-        return self._tpm_keys(request.get("tpm"))
+        tpm = request.get("tpm")
+        return None if tpm is None else self._tpm_keys(tpm)
 
-    def _tpm_keys(self, given: object) -> TpmKeys | None:
-        if given is None:
-            return None
+    def _tpm_keys(self, given: object) -> TpmKeys:
         if self._refusals.tpm is not None:
             raise ServiceError(self._refusals.tpm)
         tpm = checked_object("tpm", given)
@@ -275,8 +266,8 @@ class DeviceOperations:
         Raises:
             ServiceError: it does not, or the request is not one that can be judged.
         """
-        self._check_address(device)
-        individual = self._service.individual(device.name)
+        name = self._check_address(device)
+        individual = self._service.individual(name)
         no_tpm = self._refusals.tpm
         if no_tpm is not None and individual is not None and individual.is_for_tpm:
             raise ServiceError(
@@ -285,11 +276,11 @@ class DeviceOperations:
                 finding=TpmFinding.ATTESTATION_MISMATCH.value,
             )
         refusal, evidence = self._evidence(device, keys)
-        verdict = self._service.attest(device.name, evidence, individual, check_expiry=check_expiry)
+        verdict = self._service.attest(name, evidence, individual, check_expiry=check_expiry)
         return self._accepted(verdict, refusal), verdict
 
-    def _check_address(self, device: DeviceIdentity) -> None:
-        """Check to which service the device talks, and as whom."""
+    def _check_address(self, device: DeviceIdentity) -> RegistrationId:
+        """Check to which service the device talks; gives as whom, which is checked as well."""
         if not device.api_version:
             raise ServiceError(Dps.INVALID_API_VERSION)
         if not API_VERSION.fullmatch(device.api_version):
@@ -302,7 +293,7 @@ class DeviceOperations:
                 Dps.ID_SCOPE_NOT_FOUND,
                 reason=f"the ID scope is {device.id_scope!r:.80}, this service has {self._service.id_scope!r}",
             )
-        _ = device.name  # which is checked as well
+        return device.name
 
     @staticmethod
     def _accepted(verdict: Verdict, refusal: ErrorKind) -> Enrollment:

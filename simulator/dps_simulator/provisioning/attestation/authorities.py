@@ -74,15 +74,8 @@ class CertificateAuthority:
 
     def to_document(self) -> Document:
         """What is stored."""
-        return {
-            "name": self.name,
-            "certificate": base64.b64encode(self.certificate.der).decode("ascii"),
-            "is_verified": self.is_verified,
-            "etag": self.etag,
-            "created": self.created,
-            "updated": self.updated,
-            "verification_code": self.verification_code,
-        }
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return {**fields, "certificate": base64.b64encode(self.certificate.der).decode("ascii")}
 
 
 class CertificateAuthorities:

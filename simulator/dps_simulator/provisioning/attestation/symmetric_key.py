@@ -104,7 +104,7 @@ def device_credentials(
         return DeviceCredentials(
             type="selfSigned", primary_thumbprint=thumbprints[0], secondary_thumbprint=thumbprints[-1]
         )
-    primary, secondary = [_device_key(enrollment, key, registration_id) for key in enrollment.keys]
+    primary, secondary = _device_keys(enrollment, registration_id)
     return DeviceCredentials(type="sas", primary_key=primary.text, secondary_key=secondary.text)
 
 
@@ -127,8 +127,9 @@ def attest_symmetric_key(
         individual: the individual enrollment for the registration ID.
         groups: the enrollment groups.
     """
-    expected, shown = f"{id_scope}/registrations/{registration_id}", "/".join(evidence.resource)
-    if lookup_key(shown) != lookup_key(expected):
+    shown = "/".join(evidence.resource)
+    if lookup_key(shown) != lookup_key(f"{id_scope}/registrations/{registration_id}"):
+        expected = f"{id_scope}/registrations/{registration_id}"
         return Verdict(None, registration_id, f"the token is for {shown!r:.300}, not for {expected!r}")
     if now is not None and evidence.expiry <= now:
         return Verdict(None, registration_id, f"the token expired {now - evidence.expiry:.0f} s ago")
@@ -184,13 +185,16 @@ def _new_key() -> str:
     return SymmetricKey.new(TPM_KEY_SIZE).text
 
 
-def _device_key(enrollment: Enrollment, key: SymmetricKey, registration_id: str) -> SymmetricKey:
-    """The key of a device through one of those of its enrollment."""
-    return key if enrollment.kind is INDIVIDUAL else key.derive(registration_id)
+def _device_keys(enrollment: Enrollment, registration_id: str) -> Sequence[SymmetricKey]:
+    """The keys of a device through those of its enrollment."""
+    if enrollment.kind is INDIVIDUAL:
+        return enrollment.keys
+    return [key.derive(registration_id) for key in enrollment.keys]
 
 
 def _matches(enrollment: Enrollment, registration_id: str, evidence: SymmetricKeyEvidence) -> bool:
-    return any(evidence.is_signed_by(_device_key(enrollment, key, registration_id).data) for key in enrollment.keys)
+    primary, secondary = _device_keys(enrollment, registration_id)
+    return evidence.is_signed_by(primary.data) or evidence.is_signed_by(secondary.data)
 
 
 def _group_key_hint(

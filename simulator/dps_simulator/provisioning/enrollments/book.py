@@ -58,6 +58,8 @@ class Enrollment:
         identifier: the registration ID or group name, as it was written.
         key: the identifier without regard to case.
         attestation_type: ``symmetricKey``, ``x509`` or ``tpm``.
+        is_for_tpm: whether devices prove themselves with a TPM.
+        allocation_policy: how a hub is chosen; ``None`` leaves it to the service.
     """
 
     kind: EnrollmentKind
@@ -65,6 +67,8 @@ class Enrollment:
     identifier: str = field(init=False, compare=False)
     key: str = field(init=False, compare=False)
     attestation_type: str = field(init=False, compare=False)
+    is_for_tpm: bool = field(init=False, compare=False)
+    allocation_policy: str | None = field(init=False, compare=False)
     _keys: tuple[SymmetricKey, ...] | None = field(init=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
@@ -72,7 +76,10 @@ class Enrollment:
         identifier = str(self.document[self.kind.id_field])
         object.__setattr__(self, "identifier", identifier)
         object.__setattr__(self, "key", lookup_key(identifier))
-        object.__setattr__(self, "attestation_type", str(self.document["attestation"]["type"]))
+        attestation_type = str(self.document["attestation"]["type"])
+        object.__setattr__(self, "attestation_type", attestation_type)
+        object.__setattr__(self, "is_for_tpm", attestation_type == TPM)
+        object.__setattr__(self, "allocation_policy", self.document.get("allocationPolicy"))
 
     @property
     def keys(self) -> tuple[SymmetricKey, ...]:
@@ -100,11 +107,6 @@ class Enrollment:
         return tuple(slots[name] for name in (PRIMARY, SECONDARY) if name in slots)
 
     @property
-    def is_for_tpm(self) -> bool:
-        """Whether devices prove themselves with a TPM."""
-        return self.attestation_type == TPM
-
-    @property
     def endorsement_key(self) -> str:
         """The endorsement key of the enrolled TPM, base64; empty for another attestation."""
         return str(self.document["attestation"].get(TPM, {}).get(ENDORSEMENT_KEY, ""))
@@ -128,11 +130,6 @@ class Enrollment:
     def initial_twin(self) -> Mapping[str, Any] | None:
         """The twin of a new device."""
         return self.document.get("initialTwin")
-
-    @property
-    def allocation_policy(self) -> str | None:
-        """How a hub is chosen; ``None`` leaves it to the service."""
-        return self.document.get("allocationPolicy")
 
     @property
     def hub_hosts(self) -> tuple[str, ...]:

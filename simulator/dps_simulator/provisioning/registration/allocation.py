@@ -29,7 +29,7 @@ def _hashed(registration_id: str, candidates: Sequence[HubLink]) -> HubLink:
         drawn = (int.from_bytes(digest[:8], "big") >> (64 - _HASH_BITS)) + 0.5
         return -link.allocation_weight / math.log(drawn / 2**_HASH_BITS), link.host
 
-    return max(candidates, key=score)
+    return candidates[0] if len(candidates) == 1 else max(candidates, key=score)
 
 
 def _nearest(registration_id: str, candidates: Sequence[HubLink]) -> HubLink:

@@ -69,7 +69,7 @@ class LinkedHubs:
 
     def all(self) -> tuple[HubLink, ...]:
         """Every link."""
-        return self._read().links
+        return (self._remembered or self._read()).links
 
     def find(self, host: str) -> HubLink | None:
         """The link to a hub, ``None`` when the hub is not linked."""
@@ -111,7 +111,7 @@ class LinkedHubs:
     @property
     def allocation_policy(self) -> str:
         """How a hub is chosen for a device whose enrollment says nothing: one of :data:`SERVICE_POLICIES`."""
-        return self._read().policy
+        return (self._remembered or self._read()).policy
 
     @allocation_policy.setter
     def allocation_policy(self, policy: str) -> None:
@@ -119,13 +119,13 @@ class LinkedHubs:
         self._write(self._read().hubs, _checked_policy(policy))
 
     def _read(self) -> _State:
-        if self._remembered is not None:
-            return self._remembered
-        stored = self._documents.get(_KEY) or {"policy": self._initial_policy, "hubs": {}}
-        links = tuple(HubLink(host, **fields) for host, fields in stored["hubs"].items() if fields is not None)
-        state = _State(stored["policy"], stored["hubs"], links)
-        if not self._unsettled:
-            self._remembered = state
+        state = self._remembered
+        if state is None:
+            stored = self._documents.get(_KEY) or {"policy": self._initial_policy, "hubs": {}}
+            links = tuple(HubLink(host, **fields) for host, fields in stored["hubs"].items() if fields is not None)
+            state = _State(stored["policy"], stored["hubs"], links)
+            if not self._unsettled:
+                self._remembered = state
         return state
 
     def _write(self, hubs: Mapping[str, Mapping[str, Any] | None], policy: str | None = None) -> None:

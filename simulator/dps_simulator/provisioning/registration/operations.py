@@ -12,7 +12,6 @@ from typing import Any
 
 from dps_simulator.common.paging import MAX_PAGE_SIZE
 from dps_simulator.common.ports import Document, Storage
-from dps_simulator.errors.table import ascii_json
 
 from .record import RegistrationState
 
@@ -79,10 +78,8 @@ class OvertakenOperations:
 
     def remember(self, operation_id: str, operation: Overtaken) -> None:
         """Keep an operation, or what has become of it."""
-        document = operation.to_document()
-        self._documents.put(operation_id, document, parent=operation.registration)
+        self._bytes += self._documents.put(operation_id, operation.to_document(), parent=operation.registration)
         self._count += 1
-        self._bytes += _size(document)
 
     def prune(self, now: float) -> None:
         """Forget what is too old, a few at a time, and the oldest when they are too many.
@@ -101,7 +98,7 @@ class OvertakenOperations:
             for operation in self._documents.page(limit=_PRUNED_AT_ONCE):
                 self._forget(operation.key)
                 self._count -= 1
-                self._bytes -= _size(operation.body)
+                self._bytes -= operation.size
                 if self._count < 0.95 * MAX_OPERATIONS and self._bytes < 0.9 * MAX_OPERATION_BYTES:
                     break
 
@@ -135,8 +132,3 @@ class OvertakenOperations:
 
     def _are_too_many(self) -> bool:
         return self._count > MAX_OPERATIONS or self._bytes > MAX_OPERATION_BYTES
-
-
-def _size(document: Document) -> int:
-    """Bytes that a document takes in the store, about."""
-    return len(ascii_json(document))

@@ -296,11 +296,12 @@ class Registrations:
         try:
             enrollment = enrollment or self._enrollment_of(registration)
             event = Event.REFUSE if enrollment.is_disabled else Event.ASSIGN
-            if event is Event.ASSIGN and asks_webhook(enrollment) and registration.allocation is None:
-                self._ask_webhook(key, registration)
-                return
             if event is Event.ASSIGN:
-                facts = self._assign(registration, enrollment)
+                asks = asks_webhook(enrollment)
+                if asks and registration.allocation is None:
+                    self._ask_webhook(key, registration)
+                    return
+                facts = self._assign(registration, enrollment, registration.allocation if asks else None)
         except ServiceError as error:
             facts = {"failure": Failure.of(error)}
             registration.reason = error.reason
@@ -310,9 +311,10 @@ class Registrations:
         registration.due = registration.payload = registration.allocation = None
         registration.polls = 0
 
-    def _assign(self, registration: Registration, enrollment: Enrollment) -> dict[str, Any]:
+    def _assign(
+        self, registration: Registration, enrollment: Enrollment, answer: AllocationAnswer | Failure | None
+    ) -> dict[str, Any]:
         """Put the device into its hub; what the state of its registration then says of it."""
-        answer = registration.allocation if asks_webhook(enrollment) else None
         if isinstance(answer, Failure):
             return {"failure": answer}
         tpm = registration.tpm
