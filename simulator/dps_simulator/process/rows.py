@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import zlib
@@ -31,12 +30,14 @@ def opened(row: Sequence[Any], path: Path | None) -> tuple[int, str, str, Docume
         DamagedStoreError: it is not. The text names the place and nothing that stands there.
     """
     sequence, collection, key, parent, body, checksum = row
-    # what is no text fails in the checksum, whether there is one to compare or not
-    with contextlib.suppress(TypeError, ValueError, RecursionError):
-        if checksum_of(collection, key, parent, body) == checksum or checksum is None:
-            document = json.loads(body.decode())
-            if isinstance(document, dict):
-                return sequence, key.decode(), parent.decode(), document
+    try:
+        # what is no text fails here, whether there is a checksum to compare or not
+        found = checksum_of(collection, key, parent, body)
+        document = json.loads(body.decode()) if checksum in (None, found) else None
+        if isinstance(document, dict):
+            return sequence, key.decode(), parent.decode(), document
+    except (TypeError, ValueError, RecursionError):
+        pass
     is_name = isinstance(collection, bytes) and re.fullmatch(rb"[A-Za-z -]{1,60}", collection)
     name = collection.decode() if is_name else "unknown"
     raise store_errors.of(DamagedStoreError, path, f"document {sequence} of the collection {name!r}")

@@ -286,18 +286,19 @@ class _Transaction(AbstractContextManager[None]):
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        # whether the last one was to be undone
+        self._failed = False
         self.open: list[int] = []
         self.waiting: list[Callable[[], object]] = []
 
     def __enter__(self) -> None:
-        begin = _NESTED[0]
-        if not self.open:
-            self._store.undo(("ROLLBACK",))  # one that could not be undone when it failed
-            begin = _OUTERMOST[0]
-        self._store.change(begin)
+        if self._failed and not self.open:
+            self._store.undo(("ROLLBACK",))  # perhaps it could not be undone when it failed
+        self._store.change((_NESTED if self.open else _OUTERMOST)[0])
+        self._failed = False
         self.open.append(len(self.waiting))
 
-    def __exit__(self, kind: object, *_: object) -> None:
+    def __exit__(self, kind: object, *told: object) -> None:
         _, keep, undo = _NESTED if len(self.open) > 1 else _OUTERMOST
         kept = False
         try:
@@ -307,6 +308,7 @@ class _Transaction(AbstractContextManager[None]):
         finally:
             waited = self.open.pop()
             if not kept:
+                self._failed = True
                 del self.waiting[waited:]
                 self._store.undo(undo)
         if kept and not self.open:
