@@ -218,7 +218,7 @@ def _bytes_as_text(value: Any) -> Any:
 _encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=_bytes_as_text).encode
 
 
-def _harmless(host: str, device: str, operation: str, detail: Mapping[str, Any]) -> str:
+def _harmless(host: str, device: str, operation: str, detail: Mapping[str, Any], body: bytes) -> str:
     """The four as JSON that holds no secret and nothing to cut; empty where that is not sure."""
     names = host + device + operation
     # where a name is expected, a key is one also by itself: it ends in "=", which may be escaped
@@ -228,6 +228,9 @@ def _harmless(host: str, device: str, operation: str, detail: Mapping[str, Any])
         text = _encode((host, device, operation, detail))
     except (TypeError, ValueError, RecursionError):
         return ""
+    if body:
+        # at the end of the detail
+        text = f'{text[:-2]}{"," if detail else ""}"body":{body.decode()}}}]'
     return "" if len(text) > TEXT_LIMIT or may_hold_secret(text) else text
 
 
@@ -259,16 +262,19 @@ class Trace:
         device: str = "",
         status: int | None = None,
         detail: Mapping[str, Any] | None = None,
+        body: bytes = b"",
     ) -> None:
         """Keep one event, and nothing secret of what others have written in it, so no caller can forget to mask.
 
-        What is given may change afterwards; the event does not.
+        What is given may change afterwards; the event does not. A body that is ASCII JSON already, without its like in
+        the detail, is kept there under this name, and not written again.
         """
         redacted = None
         detail = detail or {}
-        text = _harmless(host, device, operation, detail)
+        text = _harmless(host, device, operation, detail, body)
         size = len(text)
         if not text:
+            detail = {**detail, "body": json.loads(body)} if body else detail
             redacted, size = _redacted(host, device, operation, detail)
         size += _EVENT_BYTES
         self._events.append(

@@ -92,8 +92,8 @@ _MARKS = (
 )
 #: The same for letters and digits only, in small letters, where "key", "sig" and "code" are asked for more exactly.
 _SQUEEZED_MARKS = (
-    *(b"password", b"passphrase", b"pwd", b"secret", b"bearer", b"basic", b"authorization", b"connectionstring"),
-    *(b"eyj", b"mhccaqee", b"mighagea", b"mc4caqaw", b"iba"),
+    *("password", "passphrase", "pwd", "secret", "bearer", "basic", "authorization", "connectionstring"),
+    *("eyj", "mhccaqee", "mighagea", "mc4caqaw", "iba"),
 )
 #: What stands in those three for nothing: "assigned", "errorCode", and how the simulator itself names a key.
 _SIG = re.compile(r"s(?:ig(?<![a-z0-9_]sig)(?![a-z0-9_])|ignature|i[^a-z0-9]+g|[^a-z0-9]+i[^a-z0-9]*g)")
@@ -179,15 +179,15 @@ def _has_mark(text: str) -> bool:
         return True
     small = text.lower()
     # a name is also read without the signs in it
-    squeezed = small.encode().translate(None, _SIGNS)
+    squeezed = small.encode().translate(None, _SIGNS).decode()
     # a loop, as every message on the wire takes this way
     for mark in _SQUEEZED_MARKS:
         if mark in squeezed:
             return True
     return bool(
-        (b"sig" in squeezed and _SIG.search(small))
-        or (b"key" in squeezed and _KEY_WORD.search(small))
-        or (b"code" in squeezed and _CODE.search(small))
+        ("sig" in squeezed and _SIG.search(small))
+        or ("key" in squeezed and _KEY_WORD.search(small))
+        or ("code" in squeezed and _CODE.search(small))
     )
 
 
@@ -273,7 +273,9 @@ def _unescaped(text: str) -> str:
         if "%" not in text and "\\" not in text and "&" not in text:
             break
         before = text
-        text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), unquote(text)).replace('\\"', '"')
+        text = unquote(text)
+        if "\\" in text:
+            text = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text).replace('\\"', '"')
         text = unescape(text)
         if text == before:
             break

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Union
+from typing import NamedTuple, Union
 
 #: Largest packet that is accepted by default: a message of 256 KiB (the limit of an IoT hub) and the longest topic.
 MAX_PACKET_SIZE = 262_144 + 65_536 + 16
@@ -48,8 +48,7 @@ class Connect:
     will: Will | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Publish:
+class Publish(NamedTuple):
     """PUBLISH. ``packet_id`` is ``None`` for QoS 0."""
 
     topic: str

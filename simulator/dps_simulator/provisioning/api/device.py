@@ -10,9 +10,8 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from dps_simulator.common.clock import Clock
@@ -90,8 +89,7 @@ class DpsDeviceEndpoint:
         return _DeviceConnection(link, self._operations, self._clock, self._trace, self._host)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     """What a device is told.
 
     Attributes:
@@ -182,9 +180,10 @@ class _DeviceConnection:
         topic = f"$dps/registrations/res/{answer.status}/?$rid={parameters['$rid']}"
         if answer.retry_after is not None:
             topic += f"&retry-after={answer.retry_after}"
-        detail = {"topic": topic, "body": answer.body, **answer.why}
-        self._link.publish(topic, ascii_json(answer.body), qos=1)
-        self._record(direction="out", operation=operation, status=answer.status, detail=detail)
+        body = ascii_json(answer.body)
+        self._link.publish(topic, body, qos=1)
+        detail = {"topic": topic, **answer.why}
+        self._record(direction="out", operation=operation, status=answer.status, detail=detail, body=body)
 
     def _answer(self, operation: str, message: Publish, parameters: Mapping[str, str]) -> _Answer:
         """Run an operation."""

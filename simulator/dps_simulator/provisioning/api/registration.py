@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dps_simulator.common.field_checks import checked_object
 from dps_simulator.common.identifiers import RegistrationId, lookup_key
@@ -84,8 +84,7 @@ _ABOUT_AUTHORITIES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The answer to a device.
 
     Attributes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dps_simulator.common.identifiers import RegistrationId, lookup_key
 from dps_simulator.common.ports import DeviceCredentials
@@ -43,8 +44,7 @@ class SymmetricKeyEvidence:
     is_signed_by: Callable[[bytes], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What attestation found.
 
     Attributes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from dps_simulator.common import etags
 from dps_simulator.common.clock import Clock
@@ -35,8 +35,7 @@ from .fields import FIELDS, read_fields
 from .kinds import GROUP, INDIVIDUAL, EnrollmentKind, Situation
 
 
-@dataclass(frozen=True, slots=True)
-class ReprovisionPolicy:
+class ReprovisionPolicy(NamedTuple):
     """What happens when a device registers again.
 
     Attributes:

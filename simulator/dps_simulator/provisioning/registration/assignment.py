@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.ports import DeviceCredentials, Document, LinkedHub, Storage
@@ -22,8 +21,7 @@ from .record import AllocationAnswer, Place
 from .reprovisioning import DATA_RESET, INITIAL_ASSIGNMENT, REPROVISIONING, TwinAction, policy_of, told_substatus
 
 
-@dataclass(frozen=True, slots=True)
-class Assigned:
+class Assigned(NamedTuple):
     """Where a device is now.
 
     Attributes:

@@ -10,7 +10,7 @@ import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from dps_simulator.common import etags
 from dps_simulator.common.ports import Document
@@ -23,8 +23,7 @@ from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL
 from .states import TRANSITIONS, Event, Status
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a device was put.
 
     Attributes:
@@ -116,8 +115,7 @@ class RegisteredTpm:
         return other is not None and replace(other, hub_key=self.hub_key) == self
 
 
-@dataclass(frozen=True, slots=True)
-class RegistrationState:
+class RegistrationState(NamedTuple):
     """What answers show of a registration; ``None`` stands for what they leave out.
 
     Attributes:
