@@ -79,6 +79,8 @@ lint: $(READY_DEV)
 	@echo 'Spelling ...'
 	@$(RUN) -m tools.spelling
 	@$(VENV)/bin/codespell
+	@echo 'Secrets ...'
+	@$(RUN) -m tools.secret_scan
 
 # the official packages for Node that the tests run; without Node those tests are skipped, except in CI
 $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
