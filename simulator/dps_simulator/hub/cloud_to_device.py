@@ -20,7 +20,7 @@ from dps_simulator.errors.table import Hub, ServiceError, described
 from dps_simulator.errors.timestamps import azure_timestamp
 
 from .connections import Connections
-from .devices import check_device_id
+from .devices import check_id
 
 #: Messages that wait for one device.
 MAX_WAITING = 50
@@ -121,7 +121,7 @@ class CloudToDeviceQueues:
         Raises:
             ServiceError: there is no such device, its queue is full, the message is too large or a field is wrong.
         """
-        check_device_id(device_id)
+        check_id(device_id)
         now = self._clock.now()
         checked = _checked(message, device_id, now)
         if not self._has_device(device_id):
@@ -191,7 +191,7 @@ class CloudToDeviceQueues:
         Raises:
             ServiceError: there is no such device.
         """
-        check_device_id(device_id)
+        check_id(device_id)
         if not self._has_device(device_id):
             raise _not_found(device_id)
         count = self.waiting(device_id)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Hub, ServiceError, ascii_json, described
 
+from .devices import Identity
 from .hub_records import Found, HubRecords
 from .query import MODULES, Query, parse
 
@@ -76,10 +76,10 @@ class HubQueries:
     Arguments:
         host: the hub's host name; a continuation token of another hub is refused.
         records: the devices and modules.
-        render: makes the twin of a record, as the service side sees it.
+        render: makes the twin of a device or module, as the service side sees it.
     """
 
-    def __init__(self, host: str, records: HubRecords, render: Callable[[Mapping[str, Any]], Document]) -> None:
+    def __init__(self, host: str, records: HubRecords, render: Callable[[Identity], Document]) -> None:
         self._host = host
         self._records = records
         self._render = render
@@ -158,7 +158,7 @@ class HubQueries:
                 work.add(0, max(found.size - _USUAL_TWIN, 0))
                 if work.ends_step():  # a large one was work enough to read
                     yield None
-                twin = self._render(found.record)
+                twin = self._render(found.identity)
                 if query.matches(twin):
                     yield found.place, twin
             work.add(TWIN_WORK + query.words)

@@ -19,9 +19,9 @@ from typing import Any
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Hub, ServiceError, described
 
-from .devices import check_device_id, wrong_value
+from .devices import check_id, wrong_value
 from .hub import IotHub
-from .modules import check_module_id, module_address
+from .modules import module_address
 
 MAX_OPERATIONS = 100
 
@@ -146,10 +146,18 @@ def failed_entry(item: Mapping[str, Any], error: ServiceError, id_name: str = "d
     }
 
 
+def address_of(item: Mapping[str, Any]) -> str:
+    """The address of the device or module that an entry names.
+
+    Raises:
+        ServiceError: an ID is not possible.
+    """
+    device_id, module_id = check_id(item.get("id")), item.get("moduleId") or ""
+    return device_id if module_id == "" else module_address(device_id, check_id(module_id, "module"))
+
+
 def _apply(hub: IotHub, item: Mapping[str, Any]) -> None:
-    device_id = check_device_id(item.get("id"))
-    module_id = item.get("moduleId") or ""
-    address = device_id if module_id == "" else module_address(device_id, check_module_id(module_id))
+    address = address_of(item)
     mode = _mode(item)
     exists = hub.identity(address) is not None
     if not exists and not mode.creates:
@@ -159,17 +167,12 @@ def _apply(hub: IotHub, item: Mapping[str, Any]) -> None:
         return
     if_match = _etag(item, "eTag", exists) if mode.matches else "*"
     if mode.deletes:
-        if module_id:
-            hub.delete_module(device_id, module_id, if_match)
-        else:
-            hub.delete_device(device_id, if_match)
+        hub.delete_device(address, if_match)
         return
     creating = mode.creates and not (mode.changes and exists)
     twin = _twin(item)
     fields = {name: value for name, value in item.items() if name in _IDENTITY_FIELDS and value is not None}
-    put = (device_id, module_id) if module_id else (device_id,)
-    write: Any = hub.put_module if module_id else hub.put_device
-    write(*put, fields, None if creating else if_match, twin if creating else None)
+    hub.put_device(address, fields, None if creating else if_match, twin if creating else None)
     if twin is not None and not creating:
         hub.replace_twin(address, twin, _etag(item, "twinETag", False))
 

@@ -272,7 +272,7 @@ class DeviceSession:
             self._expiry = self._endpoint.access.check_device(connect.password, identity, self._link.peer.certificates)
         except ServiceError as error:
             raise _RefusedError(NOT_AUTHORIZED, error.reason, error.finding) from error
-        if identity["status"] != "enabled":
+        if identity.status != "enabled":
             raise _RefusedError(NOT_AUTHORIZED, f"the device {self._client.device_id!r} is disabled")
         if connect.will is not None and self._client.telemetry_bag(connect.will.topic) is None:
             raise _RefusedError(
@@ -291,7 +291,7 @@ class DeviceSession:
             # the one code after which SDKs try again (inferred)
             raise _RefusedError(UNAVAILABLE, error.reason, error.finding) from error
         self._sender = {
-            "iothub-connection-auth-generation-id": identity["generationId"],
+            "iothub-connection-auth-generation-id": identity.generation,
             "iothub-connection-auth-method": auth_method(connect.password),
         }
 

@@ -13,9 +13,9 @@ from dps_simulator.common.clock import Clock
 from dps_simulator.common.http import Response
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Hub, ServiceError, described, hub_body
-from dps_simulator.hub.devices import check_device_id
+from dps_simulator.hub.devices import check_id
 from dps_simulator.hub.hub import MAX_PAGE, IotHub, QueryPage, Steps
-from dps_simulator.hub.modules import check_module_id, module_address
+from dps_simulator.hub.modules import module_address
 from dps_simulator.hub.registry_bulk import apply_operations
 from dps_simulator.hub.registry_keys import regenerate_keys
 from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Operation, Route, Transaction
@@ -140,8 +140,8 @@ class HubServiceEndpoint(HttpEndpoint):
             Route("DELETE", device, "delete device", self._delete_device, REGISTRY_WRITE),
             Route("GET", f"{device}/modules", "list modules", self._list_modules, REGISTRY_READ),
             Route("PUT", module, "create or update module", self._put_module, REGISTRY_WRITE, takes_body=True),
-            Route("GET", module, "get module", self._get_module, REGISTRY_READ),
-            Route("DELETE", module, "delete module", self._delete_module, REGISTRY_WRITE),
+            Route("GET", module, "get module", self._get_device, REGISTRY_READ),
+            Route("DELETE", module, "delete module", self._delete_device, REGISTRY_WRITE),
             Route("GET", module_twin, "get module twin", self._get_twin, SERVICE_CONNECT),
             Route("PATCH", module_twin, "update module twin", self._patch_twin, SERVICE_CONNECT, takes_body=True),
             Route("PUT", module_twin, "replace module twin", self._replace_twin, SERVICE_CONNECT, takes_body=True),
@@ -160,13 +160,13 @@ class HubServiceEndpoint(HttpEndpoint):
             ),
         ]
 
-    # ---- devices
+    # ---- devices and modules
 
     async def _put_device(self, call: Call) -> Response:
-        return _tagged(self._hub.put_device(call.parameters["id"], call.body, call.header("if-match")))
+        return _tagged(self._hub.put_device(_address(call), call.body, call.header("if-match")))
 
     def _get_device(self, call: Call) -> Response:
-        return _tagged(self._hub.device(call.parameters["id"]))
+        return _tagged(self._hub.device(_address(call)))
 
     async def _list_devices(self, call: Call) -> Response:
         top = _page_size("top", call.request.query.get("top"))
@@ -179,7 +179,7 @@ class HubServiceEndpoint(HttpEndpoint):
         return Response(200, devices)
 
     async def _delete_device(self, call: Call) -> Response:
-        self._hub.delete_device(call.parameters["id"], call.header("if-match"))
+        self._hub.delete_device(_address(call), call.header("if-match"))
         return Response(204)
 
     async def _apply_operations(self, call: Call) -> Response:
@@ -189,24 +189,14 @@ class HubServiceEndpoint(HttpEndpoint):
     async def _regenerate_keys(self, call: Call) -> Response:
         return Response(200, regenerate_keys(self._hub, call.body))
 
-    # ---- modules
-
     async def _put_module(self, call: Call) -> Response:
-        device_id, module_id = _ids(call)
-        module, is_new = self._hub.put_module(device_id, module_id, call.body, call.header("if-match"))
-        response = _tagged(module)
+        is_new = not self._hub.has_device(_address(call))
+        response = await self._put_device(call)
         response.status = 201 if is_new else 200
         return response
 
-    def _get_module(self, call: Call) -> Response:
-        return _tagged(self._hub.module(*_ids(call)))
-
     def _list_modules(self, call: Call) -> Response:
         return Response(200, self._hub.modules(call.parameters["id"]))
-
-    async def _delete_module(self, call: Call) -> Response:
-        self._hub.delete_module(*_ids(call), call.header("if-match"))
-        return Response(204)
 
     # ---- statistics
 
@@ -257,14 +247,10 @@ def _refusal(name: str) -> Operation:
     return refuse
 
 
-def _ids(call: Call) -> tuple[str, str]:
-    """The device and the module in the path."""
-    return check_device_id(call.parameters["id"]), check_module_id(call.parameters["module"])
-
-
 def _address(call: Call) -> str:
-    """Whose twin the path means."""
-    return module_address(*_ids(call)) if "module" in call.parameters else check_device_id(call.parameters["id"])
+    """The device or module in the path."""
+    device_id, module_id = check_id(call.parameters["id"]), call.parameters.get("module")
+    return device_id if module_id is None else module_address(device_id, check_id(module_id, "module"))
 
 
 def _tagged(document: dict[str, Any]) -> Response:
