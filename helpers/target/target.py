@@ -18,7 +18,7 @@ from helpers.credentials import ConnectionString, Secret
 from helpers.identifiers import bare_host
 from helpers.masking import MaskedError, shown
 from helpers.views.banner import banner_bundle
-from helpers.views.observation import quieten_sdk
+from helpers.views.observation import SDK_LOGGER, quieten
 
 from . import registry as registries
 
@@ -63,7 +63,7 @@ class Target(ABC):
         self._manager: IotDpsClient | None = None
         self._transports: list[RequestsTransport] = []
         self._registries: dict[str, Any] = {}
-        quieten_sdk()
+        quieten(SDK_LOGGER)
 
     @property
     def service_host(self) -> str:
