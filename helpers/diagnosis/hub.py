@@ -93,13 +93,9 @@ REFUSALS: tuple[Symptom, ...] = (
     symptom(
         "connection not understood",
         "ClientError, and 'identifier rejected' or 'protocol version' stands in the chain of causes",
-        [
-            Cause(
-                "The device ID is not one that a hub can have, or something speaks another MQTT than 3.1.1.",
-                "Use the device ID that register() returned, and the SDK's own client.",
-                f"{VERIFY}, step 3",
-            )
-        ],
+        "The device ID is not one that a hub can have, or something speaks another MQTT than 3.1.1.",
+        "Use the device ID that register() returned, and the SDK's own client.",
+        f"{VERIFY}, step 3",
         text=r"(?i)identifier rejected|unacceptable protocol version|Unknown CONNACK",
         asks=f"{PROVISIONING} {HUB}",
         at_client=_NAMES_GIVEN,
@@ -107,13 +103,9 @@ REFUSALS: tuple[Symptom, ...] = (
     symptom(
         "twin refused",
         "'twin operation returned status 400' or 413 stands in the chain of causes",
-        [
-            Cause(
-                "The reported properties cannot be stored: names with spaces, dots or $, too deep, or too large.",
-                "Report a JSON object with plain names, at most 10 levels deep and 32 KB in all.",
-                f"{VERIFY}, step 6",
-            )
-        ],
+        "The reported properties cannot be stored: names with spaces, dots or $, too deep, or too large.",
+        "Report a JSON object with plain names, at most 10 levels deep and 32 KB in all.",
+        f"{VERIFY}, step 6",
         statuses=[400, 413],
         at=HUB,
     ),
@@ -297,25 +289,17 @@ LOST: tuple[Symptom, ...] = (
     symptom(
         "work given up",
         "OperationCancelled or CancelledError",
-        [
-            Cause(
-                "The client was disconnected or shut down, or your program cancelled the work, before it was done.",
-                "Wait for the answer before you disconnect; then connect and repeat.",
-                f"{VERIFY}, step 3",
-            )
-        ],
+        "The client was disconnected or shut down, or your program cancelled the work, before it was done.",
+        "Wait for the answer before you disconnect; then connect and repeat.",
+        f"{VERIFY}, step 3",
         classes="OperationCancelled CancelledError",
     ),
     symptom(
         "client shut down",
         "ClientError: Client has already been shut down",
-        [
-            Cause(
-                "The client was shut down: by shutdown(), or because one for DPS ends with its registration.",
-                "Make a new client, and connect that.",
-                f"{VERIFY}, step 3",
-            )
-        ],
+        "The client was shut down: by shutdown(), or because one for DPS ends with its registration.",
+        "Make a new client, and connect that.",
+        f"{VERIFY}, step 3",
         text=r"already been shut down|Pipeline is not running",
         classes="ClientError PipelineNotRunning",
     ),

@@ -82,26 +82,18 @@ SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
         "registration beyond a limit",
         "register() fails, and 'status code 403' stands in the chain of causes",
-        [
-            Cause(
-                "DPS holds as many registrations as it allows. Waiting does not help.",
-                "Delete registration records of devices that are gone, or take a second DPS.",
-                f"{FAILS}, In practice",
-            )
-        ],
+        "DPS holds as many registrations as it allows. Waiting does not help.",
+        "Delete registration records of devices that are gone, or take a second DPS.",
+        f"{FAILS}, In practice",
         statuses=[403],
         at=PROVISIONING,
     ),
     symptom(
         "registration too large",
         "register() fails, and 'status code 413' stands in the chain of causes",
-        [
-            Cause(
-                "The request of the device is too large, most often its payload.",
-                "Send a smaller payload; what is large belongs into telemetry, after the registration.",
-                f"{START}, step 5",
-            )
-        ],
+        "The request of the device is too large, most often its payload.",
+        "Send a smaller payload; what is large belongs into telemetry, after the registration.",
+        f"{START}, step 5",
         statuses=[413],
         at=PROVISIONING,
     ),
@@ -120,13 +112,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
         "answer not from DPS",
         "'This is not DPS', or a redirection",
-        [
-            Cause(
-                "Something else than DPS answered: the host name is that of another service, or a proxy broke in.",
-                "Use dps.provisioning_host, a bare host name; on a company's network, ask about its proxy.",
-                f"{FAILS}, step 3",
-            )
-        ],
+        "Something else than DPS answered: the host name is that of another service, or a proxy broke in.",
+        "Use dps.provisioning_host, a bare host name; on a company's network, ask about its proxy.",
+        f"{FAILS}, step 3",
         text=r"This is not DPS|a redirection, and DPS has none",
     ),
     symptom(
@@ -198,13 +186,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
         "registration ended oddly",
         "register() fails, and 'invalid registration status' or an answer without a part stands in the chain of causes",
-        [
-            Cause(
-                "DPS accepted the device, and then its answer was not what the client can use; the message says why.",
-                "Register again. If it stays like this, read the registration record and the enrollment.",
-                f"{START}, step 4",
-            )
-        ],
+        "DPS accepted the device, and then its answer was not what the client can use; the message says why.",
+        "Register again. If it stays like this, read the registration record and the enrollment.",
+        f"{START}, step 4",
         text=r"invalid registration status|^status (?!assigned$)\w+$|authenticationKey|without an operationId"
         r"|was assigned, but|request was answered with status code|still says 'assigning'",
         asks=PROVISIONING,
@@ -230,13 +214,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
         "TPM refuses",
         "TpmError or TpmResponseError",
-        [
-            Cause(
-                "The TPM refused a command, or was asked for something that it cannot do yet; the message says which.",
-                "Register the device first: that gives the TPM the key it signs with. Else follow the message.",
-                f"{TPM_ENROLL}, In practice",
-            )
-        ],
+        "The TPM refused a command, or was asked for something that it cannot do yet; the message says which.",
+        "Register the device first: that gives the TPM the key it signs with. Else follow the message.",
+        f"{TPM_ENROLL}, In practice",
         classes="TpmError",
     ),
 )
