@@ -120,17 +120,26 @@ class Explanation:
         """How somebody may have meant this, by the likeliest cause of that kind; ``None`` where nobody would."""
         return next((each.lock_out for each in self.causes if each.lock_out), None)
 
+    @property
+    def _told(self) -> list[tuple[str, str]]:
+        """What stands between the error and its causes: headings, and the line below each."""
+        parts = [
+            ("Error code", self.about_code),
+            ("What only the simulator tells you", self.reason),
+            ("What your client was given", self.given),
+            (QUESTION, self.lock_out.answer if self.lock_out else ""),
+        ]
+        return [(title, text) for title, text in parts if text]
+
+    @property
+    def _why(self) -> str:
+        return "Why" if len(self.causes) == 1 else "Why (one of these)"
+
     def __str__(self) -> str:
         lines = ["What the SDK shows", *(f"  {line}" for line in self.chain)]
-        if self.code:
-            lines += ["Error code", f"  {self.about_code}"]
-        if self.reason:
-            lines += ["What only the simulator tells you", f"  {self.reason}"]
-        if self.given:
-            lines += ["What your client was given", f"  {self.given}"]
-        if self.lock_out:
-            lines += [QUESTION, f"  {self.lock_out.answer}"]
-        lines.append("Why" if len(self.causes) == 1 else "Why (one of these)")
+        for title, text in self._told:
+            lines += [title, f"  {text}"]
+        lines.append(self._why)
         for each in self.causes:
             lines += [f"  {each.cause}", *(f"    → {line}" for line in _to_do(each)), f"      Taught in: {each.taught}"]
         return "\n".join(lines)
@@ -147,22 +156,13 @@ class Explanation:
             return f'<dt style="{_HEAD}"><strong>{escape(title)}</strong></dt><dd style="{_BODY}">{content}</dd>'
 
         parts = [part("What the SDK shows", "<br>".join(f"<code>{escape(line)}</code>" for line in self.chain))]
-        if self.code:
-            parts.append(part("Error code", escape(self.about_code)))
-        if self.reason:
-            parts.append(part("What only the simulator tells you", escape(self.reason)))
-        if self.given:
-            parts.append(part("What your client was given", escape(self.given)))
-        if self.lock_out:
-            parts.append(part(QUESTION, escape(self.lock_out.answer)))
+        parts += [part(title, escape(text)) for title, text in self._told]
         items = "".join(
             f"<li>{escape(each.cause)}<br><strong>What to do:</strong> {'<br>'.join(map(escape, _to_do(each)))}<br>"
             f"<small>Taught in: {escape(each.taught)}</small></li>"
             for each in self.causes
         )
-        parts.append(
-            part("Why" if len(self.causes) == 1 else "Why (one of these)", f'<ul style="margin:0">{items}</ul>')
-        )
+        parts.append(part(self._why, f'<ul style="margin:0">{items}</ul>'))
         return f"<dl>{''.join(parts)}</dl>"
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from . import causes, causes_at_client
 from .causes import BALANCE, ENROLL, FAILS, FIRST, START, TPM_ENROLL, TPM_START, X509_ENROLL, Cause, may_be_meant
 from .kinds import PROVISIONING, Symptom, symptom
-from .lock_out import LockOut
 
 SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
@@ -29,12 +28,10 @@ SYMPTOMS: tuple[Symptom, ...] = (
             causes.UNKNOWN_TPM,
             may_be_meant(
                 "Nothing is enrolled under this registration ID.",
-                LockOut(
-                    "by deleting its enrollment",
-                    "look at the list of enrollments; mind spelling, and enroll the device if it is missing",
-                    "mind the spelling of the registration ID; if it is right, ask whoever manages the service",
-                ),
+                "by deleting its enrollment",
+                "look at the list of enrollments; mind spelling, and enroll the device if it is missing",
                 f"{ENROLL}, step 4",
+                holder="mind the spelling of the registration ID; if it is right, ask whoever manages the service",
             ),
             Cause(
                 "The device asked how a registration is going that DPS does not know: too old, or of another device.",
@@ -137,19 +134,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
         [
             may_be_meant(
                 "The device proved itself, but its individual enrollment is disabled; it goes before any group.",
-                LockOut(
-                    "by disabling its enrollment",
-                    "set the provisioningStatus of its enrollment to 'enabled'",
-                ),
+                "by disabling its enrollment",
+                "set the provisioningStatus of its enrollment to 'enabled'",
                 f"{ENROLL}, step 2",
                 r"individual enrollment",
             ),
             may_be_meant(
                 "The device proved itself, but its enrollment group is disabled, and with it all its members.",
-                LockOut(
-                    "by disabling its enrollment group, and all other members with it",
-                    "set the group's provisioningStatus to 'enabled'; to admit one member only, enroll it individually",
-                ),
+                "by disabling its enrollment group, and all other members with it",
+                "set the group's provisioningStatus to 'enabled'; to admit one member only, enroll it individually",
                 f"{X509_ENROLL}, step 6",
                 r"enrollment group",
             ),

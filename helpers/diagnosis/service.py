@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import causes, causes_at_client
 from .causes import BALANCE, ENROLL, FAILS, FIRST, RETIRE, TPM_ENROLL, VERIFY, X509_ENROLL, Cause, may_be_meant
 from .kinds import ENROLLMENTS, MANAGEMENT, REGISTRY, SERVICES, Symptom, symptom
-from .lock_out import PROGRAM, LockOut
+from .lock_out import PROGRAM
 
 SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
@@ -70,13 +70,11 @@ SYMPTOMS: tuple[Symptom, ...] = (
         [
             may_be_meant(
                 "On Azure: the login has run out, or this login may not manage the service.",
-                LockOut(
-                    "by taking its role from it",
-                    "give this login the role Contributor or Owner, which takes the owner of the subscription",
-                    "log in with: az login; if that does not help, ask whoever owns the subscription for the role",
-                    PROGRAM,
-                ),
+                "by taking its role from it",
+                "give this login the role Contributor or Owner, which takes the owner of the subscription",
                 f"{BALANCE}, In practice",
+                holder="log in with: az login; if that does not help, ask whoever owns the subscription for the role",
+                who=PROGRAM,
             ),
             Cause(
                 "Against the simulator: it was started anew, and the client still shows the token from before.",
@@ -122,13 +120,11 @@ SYMPTOMS: tuple[Symptom, ...] = (
         [
             may_be_meant(
                 "Who asks is known, and may not do this: a policy without the right, or a firewall of the service.",
-                LockOut(
-                    "by taking a right from its policy or role, or with a rule of the service's network",
-                    "give the policy or the role the right that is missing, and look at the service's network rules",
-                    "ask whoever manages the service for a policy with the right, and for nothing beyond it",
-                    PROGRAM,
-                ),
+                "by taking a right from its policy or role, or with a rule of the service's network",
+                "give the policy or the role the right that is missing, and look at the service's network rules",
                 f"{FIRST}, In practice",
+                holder="ask whoever manages the service for a policy with the right, and for nothing beyond it",
+                who=PROGRAM,
             )
         ],
         statuses=[403],
@@ -339,13 +335,11 @@ SYMPTOMS: tuple[Symptom, ...] = (
         [
             may_be_meant(
                 "The connection string with which you link the hub is wrong: its host, its policy or its key.",
-                LockOut(
-                    "by giving the hub's policy a new key",
-                    "take dps.hub_connection_string(hub); on Azure, copy that of the policy iothubowner again",
-                    "ask whoever manages the hub for the connection string that counts now",
-                    PROGRAM,
-                ),
+                "by giving the hub's policy a new key",
+                "take dps.hub_connection_string(hub); on Azure, copy that of the policy iothubowner again",
                 f"{BALANCE}, step 2",
+                holder="ask whoever manages the hub for the connection string that counts now",
+                who=PROGRAM,
             )
         ],
         codes="400002",
