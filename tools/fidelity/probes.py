@@ -134,7 +134,7 @@ class Prober:
     def _support(self, area: Area, operation: Operation) -> Support:
         if not self.ask(operation.question, f"{area.title}, {operation.name}"):
             return Support.NOT
-        return Support.PARTLY if operation.is_partial else Support.SUPPORTED
+        return Support.PARTLY if operation.missing else Support.SUPPORTED
 
     # --- HTTP -------------------------------------------------------------------------------------------------------
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dps_simulator.errors.table import Provenance
 from tools.fidelity.operations import (
     AmqpQuestion,
     Area,
     ConnectQuestion,
     Door,
     HttpQuestion,
-    Operation,
     PublishQuestion,
+    SubscribeQuestion,
+    documented,
+    observed,
+    recorded,
 )
-from tools.fidelity.operations import SubscribeQuestion as Subscription
-
-_RECORDED = Provenance.RECORDED
-_DOCUMENTED = Provenance.DOCUMENTED
-_SDK_OBSERVED = Provenance.SDK_OBSERVED
-_INFERRED = Provenance.INFERRED
 
 _KEYS = {"type": "symmetricKey", "symmetricKey": {"primaryKey": "{key}", "secondaryKey": "{key}"}}
 _ENROLLMENT = {"registrationId": "{device}", "attestation": _KEYS}
@@ -40,15 +36,14 @@ MQTT = Area(
     ),
     setup=(_enroll("{device}"),),
     operations=(
-        Operation(
+        recorded(
             "Connect",
             ConnectQuestion(Door.PROVISIONING),
-            _RECORDED,
             "a wrong key gets CONNACK 0 and then 401, as captured; CONNACK codes for malformed names are inferred",
         ),
-        Operation("Connect over WebSocket", ConnectQuestion(Door.PROVISIONING, websocket=True), _SDK_OBSERVED),
-        Operation("Subscribe to answers", Subscription(Door.PROVISIONING, _ANSWERS), _DOCUMENTED),
-        Operation(
+        observed("Connect over WebSocket", ConnectQuestion(Door.PROVISIONING, websocket=True)),
+        documented("Subscribe to answers", SubscribeQuestion(Door.PROVISIONING, _ANSWERS)),
+        recorded(
             "Register",
             PublishQuestion(
                 Door.PROVISIONING,
@@ -57,12 +52,10 @@ MQTT = Area(
                 "$dps/registrations/res/20",
                 _ANSWERS,
             ),
-            _RECORDED,
-            "assigned after 0.3 s (`pace = azure`), at once or after n polls; certificates on request (`csr`) are "
-            "refused",
-            is_partial=True,
+            missing="assigned after 0.3 s (`pace = azure`), at once or after n polls; certificates on request (`csr`) "
+            "are refused",
         ),
-        Operation(
+        recorded(
             "Ask for the operation's status",
             PublishQuestion(
                 Door.PROVISIONING,
@@ -71,7 +64,6 @@ MQTT = Area(
                 "$dps/registrations/res/20",
                 _ANSWERS,
             ),
-            _RECORDED,
         ),
     ),
 )
@@ -82,22 +74,18 @@ HTTPS = Area(
     notes="Symmetric keys, certificates and TPMs.",
     setup=(_enroll("{device}"),),
     operations=(
-        Operation(
+        documented(
             "RegisterDevice",
             HttpQuestion(Door.PROVISIONING, "PUT", f"{_REGISTRATION}/register", {"registrationId": "{device}"}),
-            _DOCUMENTED,
-            "certificates on request (`csr`) are refused; the text beside a TPM's challenge is ours",
-            is_partial=True,
+            missing="certificates on request (`csr`) are refused; the text beside a TPM's challenge is ours",
         ),
-        Operation(
+        documented(
             "OperationStatusLookup",
             HttpQuestion(Door.PROVISIONING, "GET", f"{_REGISTRATION}/operations/{{operationId}}"),
-            _DOCUMENTED,
         ),
-        Operation(
+        documented(
             "DeviceRegistrationStatusLookup",
             HttpQuestion(Door.PROVISIONING, "POST", _REGISTRATION, {"registrationId": "{device}"}),
-            _DOCUMENTED,
             "what it tells of a TPM's key is inferred",
         ),
     ),
@@ -108,17 +96,15 @@ AMQP = Area(
     "DPS: devices over AMQP 1.0",
     "the official SDKs for C, Java, C# and Node",
     operations=(
-        Operation("Register", AmqpQuestion(Door.PROVISIONING, "`iotdps-register`"), _SDK_OBSERVED, instead=_OVER_AMQP),
-        Operation(
+        observed("Register", AmqpQuestion(Door.PROVISIONING, "`iotdps-register`"), instead=_OVER_AMQP),
+        observed(
             "Ask for the operation's status",
             AmqpQuestion(Door.PROVISIONING, "`iotdps-get-operationstatus`"),
-            _SDK_OBSERVED,
             instead=_OVER_AMQP,
         ),
-        Operation(
+        observed(
             "Register over WebSocket",
             AmqpQuestion(Door.PROVISIONING, "`iotdps-register`", websocket=True),
-            _SDK_OBSERVED,
             instead=_OVER_AMQP,
         ),
     ),
@@ -155,58 +141,38 @@ SERVICE = Area(
         ),
     ),
     operations=(
-        Operation("IndividualEnrollment_CreateOrUpdate", _service("PUT", "/enrollments/{id}", _ENROLLMENT), _RECORDED),
-        Operation("IndividualEnrollment_Get", _service("GET", "/enrollments/{id}"), _RECORDED),
-        Operation(
-            "IndividualEnrollment_Query",
-            _service("POST", "/enrollments/query", {"query": "SELECT *"}),
-            _RECORDED,
-            _PAGES,
+        recorded("IndividualEnrollment_CreateOrUpdate", _service("PUT", "/enrollments/{id}", _ENROLLMENT)),
+        recorded("IndividualEnrollment_Get", _service("GET", "/enrollments/{id}")),
+        recorded("IndividualEnrollment_Query", _service("POST", "/enrollments/query", {"query": "SELECT *"}), _PAGES),
+        recorded(
+            "IndividualEnrollment_GetAttestationMechanism", _service("POST", "/enrollments/{id}/attestationmechanism")
         ),
-        Operation(
-            "IndividualEnrollment_GetAttestationMechanism",
-            _service("POST", "/enrollments/{id}/attestationmechanism"),
-            _RECORDED,
-        ),
-        Operation(
+        recorded(
             "IndividualEnrollment_RunBulkOperation",
             _service("POST", "/enrollments", {"mode": "update", "enrollments": [{**_ENROLLMENT, "etag": "*"}]}),
-            _RECORDED,
             _MODES,
         ),
-        Operation("IndividualEnrollment_Delete", _service("DELETE", "/enrollments/{id}"), _RECORDED),
-        Operation(
-            "EnrollmentGroup_CreateOrUpdate", _service("PUT", "/enrollmentGroups/{id}", _GROUP, id="{group}"), _RECORDED
-        ),
-        Operation("EnrollmentGroup_Get", _service("GET", "/enrollmentGroups/{id}", id="{group}"), _RECORDED),
-        Operation(
-            "EnrollmentGroup_Query",
-            _service("POST", "/enrollmentGroups/query", {"query": "SELECT *"}),
-            _RECORDED,
-            _PAGES,
-        ),
-        Operation(
+        recorded("IndividualEnrollment_Delete", _service("DELETE", "/enrollments/{id}")),
+        recorded("EnrollmentGroup_CreateOrUpdate", _service("PUT", "/enrollmentGroups/{id}", _GROUP, id="{group}")),
+        recorded("EnrollmentGroup_Get", _service("GET", "/enrollmentGroups/{id}", id="{group}")),
+        recorded("EnrollmentGroup_Query", _service("POST", "/enrollmentGroups/query", {"query": "SELECT *"}), _PAGES),
+        recorded(
             "EnrollmentGroup_GetAttestationMechanism",
             _service("POST", "/enrollmentGroups/{id}/attestationmechanism", id="{group}"),
-            _RECORDED,
         ),
-        Operation(
+        recorded(
             "EnrollmentGroup_RunBulkOperation",
             _service("POST", "/enrollmentGroups", {"mode": "update", "enrollmentGroups": [{**_GROUP, "etag": "*"}]}),
-            _RECORDED,
             _MODES,
         ),
-        Operation(
+        recorded(
             "DeviceRegistrationState_Query",
             _service("POST", "/registrations/{id}/query", id="{group}"),
-            _RECORDED,
             "order and shape of continuation tokens are not Azure's",
         ),
-        Operation("EnrollmentGroup_Delete", _service("DELETE", "/enrollmentGroups/{id}", id="{group}"), _RECORDED),
-        Operation("DeviceRegistrationState_Get", _service("GET", "/registrations/{id}", id="{device}-2"), _RECORDED),
-        Operation(
-            "DeviceRegistrationState_Delete", _service("DELETE", "/registrations/{id}", id="{device}-2"), _RECORDED
-        ),
+        recorded("EnrollmentGroup_Delete", _service("DELETE", "/enrollmentGroups/{id}", id="{group}")),
+        recorded("DeviceRegistrationState_Get", _service("GET", "/registrations/{id}", id="{device}-2")),
+        recorded("DeviceRegistrationState_Delete", _service("DELETE", "/registrations/{id}", id="{device}-2")),
     ),
 )
 
