@@ -136,14 +136,25 @@ def need(name: str, dps: Any, **names: str) -> Document:
         dps: the target, from ``connect(...)``.
         names: the registration IDs and so on that the notebook works with.
     """
-    recipe = _recipe(name)
-    document = recipe.find(dps, load(name, dps), names)
+    document = made(name, dps, names)
+    print(*_recipe(name).ready(names), sep="\n")  # noqa: T201  (the notebook's output)
+    return _guarded(document)
+
+
+def found(name: str, dps: Any, names: Mapping[str, str]) -> Document | None:
+    """The document, when everything it speaks of is still there under these names, else ``None``."""
+    return _recipe(name).find(dps, load(name, dps), names)
+
+
+def made(name: str, dps: Any, names: Mapping[str, str]) -> Document:
+    """The same, made where it is not there; what an earlier run left in its place goes."""
+    document = found(name, dps, names)
     if document is None:
+        recipe = _recipe(name)
         recipe.remove(dps, names)
         document = recipe.make(dps, names)
         save(name, dps, document)
-    print(*recipe.ready(names), sep="\n")  # noqa: T201  (the notebook's output)
-    return _guarded(document)
+    return document
 
 
 def start_over(name: str, dps: Any, **names: str) -> None:

@@ -63,6 +63,24 @@ def forget_registration(dps: Any, service: Any, registration_id: str) -> None:
         service.device_registration_state.delete(registration_id)
 
 
+def forget_our_registration(dps: Any, service: Any, registration_id: str, kind: str, enrollment: str) -> None:
+    """The same, unless somebody else made the enrollment that the device came in through.
+
+    Arguments:
+        dps: the target.
+        service: its client of the enrollments.
+        registration_id: of the device.
+        kind: :data:`ENROLLMENT` or :data:`GROUP`.
+        enrollment: registration ID of the enrollment, or name of the group.
+
+    Raises:
+        LessonError: on Azure, somebody else made it.
+    """
+    if registration(service, registration_id) is not None:
+        check_ours(dps, kind, enrollment)
+        forget_registration(dps, service, registration_id)
+
+
 def device_exists(dps: Any, hub: str, device_id: str) -> bool:
     """Whether the hub's registry knows the device."""
     try:
@@ -96,16 +114,7 @@ def remove_enrollment(dps: Any, service: Any, registration_id: str, *, again: bo
     Raises:
         LessonError: on Azure, it was made by somebody else.
     """
-    try:
-        service.enrollment.get(registration_id)
-    except ResourceNotFoundError:
-        pass
-    else:
-        check_ours(dps, ENROLLMENT, registration_id)
-        forget_registration(dps, service, registration_id)
-        service.enrollment.delete(registration_id)
-    note = workspace.claim if again else workspace.release
-    note(dps, ENROLLMENT, registration_id)
+    _remove(dps, service, ENROLLMENT, registration_id, again=again)
 
 
 def remove_group(dps: Any, service: Any, group_id: str, *, again: bool = False) -> None:
@@ -120,17 +129,25 @@ def remove_group(dps: Any, service: Any, group_id: str, *, again: bool = False) 
     Raises:
         LessonError: on Azure, it was made by somebody else.
     """
+    _remove(dps, service, GROUP, group_id, again=again)
+
+
+def _remove(dps: Any, service: Any, kind: str, identifier: str, *, again: bool) -> None:
+    client = service.enrollment if kind == ENROLLMENT else service.enrollment_group
     try:
-        service.enrollment_group.get(group_id)
+        client.get(identifier)
     except ResourceNotFoundError:
         pass
     else:
-        check_ours(dps, GROUP, group_id)
-        for record in service.device_registration_state.query(group_id):
-            forget_registration(dps, service, str(record["registrationId"]))
-        service.enrollment_group.delete(group_id)
+        check_ours(dps, kind, identifier)
+        devices = [identifier]
+        if kind == GROUP:
+            devices = [str(record["registrationId"]) for record in service.device_registration_state.query(identifier)]
+        for registration_id in devices:
+            forget_registration(dps, service, registration_id)
+        client.delete(identifier)
     note = workspace.claim if again else workspace.release
-    note(dps, GROUP, group_id)
+    note(dps, kind, identifier)
 
 
 def remove_fleet(dps: Any, service: Any, group_id: str) -> None:

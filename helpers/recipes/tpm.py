@@ -23,6 +23,7 @@ from helpers.workspace import Document, Recipe
 
 from . import cleanup
 from .cleanup import ENROLLMENT
+from .recipe import boot
 
 ENROLLMENTS, REGISTRATIONS = "tpm.enrollments", "tpm.registrations"
 #: Where the device's TPM keeps its state, and where other TPMs do that the notebooks only try out.
@@ -43,15 +44,7 @@ def individual_enrollment(registration_id: str, device_id: str, endorsement_key:
 
 def register_device(dps: Any, registration_id: str, tpm: TpmDevice) -> Any:
     """Boot a device that proves itself with its TPM, and give the state it was registered with."""
-    device = TpmProvisioningDeviceClient.create_from_tpm(
-        provisioning_host=dps.provisioning_host,
-        id_scope=dps.id_scope,
-        tpm=tpm,
-        registration_id=registration_id,
-        **dps.device_options,
-    )
-    # the client raises for every other end than "assigned"
-    return device.register().registration_state
+    return boot(dps, TpmProvisioningDeviceClient.create_from_tpm, registration_id=registration_id, tpm=tpm)
 
 
 def hub_key(dps: Any, hub: str, device_id: str) -> Secret:
@@ -169,10 +162,11 @@ class TpmEnrollments(Recipe):
         When the TPM was replaced, the enrollment of the one before goes, too.
         """
         service = dps.service_client()
-        for registration_id in _registration_ids(dps, names):
+        current, *earlier = _registration_ids(dps, names)
+        cleanup.remove_enrollment(dps, service, current, again=True)
+        for registration_id in earlier:
             cleanup.remove_enrollment(dps, service, registration_id)
         workspace.empty_folder(TRIES, dps)
-        workspace.claim(dps, ENROLLMENT, _registration_ids(dps, names)[0])
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
         """One line."""
@@ -189,7 +183,7 @@ class TpmRegistrations(Recipe):
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
         """What was kept, when the device is still in its hub, and the TPM still has the key of this hub."""
         workspace.empty_folder(TRIES, dps)
-        enrolled = _enrolled(dps, names)
+        enrolled = workspace.found(ENROLLMENTS, dps, names)
         if stored is None or enrolled is None or any(stored.get(name) != value for name, value in enrolled.items()):
             return None
         hub, device_id = str(stored.get("hub")), str(stored.get("assigned_id"))
@@ -201,12 +195,7 @@ class TpmRegistrations(Recipe):
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
         """Boot the device; enroll it first when nobody did."""
-        enrolled = _enrolled(dps, names)
-        if enrolled is None:
-            recipe = TpmEnrollments()
-            recipe.remove(dps, names)
-            enrolled = recipe.make(dps, names)
-            workspace.save(ENROLLMENTS, dps, enrolled)
+        enrolled = workspace.made(ENROLLMENTS, dps, names)
         with _opened(dps, names) as tpm:
             state = register_device(dps, enrolled["registration_id"], tpm)
         return {**enrolled, "hub": state.assigned_hub, "assigned_id": state.device_id}
@@ -216,9 +205,7 @@ class TpmRegistrations(Recipe):
         service = dps.service_client()
         workspace.empty_folder(TRIES, dps)
         for registration_id in _registration_ids(dps, names):
-            if cleanup.registration(service, registration_id) is not None:
-                cleanup.check_ours(dps, ENROLLMENT, registration_id)
-                cleanup.forget_registration(dps, service, registration_id)
+            cleanup.forget_our_registration(dps, service, registration_id, ENROLLMENT, registration_id)
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
         """One line."""
@@ -242,10 +229,6 @@ def _document(tpm: TpmDevice, names: Mapping[str, str]) -> Document:
         "registration_id": registration_id,
         "device_id": names["device_id"] or registration_id,
     }
-
-
-def _enrolled(dps: Any, names: Mapping[str, str]) -> Document | None:
-    return TpmEnrollments().find(dps, workspace.load(ENROLLMENTS, dps), names)
 
 
 def _registration_ids(dps: Any, names: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ hold names and thumbprints only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from azure.core import MatchConditions
@@ -15,10 +15,11 @@ from azure.iot.device import X509, ProvisioningDeviceClient
 
 from helpers import workspace
 from helpers.certificates import authority as certificates
-from helpers.workspace import Document, Recipe
+from helpers.workspace import Document
 
 from . import cleanup
 from .cleanup import AUTHORITY, ENROLLMENT, GROUP
+from .recipe import TrackRecipe, boot
 
 ENROLLMENTS, REGISTRATIONS = "x509.enrollments", "x509.registrations"
 #: Where certificates and keys are kept, and where the notebooks put those that they only try out.
@@ -48,15 +49,8 @@ def enrollment_group(group_id: str, certificate: str) -> Document:
 
 def register_device(dps: Any, registration_id: str, x509: X509) -> Any:
     """Boot a device that proves itself with a certificate, and give the state it was registered with."""
-    device = ProvisioningDeviceClient.create_from_x509_certificate(
-        provisioning_host=dps.provisioning_host,
-        id_scope=dps.id_scope,
-        registration_id=registration_id,
-        x509=x509,
-        **dps.device_options,
-    )
-    # the SDK raises for every other end than "assigned"
-    return device.register().registration_state
+    create = ProvisioningDeviceClient.create_from_x509_certificate
+    return boot(dps, create, registration_id=registration_id, x509=x509)
 
 
 def upload_authority(dps: Any, name: str, root: Any) -> None:
@@ -79,8 +73,18 @@ def upload_authority(dps: Any, name: str, root: Any) -> None:
     )
 
 
-class X509Enrollments(Recipe):
+class X509Enrollments(TrackRecipe):
     """One device with a certificate of its own, and one vouched for by a chain up to an uploaded, verified root."""
+
+    READY = (
+        "Enrolled: {registration_id}, with its own certificate",
+        "Enrolled: {member_id}, as a member of the group {group_id}",
+    )
+    REMOVED = (
+        "Nothing is enrolled as {registration_id}.",
+        "There is no enrollment group {group_id}.",
+        "There is no CA certificate {authority_name}.",
+    )
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
         """What was kept, when DPS still has all of it under these names, and our folder the files."""
@@ -88,7 +92,8 @@ class X509Enrollments(Recipe):
             return None
         service = dps.service_client()
         try:
-            found = {name: certificates.load(workspace.folder(FILES, dps), name) for name in _kept(names)}
+            kept = (names["registration_id"], names["member_id"], ROOT_NAME, LINE_NAME)
+            found = {name: certificates.load(workspace.folder(FILES, dps), name) for name in kept}
             individual = service.enrollment.get(names["registration_id"])
             group = service.enrollment_group.get(names["group_id"])
         except (certificates.CertificateError, ResourceNotFoundError):
@@ -127,36 +132,22 @@ class X509Enrollments(Recipe):
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove enrollments, devices, CA certificate and files, and note that the enrollments will be made."""
         service = dps.service_client()
-        cleanup.remove_enrollment(dps, service, names["registration_id"])
-        cleanup.remove_group(dps, service, names["group_id"])
+        cleanup.remove_enrollment(dps, service, names["registration_id"], again=True)
+        cleanup.remove_group(dps, service, names["group_id"], again=True)
         cleanup.remove_authority(dps, names["authority_name"])
         for folder in (FILES, TRIES):
             workspace.empty_folder(folder, dps)
-        workspace.claim(dps, ENROLLMENT, names["registration_id"])
-        workspace.claim(dps, GROUP, names["group_id"])
-
-    def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [
-            f"Enrolled: {names['registration_id']}, with its own certificate",
-            f"Enrolled: {names['member_id']}, as a member of the group {names['group_id']}",
-        ]
-
-    def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each thing."""
-        return [
-            f"Nothing is enrolled as {names['registration_id']}.",
-            f"There is no enrollment group {names['group_id']}.",
-            f"There is no CA certificate {names['authority_name']}.",
-        ]
 
 
-class X509Registrations(Recipe):
+class X509Registrations(TrackRecipe):
     """The two devices, registered: each in a hub that knows the thumbprint of its certificate."""
+
+    READY = ("Registered: {registration_id}", "Registered: {member_id}")
+    REMOVED = ("Not registered yet: {registration_id}", "Not registered yet: {member_id}")
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
         """What was kept, when both devices are still in their hubs and their certificates are still enrolled."""
-        enrolled = _enrolled(dps, names)
+        enrolled = workspace.found(ENROLLMENTS, dps, names)
         workspace.empty_folder(TRIES, dps)
         if stored is None or enrolled is None or any(stored.get(name) != value for name, value in enrolled.items()):
             return None
@@ -169,13 +160,7 @@ class X509Registrations(Recipe):
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
         """Boot both devices; enroll them first when nobody did."""
-        enrolled = _enrolled(dps, names)
-        if enrolled is None:
-            recipe = X509Enrollments()
-            recipe.remove(dps, names)
-            enrolled = recipe.make(dps, names)
-            workspace.save(ENROLLMENTS, dps, enrolled)
-        document = dict(enrolled)
+        document = dict(workspace.made(ENROLLMENTS, dps, names))
         for each, name in _DEVICES.items():
             files = certificates.load(workspace.folder(FILES, dps), names[name]).files
             state = register_device(dps, names[name], files.x509())
@@ -186,30 +171,8 @@ class X509Registrations(Recipe):
         """Remove the registrations and the devices, not the enrollments."""
         service = dps.service_client()
         workspace.empty_folder(TRIES, dps)
-        for kind, name, owner in ((ENROLLMENT, "registration_id", "registration_id"), (GROUP, "member_id", "group_id")):
-            if cleanup.registration(service, names[name]) is not None:
-                cleanup.check_ours(dps, kind, names[owner])
-                cleanup.forget_registration(dps, service, names[name])
-
-    def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [f"Registered: {names[name]}" for name in _DEVICES.values()]
-
-    def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [f"Not registered yet: {names[name]}" for name in _DEVICES.values()]
-
-
-def _enrolled(dps: Any, names: Mapping[str, str]) -> Document | None:
-    return X509Enrollments().find(dps, workspace.load(ENROLLMENTS, dps), names)
-
-
-def _kept(names: Mapping[str, str]) -> Iterator[str]:
-    """Names in the certificates that the folder must hold."""
-    yield names["registration_id"]
-    yield names["member_id"]
-    yield ROOT_NAME
-    yield LINE_NAME
+        cleanup.forget_our_registration(dps, service, names["registration_id"], ENROLLMENT, names["registration_id"])
+        cleanup.forget_our_registration(dps, service, names["member_id"], GROUP, names["group_id"])
 
 
 def _device_id(names: Mapping[str, str]) -> str:
