@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from helpers.diagnosis.causes import Cause
 from helpers.diagnosis.kinds import Symptom
 from helpers.diagnosis.lock_out import QUESTION
 from helpers.diagnosis.table import SECTIONS
+from tools.documents import write
 
 _HEAD = """# What an error means
 
@@ -88,20 +87,7 @@ def _plain(text: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the document; 1 when it cannot be written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.errors_document", description="Write down what every known error means."
-    )
-    parser.add_argument("file", nargs="?", type=Path, help="where to write it; without it, to the standard output")
-    file: Path | None = parser.parse_args(arguments).file
-    if file is None:
-        sys.stdout.write(render())
-        return 0
-    try:
-        file.write_text(render(), encoding="utf-8", newline="\n")
-    except OSError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    return write("tools.errors_document", "Write down what every known error means.", render, arguments)
 
 
 if __name__ == "__main__":

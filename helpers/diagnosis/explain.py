@@ -277,21 +277,21 @@ _OF_STATE = ("error_code", "error_message")
 
 
 def _find(evidence: Evidence) -> Symptom:
-    for symptom in SYMPTOMS:
-        if symptom.classes and not symptom.classes & evidence.classes:
-            continue
-        if symptom.statuses and not symptom.statuses & evidence.statuses:
-            continue
-        if symptom.codes and not symptom.codes & evidence.codes:
-            continue
-        if symptom.at and not symptom.at & evidence.at:
-            continue
-        if symptom.inside and not symptom.inside & evidence.attempt.inside:
-            continue
-        if symptom.text and not any(re.search(symptom.text, line) for line in evidence.lines):
-            continue
-        return symptom
-    return UNKNOWN
+    return next((symptom for symptom in SYMPTOMS if _fits(symptom, evidence)), UNKNOWN)
+
+
+def _fits(symptom: Symptom, evidence: Evidence) -> bool:
+    """Whether every condition that the entry has is met."""
+    conditions: tuple[tuple[frozenset[Any], frozenset[Any]], ...] = (
+        (symptom.classes, evidence.classes),
+        (symptom.statuses, evidence.statuses),
+        (symptom.codes, evidence.codes),
+        (symptom.at, evidence.at),
+        (symptom.inside, evidence.attempt.inside),
+    )
+    return all(found & wanted or not wanted for wanted, found in conditions) and (
+        not symptom.text or any(re.search(symptom.text, line) for line in evidence.lines)
+    )
 
 
 _STATUS_IN_TEXT = re.compile(

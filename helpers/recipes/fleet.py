@@ -12,17 +12,7 @@ from helpers import workspace
 from helpers.workspace import Document
 
 from . import cleanup
-from .cleanup import (
-    BEFORE,
-    ENROLLMENT,
-    GROUP,
-    POLICY,
-    WEIGHT,
-    link_settings,
-    links_of,
-    new_link,
-    service_resource,
-)
+from .cleanup import BEFORE, ENROLLMENT, GROUP, POLICY, WEIGHT
 from .recipe import TrackRecipe, enroll_with_key
 
 FLEET, KETTLES = "fleet.group", "fleet.kettles"
@@ -40,9 +30,9 @@ class FleetHubs(TrackRecipe):
         """What was kept, when both hubs are linked alike and the policy of the service spreads devices over them."""
         if stored is None or workspace.load(BEFORE, dps) is None:
             return None
-        _, _, resource = service_resource(dps)
-        links = links_of(resource)
-        alike = all(hub in links and link_settings(links[hub]) == _ALIKE for hub in stored["hubs"])
+        _, _, resource = cleanup.service_resource(dps)
+        links = cleanup.links_of(resource)
+        alike = all(hub in links and cleanup.link_settings(links[hub]) == _ALIKE for hub in stored["hubs"])
         known = set(stored["hubs"]) <= set(dps.hubs)
         return stored if alike and known and resource.properties["allocationPolicy"] == POLICY else None
 
@@ -50,10 +40,10 @@ class FleetHubs(TrackRecipe):
         """Link both hubs."""
         hubs = dps.need_hubs(2)
         noted = cleanup.remember(dps, hubs)
-        manager, where, resource = service_resource(dps)
-        links = links_of(resource)
+        manager, where, resource = cleanup.service_resource(dps)
+        links = cleanup.links_of(resource)
         for hub in hubs:
-            links.setdefault(hub, new_link(dps, hub, resource.location))
+            links.setdefault(hub, cleanup.new_link(dps, hub, resource.location))
             links[hub].allocation_weight, links[hub].apply_allocation_policy = WEIGHT, True
         resource.properties.iot_hubs = list(links.values())
         resource.properties.allocation_policy = POLICY

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from . import leaks
 from .documents import Parameter, code_cells
@@ -140,7 +140,8 @@ async def execute(
     manager = kernel_manager(scratch)
     client = NotebookClient(document, km=manager, timeout=cell_timeout, startup_timeout=_START_TIMEOUT)
     variables = {**os.environ, "IPYTHONDIR": str(scratch / "ipython"), **environment}
-    log = _kernel_log(scratch)
+    # cells do not write there, so it is empty unless something is wrong
+    log = (scratch / "kernel.log").open("wb")
     try:
         await client.async_start_new_kernel(
             env=variables, cwd=str(outcome.notebook.resolve().parent), stdout=log, stderr=log
@@ -215,11 +216,6 @@ async def _discard_kernel(client: NotebookClient, manager: Any) -> None:
         await manager.shutdown_kernel(now=True)
     manager.cleanup_connection_file()
     manager.context.destroy(linger=0)
-
-
-def _kernel_log(scratch: Path) -> BinaryIO:
-    """Where the kernel's process writes; cells do not, so it is empty unless something is wrong."""
-    return (scratch / "kernel.log").open("wb")
 
 
 def _tail(log: Path) -> str:

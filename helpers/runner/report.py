@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import platform
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -38,9 +39,7 @@ PACKAGES = ("azure-iot-device", "azure-iot-hub", "azure-iot-deviceprovisioning",
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """One sentence: how many notebooks passed, how many did not."""
-    counts: dict[str, int] = {}
-    for outcome in outcomes:
-        counts[outcome.status] = counts.get(outcome.status, 0) + 1
+    counts = Counter(outcome.status for outcome in outcomes)
     order = ("passed", "failed", "interrupted", "not run")
     parts = ", ".join(f"{counts[status]} {status}" for status in order if status in counts)
     return f"{len(outcomes)} notebook{'s' if len(outcomes) != 1 else ''}: {parts}."

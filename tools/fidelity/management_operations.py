@@ -13,6 +13,7 @@ _SERVICE = f"{SERVICES}/{{provisioningServiceName}}"
 _CERTIFICATES = f"{_SERVICE}/certificates"
 _CERTIFICATE = f"{_CERTIFICATES}/{{certificateName}}"
 _PRIVATE = f"{SERVICES}/{{resourceName}}"
+_ENDPOINT = "privateEndpointConnections/{privateEndpointConnectionName}"
 
 
 def _ask(method: str, path: str, body: Any = None, *, etag: bool = False) -> HttpQuestion:
@@ -90,24 +91,9 @@ AREA = Area(
                 ("ListPrivateLinkResources", "GET", "privateLinkResources", None),
                 ("GetPrivateLinkResources", "GET", "privateLinkResources/{groupId}", None),
                 ("ListPrivateEndpointConnections", "GET", "privateEndpointConnections", None),
-                (
-                    "GetPrivateEndpointConnection",
-                    "GET",
-                    "privateEndpointConnections/{privateEndpointConnectionName}",
-                    None,
-                ),
-                (
-                    "CreateOrUpdatePrivateEndpointConnection",
-                    "PUT",
-                    "privateEndpointConnections/{privateEndpointConnectionName}",
-                    {"properties": {}},
-                ),
-                (
-                    "DeletePrivateEndpointConnection",
-                    "DELETE",
-                    "privateEndpointConnections/{privateEndpointConnectionName}",
-                    None,
-                ),
+                ("GetPrivateEndpointConnection", "GET", _ENDPOINT, None),
+                ("CreateOrUpdatePrivateEndpointConnection", "PUT", _ENDPOINT, {"properties": {}}),
+                ("DeletePrivateEndpointConnection", "DELETE", _ENDPOINT, None),
             )
         ),
     ),

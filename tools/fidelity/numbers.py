@@ -8,10 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import partial
 
-from dps_simulator.common import hub_links, identifiers, paging
-from dps_simulator.common import webhooks as asked
-from dps_simulator.common.trace import CAPACITY
-from dps_simulator.common.trace import MAX_BYTES as TRACE_BYTES
+from dps_simulator.common import hub_links, identifiers, paging, trace, webhooks
 from dps_simulator.credentials import chains, evidence
 from dps_simulator.errors.table import Provenance
 from dps_simulator.hub import (
@@ -29,15 +26,9 @@ from dps_simulator.hub.api import device_methods as hub_device_methods
 from dps_simulator.hub.api import methods as hub_methods
 from dps_simulator.protocols import mqtt, mqtt_session
 from dps_simulator.provisioning.api import registration as dps_registration
-from dps_simulator.provisioning.attestation import (
-    authorities as certificate_authorities,
-)
-from dps_simulator.provisioning.attestation import (
-    challenges as tpm_challenges,
-)
+from dps_simulator.provisioning.attestation import authorities, challenges
 from dps_simulator.provisioning.enrollments import attestation_fields, bulk
-from dps_simulator.provisioning.registration import due, operations
-from dps_simulator.provisioning.registration import registrations as registration
+from dps_simulator.provisioning.registration import due, operations, registrations
 from dps_simulator.server import accepting, accounts, arriving, http_adapter, newcomers, sniffer
 from dps_simulator.server import webhooks as webhook_client
 from dps_simulator.settings.settings import MAX_HUBS, Settings
@@ -94,7 +85,7 @@ def _seconds(seconds: float) -> str:
 
 
 NUMBERS: tuple[Number, ...] = (
-    _recorded("`Retry-After` of a registration under way", _seconds(registration.RETRY_AFTER), "captures"),
+    _recorded("`Retry-After` of a registration under way", _seconds(registrations.RETRY_AFTER), "captures"),
     _recorded(
         "time until a device is assigned, pace `azure`",
         _seconds(due.ASSIGNMENT_SECONDS),
@@ -102,7 +93,7 @@ NUMBERS: tuple[Number, ...] = (
     ),
     _recorded("items of a page of the service API", _count(paging.DEFAULT_PAGE_SIZE), "2023-05-19"),
     _documented("body of a registration", _size(dps_registration.MAX_BODY_SIZE), _DPS),
-    _documented("CA certificates", _count(certificate_authorities.MAX_AUTHORITIES), _DPS),
+    _documented("CA certificates", _count(authorities.MAX_AUTHORITIES), _DPS),
     _documented("characters of a registration ID", _count(identifiers.MAX_ID_LENGTH), "iot-dps concepts-service"),
     _documented("items of a bulk operation on enrollments", _count(bulk.MAX_ITEMS), "API description 2021-10-01"),
     _documented(
@@ -129,7 +120,7 @@ NUMBERS: tuple[Number, ...] = (
     ),
     _inferred("bytes of a key that the service makes", _count(attestation_fields.GENERATED_KEY_SIZE)),
     _inferred("largest page of the service API", _count(paging.MAX_PAGE_SIZE)),
-    _inferred("time to answer the challenge of a TPM", _seconds(tpm_challenges.LIFETIME_SECONDS)),
+    _inferred("time to answer the challenge of a TPM", _seconds(challenges.LIFETIME_SECONDS)),
     _inferred("bits of an RSA key below which it is weak", _count(chains.MIN_RSA_BITS)),
     _own(
         "how long an operation can be asked for that a newer one of its device overtook",
@@ -140,7 +131,7 @@ NUMBERS: tuple[Number, ...] = (
     _own("certificates that a device may show", _count(evidence.MAX_CERTIFICATES)),
     _own("certificates from a device to its authority", _count(chains.MAX_PATH)),
     _own("time-out of a webhook, unless set", _seconds(Settings().webhook_timeout)),
-    _own("answer of a webhook", _size(asked.MAX_ANSWER_SIZE)),
+    _own("answer of a webhook", _size(webhooks.MAX_ANSWER_SIZE)),
     _own("webhooks asked at once", _count(webhook_client.MAX_CALLS)),
     _own("hubs of a simulator", _count(MAX_HUBS)),
     _own("messages from devices that a hub keeps", _count(telemetry.MAX_MESSAGES)),
@@ -158,8 +149,8 @@ NUMBERS: tuple[Number, ...] = (
     _own("MQTT subscriptions of a connection", _count(mqtt_session.MAX_SUBSCRIPTIONS)),
     _own("MQTT messages that wait for PUBACK", _count(mqtt_session.MAX_IN_FLIGHT)),
     _own("body of an HTTP request", _size(http_adapter.MAX_BODY)),
-    _own("messages in the trace", _count(CAPACITY)),
-    _own("memory that they take, about", _size(TRACE_BYTES)),
+    _own("messages in the trace", _count(trace.CAPACITY)),
+    _own("memory that they take, about", _size(trace.MAX_BYTES)),
     _own("TLS handshakes in progress; more wait in line", _count(newcomers.MAX_HANDSHAKES)),
     _own("memory of clients that are not through with it, about", _size(newcomers.MAX_WEIGHT)),
     _own("bytes of incomplete requests and packets together", _size(arriving.MAX_ARRIVING)),

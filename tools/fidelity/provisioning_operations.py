@@ -26,6 +26,13 @@ def _enroll(identifier: str) -> HttpQuestion:
 
 _REGISTRATION = "/{idScope}/registrations/{registrationId}"
 _ANSWERS = "$dps/registrations/res/#"
+_REGISTER = "PUT/iotdps-register/?$rid={request}"
+
+
+def _publish(request: str, body: object, client: str = "{device}") -> PublishQuestion:
+    topic, answer = f"$dps/registrations/{request}", "$dps/registrations/res/20"
+    return PublishQuestion(Door.PROVISIONING, topic, body, answer, _ANSWERS, client)
+
 
 MQTT = Area(
     "DPS: devices over MQTT 3.1.1",
@@ -45,25 +52,13 @@ MQTT = Area(
         documented("Subscribe to answers", SubscribeQuestion(Door.PROVISIONING, _ANSWERS)),
         recorded(
             "Register",
-            PublishQuestion(
-                Door.PROVISIONING,
-                "$dps/registrations/PUT/iotdps-register/?$rid={request}",
-                {"registrationId": "{device}"},
-                "$dps/registrations/res/20",
-                _ANSWERS,
-            ),
+            _publish(_REGISTER, {"registrationId": "{device}"}),
             missing="assigned after 0.3 s (`pace = azure`), at once or after n polls; certificates on request (`csr`) "
             "are refused",
         ),
         recorded(
             "Ask for the operation's status",
-            PublishQuestion(
-                Door.PROVISIONING,
-                "$dps/registrations/GET/iotdps-get-operationstatus/?$rid={request}&operationId={operation}",
-                "",
-                "$dps/registrations/res/20",
-                _ANSWERS,
-            ),
+            _publish("GET/iotdps-get-operationstatus/?$rid={request}&operationId={operation}", ""),
         ),
     ),
 )
@@ -131,14 +126,7 @@ SERVICE = Area(
     setup=(
         _enroll("{device}-2"),
         ConnectQuestion(Door.PROVISIONING, "{device}-2"),
-        PublishQuestion(
-            Door.PROVISIONING,
-            "$dps/registrations/PUT/iotdps-register/?$rid={request}",
-            {"registrationId": "{device}-2"},
-            "$dps/registrations/res/20",
-            _ANSWERS,
-            "{device}-2",
-        ),
+        _publish(_REGISTER, {"registrationId": "{device}-2"}, "{device}-2"),
     ),
     operations=(
         recorded("IndividualEnrollment_CreateOrUpdate", _service("PUT", "/enrollments/{id}", _ENROLLMENT)),
