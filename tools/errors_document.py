@@ -26,7 +26,7 @@ behind the status, such as 404900, are the simulator's own; Azure has nothing li
 
 
 def render() -> str:
-    """The document."""
+    """``docs/errors.md`` in Markdown: every entry of the table in the order in which they are tried."""
     parts = [_HEAD]
     for title, symptoms in SECTIONS.items():
         parts.append(f"## {title}\n")
@@ -86,7 +86,14 @@ def _plain(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the document; 1 when it cannot be written."""
+    """Write the document.
+
+    Arguments:
+        arguments: of the command line, ``None`` for those of the process.
+
+    Returns:
+        The exit status: 1 when it cannot be written.
+    """
     return write("tools.errors_document", "Write down what every known error means.", render, arguments)
 
 

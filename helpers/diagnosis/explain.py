@@ -150,7 +150,7 @@ class Explanation:
         return {"text/plain": str(self), "text/html": self.html()}
 
     def html(self) -> str:
-        """The explanation as HTML."""
+        """The explanation as a list in HTML, for a cell's output; what came from outside is escaped."""
 
         def part(title: str, content: str) -> str:
             return f'<dt style="{_HEAD}"><strong>{escape(title)}</strong></dt><dd style="{_BODY}">{content}</dd>'

@@ -36,7 +36,11 @@ class Freezers(TrackRecipe):
     )
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Create the enrollments, and the certificates in their folder."""
+        """Create an enrollment, two groups and a CA certificate; the certificates and their keys lie in the folder.
+
+        Returns:
+            ``registration_id`` with its ``key``, ``group_key``, and ``certified_id``, the device with a certificate.
+        """
         service = dps.service_client()
         registration_id, group_id = names["registration_id"], names["group_id"]
         line_id, device_id = group_id + WITH_CERTIFICATE, names["member_id"] + WITH_CERTIFICATE

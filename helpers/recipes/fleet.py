@@ -37,7 +37,14 @@ class FleetHubs(TrackRecipe):
         return stored if alike and known and resource.properties["allocationPolicy"] == POLICY else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Link both hubs."""
+        """Link two hubs with the same weight, and let the service spread devices by hash.
+
+        Returns:
+            ``hubs``, and ``linked_before``: the ones among them that were linked already. Both are host names.
+
+        Raises:
+            TargetError: on Azure, when the settings name fewer hubs.
+        """
         hubs = dps.need_hubs(2)
         noted = cleanup.remember(dps, hubs)
         manager, where, resource = cleanup.service_resource(dps)
@@ -63,7 +70,11 @@ class Fleet(TrackRecipe):
     REMOVED = ("There is no enrollment group {group_id}.",)
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Create the group."""
+        """Create the group, with keys that DPS makes.
+
+        Returns:
+            ``group_id`` and its primary ``key``.
+        """
         group_id = names["group_id"]
         return {"group_id": group_id, "key": enroll_with_key(dps, dps.service_client(), GROUP, group_id)}
 
@@ -80,7 +91,11 @@ class Kettles(TrackRecipe):
     REMOVED = ("Nothing is enrolled as {registration_id}.", "There is no enrollment group {group_id}.")
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Enroll the first one; the others join in their own steps."""
+        """Enroll the first one; the others join in their own steps.
+
+        Returns:
+            ``registration_id`` and its primary ``key``.
+        """
         registration_id = names["registration_id"]
         key = enroll_with_key(dps, dps.service_client(), ENROLLMENT, registration_id)
         return {"registration_id": registration_id, "key": key}

@@ -26,7 +26,12 @@ INITIAL_TEMPERATURE = 21
 
 
 def individual_enrollment(registration_id: str, device_id: str) -> Document:
-    """The individual enrollment of the symmetric-key track, as the notebook writes it."""
+    """The individual enrollment of the symmetric-key track, as the notebook writes it.
+
+    Arguments:
+        registration_id: of the device.
+        device_id: what the hub calls it; empty: as the registration ID.
+    """
     return {
         "registrationId": registration_id,
         "deviceId": device_id or registration_id,
@@ -48,7 +53,19 @@ def enrollment_group(group_id: str) -> Document:
 
 
 def register_device(dps: Any, registration_id: str, key: Secret) -> Any:
-    """Boot a device that proves itself with a symmetric key, and give the state it was registered with."""
+    """Boot a device that proves itself with a symmetric key.
+
+    Arguments:
+        dps: the target.
+        registration_id: of the device.
+        key: its own; that of a group's member is derived.
+
+    Returns:
+        The state it was registered with, among others ``assigned_hub`` and ``device_id``.
+
+    Raises:
+        ClientError: DPS refused, or was not reached; :func:`helpers.diagnosis.explain` knows more.
+    """
     create = ProvisioningDeviceClient.create_from_symmetric_key
     return boot(dps, create, registration_id=registration_id, symmetric_key=key.reveal())
 
@@ -60,7 +77,11 @@ class FirstDevice(TrackRecipe):
     REMOVED = ("Nothing is enrolled as {registration_id}.",)
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Enroll the device."""
+        """Enroll the device, with keys that DPS makes.
+
+        Returns:
+            ``registration_id`` and its primary ``key``.
+        """
         registration_id = names["registration_id"]
         key = enroll_with_key(dps, dps.service_client(), ENROLLMENT, registration_id)
         return {"registration_id": registration_id, "key": key}
@@ -97,7 +118,11 @@ class SymmetricKeyEnrollments(TrackRecipe):
         return stored if same else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Create both enrollments."""
+        """Create both enrollments, with keys that DPS makes.
+
+        Returns:
+            ``individual``, ``group`` and ``member``, each with its name and ``key``; that of the member is derived.
+        """
         service = dps.service_client()
         registration_id, group_id, member_id = names["registration_id"], names["group_id"], names["member_id"]
         workspace.claim(dps, ENROLLMENT, registration_id)
@@ -145,7 +170,11 @@ class SymmetricKeyRegistrations(TrackRecipe):
         return stored
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Boot both devices; enroll them first when nobody did."""
+        """Boot both devices; enroll them first when nobody did.
+
+        Returns:
+            ``individual`` and ``member``, each with ``registration_id``, ``key``, ``hub`` (host name), ``device_id``.
+        """
         enrolled = workspace.made(ENROLLMENTS, dps, names)
         document: Document = {}
         for each in ("individual", "member"):

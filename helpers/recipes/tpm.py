@@ -34,7 +34,13 @@ _DEPTH = 4
 
 
 def individual_enrollment(registration_id: str, device_id: str, endorsement_key: str) -> Document:
-    """The individual enrollment of the TPM track, as the notebook writes it."""
+    """The individual enrollment of the TPM track, as the notebook writes it.
+
+    Arguments:
+        registration_id: of the device.
+        device_id: what the hub calls it; empty: as the registration ID.
+        endorsement_key: ``TPM2B_PUBLIC`` in base64, as ``TpmDevice.endorsement_key`` has it.
+    """
     return {
         "registrationId": registration_id,
         "deviceId": device_id or registration_id,
@@ -43,12 +49,34 @@ def individual_enrollment(registration_id: str, device_id: str, endorsement_key:
 
 
 def register_device(dps: Any, registration_id: str, tpm: TpmDevice) -> Any:
-    """Boot a device that proves itself with its TPM, and give the state it was registered with."""
+    """Boot a device that proves itself with its TPM.
+
+    Arguments:
+        dps: the target.
+        registration_id: of the device.
+        tpm: opened.
+
+    Returns:
+        The state it was registered with, among others ``assigned_hub`` and ``device_id``.
+
+    Raises:
+        ClientError: DPS or the TPM refused, or DPS was not reached; :func:`helpers.diagnosis.explain` knows more.
+    """
     return boot(dps, TpmProvisioningDeviceClient.create_from_tpm, registration_id=registration_id, tpm=tpm)
 
 
 def hub_key(dps: Any, hub: str, device_id: str) -> Secret:
-    """The primary key of a device as its hub knows it. Only who owns the hub may read it."""
+    """The primary key of a device as its hub knows it. Only who owns the hub may read it.
+
+    Arguments:
+        dps: the target.
+        hub: host name of the hub.
+        device_id: case counts.
+
+    Raises:
+        TargetError: the target does not have the hub.
+        HttpOperationError: the hub does not have the device.
+    """
     authentication = dps.registry(hub).get_device(device_id).authentication
     return Secret(str(authentication.symmetric_key.primary_key))
 
@@ -146,7 +174,11 @@ class TpmEnrollments(Recipe):
         return expected if same else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Create the enrollment."""
+        """Create the enrollment; without a name for it, the TPM gives one.
+
+        Returns:
+            ``tpm_kind``, ``registration_id`` and ``device_id``.
+        """
         with _opened(dps, names) as tpm:
             document, endorsement_key = _document(tpm, names), tpm.endorsement_key
         registration_id = document["registration_id"]
@@ -169,11 +201,11 @@ class TpmEnrollments(Recipe):
         workspace.empty_folder(TRIES, dps)
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
+        """One line, with a name that can be read."""
         return [f"Enrolled: {_called(names)}, by the endorsement key of its TPM"]
 
     def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
+        """One line, with a name that can be read."""
         return [f"Not enrolled yet: {_called(names)}"]
 
 
@@ -194,7 +226,11 @@ class TpmRegistrations(Recipe):
             return stored if has_hub_key(tpm, key) else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Boot the device; enroll it first when nobody did."""
+        """Boot the device; enroll it first when nobody did.
+
+        Returns:
+            What :class:`TpmEnrollments` keeps, with ``hub`` (host name) and ``assigned_id``, the device ID there.
+        """
         enrolled = workspace.made(ENROLLMENTS, dps, names)
         with _opened(dps, names) as tpm:
             state = register_device(dps, enrolled["registration_id"], tpm)
@@ -208,11 +244,11 @@ class TpmRegistrations(Recipe):
             cleanup.forget_our_registration(dps, service, registration_id, ENROLLMENT, registration_id)
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
+        """One line, with a name that can be read."""
         return [f"Registered: {_called(names)}"]
 
     def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
+        """One line, with a name that can be read."""
         return [f"Not registered yet: {_called(names)}"]
 
 

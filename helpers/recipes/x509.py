@@ -31,7 +31,13 @@ _DEVICES = {"individual": "registration_id", "member": "member_id"}
 
 
 def individual_enrollment(registration_id: str, device_id: str, certificate: str) -> Document:
-    """The individual enrollment of the certificate track, as the notebook writes it."""
+    """The individual enrollment of the certificate track, as the notebook writes it.
+
+    Arguments:
+        registration_id: of the device, and common name of its certificate.
+        device_id: what the hub calls it; empty: as the registration ID.
+        certificate: the device's own, in PEM.
+    """
     return {
         "registrationId": registration_id,
         "deviceId": device_id or registration_id,
@@ -40,7 +46,12 @@ def individual_enrollment(registration_id: str, device_id: str, certificate: str
 
 
 def enrollment_group(group_id: str, certificate: str) -> Document:
-    """The enrollment group of the certificate track, as the notebook writes it."""
+    """The enrollment group of the certificate track, as the notebook writes it.
+
+    Arguments:
+        group_id: names the group.
+        certificate: that of the authority that signs its devices, in PEM.
+    """
     return {
         "enrollmentGroupId": group_id,
         "attestation": {"type": "x509", "x509": {"signingCertificates": {"primary": {"certificate": certificate}}}},
@@ -48,13 +59,35 @@ def enrollment_group(group_id: str, certificate: str) -> Document:
 
 
 def register_device(dps: Any, registration_id: str, x509: X509) -> Any:
-    """Boot a device that proves itself with a certificate, and give the state it was registered with."""
+    """Boot a device that proves itself with a certificate.
+
+    Arguments:
+        dps: the target.
+        registration_id: common name of its certificate.
+        x509: paths of the chain and of the device's private key.
+
+    Returns:
+        The state it was registered with, among others ``assigned_hub`` and ``device_id``.
+
+    Raises:
+        ClientError: DPS refused, or was not reached; :func:`helpers.diagnosis.explain` knows more.
+    """
     create = ProvisioningDeviceClient.create_from_x509_certificate
     return boot(dps, create, registration_id=registration_id, x509=x509)
 
 
 def upload_authority(dps: Any, name: str, root: Any) -> None:
-    """Upload a CA certificate and prove that we hold its private key."""
+    """Upload a CA certificate and prove that we hold its private key, in the three requests that Azure asks for.
+
+    Arguments:
+        dps: the target.
+        name: what it is uploaded as.
+        root: the authority, with its key, as :func:`helpers.certificates.authority.create_root` makes it.
+
+    Raises:
+        TargetError: on Azure, when the settings do not name subscription and resource group.
+        HttpResponseError: the management plane refused.
+    """
     # only who manages needs these, and they take a moment to import
     from azure.mgmt.iothubprovisioningservices.models import (  # noqa: PLC0415
         CertificateProperties,
@@ -110,7 +143,11 @@ class X509Enrollments(TrackRecipe):
         return stored if same else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Make the certificates, upload the root and create both enrollments."""
+        """Make the certificates, upload the root and create both enrollments; keys and certificates lie in the folder.
+
+        Returns:
+            The names, with ``thumbprint`` and ``member_thumbprint``: SHA-256 of the certificates, upper-case digits.
+        """
         service = dps.service_client()
         registration_id, group_id, member_id = names["registration_id"], names["group_id"], names["member_id"]
         device = certificates.create_self_signed(registration_id)
@@ -159,7 +196,11 @@ class X509Registrations(TrackRecipe):
         return stored
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Boot both devices; enroll them first when nobody did."""
+        """Boot both devices; enroll them first when nobody did.
+
+        Returns:
+            What :class:`X509Enrollments` keeps, with ``individual`` and ``member``: ``hub`` (host name), ``device_id``.
+        """
         document = dict(workspace.made(ENROLLMENTS, dps, names))
         for each, name in _DEVICES.items():
             files = certificates.load(workspace.folder(FILES, dps), names[name]).files

@@ -77,7 +77,14 @@ def read(path: Path) -> NotebookNode:
 
 
 def at_last_commit(path: Path) -> NotebookNode | None:
-    """A notebook as git has it; ``None`` where there is no git, no commit, or no such file in it."""
+    """A notebook as git has it.
+
+    Arguments:
+        path: the file; it need not exist any more.
+
+    Returns:
+        The notebook; ``None`` where there is no git, no commit, or no such file in it.
+    """
     import nbformat  # noqa: PLC0415
 
     command = ["git", "show", f"HEAD:./{path.name}"]
@@ -106,7 +113,7 @@ def without_widget_views(document: NotebookNode) -> None:
 
 
 def tags(cell: NotebookNode) -> list[str]:
-    """The tags of a cell."""
+    """The tags of a cell, in the order of its metadata; none when it has none."""
     return [str(tag) for tag in cell.metadata.get("tags", [])]
 
 

@@ -103,12 +103,12 @@ class Place:
 
 
 def cell_id(word: str) -> str:
-    """The ID of the cell that explains a word."""
+    """The ID of the cell that explains a word: small letters, digits and hyphens, such as ``enrollment-group``."""
     return re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-")
 
 
 def anchor(word: str) -> str:
-    """What stands after ``#`` in a link to a word."""
+    """What stands after ``#`` in a link to a word, such as ``cell-id=enrollment-group``."""
     return CELL + cell_id(word)
 
 
@@ -135,7 +135,15 @@ def links(document: NotebookNode, *, inside: bool = False) -> Iterator[tuple[int
 
 
 def broken(path: Path, document: NotebookNode) -> Iterator[tuple[int | None, str]]:
-    """What is wrong with the links to words and to other cells in a notebook, as cell position and sentence."""
+    """What is wrong with the links to words and to other cells in a notebook; of the glossary, also with its form.
+
+    Arguments:
+        path: the notebook, in the folder of the others.
+        document: what it holds.
+
+    Returns:
+        Position of the cell, ``None`` for the notebook as a whole, and a sentence.
+    """
     known = words(path.parent)
     yield from _broken_links(path, document, {anchor(word) for word in known})
     if path.name == PAGE:

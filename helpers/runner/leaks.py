@@ -53,5 +53,5 @@ def secrets(text: str) -> list[str]:
 
 
 def machine_paths(text: str) -> list[str]:
-    """Absolute paths that exist on one machine only."""
+    """Absolute paths in a text that exist on one machine only: below ``/home``, ``/tmp`` and so on, or with a drive."""
     return [match[0] for match in _MACHINE_PATH.finditer(text)]

@@ -52,7 +52,14 @@ _NOT_IN_CODE = {
 
 
 def problems(path: Path) -> list[str]:
-    """Everything that is wrong with the form of a notebook, as lines for people; empty when it is right."""
+    """Check the form of a notebook by all of :data:`RULES`.
+
+    Arguments:
+        path: the file; one that is no notebook is a problem, too.
+
+    Returns:
+        What is wrong, a line each that begins with the file's name and the number of the cell; empty when it is right.
+    """
     try:
         document = read(path)
     except NotebookError as problem:

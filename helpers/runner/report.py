@@ -51,7 +51,7 @@ def place(outcome: Outcome) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter for a run."""
+    """Versions by name, of Python and of the packages that matter for a run; ``not installed`` for one that is not."""
     found = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -62,7 +62,12 @@ def versions() -> dict[str, str]:
 
 
 def notebook_page(document: NotebookNode, title: str) -> str:
-    """An executed notebook as one page without references to other files or hosts."""
+    """An executed notebook as one page of HTML, without references to other files or hosts.
+
+    Arguments:
+        document: the notebook, its secrets masked.
+        title: of the page.
+    """
     body, _ = _exporter().from_notebook_node(document, resources={"metadata": {"name": title}})
     return str(body)
 

@@ -94,7 +94,19 @@ class SimulatorTarget(Target):
         return [event for event in found if not wanted or device_of(event) in wanted]
 
     def manage(self, method: str, path: str, body: Any | None = None) -> Any:
-        """Call the management API; every trouble on the way is a :class:`TargetError` that says how to go on."""
+        """Call the management API of the simulator.
+
+        Arguments:
+            method: of HTTP.
+            path: below ``/simulator``, with its query.
+            body: JSON, ``None`` for none.
+
+        Returns:
+            The answer as JSON.
+
+        Raises:
+            TargetError: the simulator refused, does not answer, or was started anew; the text says how to go on.
+        """
         try:
             return launcher.manage(self._running, method, path, body)
         except OSError as problem:

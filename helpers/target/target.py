@@ -155,7 +155,17 @@ class Target(ABC):
         """
 
     def registry(self, hub: str) -> Any:
-        """The hub's registry: the official ``IoTHubRegistryManager``, or its stand-in where that is missing."""
+        """The registry of a hub, one until this target is closed.
+
+        Arguments:
+            hub: host name.
+
+        Returns:
+            The official ``IoTHubRegistryManager``, or its stand-in where that is missing.
+
+        Raises:
+            TargetError: the hub is not known here.
+        """
         connection = self._connection(hub)
         if connection.host not in self._registries:
             self._registries[connection.host] = registries.open_registry(connection, **self._way())

@@ -11,7 +11,14 @@ from tools.fidelity.probes import FidelityError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and write; 1 when something could not be measured or written."""
+    """Measure a simulator, and write the document.
+
+    Arguments:
+        arguments: of the command line, ``None`` for those of the process.
+
+    Returns:
+        The exit status: 1 when something could not be measured or written.
+    """
     description = "Ask a simulator every published operation and write down what it supports."
     return write("tools.fidelity", description, lambda: render(measure()), arguments, (OSError, FidelityError))
 

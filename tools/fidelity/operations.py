@@ -187,7 +187,7 @@ class Area:
 
 
 class Support(Enum):
-    """What was measured."""
+    """What was measured: the word in the column "here" of the document."""
 
     SUPPORTED = "yes"
     PARTLY = "partly"

@@ -53,7 +53,7 @@ class FidelityError(Exception):
 
 
 def error_tables() -> dict[str, Mapping[str, ErrorKind]]:
-    """Every class of rows in the table of errors, by name."""
+    """The table of errors: the rows of each of its classes, such as ``Dps``, by name."""
     owners = {name: owner for name, owner in vars(errors).items() if isinstance(owner, type)}
     return {name: rows for name, owner in owners.items() if (rows := errors.table(owner))}
 
@@ -246,7 +246,7 @@ class Prober:
 
 
 def key(area: Area, operation: Operation) -> str:
-    """What names an operation among all."""
+    """What names an operation among all: ``"area/operation"``."""
     return f"{area.title}/{operation.name}"
 
 
