@@ -23,6 +23,8 @@ SOURCE = "binder/address.json"
 #: What stands in the notebook for whoever teaches while there is no address.
 EXAMPLE = "https://github.com/OWNER/REPOSITORY"
 _BLOCK = re.compile(r"(<!-- badge: made by `make badge` -->\n).*?(<!-- end of badge -->)", re.DOTALL)
+_PLACE = re.compile("(this page is one of a set: get )[^,\"]+(, run 'make setup' in it)")
+_NO_PLACE = "the repository"
 _NO_README = (
     "This page knows no public copy yet. Put one on GitHub or GitLab and run `make badge` in it: then a button stands\n"
     "here that opens the notebooks in a browser, without installing anything.\n"
@@ -81,6 +83,15 @@ def in_notebook(text: str, repository: Repository | None, branch: str) -> str:
     return text
 
 
+def in_cell(text: str, repository: Repository | None, branch: str) -> str:
+    """A notebook whose check of what is installed says where the rest of the set is, for whoever opened it alone."""
+    where = repository.page if repository is not None else _NO_PLACE
+    text, cells = _PLACE.subn(lambda found: f"{found[1]}{where}{found[2]}", text)
+    if cells != 1:
+        raise BadgeError(f"There is no cell, or more than one, that says {_PLACE.pattern!r}.")
+    return text
+
+
 def _in_block(text: str, content: str) -> str:
     text, blocks = _BLOCK.subn(lambda found: found[1] + content + found[2], text)
     if blocks != 1:
@@ -88,12 +99,18 @@ def _in_block(text: str, content: str) -> str:
     return text
 
 
-#: Who names the address, and how.
-PLACES: dict[str, Callable[[str, Repository | None, str], str]] = {
-    "README.md": in_readme,
-    "docs/handout.md": in_handout,
-    "notebooks/02_run_a_workshop.ipynb": in_notebook,
-}
+Writer = Callable[[str, Repository | None, str], str]
+
+
+def places(root: Path) -> dict[str, list[Writer]]:
+    """Which files name the address, and how it gets into each."""
+    found: dict[str, list[Writer]] = {"README.md": [in_readme], "docs/handout.md": [in_handout]}
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        # a page without code, such as the glossary, needs nothing that is installed
+        if "ModuleNotFoundError as missing" in path.read_text(encoding="utf-8"):
+            found[f"notebooks/{path.name}"] = [in_cell]
+    found.setdefault("notebooks/02_run_a_workshop.ipynb", []).append(in_notebook)
+    return found
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -108,8 +125,12 @@ def main(given: Sequence[str] | None = None) -> int:
         repository, branch = known(root)
         branch = arguments.branch or branch
         repository = Repository.parse(arguments.address) if arguments.address else of_remote(root) or repository
-        texts = {name: (root / name).read_text(encoding="utf-8") for name in PLACES}
-        made = {name: PLACES[name](text, repository, branch) for name, text in texts.items()}
+        made = {}
+        for name, writers in places(root).items():
+            text = (root / name).read_text(encoding="utf-8")
+            for write in writers:
+                text = write(text, repository, branch)
+            made[name] = text
     except (BadgeError, ValueError) as problem:
         print(problem, file=sys.stderr)  # noqa: T201
         return 1

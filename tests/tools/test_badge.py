@@ -1,8 +1,10 @@
 """The address of the public copy: read as people and git write it, written wherever it is named."""
 
 import json
+import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ GITHUB = "https://github.com/contoso/lessons"
 @pytest.fixture
 def copy(tmp_path):
     """As much of the repository as names the address."""
-    for name in (badge.SOURCE, *badge.PLACES):
+    for name in (badge.SOURCE, *badge.places(ROOT)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
@@ -29,7 +31,7 @@ def remote(folder, address):
 
 
 def made(folder):
-    return {name: (folder / name).read_text(encoding="utf-8") for name in (badge.SOURCE, *badge.PLACES)}
+    return {name: (folder / name).read_text(encoding="utf-8") for name in (badge.SOURCE, *badge.places(folder))}
 
 
 @pytest.mark.parametrize(
@@ -116,13 +118,14 @@ def test_the_layout_that_the_link_opens_is_the_one_that_is_laid_out():
 
 def test_what_is_committed_is_made_from_the_one_source():
     repository, branch = badge.known(ROOT)
-    for name, write in badge.PLACES.items():
+    for name, writers in badge.places(ROOT).items():
         text = (ROOT / name).read_text(encoding="utf-8")
-        assert write(text, repository, branch) == text, f"{name}: run `make badge`"
+        for write in writers:
+            assert write(text, repository, branch) == text, f"{name}: run `make badge`"
 
 
 @pytest.mark.parametrize("address", ["git@github.com:contoso/lessons.git", "https://token:secret@gitlab.com/a/b/c.git"])
-def test_a_remote_is_written_everywhere_and_again_without_a_change(copy, address, capsys):
+def test_a_remote_is_written_everywhere_and_again_without_a_change(copy, address, capsys, monkeypatch):
     remote(copy, address)
     assert badge.main(["--root", str(copy), "--branch", "june"]) == 0
     page = addresses.Repository.parse(address).page
@@ -140,6 +143,13 @@ def test_a_remote_is_written_everywhere_and_again_without_a_change(copy, address
     exec("".join(cell["source"]), {"print": printed.append})  # noqa: S102
     assert cell["outputs"][0]["text"] == [f"{printed[0]}\n"]
     assert printed == [link]
+    # and whoever has one page alone learns where the others are
+    for text in (text for name, text in texts.items() if name.endswith(".ipynb")):
+        (check,) = [c for c in json.loads(text)["cells"] if "ModuleNotFoundError as missing" in "".join(c["source"])]
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "helpers.checks", None)
+            with pytest.raises(ModuleNotFoundError, match=f"get {re.escape(page)}, run 'make setup' in it"):
+                exec("".join(check["source"]), {})  # noqa: S102
     assert badge.main(["--root", str(copy)]) == 0
     assert made(copy) == texts
 
@@ -168,6 +178,7 @@ def test_a_clone_without_a_public_remote_keeps_the_address_that_is_known(copy):
         ("README.md", "<!-- end of badge -->", ""),
         ("docs/handout.md", "<!-- badge", "<!-- button"),
         ("notebooks/02_run_a_workshop.ipynb", "repository = ", "place = "),
+        ("notebooks/11_symmetric_key_enroll.ipynb", "one of a set", "one of many"),
     ],
 )
 def test_where_there_is_no_place_for_it_nothing_is_written(copy, name, old, new, capsys):
