@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.pipeline.transport import RequestsTransport
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 
+from dps_simulator import RunningSimulator
 from dps_simulator.process import launcher
 from helpers import workspace
 from helpers.credentials import parse_connection_string
@@ -51,7 +52,7 @@ class SimulatorTarget(Target):
     #: The management plane of the simulator takes any.
     resource_group = "simulator"
 
-    def __init__(self, running: launcher.RunningSimulator) -> None:
+    def __init__(self, running: RunningSimulator) -> None:
         super().__init__(
             provisioning_host=running.provisioning_host,
             id_scope=running.id_scope,
