@@ -25,6 +25,7 @@ from dps_simulator.credentials import symmetric_keys
 from dps_simulator.errors.table import Hub, ServiceError, described
 from dps_simulator.errors.timestamps import azure_timestamp
 
+from .checks import check_id, invalid, wrong_value
 from .twins import Twin, new_twin
 
 #: What the API shows for a time that never came.
@@ -69,21 +70,6 @@ class Liveliness:
         return "Connected" if self.connected else "Disconnected"
 
 
-def check_id(value: object, what: str = "device") -> str:
-    """Return the ID of a device, or of a module, when it is possible.
-
-    Raises:
-        ServiceError: it is not.
-    """
-    if not isinstance(value, str) or not DEVICE_ID.fullmatch(value):
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            f"The {what} ID {value!r:.200} is not possible: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! "
-            "( ) , : = @ $ ' are allowed, and case matters.",
-        )
-    return value
-
-
 def check_precondition(if_match: str | None, etag: str) -> None:
     """Compare an ``If-Match`` header with the current ETag; ``*`` in or without quotes matches everything.
 
@@ -106,6 +92,7 @@ class Identity(ABC):
 
     Attributes:
         device_id: the device.
+        module_id: the module, empty for the device itself.
         generation: tells it from an earlier one with the same name, see :func:`new_generation`.
         etag: changes with everything but the twin.
         authentication: how it authenticates.
@@ -115,6 +102,7 @@ class Identity(ABC):
     """
 
     device_id: str
+    module_id: str = ""
     generation: str
     etag: str = ""
     authentication: DeviceCredentials = _NOT_GIVEN
@@ -123,19 +111,19 @@ class Identity(ABC):
     subscriptions: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    @abstractmethod
     def address(self) -> str:
-        """Under what it is kept, connected and addressed."""
+        """Under what it is kept, connected and addressed: ``{device ID}/{module ID}``, or the device ID."""
+        return f"{self.device_id}/{self.module_id}" if self.module_id else self.device_id
 
     @property
-    @abstractmethod
     def addresses(self) -> Sequence[str]:
         """The address itself and, of a device, those of its modules."""
+        return (self.address,)
 
     @property
-    @abstractmethod
     def path(self) -> Sequence[str]:
         """What its tokens are for, behind the hub's host name."""
+        return ("devices", self.device_id, *(("modules", self.module_id) if self.module_id else ()))
 
     @abstractmethod
     def changed(self, body: Mapping[str, Any], now: datetime) -> Identity:
@@ -195,19 +183,9 @@ class Device(Identity):
     modules: tuple[str, ...] = ()
 
     @property
-    def address(self) -> str:
-        """The device ID."""
-        return self.device_id
-
-    @property
     def addresses(self) -> Sequence[str]:
         """Its own address and those of its modules."""
         return (self.device_id, *(f"{self.device_id}/{module_id}" for module_id in self.modules))
-
-    @property
-    def path(self) -> Sequence[str]:
-        """What its tokens are for, behind the hub's host name."""
-        return ("devices", self.device_id)
 
     @property
     def scopes_above(self) -> Sequence[str]:
@@ -384,19 +362,13 @@ def rendered_time(moment: datetime | None) -> str:
     return NEVER if moment is None else azure_timestamp(moment)
 
 
-def wrong_value(field: str, value: object, expected: str) -> ServiceError:
-    """The error for a field. Not for keys: it repeats the value."""
-    shown = f"{value!r:.100}" if isinstance(value, str) else described(value)
-    return ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {shown}; it must be {expected}.")
-
-
 def _object(value: object, field: str) -> Mapping[str, Any]:
     """The value as an object; ``null`` counts as left out."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         # the value is not repeated: a key may stand in the wrong place
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {described(value)}; it must be a JSON object.")
+        raise invalid(f"{field} is {described(value)}; it must be a JSON object.")
     return value
 
 
@@ -479,9 +451,8 @@ def checked_authentication(given: object, current: DeviceCredentials) -> DeviceC
     if kind == SELF_SIGNED:
         primary, secondary = (_thumbprint(thumbprints, name) for name in _THUMBPRINT_NAMES)
         if not primary and not secondary:
-            raise ServiceError(
-                Hub.ARGUMENT_INVALID,
-                "authentication.x509Thumbprint needs a primaryThumbprint or a secondaryThumbprint for type selfSigned.",
+            raise invalid(
+                "authentication.x509Thumbprint needs a primaryThumbprint or a secondaryThumbprint for type selfSigned."
             )
         return DeviceCredentials(SELF_SIGNED, primary_thumbprint=primary, secondary_thumbprint=secondary)
     return DeviceCredentials(kind)
@@ -495,9 +466,7 @@ def _key(keys: Mapping[str, Any], name: str, kept: str) -> str:
         return new_key()
     problem = symmetric_keys.problem(key)
     if problem:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"authentication.symmetricKey.{name} {problem} Leave it out to have one made."
-        )
+        raise invalid(f"authentication.symmetricKey.{name} {problem} Leave it out to have one made.")
     return str(key)
 
 

@@ -13,19 +13,12 @@ from dps_simulator.common.clock import Clock
 from dps_simulator.common.ports import DeviceCredentials, Document, Storage
 from dps_simulator.common.throttling import Throttle
 from dps_simulator.credentials.certificates import Certificate
-from dps_simulator.errors.table import Hub, ServiceError, described
+from dps_simulator.errors.table import Hub, ServiceError
 
+from .checks import check_id, json_object, wrong_value
 from .cloud_to_device import CloudToDeviceQueues
 from .connections import Connections
-from .devices import (
-    Device,
-    Identity,
-    check_id,
-    check_precondition,
-    edge_device_of,
-    new_device,
-    wrong_value,
-)
+from .devices import Device, Identity, check_precondition, edge_device_of, new_device
 from .hub_queries import MAX_PAGE, TWIN_WORK, HubQueries, QueryPage, Steps, Work
 from .hub_records import MAX_BATCH, HubRecords
 from .modules import EDGE_MODULES, MAX_MODULES, Module, check_address, module_address, new_module, split_address
@@ -156,22 +149,21 @@ class IotHub:
                 not match, a module of no device, or one too many.
         """
         device_id, module_id = check_address(address)
-        if not isinstance(body, Mapping):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(body)}.")
+        fields = json_object("The body", body)
         with self._storage.transaction():
             device = self._require_device(device_id) if module_id else None
             found = self._records.find(address)
             if found is None:
                 if if_match is not None:
                     raise _not_found(address)
-                changed = self._new(device_id, body) if device is None else self._new_module(device, module_id, body)
-                changed = replace(changed, twin=new_twin(self._clock.now(), initial_twin))
+                new = self._new_module(device, module_id, fields) if device else self._new(device_id, fields)
+                changed: Identity = replace(new, twin=new_twin(self._clock.now(), initial_twin))
             elif if_match is None:
                 kind = Hub.MODULE_EXISTS if module_id else Hub.DEVICE_EXISTS
                 raise ServiceError(kind, reason=f"{address!r} exists and there is no If-Match header")
             else:
                 check_precondition(if_match, found.etag)
-                changed = found.changed(body, self._clock.now())
+                changed = found.changed(fields, self._clock.now())
                 if isinstance(changed, Device) and isinstance(found, Device):
                     self._check_scopes(changed, found)
             changed = self._save(changed)

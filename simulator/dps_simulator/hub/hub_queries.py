@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Hub, ServiceError, ascii_json, described
+from dps_simulator.errors.table import ascii_json, described
 
+from .checks import invalid
 from .devices import Identity
 from .hub_records import Found, HubRecords
 from .query import MODULES, Query, parse
@@ -95,7 +96,7 @@ class HubQueries:
                 query.
         """
         if not isinstance(text, str):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"query must be a query, not {described(text)}.")
+            raise invalid(f"query must be a query, not {described(text)}.")
         query = parse(text)
         digest = hashlib.sha256(f"{self._host}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
         place, given = _read_token(continuation, digest)
@@ -206,9 +207,8 @@ class _Room:
         for name, value in row.items():
             size += len(ascii_json({name: value}))
             if size > MAX_PAGE_SIZE:
-                raise ServiceError(
-                    Hub.ARGUMENT_INVALID,
-                    f"A row of the result would take more than {MAX_PAGE_SIZE} bytes; name less after SELECT.",
+                raise invalid(
+                    f"A row of the result would take more than {MAX_PAGE_SIZE} bytes; name less after SELECT."
                 )
         self._rows -= 1
         self._bytes -= size
@@ -229,8 +229,7 @@ def _read_token(token: str | None, digest: str) -> tuple[int, int]:
     except (ValueError, TypeError, RecursionError):
         place, given, of = -1, -1, None
     if of != digest or not all(type(number) is int and 0 <= number < 2**63 for number in (place, given)):
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            f"The continuation token {token!r:.60} does not belong to this query. Send the one of the previous page.",
+        raise invalid(
+            f"The continuation token {token!r:.60} does not belong to this query. Send the one of the previous page."
         )
     return place, given

@@ -9,26 +9,25 @@ order are those of the published API description 2021-04-12.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from dps_simulator.common.ports import Document
 
+from .checks import check_id, wrong_value
 from .devices import (
     NEVER,
     Identity,
     Liveliness,
     authentication_json,
     authentication_of,
-    check_id,
     checked_authentication,
     checked_text,
     new_etag,
     new_generation,
     rendered_time,
-    wrong_value,
 )
 from .twins import Twin, new_twin
 
@@ -66,27 +65,10 @@ class Module(Identity):
     """A module of a device.
 
     Attributes:
-        module_id: its ID.
         managed_by: who looks after it, in the words of whoever made it.
     """
 
-    module_id: str
     managed_by: str | None = None
-
-    @property
-    def address(self) -> str:
-        """Device ID and module ID."""
-        return module_address(self.device_id, self.module_id)
-
-    @property
-    def addresses(self) -> Sequence[str]:
-        """Its own address."""
-        return (self.address,)
-
-    @property
-    def path(self) -> Sequence[str]:
-        """What its tokens are for, behind the hub's host name."""
-        return ("devices", self.device_id, "modules", self.module_id)
 
     def changed(self, body: Mapping[str, Any], now: datetime) -> Module:
         """Apply the body of an update. What the body leaves out stays; an empty key is made anew.

@@ -19,7 +19,7 @@ from typing import Any
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Hub, ServiceError, described
 
-from .devices import check_id, wrong_value
+from .checks import check_id, invalid, wrong_value
 from .hub import IotHub
 from .modules import module_address
 
@@ -90,9 +90,7 @@ def apply_operations(hub: IotHub, operations: object) -> Document:
 def _checked(operations: object) -> Sequence[Mapping[str, Any]]:
     if not isinstance(operations, list) or not operations:
         shown = "an empty array" if operations == [] else described(operations)
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"The body is {shown}; it must be an array of 1 to {MAX_OPERATIONS} objects."
-        )
+        raise invalid(f"The body is {shown}; it must be an array of 1 to {MAX_OPERATIONS} objects.")
     if len(operations) > MAX_OPERATIONS:
         raise ServiceError(
             Hub.TOO_MANY_DEVICES,
@@ -100,9 +98,7 @@ def _checked(operations: object) -> Sequence[Mapping[str, Any]]:
         )
     for number, item in enumerate(operations):
         if not isinstance(item, Mapping):
-            raise ServiceError(
-                Hub.ARGUMENT_INVALID, f"The entry [{number}] is {described(item)}; it must be a JSON object."
-            )
+            raise invalid(f"The entry [{number}] is {described(item)}; it must be a JSON object.")
     return operations
 
 
@@ -178,15 +174,7 @@ def _apply(hub: IotHub, item: Mapping[str, Any]) -> None:
 
 
 _IDENTITY_FIELDS = frozenset(
-    {
-        "status",
-        "statusReason",
-        "authentication",
-        "capabilities",
-        "deviceScope",
-        "parentScopes",
-        "managedBy",
-    }
+    ("status", "statusReason", "authentication", "capabilities", "deviceScope", "parentScopes", "managedBy")
 )
 
 

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Hub, ServiceError, described
+from dps_simulator.errors.table import Hub, ServiceError
 
-from .devices import SAS, wrong_value
+from .checks import invalid, json_object, wrong_value
+from .devices import SAS
 from .hub import IotHub
 from .modules import split_address
 from .registry_bulk import MAX_OPERATIONS, address_of, failed_entry
@@ -41,10 +42,9 @@ def regenerate_keys(hub: IotHub, body: object) -> Document:
     Raises:
         ServiceError: it is no such request, or for too many.
     """
-    if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(body)}.")
-    name = _policy_key(body.get("policyKey"))
-    items = body.get("devices")
+    fields = json_object("The body", body)
+    name = _policy_key(fields.get("policyKey"))
+    items = fields.get("devices")
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         raise wrong_value("devices", items, "an array of objects with the id of a device")
     if len(items) > MAX_OPERATIONS:
@@ -77,9 +77,7 @@ def _regenerate(hub: IotHub, item: Mapping[str, Any], names: Sequence[str]) -> D
     if identity is None:
         hub.twin(address)  # says what is missing
     elif identity.authentication.type != SAS:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"{address!r:.300} has no keys; its authentication is another than {SAS!r}."
-        )
+        raise invalid(f"{address!r:.300} has no keys; its authentication is another than {SAS!r}.")
     # an empty key is one that the hub makes
     change = {"authentication": {"type": SAS, "symmetricKey": dict.fromkeys(names, "")}}
     keys = hub.put_device(address, change, "*")["authentication"]["symmetricKey"]

@@ -16,8 +16,10 @@ from datetime import datetime
 from typing import Any
 
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Hub, ServiceError, ascii_json, described
+from dps_simulator.errors.table import ServiceError, ascii_json, described
 from dps_simulator.errors.timestamps import azure_timestamp
+
+from .checks import invalid, json_object
 
 MAX_TAGS_SIZE = 8 * 1024
 MAX_PROPERTIES_SIZE = 32 * 1024
@@ -80,6 +82,10 @@ class Twin:
         """Changes with tags and desired properties: a big-endian counter in base64."""
         return base64.b64encode(self.writes.to_bytes(8, "big")).decode("ascii")
 
+    @property
+    def _sections(self) -> Mapping[str, Section]:
+        return {"desired": self.desired, "reported": self.reported}
+
     def to_document(self) -> Document:
         """How it is kept."""
         return {
@@ -109,21 +115,19 @@ class Twin:
         Without tags there is no member ``tags`` (azure-iot-cli-extension and azure-iot-sdk-c, their live tests); that
         there is no ``modelId`` before one was announced is inferred.
         """
-        sections = {"desired": self.desired, "reported": self.reported}
         return {
             "version": self.version,
             **({"modelId": self.model_id} if self.model_id else {}),
             **({"tags": self.tags} if self.tags else {}),
             "properties": {
                 name: {**section.values, "$metadata": section.metadata, "$version": section.version}
-                for name, section in sections.items()
+                for name, section in self._sections.items()
             },
         }
 
     def device_json(self) -> Document:
         """The twin as the device sees it: no tags and no metadata, but versions, without which the SDK fails."""
-        sections = {"desired": self.desired, "reported": self.reported}
-        return {name: {**section.values, "$version": section.version} for name, section in sections.items()}
+        return {name: {**section.values, "$version": section.version} for name, section in self._sections.items()}
 
     def content(self) -> Document:
         """The content without versions and metadata: an initial twin plus what was reported."""
@@ -160,7 +164,7 @@ def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Twin:
     # only a twin that moves from another hub, or is imported, brings them (that it does is inferred)
     reported = ((initial or {}).get("properties") or {}).get("reported") or {}
     if not isinstance(reported, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties.reported must be an object, not {described(reported)}.")
+        raise invalid(f"properties.reported must be an object, not {described(reported)}.")
     reported = _without_service_keys(reported)
     check_structure("reported", reported)
     stamp = azure_timestamp(now)
@@ -211,10 +215,9 @@ def report(twin: Twin, body: object, now: datetime) -> Twin:
     Raises:
         ServiceError: the patch or the outcome breaks a rule.
     """
-    if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"Reported properties must be a JSON object, not {described(body)}.")
-    check_structure("reported", body)
-    return replace(twin, reported=_patched_section("reported", twin.reported, body, now), version=twin.version + 1)
+    patch = json_object("Reported properties", body)
+    check_structure("reported", patch)
+    return replace(twin, reported=_patched_section("reported", twin.reported, patch, now), version=twin.version + 1)
 
 
 def merge(target: object, patch: object) -> Any:
@@ -251,17 +254,13 @@ def _parts(body: object) -> tuple[Any, Any]:
     What only the service writes (reported properties as seen from here, ``$metadata``, ``$version``, the fields of
     the identity) is ignored, because clients send back what they have read.
     """
-    if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"A twin must be a JSON object, not {described(body)}.")
-    properties = body.get("properties")
-    if properties is None:
-        properties = {}
-    elif not isinstance(properties, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties must be a JSON object, not {described(properties)}.")
-    tags, desired = body.get("tags", _MISSING), properties.get("desired", _MISSING)
+    given = json_object("A twin", body)
+    properties = given.get("properties")
+    properties = {} if properties is None else json_object("properties", properties)
+    tags, desired = given.get("tags", _MISSING), properties.get("desired", _MISSING)
     for name, part in (("tags", tags), ("properties.desired", desired)):
-        if part is not _MISSING and part is not None and not isinstance(part, Mapping):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} must be a JSON object, not {described(part)}.")
+        if part is not _MISSING and part is not None:
+            json_object(name, part)
     if isinstance(desired, Mapping):
         desired = _without_service_keys(desired)
     for name, part in (("tags", tags), ("desired", desired)):
@@ -314,15 +313,12 @@ def _checked(section: str, value: Any) -> Document:
     size = _size(value)
     limit = SECTION_LIMITS[section]
     if size > limit:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"{section} would take {size} bytes; at most {limit} are allowed in a twin."
-        )
+        raise invalid(f"{section} would take {size} bytes; at most {limit} are allowed in a twin.")
     length = len(ascii_json(value))
     if length > MAX_WEIGHTLESS * limit:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
+        raise invalid(
             f"{section} would take {length} characters of JSON, with much in it that has no size, such as null in an "
-            f"array; this simulator keeps at most {MAX_WEIGHTLESS * limit}.",
+            f"array; this simulator keeps at most {MAX_WEIGHTLESS * limit}."
         )
     return dict(value)
 
@@ -375,7 +371,7 @@ def _check_key(place: tuple[str | int, ...], key: str) -> None:
 
 def _broken(place: tuple[str | int, ...], rule: str) -> ServiceError:
     shown = ".".join(map(str, place))
-    return ServiceError(Hub.ARGUMENT_INVALID, f"{shown:.300} is not possible in a twin: {rule}.")
+    return invalid(f"{shown:.300} is not possible in a twin: {rule}.")
 
 
 def _size(value: object) -> int:

@@ -9,12 +9,12 @@ import pytest
 
 from dps_simulator.common.ports import DeviceCredentials
 from dps_simulator.errors.table import Hub, ServiceError
+from dps_simulator.hub.checks import check_id
 from dps_simulator.hub.devices import (
     NEVER,
     Device,
     Liveliness,
     authentication_json,
-    check_id,
     check_precondition,
     new_device,
     new_etag,

@@ -7,7 +7,8 @@ from datetime import datetime, timezone
 import pytest
 
 from dps_simulator.errors.table import Hub, ServiceError
-from dps_simulator.hub.devices import NEVER, Liveliness, authentication_json, check_id
+from dps_simulator.hub.checks import check_id
+from dps_simulator.hub.devices import NEVER, Liveliness, authentication_json
 from dps_simulator.hub.modules import (
     Module,
     check_address,

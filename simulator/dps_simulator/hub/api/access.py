@@ -17,7 +17,7 @@ from dps_simulator.credentials.certificates import Certificate
 from dps_simulator.credentials.chains import Finding, Problem, build_path, judge_path
 from dps_simulator.credentials.evidence import X509Evidence, finding_of_unreadable
 from dps_simulator.credentials.sas import SasError, SharedAccessSignature, decode_key
-from dps_simulator.errors.table import Hub, ServiceError
+from dps_simulator.errors.table import Hub, ServiceError, ascii_json
 from dps_simulator.hub.devices import CERTIFICATE_AUTHORITY, SELF_SIGNED, Identity
 from dps_simulator.hub.modules import Module
 
@@ -230,6 +230,16 @@ class HubAccess:
         late = self._clock.now().timestamp() - token.expiry
         if late >= 0:
             raise ServiceError(Hub.TOKEN_EXPIRED, reason=f"the token expired {late:.0f} s ago")
+
+
+def auth_method(password: str | None) -> str:
+    """How a device proved itself, in the words of the hub.
+
+    Source: Microsoft documentation, iot-hub-devguide-messages-construct (anti-spoofing properties).
+    """
+    by_policy = bool(password) and SharedAccessSignature.parse(password or "").key_name is not None
+    kind, scope = "sas" if password else "x509", "hub" if by_policy else "device"
+    return ascii_json({"scope": scope, "type": kind, "issuer": "iothub"}).decode("ascii")
 
 
 def _check_thumbprint(who: str, enrolled: DeviceCredentials, certificates: Sequence[bytes], has_token: bool) -> None:

@@ -27,9 +27,8 @@ from dps_simulator.wire.mqtt import MqttLink
 from dps_simulator.wire.not_kept import not_kept
 from dps_simulator.wire.presented import presented_certificates
 
-from .access import HubAccess
-from .device_bodies import auth_method, device_json, method_payload
-from .device_methods import Arrivals, MethodCalls, MethodResult
+from .access import HubAccess, auth_method
+from .device_methods import Arrivals, MethodCalls, MethodResult, device_json, method_payload
 from .device_topics import (
     DESIRED_FILTER,
     METHODS_FILTER,
