@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from helpers.tpm import structures
 from helpers.tpm.activation import ActivationBlob
+from helpers.tpm.structures import Algorithm, Attribute, PublicArea
 
 from .picture import MARGIN, PADDING, PAGE_WIDTH, Drawing, arrow, band, frame, line, paragraph, picture, words
 from .text import Row, Table
@@ -185,25 +185,25 @@ def key_table(tpm: TpmDevice) -> Table:
         TpmProtocolError: one of them is no TPM2B_PUBLIC.
     """
     keys = {"endorsement key (EK)": tpm.endorsement_key, "storage root key (SRK)": tpm.storage_root_key}
-    rows = [_key_row(name, structures.PublicArea.parse(base64.b64decode(text))) for name, text in keys.items()]
+    rows = [_key_row(name, PublicArea.parse(base64.b64decode(text))) for name, text in keys.items()]
     return Table("Keys of this TPM", ("key", "algorithm", "made inside", "can leave", "decrypts", "signs"), rows)
 
 
-def _key_row(name: str, key: structures.PublicArea) -> Row:
+def _key_row(name: str, key: PublicArea) -> Row:
     decrypts = (
         "no"
-        if not key.attributes & structures.DECRYPT
+        if not key.attributes & Attribute.DECRYPT
         else "TPM structures only"
-        if key.attributes & structures.RESTRICTED
+        if key.attributes & Attribute.RESTRICTED
         else "yes"
     )
     return (
         name,
-        "RSA" if key.algorithm == structures.TPM_ALG_RSA else f"0x{key.algorithm:04X}",
-        _yes(key.attributes & structures.SENSITIVE_DATA_ORIGIN),
-        _yes(not key.attributes & structures.FIXED_TPM),
+        "RSA" if key.algorithm == Algorithm.RSA else f"0x{key.algorithm:04X}",
+        _yes(key.attributes & Attribute.SENSITIVE_DATA_ORIGIN),
+        _yes(not key.attributes & Attribute.FIXED_TPM),
         decrypts,
-        _yes(key.attributes & structures.SIGN),
+        _yes(key.attributes & Attribute.SIGN),
     )
 
 

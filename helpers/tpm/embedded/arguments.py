@@ -11,17 +11,8 @@ from typing import TypeVar
 
 from helpers.errors import HelperError
 from helpers.tpm.errors import TpmProtocolError
-from helpers.tpm.response_codes import (
-    FORMAT_ONE,
-    PARAMETER,
-    SESSION,
-    TPM_RC_INSUFFICIENT,
-    TPM_RC_MODE,
-    TPM_RC_SIZE,
-    TPM_RC_SYMMETRIC,
-    TPM_RC_VALUE,
-)
-from helpers.tpm.structures import TPM_ALG_AES, TPM_ALG_CFB, TPM_ALG_NULL, Reader
+from helpers.tpm.response_codes import FORMAT_ONE, PARAMETER, SESSION, ResponseCode
+from helpers.tpm.structures import Algorithm, Reader
 
 _POSITION = 0xF00 | PARAMETER
 
@@ -83,7 +74,7 @@ class Bytes:
         try:
             return self._reader.take(count)
         except TpmProtocolError as error:
-            raise RefusedError(TPM_RC_INSUFFICIENT) from error
+            raise RefusedError(ResponseCode.INSUFFICIENT) from error
 
     def number(self, size: int) -> int:
         """The next bytes as a number."""
@@ -93,32 +84,32 @@ class Bytes:
         """The content of a TPM2B."""
         size = self.number(2)
         if size > largest:
-            raise RefusedError(TPM_RC_SIZE)
+            raise RefusedError(ResponseCode.SIZE)
         return self.take(size)
 
     def symmetric(self) -> int:
         """A symmetric algorithm: the bits of an AES key for CFB mode, 0 for none."""
         algorithm = self.number(2)
-        if algorithm == TPM_ALG_NULL:
+        if algorithm == Algorithm.NULL:
             return 0
-        if algorithm != TPM_ALG_AES:
-            raise RefusedError(TPM_RC_SYMMETRIC)
+        if algorithm != Algorithm.AES:
+            raise RefusedError(ResponseCode.SYMMETRIC)
         bits = self.number(2)
         if bits not in (128, 256):
-            raise RefusedError(TPM_RC_VALUE)
-        if self.number(2) != TPM_ALG_CFB:
-            raise RefusedError(TPM_RC_MODE)
+            raise RefusedError(ResponseCode.VALUE)
+        if self.number(2) != Algorithm.CFB:
+            raise RefusedError(ResponseCode.MODE)
         return bits
 
     def structure(self, parse: Callable[[Bytes], T]) -> T:
         """A structure with its size in front, which must be right."""
         size = self.number(2)
         if not size:
-            raise RefusedError(TPM_RC_SIZE)
+            raise RefusedError(ResponseCode.SIZE)
         before = self.remaining
         parsed = parse(self)
         if before - self.remaining != size:
-            raise RefusedError(TPM_RC_SIZE)
+            raise RefusedError(ResponseCode.SIZE)
         return parsed
 
     def since(self, remaining: int) -> bytes:
@@ -132,7 +123,7 @@ class Bytes:
     def finish(self) -> None:
         """Refuse bytes that are left over."""
         if self.remaining:
-            raise RefusedError(TPM_RC_SIZE)
+            raise RefusedError(ResponseCode.SIZE)
 
 
 class Arguments:
@@ -156,7 +147,7 @@ class Arguments:
         with self._next():
             return self._bytes.sized(largest)
 
-    def one_of(self, numbers: Container[int], size: int, code: int = TPM_RC_VALUE) -> int:
+    def one_of(self, numbers: Container[int], size: int, code: int = ResponseCode.VALUE) -> int:
         """The next parameter, a number that has to be one of these."""
         with self._next():
             number = self._bytes.number(size)
@@ -179,7 +170,7 @@ class Arguments:
         with self._next():
             count = self._bytes.number(4)
             if count > most:
-                raise RefusedError(TPM_RC_SIZE)
+                raise RefusedError(ResponseCode.SIZE)
             for _ in range(count):
                 self._bytes.take(2)
                 self._bytes.take(self._bytes.number(1))

@@ -12,43 +12,15 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 
-from helpers.tpm.response_codes import (
-    TPM_RC_ATTRIBUTES,
-    TPM_RC_CPHASH,
-    TPM_RC_HANDLE,
-    TPM_RC_HASH,
-    TPM_RC_HIERARCHY,
-    TPM_RC_INITIALIZE,
-    TPM_RC_KEY,
-    TPM_RC_MODE,
-    TPM_RC_NONCE,
-    TPM_RC_NV_DEFINED,
-    TPM_RC_OBJECT_MEMORY,
-    TPM_RC_RANGE,
-    TPM_RC_SEQUENCE,
-    TPM_RC_SESSION_MEMORY,
-    TPM_RC_SIZE,
-    TPM_RC_SYMMETRIC,
-    TPM_RC_TYPE,
-    TPM_RC_VALUE,
-)
+from helpers.tpm.response_codes import ResponseCode
 from helpers.tpm.structures import (
-    ENCRYPTED_DUPLICATION,
     MAX_MESSAGE_SIZE,
-    RESTRICTED,
-    SIGN,
-    ST_CLEAR,
-    TPM_ALG_KEYEDHASH,
-    TPM_ALG_NULL,
-    TPM_ALG_RSA,
-    TPM_ALG_SHA256,
     TPM_CAP_TPM_PROPERTIES,
     TPM_PT_INPUT_BUFFER,
-    TPM_RH_ENDORSEMENT,
-    TPM_RH_NULL,
-    TPM_RH_OWNER,
-    TPM_RH_PLATFORM,
     TPM_SE_POLICY,
+    Algorithm,
+    Attribute,
+    Handle,
     sized,
     u16,
     u32,
@@ -95,7 +67,7 @@ _SMALLEST_NONCE = 16
 _SESSION_TYPES = (0x00, TPM_SE_POLICY, 0x03)  # with an HMAC, for a policy, and to try one
 _OTHER_HASHES = (0x0004, 0x000C, 0x000D)  # SHA-1, SHA-384 and SHA-512, which real TPMs have
 _TICKET_CREATION, _TICKET_AUTH_SECRET, _TICKET_HASH_CHECK = 0x8021, 0x8023, 0x8024
-_HIERARCHIES = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT)
+_HIERARCHIES = (Handle.OWNER, Handle.ENDORSEMENT)
 
 #: What GetCapability tells (TPM_PT). The manufacturer is made up: four letters, as real ones register with the TCG.
 _PROPERTIES = {
@@ -136,7 +108,7 @@ class WorkingMemory:
     def load(self, loaded: Loaded) -> int:
         """Put something into a free slot; gives its handle."""
         if len(self.objects) == OBJECT_SLOTS:
-            raise RefusedError(TPM_RC_OBJECT_MEMORY)
+            raise RefusedError(ResponseCode.OBJECT_MEMORY)
         handle = next(handle for handle in TRANSIENT_HANDLES if handle not in self.objects)
         self.objects[handle] = loaded
         return handle
@@ -144,7 +116,7 @@ class WorkingMemory:
     def start(self, session: PolicySession) -> int:
         """Put a session into a free slot; gives its handle."""
         if len(self.sessions) == SESSION_SLOTS:
-            raise RefusedError(TPM_RC_SESSION_MEMORY)
+            raise RefusedError(ResponseCode.SESSION_MEMORY)
         handle = next(handle for handle in POLICY_HANDLES if handle not in self.sessions)
         self.sessions[handle] = session
         return handle
@@ -187,11 +159,11 @@ class SoftCommands:
         found = self.find(handle)
         return found.public.name if isinstance(found, SoftObject) else b""
 
-    def _key(self, handle: int, number: int, code_of_sequences: int = TPM_RC_TYPE) -> SoftObject:
+    def _key(self, handle: int, number: int, code_of_sequences: int = ResponseCode.TYPE) -> SoftObject:
         found = self.find(handle)
         if found is None:
             # another process removed it since the authorization was checked
-            raise handle_error(TPM_RC_HANDLE, number)
+            raise handle_error(ResponseCode.HANDLE, number)
         if not isinstance(found, SoftObject):
             raise handle_error(code_of_sequences, number)
         return found
@@ -199,20 +171,20 @@ class SoftCommands:
     def _storage_key(self, handle: int, number: int) -> SoftObject:
         key = self._key(handle, number)
         if not key.public.is_storage_key:
-            raise handle_error(TPM_RC_TYPE, number)
+            raise handle_error(ResponseCode.TYPE, number)
         return key
 
     def _sequence(self, handle: int) -> Sequence:
         found = self.find(handle)
         if not isinstance(found, Sequence):
-            raise handle_error(TPM_RC_MODE, 1)
+            raise handle_error(ResponseCode.MODE, 1)
         return found
 
     # --- the TPM itself -----------------------------------------------------------------------------------------
 
     def startup(self, handles: list[int], arguments: Arguments) -> Answer:
         """TPM2_Startup: too late, because this TPM starts by itself."""
-        raise RefusedError(TPM_RC_INITIALIZE)
+        raise RefusedError(ResponseCode.INITIALIZE)
 
     def get_random(self, handles: list[int], arguments: Arguments) -> Answer:
         """TPM2_GetRandom."""
@@ -237,7 +209,7 @@ class SoftCommands:
         arguments.finish()
         found = self.find(handles[0])
         if isinstance(found, Sequence):
-            raise RefusedError(TPM_RC_SEQUENCE)
+            raise RefusedError(ResponseCode.SEQUENCE)
         key = self._key(handles[0], 1)
         return Answer(sized(key.public.area) + sized(key.public.name) + sized(key.qualified_name))
 
@@ -249,22 +221,22 @@ class SoftCommands:
         outside, banks = arguments.sized(_MAX_DATA), arguments.registers()
         arguments.finish()
         if hierarchy not in _HIERARCHIES:
-            raise handle_error(TPM_RC_HIERARCHY, 1)
+            raise handle_error(ResponseCode.HIERARCHY, 1)
         with blamed_on_parameter(2):
             check_primary(template)
         if len(auth.rstrip(b"\0")) > DIGEST_SIZE:
-            raise parameter_error(TPM_RC_SIZE, 1)
+            raise parameter_error(ResponseCode.SIZE, 1)
         if data:
             # the TPM makes the key; nobody brings one
-            raise parameter_error(TPM_RC_VALUE, 1)
+            raise parameter_error(ResponseCode.VALUE, 1)
         if banks:
             # no PCRs here
-            raise parameter_error(TPM_RC_VALUE, 4)
+            raise parameter_error(ResponseCode.VALUE, 4)
         if len(self.working.objects) == OBJECT_SLOTS:
-            raise RefusedError(TPM_RC_OBJECT_MEMORY)
+            raise RefusedError(ResponseCode.OBJECT_MEMORY)
         primary = self._primary(hierarchy, template)
         public = template.with_unique(primary.modulus)
-        key = SoftObject(public, Sensitive(TPM_ALG_RSA, auth, primary.seed, primary.der), u32(hierarchy))
+        key = SoftObject(public, Sensitive(Algorithm.RSA, auth, primary.seed, primary.der), u32(hierarchy))
         return Answer(
             sized(public.area) + self._creation(hierarchy, public, outside) + sized(public.name), self.working.load(key)
         )
@@ -286,7 +258,7 @@ class SoftCommands:
         """How a primary key came to be: creation data, their hash and a ticket for them."""
         no_registers = u32(0) + sized(hashlib.sha256().digest())
         locality_zero = b"\x01"
-        parent = u16(TPM_ALG_NULL) + sized(u32(hierarchy)) + sized(u32(hierarchy))
+        parent = u16(Algorithm.NULL) + sized(u32(hierarchy)) + sized(u32(hierarchy))
         data = no_registers + locality_zero + parent + sized(outside)
         digest = hashlib.sha256(data).digest()
         proof = self.permanent.keys.proof
@@ -298,21 +270,21 @@ class SoftCommands:
         authority, handle = handles
         where = arguments.one_of(PERSISTENT_HANDLES, 4)
         arguments.finish()
-        key = self._key(handle, 2, TPM_RC_ATTRIBUTES)
-        if authority != TPM_RH_OWNER:
-            raise handle_error(TPM_RC_HIERARCHY, 1)
-        if key.public.has(ST_CLEAR):
+        key = self._key(handle, 2, ResponseCode.ATTRIBUTES)
+        if authority != Handle.OWNER:
+            raise handle_error(ResponseCode.HIERARCHY, 1)
+        if key.public.has(Attribute.ST_CLEAR):
             # such a key is to be forgotten with the next start
-            raise handle_error(TPM_RC_ATTRIBUTES, 2)
+            raise handle_error(ResponseCode.ATTRIBUTES, 2)
         if where not in _OWNER_HANDLES:
-            raise parameter_error(TPM_RC_RANGE, 1)
+            raise parameter_error(ResponseCode.RANGE, 1)
         if handle in PERSISTENT_HANDLES and handle != where:
-            raise handle_error(TPM_RC_HANDLE, 2)
+            raise handle_error(ResponseCode.HANDLE, 2)
         with self.permanent.changing() as keys:
             if handle in PERSISTENT_HANDLES:
                 keys.persistent.pop(where, None)
             elif where in keys.persistent:
-                raise RefusedError(TPM_RC_NV_DEFINED)
+                raise RefusedError(ResponseCode.NV_DEFINED)
             else:
                 keys.persistent[where] = key
         return Answer()
@@ -322,7 +294,7 @@ class SoftCommands:
         handle = arguments.one_of((*TRANSIENT_HANDLES, *POLICY_HANDLES), 4)
         arguments.finish()
         if self.working.objects.pop(handle, None) is None and self.working.sessions.pop(handle, None) is None:
-            raise parameter_error(TPM_RC_HANDLE, 1)
+            raise parameter_error(ResponseCode.HANDLE, 1)
         return Answer()
 
     # --- sessions -----------------------------------------------------------------------------------------------
@@ -333,18 +305,18 @@ class SoftCommands:
         nonce, salt = arguments.sized(_MAX_NONCE), arguments.sized(MAX_ENCRYPTED_SECRET)
         kind = arguments.one_of(_SESSION_TYPES, 1)
         arguments.symmetric()  # for encrypted parameters, which no command here takes
-        arguments.one_of((TPM_ALG_SHA256,), 2, TPM_RC_HASH)
+        arguments.one_of((Algorithm.SHA256,), 2, ResponseCode.HASH)
         arguments.finish()
-        if salt_key != TPM_RH_NULL:
-            raise handle_error(TPM_RC_KEY, 1)
-        if bound != TPM_RH_NULL:
-            raise handle_error(TPM_RC_HANDLE, 2)
+        if salt_key != Handle.NULL:
+            raise handle_error(ResponseCode.KEY, 1)
+        if bound != Handle.NULL:
+            raise handle_error(ResponseCode.HANDLE, 2)
         if kind != TPM_SE_POLICY:
-            raise parameter_error(TPM_RC_VALUE, 3)
+            raise parameter_error(ResponseCode.VALUE, 3)
         if not _SMALLEST_NONCE <= len(nonce) <= NONCE_SIZE:
-            raise parameter_error(TPM_RC_SIZE, 1)
+            raise parameter_error(ResponseCode.SIZE, 1)
         if salt:
-            raise parameter_error(TPM_RC_VALUE, 2)
+            raise parameter_error(ResponseCode.VALUE, 2)
         session = PolicySession()
         return Answer(sized(session.nonce), self.working.start(session))
 
@@ -355,14 +327,14 @@ class SoftCommands:
         reference, expiration = arguments.sized(_MAX_NONCE), arguments.number(4)
         arguments.finish()
         if nonce and not hmac.compare_digest(nonce, session.nonce):
-            raise parameter_error(TPM_RC_NONCE, 1)
+            raise parameter_error(ResponseCode.NONCE, 1)
         if expiration:
             # a session here ends when it is flushed, not by the clock
-            raise parameter_error(TPM_RC_VALUE, 4)
+            raise parameter_error(ResponseCode.VALUE, 4)
         if len(command) not in (0, NONCE_SIZE):
-            raise parameter_error(TPM_RC_SIZE, 2)
+            raise parameter_error(ResponseCode.SIZE, 2)
         if command and session.command and command != session.command:
-            raise RefusedError(TPM_RC_CPHASH)
+            raise RefusedError(ResponseCode.CPHASH)
         session.command = command or session.command
         session.add_secret(self.name(entity), reference)
         no_timeout = sized(b"")
@@ -392,12 +364,12 @@ class SoftCommands:
         arguments.finish()
         parent = self._storage_key(handles[0], 1)
         if len(inner_key) * 8 != inner_bits:
-            raise parameter_error(TPM_RC_SIZE, 1)
+            raise parameter_error(ResponseCode.SIZE, 1)
         with blamed_on_parameter(2):
             check_imported(public)
-        if public.has(ENCRYPTED_DUPLICATION) and not (inner_bits and secret):
+        if public.has(Attribute.ENCRYPTED_DUPLICATION) and not (inner_bits and secret):
             # such a key has to be wrapped twice
-            raise parameter_error(TPM_RC_ATTRIBUTES, 4 if inner_bits else 1)
+            raise parameter_error(ResponseCode.ATTRIBUTES, 4 if inner_bits else 1)
         if secret:
             with blamed_on_parameter(4):
                 seed = parent.decrypt_seed(secret, b"DUPLICATE")
@@ -415,7 +387,7 @@ class SoftCommands:
         private, public = arguments.sized(MAX_PRIVATE), arguments.structure(parse_public)
         arguments.finish()
         if not private:
-            raise parameter_error(TPM_RC_SIZE, 1)
+            raise parameter_error(ResponseCode.SIZE, 1)
         parent = self._storage_key(handles[0], 1)
         with blamed_on_parameter(1):
             sensitive = parent.unwrap_child(public, private)
@@ -446,7 +418,7 @@ class SoftCommands:
     def sequence_complete(self, handles: list[int], arguments: Arguments) -> Answer:
         """TPM2_SequenceComplete: the last piece; the sequence is gone then."""
         data = arguments.sized(INPUT_BUFFER)
-        arguments.one_of((*_HIERARCHIES, TPM_RH_PLATFORM, TPM_RH_NULL), 4)  # for a ticket, which an HMAC does not get
+        arguments.one_of((*_HIERARCHIES, Handle.PLATFORM, Handle.NULL), 4)  # for a ticket, which an HMAC does not get
         arguments.finish()
         sequence = self._sequence(handles[0])
         sequence.mac.update(data)
@@ -456,19 +428,19 @@ class SoftCommands:
     def _hmac_key(self, handle: int, arguments: Arguments) -> bytes:
         """Read the second and last parameter, the hash algorithm, and find the key that may be used with it."""
         # the command also stands for MACs with block ciphers, whence the code
-        algorithm = arguments.one_of((TPM_ALG_NULL, TPM_ALG_SHA256, *_OTHER_HASHES), 2, TPM_RC_SYMMETRIC)
+        algorithm = arguments.one_of((Algorithm.NULL, Algorithm.SHA256, *_OTHER_HASHES), 2, ResponseCode.SYMMETRIC)
         arguments.finish()
         key = self._key(handle, 1)
         public = key.public
-        if public.algorithm != TPM_ALG_KEYEDHASH:
-            raise handle_error(TPM_RC_TYPE, 1)
-        if public.has(RESTRICTED):
-            raise handle_error(TPM_RC_ATTRIBUTES, 1)
-        if not public.has(SIGN):
-            raise handle_error(TPM_RC_KEY, 1)
-        chosen = TPM_ALG_SHA256 if algorithm == TPM_ALG_NULL and public.scheme != TPM_ALG_NULL else algorithm
-        if chosen != TPM_ALG_SHA256:
-            raise parameter_error(TPM_RC_VALUE, 2)
+        if public.algorithm != Algorithm.KEYEDHASH:
+            raise handle_error(ResponseCode.TYPE, 1)
+        if public.has(Attribute.RESTRICTED):
+            raise handle_error(ResponseCode.ATTRIBUTES, 1)
+        if not public.has(Attribute.SIGN):
+            raise handle_error(ResponseCode.KEY, 1)
+        chosen = Algorithm.SHA256 if algorithm == Algorithm.NULL and public.scheme != Algorithm.NULL else algorithm
+        if chosen != Algorithm.SHA256:
+            raise parameter_error(ResponseCode.VALUE, 2)
         return key.sensitive.key
 
 
@@ -488,4 +460,4 @@ def _password_and_data(reader: Bytes) -> tuple[bytes, bytes]:
 
 
 def _empty_ticket(kind: int) -> bytes:
-    return u16(kind) + u32(TPM_RH_NULL) + sized(b"")
+    return u16(kind) + u32(Handle.NULL) + sized(b"")

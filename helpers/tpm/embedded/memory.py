@@ -21,8 +21,8 @@ from typing import Any
 
 from dps_simulator.rules import FolderError, FolderLock, make_folders, write_private
 from helpers.tpm.errors import TpmUnavailableError
-from helpers.tpm.response_codes import TPM_RC_NV_SPACE
-from helpers.tpm.structures import TPM_ALG_RSA
+from helpers.tpm.response_codes import ResponseCode
+from helpers.tpm.structures import Algorithm
 
 from .arguments import RefusedError
 from .objects import RSA_BITS, Sensitive, SoftObject, load_rsa_key, whole_public
@@ -152,7 +152,7 @@ class PermanentMemory:
 
 def _check_space(keys: Keys) -> None:
     if len(keys.primaries) > _MOST_KEYS or len(keys.persistent) > _MOST_KEYS:
-        raise RefusedError(TPM_RC_NV_SPACE)
+        raise RefusedError(ResponseCode.NV_SPACE)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def _keys_of(document: dict[str, Any]) -> Keys:
 def _persistent(entry: dict[str, Any]) -> SoftObject:
     public = whole_public(_bytes(entry["public"]))
     sensitive = Sensitive(public.algorithm, _bytes(entry["auth"]), _bytes(entry["seed"]), _bytes(entry["key"]))
-    if public.algorithm == TPM_ALG_RSA:
+    if public.algorithm == Algorithm.RSA:
         load_rsa_key(sensitive.key)
     return SoftObject(public, sensitive, _bytes(entry["parent"]))
 

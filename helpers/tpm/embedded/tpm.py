@@ -20,39 +20,8 @@ from enum import Enum
 from pathlib import Path
 
 from helpers.tpm.errors import TpmConnectionError
-from helpers.tpm.response_codes import (
-    TPM_RC_ATTRIBUTES,
-    TPM_RC_AUTH_CONTEXT,
-    TPM_RC_AUTH_FAIL,
-    TPM_RC_AUTH_MISSING,
-    TPM_RC_AUTH_TYPE,
-    TPM_RC_AUTH_UNAVAILABLE,
-    TPM_RC_BAD_AUTH,
-    TPM_RC_BAD_TAG,
-    TPM_RC_COMMAND_CODE,
-    TPM_RC_COMMAND_SIZE,
-    TPM_RC_HANDLE,
-    TPM_RC_POLICY_FAIL,
-    TPM_RC_REFERENCE_H0,
-    TPM_RC_REFERENCE_S0,
-    TPM_RC_SUCCESS,
-    TPM_RC_VALUE,
-)
-from helpers.tpm.structures import (
-    ADMIN_WITH_POLICY,
-    MAX_MESSAGE_SIZE,
-    NO_DA,
-    TPM_RH_ENDORSEMENT,
-    TPM_RH_LOCKOUT,
-    TPM_RH_NULL,
-    TPM_RH_OWNER,
-    TPM_RH_PLATFORM,
-    TPM_ST_NO_SESSIONS,
-    TPM_ST_SESSIONS,
-    USER_WITH_AUTH,
-    CommandCode,
-    u32,
-)
+from helpers.tpm.response_codes import ResponseCode
+from helpers.tpm.structures import MAX_MESSAGE_SIZE, Attribute, CommandCode, Handle, Tag, u32
 
 from .arguments import Arguments, Bytes, RefusedError, handle_error, session_error
 from .commands import PERSISTENT_HANDLES, TRANSIENT_HANDLES, Answer, Sequence, SoftCommands
@@ -64,18 +33,18 @@ _HEADER_SIZE = 10
 _RESPONSE_TAG_OF_TPM_1 = 0x00C4
 
 
-_AUTHORITIES = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_LOCKOUT, TPM_RH_PLATFORM)
+_AUTHORITIES = (Handle.OWNER, Handle.ENDORSEMENT, Handle.LOCKOUT, Handle.PLATFORM)
 
 
 class Kind(Enum):
     """What a handle of a command must lead to: ranges of handles, and single ones."""
 
     OBJECT = (TRANSIENT_HANDLES, PERSISTENT_HANDLES)
-    OBJECT_OR_NONE = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, (TPM_RH_NULL,))
+    OBJECT_OR_NONE = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, (Handle.NULL,))
     ENTITY = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, _AUTHORITIES)
-    ENTITY_OR_NONE = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, _AUTHORITIES, (TPM_RH_NULL,))
-    HIERARCHY = ((TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_PLATFORM),)
-    PROVISION = ((TPM_RH_OWNER, TPM_RH_PLATFORM),)
+    ENTITY_OR_NONE = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, _AUTHORITIES, (Handle.NULL,))
+    HIERARCHY = ((Handle.OWNER, Handle.ENDORSEMENT, Handle.NULL, Handle.PLATFORM),)
+    PROVISION = ((Handle.OWNER, Handle.PLATFORM),)
     POLICY = (POLICY_HANDLES,)
 
 
@@ -154,9 +123,9 @@ class SoftTpm:
             try:
                 return self._run(command)
             except RefusedError as error:
-                if error.code == TPM_RC_BAD_TAG:
+                if error.code == ResponseCode.BAD_TAG:
                     return _message(_RESPONSE_TAG_OF_TPM_1, error.code)
-                return _message(TPM_ST_NO_SESSIONS, error.code)
+                return _message(Tag.NO_SESSIONS, error.code)
 
     def close(self) -> None:
         """Forget everything but the kept keys, as when the machine is switched off. Closing twice is fine."""
@@ -176,7 +145,7 @@ class SoftTpm:
         authorizations: list[Authorization] = []
         if with_sessions:
             if not shape.takes_sessions:
-                raise RefusedError(TPM_RC_AUTH_CONTEXT)
+                raise RefusedError(ResponseCode.AUTH_CONTEXT)
             authorizations = parse_authorizations(reader)
         parameters = reader.rest()
         names = b"".join(map(self._commands.name, handles))
@@ -185,22 +154,22 @@ class SoftTpm:
         answer = shape.action(self._commands, handles, Arguments(parameters))
         body = b"" if answer.handle is None else u32(answer.handle)
         if not with_sessions:
-            return _message(TPM_ST_NO_SESSIONS, TPM_RC_SUCCESS, body + answer.parameters)
+            return _message(Tag.NO_SESSIONS, ResponseCode.SUCCESS, body + answer.parameters)
         body += u32(len(answer.parameters)) + answer.parameters
-        response_hash = hashlib.sha256(u32(TPM_RC_SUCCESS) + u32(code) + answer.parameters).digest()
+        response_hash = hashlib.sha256(u32(ResponseCode.SUCCESS) + u32(code) + answer.parameters).digest()
         for authorization in authorizations:
             body += self._session_answer(authorization, response_hash)
-        return _message(TPM_ST_SESSIONS, TPM_RC_SUCCESS, body)
+        return _message(Tag.SESSIONS, ResponseCode.SUCCESS, body)
 
     def _check_presence(self, handles: list[int]) -> None:
         """Make sure that every handle leads to something."""
         for number, handle in enumerate(handles, 1):
             if handle in PERSISTENT_HANDLES and self._commands.find(handle) is None:
-                raise handle_error(TPM_RC_HANDLE, number)
+                raise handle_error(ResponseCode.HANDLE, number)
             if (handle in TRANSIENT_HANDLES and self._commands.find(handle) is None) or (
                 handle in POLICY_HANDLES and handle not in self._commands.working.sessions
             ):
-                raise RefusedError(TPM_RC_REFERENCE_H0 + number - 1)
+                raise RefusedError(ResponseCode.REFERENCE_H0 + number - 1)
 
     def _authorize(
         self, shape: Shape, handles: list[int], authorizations: list[Authorization], command_hash: bytes
@@ -210,15 +179,15 @@ class SoftTpm:
             if authorization.is_password:
                 continue
             if authorization.session not in sessions:
-                raise RefusedError(TPM_RC_REFERENCE_S0 + number - 1)
+                raise RefusedError(ResponseCode.REFERENCE_S0 + number - 1)
             if any(other.session == authorization.session for other in authorizations[: number - 1]):
-                raise session_error(TPM_RC_HANDLE, number)
+                raise session_error(ResponseCode.HANDLE, number)
         if len(authorizations) < len(shape.roles):
-            raise RefusedError(TPM_RC_AUTH_MISSING)
+            raise RefusedError(ResponseCode.AUTH_MISSING)
         for number, authorization in enumerate(authorizations, 1):
             if number > len(shape.roles):
                 # a password without a handle it is for, and a session that would audit or encrypt
-                code = TPM_RC_HANDLE if authorization.is_password else TPM_RC_ATTRIBUTES
+                code = ResponseCode.HANDLE if authorization.is_password else ResponseCode.ATTRIBUTES
                 raise session_error(code, number)
             found = self._commands.find(handles[number - 1])
             role = shape.roles[number - 1]
@@ -238,13 +207,13 @@ class SoftTpm:
         """Compare what a policy session was shown with what the key asks for."""
         if not isinstance(found, SoftObject):
             # a hierarchy or sequence
-            raise RefusedError(TPM_RC_AUTH_UNAVAILABLE)
+            raise RefusedError(ResponseCode.AUTH_UNAVAILABLE)
         session = self._commands.working.sessions[authorization.session]
         # to vouch for a key, the session would have to be bound to the command, by TPM2_PolicyCommandCode
         if role is Role.ADMIN or not hmac.compare_digest(session.digest, found.public.policy):
-            raise session_error(TPM_RC_POLICY_FAIL, number)
+            raise session_error(ResponseCode.POLICY_FAIL, number)
         if session.command and session.command != command_hash:
-            raise session_error(TPM_RC_POLICY_FAIL, number)
+            raise session_error(ResponseCode.POLICY_FAIL, number)
         session.check_proof(authorization, command_hash, number)
 
     def _session_answer(self, authorization: Authorization, response_hash: bytes) -> bytes:
@@ -261,15 +230,15 @@ def _parse_header(command: bytes) -> tuple[CommandCode, bool, Bytes]:
     """Which command it is, whether authorizations follow, and the rest."""
     reader = Bytes(command)
     tag = reader.number(2)
-    if tag not in (TPM_ST_NO_SESSIONS, TPM_ST_SESSIONS):
-        raise RefusedError(TPM_RC_BAD_TAG)
+    if tag not in (Tag.NO_SESSIONS, Tag.SESSIONS):
+        raise RefusedError(ResponseCode.BAD_TAG)
     if reader.number(4) != len(command) or len(command) > MAX_MESSAGE_SIZE:
-        raise RefusedError(TPM_RC_COMMAND_SIZE)
+        raise RefusedError(ResponseCode.COMMAND_SIZE)
     number = reader.number(4)
     try:
-        return CommandCode(number), tag == TPM_ST_SESSIONS, reader
+        return CommandCode(number), tag == Tag.SESSIONS, reader
     except ValueError:
-        raise RefusedError(TPM_RC_COMMAND_CODE) from None
+        raise RefusedError(ResponseCode.COMMAND_CODE) from None
 
 
 def _handle(reader: Bytes, kind: Kind, number: int) -> int:
@@ -279,7 +248,7 @@ def _handle(reader: Bytes, kind: Kind, number: int) -> int:
     except RefusedError as error:
         raise handle_error(error.code, number) from error
     if not any(handle in handles for handles in kind.value):
-        raise handle_error(TPM_RC_VALUE, number)
+        raise handle_error(ResponseCode.VALUE, number)
     return handle
 
 
@@ -289,14 +258,14 @@ def _check_password(found: SoftObject | Sequence | None, authorization: Authoriz
     if isinstance(found, Sequence):
         password = found.password
     elif found is not None:
-        if role is Role.ADMIN and found.public.has(ADMIN_WITH_POLICY):
-            raise RefusedError(TPM_RC_AUTH_TYPE)
-        if role is Role.USER and not found.public.has(USER_WITH_AUTH):
-            raise RefusedError(TPM_RC_AUTH_UNAVAILABLE)
-        password, guarded = found.sensitive.password, not found.public.has(NO_DA)
+        if role is Role.ADMIN and found.public.has(Attribute.ADMIN_WITH_POLICY):
+            raise RefusedError(ResponseCode.AUTH_TYPE)
+        if role is Role.USER and not found.public.has(Attribute.USER_WITH_AUTH):
+            raise RefusedError(ResponseCode.AUTH_UNAVAILABLE)
+        password, guarded = found.sensitive.password, not found.public.has(Attribute.NO_DA)
     if not _equal(authorization.proof.rstrip(b"\0"), password):
         # a real TPM counts wrong guesses for keys without the attribute noDA, and answers differently
-        raise session_error(TPM_RC_AUTH_FAIL if guarded else TPM_RC_BAD_AUTH, number)
+        raise session_error(ResponseCode.AUTH_FAIL if guarded else ResponseCode.BAD_AUTH, number)
 
 
 def _equal(one: bytes, other: bytes) -> bool:
