@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from helpers.tpm.response_codes import ResponseCode
 from helpers.tpm.structures import Algorithm, Attribute, sized, u16, u32
 
-from .arguments import Bytes, RefusedError
+from .arguments import Bytes, RefusedError, refuse
 
 DIGEST_SIZE = 32
 RSA_BITS = 2_048
@@ -93,13 +93,10 @@ def parse_public(reader: Bytes) -> Public:
     """
     before = reader.remaining
     algorithm = reader.number(2)
-    if algorithm not in (Algorithm.RSA, Algorithm.KEYEDHASH):
-        raise RefusedError(ResponseCode.TYPE)
-    if reader.number(2) != Algorithm.SHA256:
-        raise RefusedError(ResponseCode.HASH)
+    refuse(algorithm not in (Algorithm.RSA, Algorithm.KEYEDHASH), ResponseCode.TYPE)
+    refuse(reader.number(2) != Algorithm.SHA256, ResponseCode.HASH)
     attributes = reader.number(4)
-    if attributes & ~_ALL_ATTRIBUTES:
-        raise RefusedError(ResponseCode.RESERVED_BITS)
+    refuse(attributes & ~_ALL_ATTRIBUTES, ResponseCode.RESERVED_BITS)
     policy = reader.sized(MAX_DIGEST)
     if algorithm == Algorithm.RSA:
         bits, scheme = _rsa_parameters(reader)
@@ -128,8 +125,7 @@ def check_policy(public: Public) -> None:
     Raises:
         RefusedError: it is not.
     """
-    if len(public.policy) not in (0, DIGEST_SIZE):
-        raise RefusedError(ResponseCode.SIZE)
+    refuse(len(public.policy) not in (0, DIGEST_SIZE), ResponseCode.SIZE)
 
 
 def _rsa_parameters(reader: Bytes) -> tuple[int, int]:
@@ -138,19 +134,15 @@ def _rsa_parameters(reader: Bytes) -> tuple[int, int]:
     if scheme != Algorithm.NULL:
         # the others are for signing and for plain encryption, which this TPM does not do
         raise RefusedError(ResponseCode.SCHEME if scheme in _RSA_SCHEMES else ResponseCode.VALUE)
-    if reader.number(2) != RSA_BITS:
-        raise RefusedError(ResponseCode.VALUE)
-    if reader.number(4) not in (0, _EXPONENT):
-        raise RefusedError(ResponseCode.RANGE)
+    refuse(reader.number(2) != RSA_BITS, ResponseCode.VALUE)
+    refuse(reader.number(4) not in (0, _EXPONENT), ResponseCode.RANGE)
     return symmetric_bits, scheme
 
 
 def _hmac_scheme(reader: Bytes) -> int:
     scheme = reader.number(2)
-    if scheme not in (Algorithm.HMAC, Algorithm.NULL):
-        raise RefusedError(ResponseCode.VALUE)
-    if scheme == Algorithm.HMAC and reader.number(2) != Algorithm.SHA256:
-        raise RefusedError(ResponseCode.HASH)
+    refuse(scheme not in (Algorithm.HMAC, Algorithm.NULL), ResponseCode.VALUE)
+    refuse(scheme == Algorithm.HMAC and reader.number(2) != Algorithm.SHA256, ResponseCode.HASH)
     return scheme
 
 
@@ -162,16 +154,11 @@ def check_primary(public: Public) -> None:
     """
     check_policy(public)
     fixed = public.attributes & _FIXED
-    if public.algorithm != Algorithm.RSA:
-        raise RefusedError(ResponseCode.TYPE)
-    if not public.is_storage_key:
-        raise RefusedError(ResponseCode.ATTRIBUTES)
-    if fixed not in (0, _FIXED) or not public.has(Attribute.SENSITIVE_DATA_ORIGIN):
-        raise RefusedError(ResponseCode.ATTRIBUTES)
-    if fixed and public.has(Attribute.ENCRYPTED_DUPLICATION):
-        raise RefusedError(ResponseCode.ATTRIBUTES)
-    if not public.symmetric_bits:
-        raise RefusedError(ResponseCode.SYMMETRIC)
+    refuse(public.algorithm != Algorithm.RSA, ResponseCode.TYPE)
+    refuse(not public.is_storage_key, ResponseCode.ATTRIBUTES)
+    refuse(fixed not in (0, _FIXED) or not public.has(Attribute.SENSITIVE_DATA_ORIGIN), ResponseCode.ATTRIBUTES)
+    refuse(fixed and public.has(Attribute.ENCRYPTED_DUPLICATION), ResponseCode.ATTRIBUTES)
+    refuse(not public.symmetric_bits, ResponseCode.SYMMETRIC)
 
 
 def check_imported(public: Public) -> None:
@@ -180,10 +167,8 @@ def check_imported(public: Public) -> None:
     Raises:
         RefusedError: it is not.
     """
-    if public.attributes & _FIXED:
-        raise RefusedError(ResponseCode.ATTRIBUTES)
-    if public.algorithm != Algorithm.KEYEDHASH:
-        raise RefusedError(ResponseCode.TYPE)
+    refuse(public.attributes & _FIXED, ResponseCode.ATTRIBUTES)
+    refuse(public.algorithm != Algorithm.KEYEDHASH, ResponseCode.TYPE)
 
 
 def check_scheme(public: Public) -> None:
@@ -193,8 +178,7 @@ def check_scheme(public: Public) -> None:
         RefusedError: it has not.
     """
     signs, decrypts = public.has(Attribute.SIGN), public.has(Attribute.DECRYPT)
-    if public.has(Attribute.RESTRICTED) and signs == decrypts:
-        raise RefusedError(ResponseCode.ATTRIBUTES)
+    refuse(public.has(Attribute.RESTRICTED) and signs == decrypts, ResponseCode.ATTRIBUTES)
     # with both or neither the command chooses; a key that only decrypts would need XOR, which this TPM has not
     if public.scheme != (Algorithm.NULL if signs == decrypts else Algorithm.HMAC) or (decrypts and not signs):
         raise RefusedError(ResponseCode.SCHEME)
@@ -239,8 +223,7 @@ def parse_sensitive(data: bytes) -> Sensitive:
     reader = Bytes(outer.sized(MAX_PRIVATE))
     outer.finish()
     algorithm = reader.number(2)
-    if algorithm != Algorithm.KEYEDHASH:
-        raise RefusedError(ResponseCode.TYPE)
+    refuse(algorithm != Algorithm.KEYEDHASH, ResponseCode.TYPE)
     sensitive = Sensitive(
         algorithm, reader.sized(MAX_DIGEST), reader.sized(MAX_DIGEST), reader.sized(MAX_SENSITIVE_DATA)
     )
@@ -254,10 +237,8 @@ def check_private_half(sensitive: Sensitive) -> None:
     Raises:
         RefusedError: it has not.
     """
-    if len(sensitive.auth) > DIGEST_SIZE:
-        raise RefusedError(ResponseCode.SIZE)
-    if len(sensitive.seed) != DIGEST_SIZE or len(sensitive.key) > MAX_HMAC_KEY:
-        raise RefusedError(ResponseCode.KEY_SIZE)
+    refuse(len(sensitive.auth) > DIGEST_SIZE, ResponseCode.SIZE)
+    refuse(len(sensitive.seed) != DIGEST_SIZE or len(sensitive.key) > MAX_HMAC_KEY, ResponseCode.KEY_SIZE)
 
 
 def check_binding(public: Public, sensitive: Sensitive) -> None:
@@ -306,16 +287,14 @@ class SoftObject:
         Raises:
             RefusedError: it was encrypted for another key, or changed.
         """
-        if len(secret) != RSA_BITS // 8:
-            raise RefusedError(ResponseCode.SIZE)
+        refuse(len(secret) != RSA_BITS // 8, ResponseCode.SIZE)
         oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), label + b"\0")
         try:
             seed = self._rsa_key.decrypt(secret, oaep)
         except ValueError:
             # the code of swtpm; the specification leaves it open
             raise RefusedError(ResponseCode.FAILURE) from None
-        if len(seed) > DIGEST_SIZE:
-            raise RefusedError(ResponseCode.VALUE)
+        refuse(len(seed) > DIGEST_SIZE, ResponseCode.VALUE)
         return seed
 
     def wrap_child(self, public: Public, sensitive: Sensitive) -> bytes:
@@ -392,8 +371,7 @@ def unwrap_inner(key: bytes, name: bytes, wrapped: bytes) -> bytes:
     """
     reader = Bytes(aes_cfb(key, wrapped, bytes(_IV_SIZE), decrypt=True))
     digest, sensitive = reader.sized(MAX_DIGEST), reader.rest()
-    if not hmac.compare_digest(digest, hashlib.sha256(sensitive + name).digest()):
-        raise RefusedError(ResponseCode.INTEGRITY)
+    refuse(not hmac.compare_digest(digest, hashlib.sha256(sensitive + name).digest()), ResponseCode.INTEGRITY)
     return sensitive
 
 
@@ -422,6 +400,5 @@ def _integrity(seed: bytes, body: bytes, name: bytes) -> bytes:
 def _checked(seed: bytes, wrapped: bytes, name: bytes) -> bytes:
     reader = Bytes(wrapped)
     integrity, body = reader.sized(MAX_DIGEST), reader.rest()
-    if not hmac.compare_digest(integrity, _integrity(seed, body, name)):
-        raise RefusedError(ResponseCode.INTEGRITY)
+    refuse(not hmac.compare_digest(integrity, _integrity(seed, body, name)), ResponseCode.INTEGRITY)
     return body
