@@ -18,12 +18,11 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 from helpers.masking import shown
 from helpers.tpm.embedded.tpm import SoftTpm
 from helpers.tpm.transports.swtpm import Swtpm
-from helpers.tpm.transports.transport import DeviceFileTransport
+from helpers.tpm.transports.transport import Closing, DeviceFileTransport
 
 from .activation import FIELDS, ActivationBlob
 from .commands import Exchange, Tpm
@@ -34,7 +33,7 @@ from .structures import EK_HANDLE, EK_TEMPLATE, ID_KEY_HANDLE, SRK_HANDLE, SRK_T
 EMBEDDED, SWTPM = "embedded", "swtpm"
 
 
-class TpmDevice:
+class TpmDevice(Closing):
     """The TPM of one device. May be used by several threads.
 
     Arguments:
@@ -131,17 +130,6 @@ class TpmDevice:
         self._tpm.close()
         if self._program is not None:
             self._program.close()
-
-    def __enter__(self) -> TpmDevice:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"TpmDevice({self.description})"
