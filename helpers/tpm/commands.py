@@ -40,6 +40,8 @@ RETRY_PAUSE = 0.02
 
 _HISTORY_SIZE = 1_000
 _CONTINUE_SESSION = b"\x01"
+#: Commands whose response begins with the handle of what they made.
+_GIVE_A_HANDLE = (CommandCode.CreatePrimary, CommandCode.Load, CommandCode.HMAC_Start, CommandCode.StartAuthSession)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class Tpm:
         no_secret = sized(sized(b"") + sized(b""))
         no_registers = u32(0)
         parameters = no_secret + sized(template) + sized(b"") + no_registers
-        handle, response = self._run_for_handle(CommandCode.CreatePrimary, [hierarchy], parameters, [Handle.PASSWORD])
+        handle, response = self._exchange(CommandCode.CreatePrimary, [hierarchy], parameters, [Handle.PASSWORD])
         return handle, sized(response.sized())
 
     def evict_control(self, hierarchy: int, handle: int, persistent_handle: int) -> None:
@@ -128,7 +130,7 @@ class Tpm:
         """Begin a policy session; gives its handle."""
         nonce, no_salt, no_encryption = sized(secrets.token_bytes(32)), sized(b""), u16(Algorithm.NULL)
         parameters = nonce + no_salt + bytes([TPM_SE_POLICY]) + no_encryption + u16(Algorithm.SHA256)
-        handle, _ = self._run_for_handle(CommandCode.StartAuthSession, [Handle.NULL, Handle.NULL], parameters)
+        handle, _ = self._exchange(CommandCode.StartAuthSession, [Handle.NULL, Handle.NULL], parameters)
         return handle
 
     def policy_secret(self, entity: int, session: int) -> None:
@@ -181,7 +183,7 @@ class Tpm:
             private: what :meth:`import_key` gave.
             public: its public half, without its size.
         """
-        handle, _ = self._run_for_handle(CommandCode.Load, [parent], sized(private) + sized(public), [Handle.PASSWORD])
+        handle, _ = self._exchange(CommandCode.Load, [parent], sized(private) + sized(public), [Handle.PASSWORD])
         return handle
 
     # --- signing ------------------------------------------------------------------------------------------------
@@ -195,7 +197,7 @@ class Tpm:
                     CommandCode.HMAC, [key], sized(data) + u16(Algorithm.SHA256), [Handle.PASSWORD]
                 ).sized()
             no_password = sized(b"")
-            sequence, _ = self._run_for_handle(
+            sequence, _ = self._exchange(
                 CommandCode.HMAC_Start, [key], no_password + u16(Algorithm.SHA256), [Handle.PASSWORD]
             )
             pieces = [data[start : start + limit] for start in range(0, len(data), limit)]
@@ -230,23 +232,12 @@ class Tpm:
         self, code: CommandCode, handles: Sequence[int], parameters: bytes = b"", sessions: Sequence[int] = ()
     ) -> Reader:
         """Run a command; gives the parameters of its response."""
-        return self._exchange(code, handles, parameters, sessions, with_handle=False)[1]
-
-    def _run_for_handle(
-        self, code: CommandCode, handles: Sequence[int], parameters: bytes = b"", sessions: Sequence[int] = ()
-    ) -> tuple[int, Reader]:
-        """Run a command whose response begins with a handle."""
-        return self._exchange(code, handles, parameters, sessions, with_handle=True)
+        return self._exchange(code, handles, parameters, sessions)[1]
 
     def _exchange(
-        self,
-        code: CommandCode,
-        handles: Sequence[int],
-        parameters: bytes,
-        sessions: Sequence[int],
-        *,
-        with_handle: bool,
+        self, code: CommandCode, handles: Sequence[int], parameters: bytes, sessions: Sequence[int] = ()
     ) -> tuple[int, Reader]:
+        """Run a command; gives the handle in its response, 0 for a command whose response has none, and the rest."""
         name = f"TPM2_{code.name}"
         command = _command(code, handles, parameters, sessions)
         with self.lock:
@@ -260,7 +251,7 @@ class Tpm:
             self._history.append(Exchange(name, outcome, sent))
         if response_code != ResponseCode.SUCCESS:
             raise TpmResponseError(name, response_code)
-        handle = reader.u32() if with_handle else 0
+        handle = reader.u32() if code in _GIVE_A_HANDLE else 0
         if tag == Tag.SESSIONS:
             reader = Reader(reader.take(reader.u32()), f"The response to {name}")
         return handle, reader

@@ -176,6 +176,7 @@ class RegistrationExchange:
 
     Attributes:
         registration_id: the device's name.
+        state: where the registration is.
         replaced_key: whether the TPM holds another key than before the registration; who lets the TPM take one in says
             so here.
 
@@ -205,7 +206,7 @@ class RegistrationExchange:
             document["payload"] = payload
         self._body = _json_bytes(document)
         self.replaced_key = False
-        self._state = State.PRESENTING
+        self.state = State.PRESENTING
         self._token: Secret | None = None
         self._operation = ""
         self._activate = Activate(b"")
@@ -215,18 +216,13 @@ class RegistrationExchange:
         self._polls = 0
 
     @property
-    def state(self) -> State:
-        """Where the registration is."""
-        return self._state
-
-    @property
     def step(self) -> Step:
         """What to do now."""
-        if self._state is State.FINISHED:
+        if self.state is State.FINISHED:
             return Finished(self._result)
-        if self._state in (State.CHALLENGED, State.ASSIGNED):
+        if self.state in (State.CHALLENGED, State.ASSIGNED):
             return self._activate
-        if self._state is State.WAITING:
+        if self.state is State.WAITING:
             return self._send(QUERY, "GET", f"{self._path}/operations/{quote(self._operation, safe='')}", b"")
         return self._send(REGISTER, "PUT", f"{self._path}/register", self._body)
 
@@ -238,7 +234,7 @@ class RegistrationExchange:
         """
         self._expect(Activate)
         self._token = token or self._token
-        self._state = TRANSITIONS[self._state][Meaning.ACTIVATED]
+        self.state = TRANSITIONS[self.state][Meaning.ACTIVATED]
 
     def answered(self, answer: Answer) -> None:
         """The service answered.
@@ -248,7 +244,7 @@ class RegistrationExchange:
             OperationTimeout: the service stays busy, or does not come to an end.
         """
         self._expect(Send)
-        request = QUERY if self._state is State.WAITING else REGISTER
+        request = QUERY if self.state is State.WAITING else REGISTER
         self._pause = pause_of(answer.retry_after)
         if answer.status >= 429:
             self._delay(request, answer)
@@ -257,7 +253,6 @@ class RegistrationExchange:
         if answer.status == 401 and document.get("authenticationKey") is not None:
             self._go(Meaning.CHALLENGE, request, answer)
             # the service waits for the answer; the pause is for those who ask again
-            self._pause = 0.0
             self._pause, self._delays = 0.0, 0
             self._activate = Activate(
                 _blob(document["authenticationKey"], "the challenge"), self._resource, _key_name(document)
@@ -337,17 +332,17 @@ class RegistrationExchange:
         Raises:
             ServiceError: there is none.
         """
-        following = TRANSITIONS[self._state].get(meaning)
+        following = TRANSITIONS[self.state].get(meaning)
         if following is None:
             raise ServiceError(
                 f"{request} request was answered with status code {answer.status}, {meaning.value}, "
-                f"while {self._state.value}. {_UNEXPECTED[meaning]}"
+                f"while {self.state.value}. {_UNEXPECTED[meaning]}"
             )
-        self._state = following
+        self.state = following
 
     def _expect(self, kind: type[Send] | type[Activate]) -> None:
         if not isinstance(self.step, kind):
-            raise RuntimeError(f"The registration expects something else now: {self._state.value}.")
+            raise RuntimeError(f"The registration expects something else now: {self.state.value}.")
 
     def _send(self, name: str, method: str, path: str, body: bytes) -> Send:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._user_agent}

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from helpers.errors import HelperError
-from helpers.tpm.errors import TpmProtocolError
 from helpers.tpm.response_codes import FORMAT_ONE, PARAMETER, SESSION, ResponseCode
 from helpers.tpm.structures import Algorithm, Reader
 
@@ -71,30 +70,19 @@ def blamed_on_parameter(number: int) -> Iterator[None]:
         raise RefusedError(in_parameter(error.code, number)) from error
 
 
-class Bytes:
+class Bytes(Reader):
     """Reads a structure; what is wrong with it is a refusal without a position."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._reader = Reader(data)
-
-    @property
-    def remaining(self) -> int:
-        """How many bytes are left."""
-        return self._reader.remaining
 
     def take(self, count: int) -> bytes:
         """The next bytes."""
-        try:
-            return self._reader.take(count)
-        except TpmProtocolError as error:
-            raise RefusedError(ResponseCode.INSUFFICIENT) from error
+        refuse(count > self.remaining, ResponseCode.INSUFFICIENT)
+        return super().take(count)
 
     def number(self, size: int) -> int:
         """The next bytes as a number."""
         return int.from_bytes(self.take(size), "big")
 
-    def sized(self, largest: int) -> bytes:
+    def sized(self, largest: int = 0xFFFF) -> bytes:
         """The content of a TPM2B of at most so many bytes."""
         size = self.number(2)
         refuse(size > largest, ResponseCode.SIZE)
@@ -134,11 +122,7 @@ class Bytes:
 
     def since(self, remaining: int) -> bytes:
         """The bytes that were read since so many were left."""
-        return self._data[len(self._data) - remaining : len(self._data) - self.remaining]
-
-    def rest(self) -> bytes:
-        """All bytes that are left."""
-        return self._reader.rest()
+        return self._data[len(self._data) - remaining : self._position]
 
     def finish(self) -> None:
         """Refuse bytes that are left over."""

@@ -308,7 +308,7 @@ class SoftCommands:
         refuse(len(self.working.objects) == OBJECT_SLOTS, ResponseCode.OBJECT_MEMORY)
         primary = self._primary(hierarchy, template)
         public = template.with_unique(primary.modulus)
-        key = SoftObject(public, Sensitive(Algorithm.RSA, auth, primary.seed, primary.der), u32(hierarchy))
+        key = SoftObject(public, Sensitive(Algorithm.RSA, auth, primary.seed, primary.key), u32(hierarchy))
         return Answer(
             sized(public.area) + self._creation(hierarchy, public, outside) + sized(public.name), self.working.load(key)
         )

@@ -13,8 +13,8 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,12 @@ class PrimaryKey:
 
     Attributes:
         modulus: its public half.
-        der: the key.
+        key: the private key in DER.
         seed: what it protects other keys with.
     """
 
     modulus: bytes
-    der: bytes
+    key: bytes
     seed: bytes
 
 
@@ -89,8 +89,7 @@ class PermanentMemory:
         self._keys = Keys()
         self._stamp: tuple[int, int, int] | None = None
         if path is not None:
-            _make_folder(path.parent)
-            self._refresh()
+            self._refresh(path)
 
     @property
     def keys(self) -> Keys:
@@ -100,7 +99,7 @@ class PermanentMemory:
             TpmUnavailableError: another process changed the file, and it cannot be read.
         """
         if self._path is not None and self._stamp != _stamp_of(self._path):
-            self._refresh()
+            self._refresh(self._path)
         return self._keys
 
     @contextmanager
@@ -111,23 +110,20 @@ class PermanentMemory:
             RefusedError: there would be more of them than the memory holds.
             TpmUnavailableError: the file is held by another process, or cannot be read or written.
         """
-        if self._path is None:
+        path = self._path
+        with _locked(path, self._lock_timeout) if path is not None else nullcontext():
+            if path is not None:
+                self._read(path)
             keys = self._keys.copy()
             yield keys
             _check_space(keys)
+            if path is not None:
+                self._write(path, keys)
             self._keys = keys
-            return
-        with _locked(self._path, self._lock_timeout):
-            self._read(self._path)
-            keys = self._keys.copy()
-            yield keys
-            _check_space(keys)
-            self._write(self._path, keys)
 
-    def _refresh(self) -> None:
-        assert self._path is not None  # noqa: S101 - for the type checker
-        with _locked(self._path, self._lock_timeout):
-            self._read(self._path)
+    def _refresh(self, path: Path) -> None:
+        with _locked(path, self._lock_timeout):
+            self._read(path)
 
     def _read(self, path: Path) -> None:
         """Read the file if it changed. Where there is none, this is a new TPM."""
@@ -162,34 +158,25 @@ def _marshal(keys: Keys) -> bytes:
     content = {
         "proof": keys.proof.hex(),
         "primaries": [
-            {
-                "hierarchy": hierarchy,
-                "template": template.hex(),
-                "modulus": primary.modulus.hex(),
-                "key": primary.der.hex(),
-                "seed": primary.seed.hex(),
-            }
+            {"hierarchy": hierarchy, **_hex(template=template, **vars(primary))}
             for (hierarchy, template), primary in keys.primaries.items()
         ],
         "persistent": [
             {
                 "handle": f"0x{handle:08X}",
-                "public": kept.public.area.hex(),
-                "auth": kept.sensitive.auth.hex(),
-                "seed": kept.sensitive.seed.hex(),
-                "key": kept.sensitive.key.hex(),
-                "parent": kept.parent.hex(),
+                **_hex(
+                    public=kept.public.area,
+                    auth=kept.sensitive.auth,
+                    seed=kept.sensitive.seed,
+                    key=kept.sensitive.key,
+                    parent=kept.parent,
+                ),
             }
             for handle, kept in sorted(keys.persistent.items())
         ],
     }
-    document = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "warning": _WARNING,
-        "content": content,
-        "sha256": _digest(content),
-    }
+    head = {"format": _FORMAT, "version": _VERSION, "warning": _WARNING}
+    document = {**head, "content": content, "sha256": _digest(content)}
     return json.dumps(document, indent=1).encode("ascii") + b"\n"
 
 
@@ -211,9 +198,7 @@ def _parse(path: Path) -> Keys:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
-        raise TpmUnavailableError(
-            f"The state of the embedded TPM, {path}, cannot be read ({error.strerror or error})."
-        ) from error
+        raise _unreadable(path, error) from error
     try:
         if len(data) > _LARGEST_FILE:
             raise ValueError
@@ -244,37 +229,34 @@ def _keys_of(document: dict[str, Any]) -> Keys:
     content = document["content"]
     if not hmac.compare_digest(str(document["sha256"]).encode("utf-8", "replace"), _digest(content).encode()):
         raise ValueError
-    keys = Keys(_bytes(content["proof"]))
+    keys = Keys(_unhex(content, "proof")[0])
     for entry in content["primaries"]:
-        template = _bytes(entry["template"])
+        template, *halves = _unhex(entry, "template", "modulus", "key", "seed")
         whole_public(template)
-        primary = PrimaryKey(_bytes(entry["modulus"]), _bytes(entry["key"]), _bytes(entry["seed"]))
+        primary = PrimaryKey(*halves)
         if len(primary.modulus) != RSA_BITS // 8 or len(primary.seed) != _SEED_SIZE:
             raise ValueError
-        load_rsa_key(primary.der)
+        load_rsa_key(primary.key)
         keys.primaries[int(entry["hierarchy"]), template] = primary
     for entry in content["persistent"]:
-        kept = _persistent(entry)
-        handle = int(entry["handle"], 16)
+        area, auth, seed, key, parent = _unhex(entry, "public", "auth", "seed", "key", "parent")
+        public, handle = whole_public(area), int(entry["handle"], 16)
+        if public.algorithm == Algorithm.RSA:
+            load_rsa_key(key)
         if handle not in _PERSISTENT_HANDLES:
             raise ValueError
-        keys.persistent[handle] = kept
+        keys.persistent[handle] = SoftObject(public, Sensitive(public.algorithm, auth, seed, key), parent)
     _check_space(keys)
     return keys
 
 
-def _persistent(entry: dict[str, Any]) -> SoftObject:
-    public = whole_public(_bytes(entry["public"]))
-    sensitive = Sensitive(public.algorithm, _bytes(entry["auth"]), _bytes(entry["seed"]), _bytes(entry["key"]))
-    if public.algorithm == Algorithm.RSA:
-        load_rsa_key(sensitive.key)
-    return SoftObject(public, sensitive, _bytes(entry["parent"]))
+def _hex(**values: bytes) -> dict[str, str]:
+    return {name: value.hex() for name, value in values.items()}
 
 
-def _bytes(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise TypeError
-    return bytes.fromhex(text)
+def _unhex(entry: Mapping[str, str], *names: str) -> list[bytes]:
+    """The reverse of :func:`_hex`, in the order of the names."""
+    return [bytes.fromhex(entry[name]) for name in names]
 
 
 def _stamp_of(path: Path) -> tuple[int, int, int] | None:
@@ -284,10 +266,12 @@ def _stamp_of(path: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TpmUnavailableError(
-            f"The state of the embedded TPM, {path}, cannot be read ({error.strerror or error})."
-        ) from error
+        raise _unreadable(path, error) from error
     return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _unreadable(path: Path, error: OSError) -> TpmUnavailableError:
+    return TpmUnavailableError(f"The state of the embedded TPM, {path}, cannot be read ({error.strerror or error}).")
 
 
 def _make_folder(path: Path) -> None:

@@ -18,14 +18,13 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 from helpers.tpm.response_codes import ResponseCode
-from helpers.tpm.structures import Algorithm, Attribute, sized, u16, u32
+from helpers.tpm.structures import Algorithm, Attribute, PublicArea, sized, u16, u32
 
 from .arguments import Bytes, RefusedError, refuse
 
 DIGEST_SIZE = 32
 RSA_BITS = 2_048
 #: Sizes that a structure of each kind may have, as in swtpm.
-MAX_PUBLIC = 512
 MAX_PRIVATE = 1_024
 MAX_SENSITIVE_DATA = 128
 MAX_ENCRYPTED_SECRET = 256
@@ -44,31 +43,18 @@ _STORAGE = Attribute.RESTRICTED | Attribute.DECRYPT
 
 
 @dataclass(frozen=True)
-class Public:
+class Public(PublicArea):
     """A TPMT_PUBLIC of one of the two kinds that this TPM knows: RSA storage keys and HMAC keys.
 
     Attributes:
-        area: its bytes.
-        algorithm: ``Algorithm.RSA`` or ``Algorithm.KEYEDHASH``.
-        attributes: what the key may be used for.
-        policy: digest of its policy, empty for none.
-        symmetric_bits: size of the AES key with which a storage key protects others, 0 for none.
+        symmetric_bits: size in bits of the AES key with which a storage key protects others, 0 for none.
         scheme: of signing, ``Algorithm.NULL`` when the command chooses.
         unique: modulus of an RSA key, or what binds an HMAC key to its public half.
     """
 
-    area: bytes
-    algorithm: int
-    attributes: int
-    policy: bytes
     symmetric_bits: int
     scheme: int
     unique: bytes
-
-    @cached_property
-    def name(self) -> bytes:
-        """The key's name: the hash of its public half, its algorithm in front."""
-        return u16(Algorithm.SHA256) + hashlib.sha256(self.area).digest()
 
     def with_unique(self, unique: bytes) -> Public:
         """The same, with another :attr:`unique`."""
@@ -104,7 +90,8 @@ def parse_public(reader: Bytes) -> Public:
     else:
         bits, scheme = 0, _hmac_scheme(reader)
         unique = reader.sized(MAX_DIGEST)
-    return Public(reader.since(before), algorithm, attributes, policy, bits, scheme, unique)
+    area = reader.since(before)
+    return Public(area, algorithm, Algorithm.SHA256, attributes, policy, bits, scheme, unique)
 
 
 def whole_public(area: bytes) -> Public:
