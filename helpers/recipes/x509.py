@@ -13,8 +13,7 @@ from azure.core import MatchConditions
 from azure.core.exceptions import ResourceNotFoundError
 from azure.iot.device import X509, ProvisioningDeviceClient
 
-from helpers import workspace
-from helpers.certificates import authority as certificates
+from helpers import certificates, workspace
 from helpers.workspace import Document
 
 from . import cleanup
