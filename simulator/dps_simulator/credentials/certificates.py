@@ -82,25 +82,26 @@ class Certificate:
         """Whether ``parsed`` is the certificate itself, and not only its names, dates and key."""
         return self.parsed.public_bytes(serialization.Encoding.DER) == self.der
 
-    @property
+    @cached_property
     def common_name(self) -> str | None:
         """The common name in the subject, the most specific one of several, or ``None``."""
-        return self._facts[0]
+        names = self.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(names[-1].value) if names else None
 
-    @property
+    @cached_property
     def subject_name(self) -> str:
-        """Whom the certificate is about, e.g. ``CN=pump-101``."""
-        return self._facts[1]
+        """Whom the certificate is about, as RFC 4514 writes names, e.g. ``CN=pump-101``."""
+        return self.parsed.subject.rfc4514_string()
 
-    @property
+    @cached_property
     def issuer_name(self) -> str:
-        """Who signed it."""
-        return self._facts[2]
+        """Who signed it, as RFC 4514 writes names."""
+        return self.parsed.issuer.rfc4514_string()
 
-    @property
+    @cached_property
     def is_authority(self) -> bool:
         """Whether it may sign certificates: its basic constraints say so."""
-        return self._facts[3]
+        return (self.fields.authority() or (False, None))[0]
 
     @cached_property
     def sha1_thumbprint(self) -> str:
@@ -144,13 +145,6 @@ class Certificate:
             "serialNumber": _serial_number(self.fields),
             "version": self.fields.version,
         }
-
-    @cached_property
-    def _facts(self) -> tuple[str | None, str, str, bool]:
-        names = self.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        common_name = str(names[-1].value) if names else None
-        is_authority, _ = self.fields.authority() or (False, None)
-        return common_name, self.parsed.subject.rfc4514_string(), self.parsed.issuer.rfc4514_string(), is_authority
 
     def __eq__(self, other: object) -> bool:
         return self.der == other.der if isinstance(other, Certificate) else NotImplemented

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from dps_simulator.errors.table import Dps, ServiceError, described
 
+from .symmetric_keys import decoded
+
 #: Longer texts are refused unread. A key of 2048 bits has about 424 characters, a certificate pasted instead 2,000.
 MAX_TEXT_SIZE = 16_384
 KEY_BITS = 2048
@@ -39,8 +41,6 @@ _AES_BITS = (128, 192, 256)
 _USER_WITH_AUTH, _ADMIN_WITH_POLICY, _NO_DA = 0x00000040, 0x00000080, 0x00000400
 _RESTRICTED, _DECRYPT, _SIGN = 0x00010000, 0x00020000, 0x00040000
 
-# not b64decode(validate=True): what it takes is another thing in another version of Python
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40})")
 _DER_SEQUENCE = 0x30
 
@@ -212,15 +212,14 @@ def _decoded(text: object) -> bytes:
         raise ValueError(f"has {len(text)} characters; at most {MAX_TEXT_SIZE} are allowed")
     _refuse_pem(text)
     # base64 comes in lines from some programs
-    compact = "".join(text.split())
-    if not _BASE64.fullmatch(compact):
+    content = decoded("".join(text.split()))
+    if content is None:
         raise ValueError("is not base64 (letters, digits, + and /, padded with = to a multiple of 4)")
-    decoded = base64.b64decode(compact)
-    if decoded.startswith(b"-----BEGIN"):
-        _refuse_pem(decoded.decode("latin-1"))
-    if decoded[:1] == bytes([_DER_SEQUENCE]):
-        _refuse_der(decoded)
-    return decoded
+    if content.startswith(b"-----BEGIN"):
+        _refuse_pem(content.decode("latin-1"))
+    if content[:1] == bytes([_DER_SEQUENCE]):
+        _refuse_der(content)
+    return content
 
 
 def _refuse_pem(text: str) -> None:
@@ -234,7 +233,7 @@ def _refuse_pem(text: str) -> None:
     raise ValueError("is PEM; it must be the public key as the TPM gives it")
 
 
-def _refuse_der(decoded: bytes) -> NoReturn:
+def _refuse_der(content: bytes) -> NoReturn:
     """Say what it is that begins like a sequence of ASN.1; a TPM2B_PUBLIC that does would be much longer.
 
     Raises:
@@ -246,7 +245,7 @@ def _refuse_der(decoded: bytes) -> NoReturn:
     }
     for what, read in readers.items():
         try:
-            read(decoded)
+            read(content)
         except (ValueError, UnsupportedAlgorithm):
             continue
         raise ValueError(f"{what}; it must be the public key as the TPM gives it")
