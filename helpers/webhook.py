@@ -128,9 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif not (length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= BODY_LIMIT):
             status, document = 413, {"error": f"Expected a body of at most {BODY_LIMIT} bytes, with its length."}
         else:
-            status, document = self._answered(int(length))
+            status, document = self.server.webhook.answer(self.rfile.read(int(length)))
         try:
-            content = json.dumps(document).encode()
+            content = json.dumps(dict(document)).encode()
         except (TypeError, ValueError) as problem:
             status, content = 500, json.dumps({"error": f"The answer is not JSON: {problem}"}).encode()
         self.send_response(status)
@@ -142,10 +142,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content)
-
-    def _answered(self, length: int) -> tuple[int, dict[str, Any]]:
-        status, document = self.server.webhook.answer(self.rfile.read(length))
-        return status, dict(document)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name is the base class's)
         """Write nothing: what appears on stderr would stand below the cell."""
