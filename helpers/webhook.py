@@ -123,6 +123,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a request."""
         length = self.headers.get("Content-Length", "")
+        status: int
+        document: Mapping[str, Any]
         if not self.server.webhook.admits(self.path):
             status, document = 401, {"error": "There is no such function, or the code is wrong."}
         elif not (length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= BODY_LIMIT):
