@@ -48,7 +48,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The real value."""
+        """The real value, for the one place that needs it; what prints or logs it shows the secret."""
         return self._value
 
     def __str__(self) -> str:

@@ -99,11 +99,11 @@ class Outcome:
     """What became of one device.
 
     Attributes:
-        name: the device.
+        name: the device's name, as it stands among the names of the fleet.
         result: what its boot gave back; ``None`` when it failed.
         error: the last error; ``None`` when it succeeded.
         begun: when each of its tries began, in seconds since the fleet began.
-        ended: when the last of them ended.
+        ended: when the last of them ended, likewise.
         problems: the errors after which it tried again.
     """
 
@@ -121,7 +121,7 @@ class Outcome:
 
     @property
     def retries(self) -> int:
-        """How often it tried again."""
+        """How often it tried again after its first try."""
         return len(self.begun) - 1
 
 

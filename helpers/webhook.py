@@ -69,7 +69,7 @@ class Webhook:
         return step(self.definition)
 
     def close(self) -> None:
-        """Stop serving. Closing twice is fine."""
+        """Stop serving; the address answers no more, and requests that were kept stay. Closing twice is fine."""
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()

@@ -49,7 +49,7 @@ class SigningRequest:
     """What a device sends to an authority: its name and public key, signed with its private key.
 
     Arguments:
-        request: the request.
+        request: what the authority sees, signed with the key.
         key: the private key, which stays with the device.
     """
 
@@ -59,7 +59,7 @@ class SigningRequest:
 
     @property
     def common_name(self) -> str:
-        """The name that is asked for."""
+        """The common name that is asked for; for a device its registration ID."""
         return _common_name(self._request.subject)
 
     @property
@@ -124,7 +124,7 @@ class _Holder:
 
     @property
     def key(self) -> Secret:
-        """The private key in PEM."""
+        """The private key in PEM (PKCS #8), not encrypted."""
         return Secret(certificate_files.key_pem(self._private_key).decode("ascii"))
 
     @property
@@ -154,8 +154,8 @@ class _Holder:
         Files of an earlier certificate with this name are kept beside them, with the earlier thumbprint in their names.
 
         Arguments:
-            folder: where to.
-            pass_phrase: encrypts the key file.
+            folder: the folder, which is made when it is missing.
+            pass_phrase: encrypts the key file; 1 to 1,023 bytes.
         """
         self._files = certificate_files.save(
             certificate_files.as_folder(folder),
@@ -210,7 +210,7 @@ class Authority(_Holder):
         Arguments:
             name: its common name.
             key: ``ec`` (the curve P-256), ``rsa`` or ``rsa-4096``.
-            days: how long it is valid.
+            days: how long it is valid, 1 to 36,500 days.
         """
         return _made(Authority, name, new_key(key), self, days)
 
@@ -220,7 +220,7 @@ class Authority(_Holder):
         Arguments:
             name: its registration ID, which becomes the common name.
             key: ``ec`` (the curve P-256), ``rsa`` or ``rsa-4096``.
-            days: how long it is valid.
+            days: how long it is valid, 1 to 36,500 days.
 
         Raises:
             CertificateError: the name cannot be a registration ID, or the kind of key is unknown.
@@ -250,7 +250,7 @@ def create_root(name: str, *, key: str = "ec", days: int = ROOT_DAYS) -> Authori
     Arguments:
         name: its common name.
         key: ``ec`` (the curve P-256), ``rsa`` or ``rsa-4096``.
-        days: how long it is valid.
+        days: how long it is valid, 1 to 36,500 days.
     """
     return _made(Authority, name, new_key(key), None, days)
 
@@ -261,7 +261,7 @@ def create_self_signed(name: str, *, key: str = "ec", days: int = DEVICE_DAYS) -
     Arguments:
         name: its registration ID.
         key: ``ec`` (the curve P-256), ``rsa`` or ``rsa-4096``.
-        days: how long it is valid.
+        days: how long it is valid, 1 to 36,500 days.
     """
     return _made(DeviceCertificate, checked_device_name(name), new_key(key), None, days)
 
@@ -386,7 +386,7 @@ def build(
         name: the common name.
         public_key: whose owner has that name.
         issuer: who signs; for a certificate that signs itself, the private key of the owner.
-        days: how long it is valid.
+        days: how long it is valid, 1 to 36,500 days.
         extensions: with whether they are critical.
         start: from when on it is valid; a few minutes ago unless given.
 
@@ -420,7 +420,7 @@ def checked_device_name(name: str) -> str:
     """The name, when it can be both a registration ID and a common name.
 
     Raises:
-        CertificateError: it cannot.
+        CertificateError: it is longer than 64 characters, or has some that a registration ID cannot have.
     """
     if not isinstance(name, str) or len(name) > MAX_COMMON_NAME or not REGISTRATION_ID.fullmatch(name):
         raise CertificateError(

@@ -83,7 +83,7 @@ class CertificateFiles:
 
     @property
     def places(self) -> tuple[Path, ...]:
-        """All four files."""
+        """The four files, whether they are there or not."""
         return self.certificate_file, self.key_file, self.chain_file, self.cer_file
 
     def check(self, *, now: datetime | None = None) -> list[str]:
@@ -507,7 +507,7 @@ def stem(name: str) -> str:
 
 
 def pem(certificate: x509.Certificate) -> str:
-    """A certificate as text."""
+    """A certificate as a block of PEM, with a line break at its end."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
@@ -530,7 +530,7 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
 
 def name_of(certificate: x509.Certificate) -> str:
-    """Whom a certificate is about."""
+    """The subject of a certificate as RFC 4514 writes it, e.g. ``CN=pump-101``."""
     return certificate.subject.rfc4514_string()
 
 

@@ -75,7 +75,7 @@ class Tpm:
 
     @property
     def history(self) -> list[Exchange]:
-        """The newest commands, oldest first."""
+        """The newest 1,000 commands at most, oldest first, without what was in them."""
         with self.lock:
             return list(self._history)
 

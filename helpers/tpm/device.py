@@ -122,7 +122,7 @@ class TpmDevice(Closing):
 
     @property
     def has_key(self) -> bool:
-        """Whether a key was activated."""
+        """Whether a registration left a key to sign with in the TPM; asks it, and raises ``TpmError`` if it is gone."""
         return self._tpm.read_public(ID_KEY_HANDLE) is not None
 
     def close(self) -> None:

@@ -98,12 +98,12 @@ class CommandCode(IntEnum):
 
 
 def u16(number: int) -> bytes:
-    """Two bytes."""
+    """A number from 0 to 65,535 as two bytes, most significant first."""
     return struct.pack(">H", number)
 
 
 def u32(number: int) -> bytes:
-    """Four bytes."""
+    """A number below 2**32 as four bytes, most significant first."""
     return struct.pack(">I", number)
 
 
@@ -134,7 +134,7 @@ class Reader:
         """The next bytes.
 
         Raises:
-            TpmProtocolError: there are fewer.
+            TpmProtocolError: there are fewer; the text says where.
         """
         if count > self.remaining:
             raise TpmProtocolError(

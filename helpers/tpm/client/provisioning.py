@@ -122,7 +122,7 @@ class TpmRegistration:
 
 
 class TpmProvisioningDeviceClient(TpmRegistration):
-    """Registers a device by its TPM."""
+    """Registers a device by its TPM, and waits for it: the synchronous client, made by :meth:`create_from_tpm`."""
 
     def register(self) -> RegistrationResult:
         """Register the device: answer the service's challenge in the TPM, and take the key for the hub in.
@@ -163,7 +163,7 @@ class TpmProvisioningDeviceClient(TpmRegistration):
 
 
 def registered(step: Finished) -> RegistrationResult:
-    """The result of a registration."""
+    """The result of a registration that came to its end; says so in the log, in the words of the SDK."""
     logger.info("Successfully registered with Provisioning Service")
     return step.result
 

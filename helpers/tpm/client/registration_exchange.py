@@ -122,12 +122,12 @@ class Send:
     """Send a request, then call :meth:`RegistrationExchange.answered`.
 
     Attributes:
-        name: ``register`` or ``query``.
-        method: HTTP method.
-        target: path and query.
-        headers: without ``Host``.
+        name: what errors call the request, ``register`` or ``query``.
+        method: HTTP method, ``PUT`` or ``GET``.
+        target: path and query of the address.
+        headers: all but ``Host`` and those of the connection.
         body: empty for none.
-        pause: seconds to wait before.
+        pause: seconds to wait before it is sent.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Activate:
     """Let the TPM take a key in, then call :meth:`RegistrationExchange.activated`.
 
     Attributes:
-        blob: the wrapped key.
+        blob: the wrapped key, six sized parts, decoded from base64.
         resource: what a token is needed for, signed with this key; empty: no token is needed.
         key_name: name of the key, for the token.
     """
@@ -167,15 +167,15 @@ class RegistrationExchange:
     """One registration.
 
     Arguments:
-        id_scope: the ID scope of the service.
-        registration_id: the device's name.
+        id_scope: the ID scope of the service, e.g. ``0ne00000A01``.
+        registration_id: under which the device registers.
         endorsement_key: base64 of its TPM2B_PUBLIC.
         storage_root_key: base64 of its TPM2B_PUBLIC.
         payload: what the device tells about itself, anything that JSON can express; ``None`` for nothing.
         user_agent: how the client introduces itself.
 
     Attributes:
-        registration_id: the device's name.
+        registration_id: under which the device registers.
         state: where the registration is.
         replaced_key: whether the TPM holds another key than before the registration; who lets the TPM take one in says
             so here.
@@ -217,7 +217,7 @@ class RegistrationExchange:
 
     @property
     def step(self) -> Step:
-        """What to do now."""
+        """What to do now: send a request, let the TPM take a key in, or nothing more."""
         if self.state is State.FINISHED:
             return Finished(self._result)
         if self.state in (State.CHALLENGED, State.ASSIGNED):

@@ -49,7 +49,7 @@ def refuse(when: object, code: int) -> None:
     """Refuse the command on a condition.
 
     Arguments:
-        when: whether something is wrong.
+        when: what is wrong; false, empty or zero when nothing is.
         code: the response code for it.
 
     Raises:
@@ -74,12 +74,16 @@ class Bytes(Reader):
     """Reads a structure; what is wrong with it is a refusal without a position."""
 
     def take(self, count: int) -> bytes:
-        """The next bytes."""
+        """The next bytes.
+
+        Raises:
+            RefusedError: there are fewer.
+        """
         refuse(count > self.remaining, ResponseCode.INSUFFICIENT)
         return super().take(count)
 
     def number(self, size: int) -> int:
-        """The next bytes as a number."""
+        """The next bytes as a number, most significant first."""
         return int.from_bytes(self.take(size), "big")
 
     def sized(self, largest: int = 0xFFFF) -> bytes:

@@ -91,8 +91,8 @@ class HmacSequence:
     """An HMAC that is calculated in pieces.
 
     Arguments:
-        auth: password of the sequence.
-        key: the HMAC key.
+        auth: password with which the sequence may be used; zeros at its end do not count.
+        key: the key under which the HMAC is calculated.
     """
 
     def __init__(self, auth: bytes, key: bytes) -> None:
@@ -267,7 +267,7 @@ class SoftCommands:
 
     @_command(CommandCode.GetRandom, [], [arguments.number(2)])
     def get_random(self, count: int) -> Answer:
-        """TPM2_GetRandom."""
+        """TPM2_GetRandom: at most 32 bytes, as of a chip with SHA-256."""
         return Answer(sized(secrets.token_bytes(min(count, _MAX_RANDOM))))
 
     @_command(
@@ -286,7 +286,7 @@ class SoftCommands:
 
     @_command(CommandCode.ReadPublic, [_OBJECT], [])
     def read_public(self, handle: int) -> Answer:
-        """TPM2_ReadPublic."""
+        """TPM2_ReadPublic: public half, name and qualified name of a key."""
         refuse(isinstance(self.find(handle), HmacSequence), ResponseCode.SEQUENCE)
         key = self._key(handle, 1)
         return Answer(sized(key.public.area) + sized(key.public.name) + sized(key.qualified_name))
@@ -454,7 +454,7 @@ class SoftCommands:
 
     @_command(CommandCode.Load, [_USED], [_PRIVATE, _PUBLIC])
     def load(self, storage_key: int, private: bytes, public: Public) -> Answer:
-        """TPM2_Load."""
+        """TPM2_Load: a key that this TPM wrapped before, into a free slot."""
         refuse(not private, in_parameter(ResponseCode.SIZE, 1))
         parent = self._storage_key(storage_key, 1)
         with blamed_on_parameter(1):
@@ -466,17 +466,17 @@ class SoftCommands:
 
     @_command(CommandCode.HMAC, [_USED], [_INPUT, _HMAC_HASH])
     def hmac(self, handle: int, data: bytes, algorithm: int) -> Answer:
-        """TPM2_HMAC."""
+        """TPM2_HMAC: of up to 1,024 bytes at once."""
         return Answer(sized(hmac.digest(self._hmac_key(handle, algorithm), data, "sha256")))
 
     @_command(CommandCode.HMAC_Start, [_USED], [_DIGEST, _HMAC_HASH])
     def hmac_start(self, handle: int, auth: bytes, algorithm: int) -> Answer:
-        """TPM2_HMAC_Start."""
+        """TPM2_HMAC_Start: begin a sequence, for data of any size."""
         return Answer(handle=self.working.load(HmacSequence(auth, self._hmac_key(handle, algorithm))))
 
     @_command(CommandCode.SequenceUpdate, [_USED], [_INPUT])
     def sequence_update(self, handle: int, data: bytes) -> Answer:
-        """TPM2_SequenceUpdate."""
+        """TPM2_SequenceUpdate: the next piece of the data, up to 1,024 bytes."""
         self._sequence(handle).mac.update(data)
         return Answer()
 

@@ -77,7 +77,7 @@ class Framing:
     _received: bytearray = field(default_factory=bytearray)
 
     def feed(self, data: bytes) -> None:
-        """Add what was received."""
+        """Add bytes that were received, however they are cut; :meth:`next` takes the messages out."""
         self._received += data
 
     def next(self) -> Command | Answer | End | None:

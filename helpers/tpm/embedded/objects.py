@@ -57,7 +57,7 @@ class Public(PublicArea):
     unique: bytes
 
     def with_unique(self, unique: bytes) -> Public:
-        """The same, with another :attr:`unique`."""
+        """The key of a template: the same public half with this modulus, or other value, for :attr:`unique`."""
         area = self.area[: len(self.area) - len(sized(self.unique))] + sized(unique)
         return replace(self, area=area, unique=unique)
 
@@ -191,7 +191,7 @@ class Sensitive:
     key: bytes
 
     def marshal(self) -> bytes:
-        """Its bytes, with their size."""
+        """The bytes of a TPM2B_SENSITIVE, their size in front."""
         return sized(u16(self.algorithm) + sized(self.auth) + sized(self.seed) + sized(self.key))
 
     @property

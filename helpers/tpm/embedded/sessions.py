@@ -45,7 +45,7 @@ class Authorization:
 
     @property
     def is_password(self) -> bool:
-        """Whether it is a password."""
+        """Whether the command brings a password and no session."""
         return self.session == Handle.PASSWORD
 
 

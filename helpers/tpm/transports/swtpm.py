@@ -100,7 +100,7 @@ class Swtpm(Closing):
 
     @property
     def is_running(self) -> bool:
-        """Whether it runs."""
+        """Whether its process runs, and :meth:`close` was not called."""
         return not self.is_closed and self._process.poll() is None
 
     @property

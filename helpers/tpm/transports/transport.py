@@ -25,7 +25,7 @@ _LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 
 
 class Transport(Protocol):
-    """The way to a TPM."""
+    """The way to a TPM: bytes of one command in, bytes of its response out."""
 
     def exchange(self, command: bytes) -> bytes:
         """Send a command and give the response.

@@ -74,7 +74,7 @@ class Certificate:
 
     @property
     def der(self) -> bytes:
-        """Its encoding."""
+        """The bytes of its DER encoding, without what may have followed them."""
         return self.fields.encoding
 
     @property
@@ -105,12 +105,12 @@ class Certificate:
 
     @cached_property
     def sha1_thumbprint(self) -> str:
-        """Upper-case hexadecimal digits without separators."""
+        """SHA-1 of its encoding: 40 upper-case hexadecimal digits without separators."""
         return hashlib.sha1(self.der).hexdigest().upper()  # noqa: S324  (the API's own word for it)
 
     @cached_property
     def sha256_thumbprint(self) -> str:
-        """Upper-case hexadecimal digits without separators."""
+        """SHA-256 of its encoding: 64 upper-case hexadecimal digits without separators."""
         return hashlib.sha256(self.der).hexdigest().upper()
 
     @property
@@ -120,17 +120,17 @@ class Certificate:
 
     @property
     def not_before(self) -> datetime:
-        """From when on it is valid."""
+        """From when on it is valid (aware, in UTC)."""
         return self.parsed.not_valid_before_utc
 
     @property
     def not_after(self) -> datetime:
-        """Until when it is valid."""
+        """Until when it is valid (aware, in UTC)."""
         return self.parsed.not_valid_after_utc
 
     @property
     def pem(self) -> str:
-        """As text."""
+        """The certificate as a block of PEM, with a line break at its end."""
         return ssl.DER_cert_to_PEM_cert(self.der)
 
     def info(self) -> Document:
@@ -194,8 +194,8 @@ def read_certificate(field: str, text: object) -> Certificate:
     """Read a certificate that a client wrote, as leniently as OpenSSL does: PEM, base64 of DER, or base64 of PEM.
 
     Arguments:
-        field: its name in the error.
-        text: what stands there.
+        field: how the error calls the field that the client wrote.
+        text: the value of the field, of whatever type.
 
     Raises:
         ServiceError: it is something else; says what, and never repeats it, as it may be a private key.

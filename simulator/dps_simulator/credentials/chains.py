@@ -101,7 +101,7 @@ def build_path(presented: Sequence[Certificate], known: Iterable[Certificate], n
     Arguments:
         presented: what the device shows, its own certificate first, the others in any order; at least one.
         known: certificates that the service has and trusts.
-        now: the time, if it is to count.
+        now: the present time (aware, in UTC), if it is to count.
     """
     trusted = list(dict.fromkeys(known))
     pool = [*trusted, *(each for each in dict.fromkeys(presented[1:]) if each not in trusted)]
@@ -192,7 +192,7 @@ def judge_path(path: Sequence[Certificate], now: datetime) -> Problem | None:
 
     Arguments:
         path: the device's certificate first, each signed by the next, the last one trusted.
-        now: the time.
+        now: the present time (aware, in UTC).
     """
     problems = itertools.chain(
         (_validity(each, now) for each in path),

@@ -61,10 +61,10 @@ def make_blob(endorsement: TpmPublicKey, storage_root: TpmPublicKey, secret: byt
     """Wrap a secret for the TPM that has both keys.
 
     Arguments:
-        endorsement: the TPM's endorsement key.
-        storage_root: its storage root key.
+        endorsement: the key of the TPM for which the inner key is sealed.
+        storage_root: the key of the TPM under which the secret will lie there.
         secret: becomes an HMAC key inside the TPM.
-        address: what the secret is for.
+        address: what the secret is for, at most 512 bytes; no SDK reads it.
 
     Raises:
         TpmBlobError: the secret or the address has a wrong size, or a key cannot encrypt.

@@ -50,7 +50,7 @@ class KeyRole:
     """What a key of the TPM is for.
 
     Attributes:
-        name: how texts call it.
+        name: how error texts call it, e.g. ``endorsement key``.
         handle: where TPMs of IoT devices keep it.
     """
 
@@ -59,7 +59,7 @@ class KeyRole:
 
     @property
     def advice(self) -> str:
-        """What to paste."""
+        """How the key is read out with tpm2-tools, as a sentence for whoever gave something else."""
         return (
             f"Paste base64 of the TPM2B_PUBLIC of the TPM's {self.name}, size in front: "
             f"tpm2_readpublic -c 0x{self.handle:08x} -o key.pub && base64 -w0 key.pub"
@@ -75,11 +75,11 @@ class TpmPublicKey:
     """An endorsement key or a storage root key. Two are equal when their encodings are.
 
     Attributes:
-        encoded: the TPM2B_PUBLIC.
+        encoded: the bytes of the TPM2B_PUBLIC, its size in front.
         attributes: what the key may be used for (TPMA_OBJECT).
         policy: digest of the policy that its use asks for, empty for none.
         symmetric_bits: size of the AES keys that protect what is stored under it.
-        public_key: what to encrypt with.
+        public_key: RSA with 2048 bits, to encrypt for the TPM.
     """
 
     encoded: bytes
@@ -122,7 +122,7 @@ class TpmPublicKey:
 
     @property
     def text(self) -> str:
-        """Base64 of the encoding."""
+        """Base64 of the TPM2B_PUBLIC, as enrollments have it."""
         return base64.b64encode(self.encoded).decode("ascii")
 
     @property
@@ -136,7 +136,7 @@ class TpmKeys:
     """The keys by which a device's TPM is known.
 
     Attributes:
-        endorsement: its endorsement key.
+        endorsement: its endorsement key, which is its identity.
         storage_root: its storage root key; ``None`` where a device left it out.
     """
 
@@ -151,7 +151,7 @@ class SecretForTpm:
     Attributes:
         endorsement: the TPM's endorsement key.
         storage_root: its storage root key.
-        key: the secret.
+        key: the secret, 1 to 64 bytes.
         address: what it is for, e.g. ``contoso-hub-1.azure-devices.test/devices/pump-101``.
     """
 
@@ -165,9 +165,9 @@ def read_tpm_key(name: str, text: object, role: KeyRole) -> TpmPublicKey:
     """Read a key that a client wrote.
 
     Arguments:
-        name: the field, for the error.
-        text: what stands there.
-        role: which key is meant.
+        name: how the error calls the field that the client wrote.
+        text: the value of the field, base64 of a TPM2B_PUBLIC; of whatever type.
+        role: which of the two keys belongs there.
 
     Raises:
         ServiceError: it is missing or something else; says what and what to paste, and never repeats it.

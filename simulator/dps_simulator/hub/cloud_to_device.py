@@ -93,9 +93,9 @@ class CloudToDeviceQueues:
     """The queues of one hub. They are stored; only who holds which message right now is forgotten at a restart.
 
     Arguments:
-        host: the hub's host name.
-        storage: where messages are kept.
-        clock: the time.
+        host: host name of the hub, e.g. ``contoso-hub-1.azure-devices.test``.
+        storage: the store, in whose collections messages outlive this process.
+        clock: gives the present time (aware, in UTC).
         has_device: whether a device is registered.
         connections: a connected device is told that something waits.
         admit: asked before a message is queued; may refuse it.

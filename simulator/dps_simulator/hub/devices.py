@@ -66,7 +66,7 @@ class Liveliness:
 
     @property
     def state(self) -> str:
-        """The word the API uses."""
+        """``connectionState`` of the hub's API: ``Connected`` or ``Disconnected``."""
         return "Connected" if self.connected else "Disconnected"
 
 
@@ -300,9 +300,9 @@ def new_device(device_id: str, body: Mapping[str, Any], now: datetime, *, after:
     """Make a device, with an empty twin, from the body of a request.
 
     Arguments:
-        device_id: the ID from the path.
-        body: the request's JSON object.
-        now: the present time.
+        device_id: the ID in the path of the request; one in the body has to be the same.
+        body: the fields that the request sets, in the names of the hub's API.
+        now: the present time (aware, in UTC).
         after: the generation that was last given out; the new one is greater.
 
     Raises:
@@ -341,7 +341,7 @@ def edge_device_of(scope: str) -> str:
 
 
 def new_key() -> str:
-    """A random symmetric key."""
+    """A symmetric key that nobody knows yet: base64 of 32 random bytes."""
     return base64.b64encode(secrets.token_bytes(32)).decode("ascii")
 
 

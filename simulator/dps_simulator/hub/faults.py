@@ -41,7 +41,7 @@ class Fault:
 
     Attributes:
         operation: its name, one of :data:`FAULTS`.
-        reason: the sender's words.
+        reason: the sender's words, empty when it gave none; they stand in the trace.
         delay: seconds until it begins.
         duration: seconds that it lasts.
     """
@@ -53,7 +53,7 @@ class Fault:
 
     @property
     def error(self) -> ServiceError:
-        """What the device's connection ends with."""
+        """The error with which the device's connection ends; its ``reason`` quotes the sender, for the trace."""
         words = f" ({self.reason:.200})" if self.reason else ""
         return ServiceError(FAULTS[self.operation], reason=f"the device asked for the fault {self.operation}{words}")
 

@@ -40,7 +40,7 @@ class IotHub:
     Arguments:
         host: the hub's host name; kept in lower case.
         storage: where devices and modules are kept.
-        clock: the time.
+        clock: gives the present time (aware, in UTC).
         authorities: gives the CA certificates whose devices may connect. On Azure every hub has its own; here all hubs
             share the verified ones of the provisioning service (simulator-only).
         throttle: the limits of the hub; ``None`` for none.

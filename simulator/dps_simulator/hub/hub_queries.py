@@ -54,7 +54,7 @@ class QueryPage:
 
 
 class Work:
-    """Counts the work of a step."""
+    """Counts the work of one step of a query, so that a step ends before others have to wait for it."""
 
     def __init__(self) -> None:
         self._done = 0
@@ -76,7 +76,7 @@ class HubQueries:
 
     Arguments:
         host: the hub's host name; a continuation token of another hub is refused.
-        records: the devices and modules.
+        records: the devices and modules of the hub that are asked about.
         render: makes the twin of a device or module, as the service side sees it.
     """
 

@@ -98,14 +98,14 @@ class HubRecords:
         self._of(identity).delete(self._key(identity.address))
 
     def clear(self) -> None:
-        """Delete all records."""
+        """Delete all records of this hub; those of other hubs in the same store stay."""
         for documents in (self._devices, self._modules, self._disabled):
             documents.clear(parent=self._host)
 
     # ---- many records
 
     def counts(self) -> dict[str, int]:
-        """How many devices have which status."""
+        """How many devices are ``enabled`` and how many ``disabled``; modules do not count."""
         disabled = self._disabled.count(self._host)
         return {"enabled": self._devices.count(self._host) - disabled, "disabled": disabled}
 
@@ -126,7 +126,7 @@ class HubRecords:
             yield Found(stored.sequence, Device.from_document(stored.body), stored.size)
 
     def modules(self, after: int = 0) -> Iterator[Found]:
-        """All modules, like :meth:`devices`."""
+        """All modules in the order of creation, those behind the place ``after``."""
         for stored in self._walk(self._modules, after):
             yield Found(stored.sequence, Module.from_document(stored.body), stored.size)
 

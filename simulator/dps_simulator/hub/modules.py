@@ -40,7 +40,7 @@ MAX_MANAGED_BY = 128
 
 
 def module_address(device_id: str, module_id: str) -> str:
-    """Under what a module is kept."""
+    """The address of a module, ``{device ID}/{module ID}``, under which twins and connections are found, too."""
     return f"{device_id}/{module_id}"
 
 
@@ -54,7 +54,7 @@ def check_address(address: str) -> tuple[str, str]:
     """Split an address whose parts are possible.
 
     Raises:
-        ServiceError: one is not.
+        ServiceError: the device ID or the module ID is not possible.
     """
     device_id, slash, module_id = address.partition("/")
     return check_id(device_id), check_id(module_id, "module") if slash else ""
@@ -153,10 +153,10 @@ def new_module(device_id: str, module_id: str, body: Mapping[str, Any], now: dat
     """Make a module, with an empty twin, from the body of a request.
 
     Arguments:
-        device_id: the device from the path.
-        module_id: the module from the path.
-        body: the request's JSON object.
-        now: the present time.
+        device_id: the device ID in the path of the request; one in the body has to be the same.
+        module_id: the module ID in the path, likewise.
+        body: the fields that the request sets, in the names of the hub's API.
+        now: the present time (aware, in UTC).
         after: the generation that was last given out; the new one is greater.
 
     Raises:

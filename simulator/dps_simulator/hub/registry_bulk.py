@@ -65,7 +65,7 @@ def apply_operations(hub: IotHub, operations: object) -> Document:
     """Do what the list says.
 
     Arguments:
-        hub: where.
+        hub: the hub whose registry is changed.
         operations: the request's JSON: objects with ``id``, ``moduleId``, ``importMode`` and the fields to set.
 
     Returns:
@@ -129,8 +129,8 @@ def failed_entry(item: Mapping[str, Any], error: ServiceError, id_name: str = "d
     """What the answer to a bulk operation says of an entry that failed.
 
     Arguments:
-        item: the entry.
-        error: what went wrong.
+        item: the entry of the request.
+        error: why it was refused; its code and text go into the answer.
         id_name: what the answer calls the device.
     """
     device_id, module_id = _name(item)

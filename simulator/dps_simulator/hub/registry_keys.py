@@ -33,7 +33,7 @@ def regenerate_keys(hub: IotHub, body: object) -> Document:
     """Give devices and modules a new primary key, a new secondary one, or both.
 
     Arguments:
-        hub: where.
+        hub: the hub whose devices and modules get them.
         body: the request's JSON: ``policyKey``, and ``devices`` with ``id`` and perhaps ``moduleId``.
 
     Returns:

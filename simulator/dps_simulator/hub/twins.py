@@ -142,7 +142,7 @@ class TwinChange:
     """The outcome of a write.
 
     Attributes:
-        twin: the new twin.
+        twin: the twin after the write, as it is kept.
         desired_patch: what a connected device is told, ``None`` when desired properties were not written.
     """
 
@@ -154,7 +154,7 @@ def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Twin:
     """The twin of a new device.
 
     Arguments:
-        now: the present time.
+        now: the present time (aware, in UTC).
         initial: ``{"tags": {…}, "properties": {"desired": {…}, "reported": {…}}}``, any part may be missing.
 
     Raises:

@@ -34,7 +34,7 @@ class HubSettings:
 
     Attributes:
         host: host name, lower case.
-        policy: who may use its service API.
+        policy: name and key of the policy that may use its service API.
         weight: its share of the devices, relative to the other hubs; 1 to 1000.
         latency: milliseconds from the devices to it; ``None`` when nobody knows.
         apply_allocation_policy: whether it takes devices that no enrollment sends to it by name.

@@ -79,13 +79,13 @@ class Settings:
         management_host: host name of the management plane (Azure Resource Manager).
         pace: ``azure``, ``instant`` or ``polls=n``.
         state: folder for everything that outlives the process; ``None`` keeps it in memory.
-        service_policy: who may use the service API.
+        service_policy: name and key of the policy that may use the service API.
         hubs: the IoT hubs, at least one.
         allocation_policy: how a new provisioning service distributes devices: ``hashed``, ``geoLatency`` or ``static``.
         limits: ``off``, ``azure`` or single limits, see :class:`~dps_simulator.common.throttling.Limits`.
         seeds: what a new simulator begins with.
         tls: own server certificate; ``None`` lets the simulator make one.
-        bind: the IP address to listen on.
+        bind: the IP address to listen on; one that other machines reach asks for ``allow_remote``.
         allow_remote: permits a ``bind`` that lets other machines in.
         standard_ports: also listen on 8883 and 443.
         development: whether keys and ports are those that everybody knows; only on loopback.

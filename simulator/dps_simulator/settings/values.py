@@ -103,7 +103,7 @@ address = _check(_is_address, "an IP address such as 127.0.0.1")
 
 
 def number(most: float) -> Callable[[str], int]:
-    """A check for texts that are whole numbers from 0."""
+    """A check for texts that are whole numbers from 0 to another one; gives the number."""
 
     def parse(value: str) -> int:
         if not value.isascii() or not value.isdigit() or int(value) > most:
@@ -114,7 +114,7 @@ def number(most: float) -> Callable[[str], int]:
 
 
 def number_value(most: float) -> Callable[[Any], float]:
-    """A check for numbers from 0."""
+    """A check for numbers from 0 to another one, with or without a fraction; for those that are numbers already."""
     return _check(lambda value: _is_number(value) and 0 <= value <= most, f"a number from 0 to {most:g}")
 
 
@@ -124,7 +124,7 @@ def _is_number(value: object) -> bool:
 
 
 def whole_number_value(least: int, most: int) -> Callable[[Any], int]:
-    """A check for whole numbers between two others."""
+    """A check for whole numbers from one to another; for those that are numbers already."""
     return _check(
         lambda value: _is_number(value) and isinstance(value, int) and least <= value <= most,
         f"a whole number from {least} to {most}",

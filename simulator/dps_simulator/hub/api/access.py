@@ -45,9 +45,9 @@ class HubAccess:
     """Checks tokens for one hub. What is wrong goes into the error's ``reason``, which only the trace shows.
 
     Arguments:
-        host: the hub's host name.
+        host: host name of the hub, e.g. ``contoso-hub-1.azure-devices.test``.
         policy_name: the hub's shared access policy.
-        policy_key: its base64 key.
+        policy_key: the key of that policy, base64 of 16 to 64 bytes.
         clock: tells whether a token or a certificate has expired.
         authorities: gives the verified CA certificates whose devices may connect.
 
@@ -97,8 +97,8 @@ class HubAccess:
         for C, which send the device's own token; that a certificate does as well is inferred.
 
         Arguments:
-            request: the request.
-            right: what a policy needs for it.
+            request: what came in; its token stands in the header ``Authorization``.
+            right: which right a policy needs for it, e.g. ``RegistryRead``.
             identity: finds a device in the hub's registry.
 
         Raises:

@@ -38,7 +38,7 @@ def admit_telemetry(throttle: Throttle, host: str, size: int) -> None:
 
     Arguments:
         throttle: the limits.
-        host: the hub's host name.
+        host: host name of the hub, e.g. ``contoso-hub-1.azure-devices.test``.
         size: bytes of its body; on the daily quota, every 4 KB that it begins count as one message (documented).
 
     Raises:

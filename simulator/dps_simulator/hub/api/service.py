@@ -85,7 +85,7 @@ class HubServiceEndpoint(HttpEndpoint):
     Arguments:
         hub: the hub.
         devices: reaches the connected devices for direct methods.
-        clock: the time.
+        clock: gives the present time (aware, in UTC).
         trace: where requests are recorded.
         policy_name: the hub's shared access policy.
         policy_key: its base64 key.
