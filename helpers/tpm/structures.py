@@ -156,16 +156,9 @@ class Reader:
         """The next four bytes as a number."""
         return int.from_bytes(self.take(4), "big")
 
-    def sized(self, largest: int = 0xFFFF) -> bytes:
-        """The content of a TPM2B of at most so many bytes.
-
-        Raises:
-            TpmProtocolError: it is longer, or cut off.
-        """
-        size = self.u16()
-        if size > largest:
-            raise TpmProtocolError(f"{self._what} has a part of {size} bytes; at most {largest} are possible.")
-        return self.take(size)
+    def sized(self) -> bytes:
+        """The content of a TPM2B."""
+        return self.take(self.u16())
 
     def rest(self) -> bytes:
         """All bytes that are left."""

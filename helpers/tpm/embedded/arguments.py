@@ -86,7 +86,7 @@ class Bytes(Reader):
         """The next bytes as a number, most significant first."""
         return int.from_bytes(self.take(size), "big")
 
-    def sized(self, largest: int = 0xFFFF) -> bytes:
+    def buffer(self, largest: int) -> bytes:
         """The content of a TPM2B of at most so many bytes."""
         size = self.number(2)
         refuse(size > largest, ResponseCode.SIZE)
@@ -144,7 +144,7 @@ def number(size: int) -> Parameter:
 
 def sized(largest: int) -> Parameter:
     """A parameter that is a TPM2B of at most so many bytes."""
-    return lambda reader: reader.sized(largest)
+    return lambda reader: reader.buffer(largest)
 
 
 def one_of(numbers: Container[int], size: int, code: int = ResponseCode.VALUE) -> Parameter:

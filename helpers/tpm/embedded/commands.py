@@ -203,7 +203,7 @@ def _command(
 
 def _password_and_data(reader: Bytes) -> tuple[bytes, bytes]:
     """A TPMS_SENSITIVE_CREATE."""
-    return reader.sized(MAX_DIGEST), reader.sized(MAX_SENSITIVE_DATA)
+    return reader.buffer(MAX_DIGEST), reader.buffer(MAX_SENSITIVE_DATA)
 
 
 _SENSITIVE = arguments.structure(_password_and_data)
@@ -419,7 +419,7 @@ class SoftCommands:
             seed = key.decrypt_seed(secret, b"IDENTITY")
         with blamed_on_parameter(1):
             reader = Bytes(unwrap(seed, key.public.symmetric_bits, activated.public.name, credential))
-            content = reader.sized(MAX_DIGEST)
+            content = reader.buffer(MAX_DIGEST)
             reader.finish()
         return Answer(sized(content))
 

@@ -191,38 +191,40 @@ def _parse(path: Path) -> Keys:
     Raises:
         TpmUnavailableError: it is damaged, or something else.
     """
-    # exceptions of the parsers may repeat what they read, so they do not become causes here
-    reason, instead = "", "Move"
-    keys = Keys()
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
+    found = _keys_or_problem(data)
+    if isinstance(found, Keys):
+        return found
+    problem, remedy = found
+    raise TpmUnavailableError(
+        f"{path} {problem}. It was left as it is. {remedy} it away to get a new TPM, which has another endorsement "
+        "key and so needs a new enrollment, or choose another folder."
+    )
+
+
+def _keys_or_problem(data: bytes) -> Keys | tuple[str, str]:
+    """What is in the file; else what is wrong with it, and what to do with it before it is moved away.
+
+    Exceptions of the parsers may repeat what they read, so they do not become causes.
+    """
+    problem = "is not a state of the embedded TPM"
     try:
-        if len(data) > _LARGEST_FILE:
-            raise ValueError
-        document = json.loads(data)
+        document = json.loads(data) if len(data) <= _LARGEST_FILE else {}
         if document["format"] != _FORMAT:
-            raise ValueError
-    except (ValueError, TypeError, LookupError, RecursionError):
-        reason = "is not a state of the embedded TPM"
-    else:
-        if document.get("version") != _VERSION:
-            found = f"{document.get('version')!r:.20}"
-            reason = f"has format {found} of another version of these notebooks (this one reads version {_VERSION})"
-            instead = "Use it with that version. Move"
-        else:
-            try:
-                keys = _keys_of(document)
-            except (ValueError, TypeError, LookupError, RefusedError, RecursionError):
-                reason = "is damaged"
-    if reason:
-        raise TpmUnavailableError(
-            f"{path} {reason}. It was left as it is. {instead} it away to get a new TPM, which has another endorsement "
-            "key and so needs a new enrollment, or choose another folder."
-        )
-    return keys
+            return problem, "Move"
+        problem = "is damaged"
+        if (version := document.get("version")) == _VERSION:
+            return _keys_of(document)
+    except (ValueError, TypeError, LookupError, RefusedError, RecursionError):
+        return problem, "Move"
+    return (
+        f"has format {version!r:.20} of another version of these notebooks (this one reads version {_VERSION})",
+        "Use it with that version. Move",
+    )
 
 
 def _keys_of(document: dict[str, Any]) -> Keys:

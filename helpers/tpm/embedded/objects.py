@@ -83,13 +83,13 @@ def parse_public(reader: Bytes) -> Public:
     refuse(reader.number(2) != Algorithm.SHA256, ResponseCode.HASH)
     attributes = reader.number(4)
     refuse(attributes & ~_ALL_ATTRIBUTES, ResponseCode.RESERVED_BITS)
-    policy = reader.sized(MAX_DIGEST)
+    policy = reader.buffer(MAX_DIGEST)
     if algorithm == Algorithm.RSA:
         bits, scheme = _rsa_parameters(reader)
-        unique = reader.sized(RSA_BITS // 8)
+        unique = reader.buffer(RSA_BITS // 8)
     else:
         bits, scheme = 0, _hmac_scheme(reader)
-        unique = reader.sized(MAX_DIGEST)
+        unique = reader.buffer(MAX_DIGEST)
     area = reader.since(before)
     return Public(area, algorithm, Algorithm.SHA256, attributes, policy, bits, scheme, unique)
 
@@ -207,12 +207,12 @@ def parse_sensitive(data: bytes) -> Sensitive:
         RefusedError: it is none.
     """
     outer = Bytes(data)
-    reader = Bytes(outer.sized(MAX_PRIVATE))
+    reader = Bytes(outer.buffer(MAX_PRIVATE))
     outer.finish()
     algorithm = reader.number(2)
     refuse(algorithm != Algorithm.KEYEDHASH, ResponseCode.TYPE)
     sensitive = Sensitive(
-        algorithm, reader.sized(MAX_DIGEST), reader.sized(MAX_DIGEST), reader.sized(MAX_SENSITIVE_DATA)
+        algorithm, reader.buffer(MAX_DIGEST), reader.buffer(MAX_DIGEST), reader.buffer(MAX_SENSITIVE_DATA)
     )
     reader.finish()
     return sensitive
@@ -305,7 +305,7 @@ class SoftObject:
         seed = self.sensitive.seed
         body = _checked(seed, private, public.name)
         reader = Bytes(body)
-        iv, encrypted = reader.sized(_IV_SIZE), reader.rest()
+        iv, encrypted = reader.buffer(_IV_SIZE), reader.rest()
         key = kdfa(seed, b"STORAGE", public.name, b"", self.public.symmetric_bits)
         return parse_sensitive(aes_cfb(key, encrypted, iv, decrypt=True))
 
@@ -357,7 +357,7 @@ def unwrap_inner(key: bytes, name: bytes, wrapped: bytes) -> bytes:
         RefusedError: it was changed, or is bound to another key.
     """
     reader = Bytes(aes_cfb(key, wrapped, bytes(_IV_SIZE), decrypt=True))
-    digest, sensitive = reader.sized(MAX_DIGEST), reader.rest()
+    digest, sensitive = reader.buffer(MAX_DIGEST), reader.rest()
     refuse(not hmac.compare_digest(digest, hashlib.sha256(sensitive + name).digest()), ResponseCode.INTEGRITY)
     return sensitive
 
@@ -386,6 +386,6 @@ def _integrity(seed: bytes, body: bytes, name: bytes) -> bytes:
 
 def _checked(seed: bytes, wrapped: bytes, name: bytes) -> bytes:
     reader = Bytes(wrapped)
-    integrity, body = reader.sized(MAX_DIGEST), reader.rest()
+    integrity, body = reader.buffer(MAX_DIGEST), reader.rest()
     refuse(not hmac.compare_digest(integrity, _integrity(seed, body, name)), ResponseCode.INTEGRITY)
     return body

@@ -70,9 +70,9 @@ def _authorization(area: Bytes, number: int) -> Authorization:
         session = area.number(4)
         if session != Handle.PASSWORD and session not in POLICY_HANDLES and session not in _HMAC_HANDLES:
             raise RefusedError(ResponseCode.VALUE)
-        nonce, attributes = area.sized(_MAX_AUTH), area.number(1)
+        nonce, attributes = area.buffer(_MAX_AUTH), area.number(1)
         refuse(attributes & _RESERVED_ATTRIBUTES, ResponseCode.RESERVED_BITS)
-        authorization = Authorization(session, nonce, attributes, area.sized(_MAX_AUTH))
+        authorization = Authorization(session, nonce, attributes, area.buffer(_MAX_AUTH))
     except RefusedError as error:
         raise RefusedError(in_session(error.code, number)) from error
     refuse(authorization.is_password and authorization.nonce, in_session(ResponseCode.NONCE, number))
