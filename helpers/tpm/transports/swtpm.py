@@ -91,7 +91,13 @@ class Swtpm(Closing):
         binary = shutil.which("swtpm")
         if binary is None:
             raise TpmUnavailableError(f"swtpm is not installed. {INSTALL}")
-        _make_private(self._folder)
+        try:
+            make_folders(self._folder)
+        except OSError as error:
+            raise TpmUnavailableError(
+                f"The folder {self._folder} for the state of swtpm cannot be made ({error.strerror or error}). "
+                "Choose another."
+            ) from error
         with ExitStack() as stack:
             # without a name: nothing of it stays
             self._log: IO[bytes] = stack.enter_context(tempfile.TemporaryFile())
@@ -215,28 +221,17 @@ class Swtpm(Closing):
         return "; ".join(lines[-_LOG_LINES:]) or "it said nothing"
 
 
-def _make_private(folder: Path) -> None:
-    try:
-        make_folders(folder)
-    except OSError as error:
-        raise TpmUnavailableError(
-            f"The folder {folder} for the state of swtpm cannot be made ({error.strerror or error}). Choose another."
-        ) from error
-
-
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
     """A folder for the start only, which only we can enter."""
     try:
-        folder = tempfile.mkdtemp(prefix="tpm-")
+        folder = tempfile.TemporaryDirectory(prefix="tpm-", ignore_cleanup_errors=True)
     except OSError as error:
         raise TpmUnavailableError(
             f"swtpm needs a folder for temporary files, and none can be made ({error.strerror or error}). Set TMPDIR."
         ) from error
-    try:
-        yield Path(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with folder as place:
+        yield Path(place)
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
