@@ -13,7 +13,7 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors architecture badge binder clean
+.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors architecture mutations badge binder clean
 
 help:
 	@echo 'make lab          open JupyterLab on the first notebook; ARGUMENTS go to jupyter lab'
@@ -29,6 +29,7 @@ help:
 	@echo 'make fidelity     renew docs/fidelity.md: what the simulator supports, and where its answers come from'
 	@echo 'make errors       renew docs/errors.md: what every error means'
 	@echo 'make architecture  renew the picture in docs/architecture.md, and find imports that it does not allow'
+	@echo 'make mutations    change the simulator in a hundred small ways, and see which of them the tests notice'
 	@echo 'make badge        write the address of your public copy into README, handout and 02, from the remote of git'
 	@echo 'make binder       renew binder/requirements.txt after a change of requirements.txt'
 	@echo 'make setup        only install what all of these need, into $(VENV)/'
@@ -151,6 +152,10 @@ errors: $(READY)
 
 architecture: $(READY)
 	@$(RUN) -m tools.architecture docs/architecture.md
+
+# not a part of any other: a quarter of an hour, and what survives is for people to judge
+mutations: $(READY_DEV)
+	@$(RUN) -m tools.mutations $(OUTPUT)/mutations.md $(ARGUMENTS)
 
 badge: $(READY)
 	@$(RUN) -m tools.badge $(ARGUMENTS)
