@@ -13,7 +13,7 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors architecture binder clean
+.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors architecture mutations badge binder clean
 
 help:
 	@echo 'make lab          open JupyterLab on the first notebook; ARGUMENTS go to jupyter lab'
@@ -24,11 +24,13 @@ help:
 	@echo 'make test-anywhere  larger parts of the tests in other surroundings'
 	@echo 'make lint         style, types, spelling and the form of the notebooks'
 	@echo 'make notebooks    execute the notebooks and renew their outputs where they changed'
-	@echo 'make screenshots  take pictures of notebooks in a browser, into $(OUTPUT)/screenshots/'
+	@echo 'make screenshots  take pictures of notebooks in a browser, into $(OUTPUT)/screenshots/, and that of README'
 	@echo 'make bench        measure the simulator'
 	@echo 'make fidelity     renew docs/fidelity.md: what the simulator supports, and where its answers come from'
 	@echo 'make errors       renew docs/errors.md: what every error means'
 	@echo 'make architecture  renew the picture in docs/architecture.md, and find imports that it does not allow'
+	@echo 'make mutations    change the simulator in a hundred small ways, and see which of them the tests notice'
+	@echo 'make badge        write the address of your public copy into README, handout and 02, from the remote of git'
 	@echo 'make binder       renew binder/requirements.txt after a change of requirements.txt'
 	@echo 'make setup        only install what all of these need, into $(VENV)/'
 	@echo 'make clean        remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
@@ -79,6 +81,8 @@ lint: $(READY_DEV)
 	@echo 'Spelling ...'
 	@$(RUN) -m tools.spelling
 	@$(VENV)/bin/codespell
+	@echo 'Secrets ...'
+	@$(RUN) -m tools.secret_scan
 
 # the official packages for Node that the tests run; without Node those tests are skipped, except in CI
 $(NODE)/node_modules/ready: $(NODE)/package.json $(NODE)/package-lock.json
@@ -135,6 +139,7 @@ notebooks: $(READY)
 # light and dark, wide and narrow; without Chromium the tests are skipped and there are no pictures
 screenshots: $(READY_DEV)
 	@DPS_SCREENSHOTS=$(OUTPUT)/screenshots $(RUN) -m pytest -q -m browser tests/browser $(ARGUMENTS)
+	@test ! -d $(OUTPUT)/screenshots/readme || cp $(OUTPUT)/screenshots/readme/*.png docs/pictures/
 
 bench: $(READY_DEV)
 	@$(RUN) -m benchmarks $(ARGUMENTS)
@@ -147,6 +152,13 @@ errors: $(READY)
 
 architecture: $(READY)
 	@$(RUN) -m tools.architecture docs/architecture.md
+
+# not a part of any other: a quarter of an hour, and what survives is for people to judge
+mutations: $(READY_DEV)
+	@$(RUN) -m tools.mutations $(OUTPUT)/mutations.md $(ARGUMENTS)
+
+badge: $(READY)
+	@$(RUN) -m tools.badge $(ARGUMENTS)
 
 binder:
 	@$(PYTHON) binder/lock.py

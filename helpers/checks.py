@@ -188,10 +188,6 @@ class _Part:
     remedy: str
 
 
-def _python() -> bool:
-    return not python_versions.problem()
-
-
 def _imports(*modules: str) -> Callable[[], object]:
     def check() -> bool:
         for module in modules:
@@ -204,7 +200,11 @@ def _imports(*modules: str) -> Callable[[], object]:
 _INSTALL = "run 'make setup' in the folder of this repository, then restart the kernel"
 
 _PARTS = (
-    _Part(f"Python {python_versions.SPAN}", _python, "install one of these versions, then " + _INSTALL),
+    _Part(
+        f"Python {python_versions.SPAN}",
+        lambda: not python_versions.problem(),
+        "install one of these versions, then " + _INSTALL,
+    ),
     _Part("SDK for devices (azure-iot-device)", _imports("azure.iot.device"), _INSTALL),
     _Part("SDK for enrollments (azure-iot-deviceprovisioning)", _imports("azure.iot.deviceprovisioning"), _INSTALL),
     _Part("SDK for CA certificates (azure-mgmt)", _imports("azure.mgmt.iothubprovisioningservices"), _INSTALL),

@@ -48,7 +48,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The real value."""
+        """The real value, for the one place that needs it; what prints or logs it shows the secret."""
         return self._value
 
     def __str__(self) -> str:
@@ -180,11 +180,8 @@ class ConnectionString:
         return Secret(f"HostName={self.host};SharedAccessKeyName={self.policy};SharedAccessKey={self.key.reveal()}")
 
 
-_PARTS: Mapping[str, str] = {
-    "hostname": "HostName",
-    "sharedaccesskeyname": "SharedAccessKeyName",
-    "sharedaccesskey": "SharedAccessKey",
-}
+_PARTS: Mapping[str, str] = {name.lower(): name for name in ("HostName", "SharedAccessKeyName", "SharedAccessKey")}
+_SHAPE = "HostName=…;SharedAccessKeyName=…;SharedAccessKey=…"
 
 
 def parse_connection_string(text: str, *, of: str = "the connection string") -> ConnectionString:
@@ -198,7 +195,7 @@ def parse_connection_string(text: str, *, of: str = "the connection string") -> 
         CredentialsError: names the part that is missing, repeated, unknown or malformed.
     """
     if not isinstance(text, str):
-        raise CredentialsError(f"{of} is of type {type(text).__name__}; it is a text that reads {_shape()}.")
+        raise CredentialsError(f"{of} is of type {type(text).__name__}; it is a text that reads {_SHAPE}.")
     if len(text) > CONNECTION_STRING_LIMIT:
         raise CredentialsError(f"{of} is longer than {CONNECTION_STRING_LIMIT} characters; paste only one line.")
     found: dict[str, str] = {}
@@ -208,14 +205,14 @@ def parse_connection_string(text: str, *, of: str = "the connection string") -> 
         name, separator, value = part.strip().partition("=")
         known = _PARTS.get(name.strip().lower())
         if not separator:
-            raise CredentialsError(f"{of} has a part without '='. It reads {_shape()}.")
+            raise CredentialsError(f"{of} has a part without '='. It reads {_SHAPE}.")
         if name.strip().lower() == "deviceid":
             raise CredentialsError(
-                f"{of} belongs to one device (it has DeviceId=…). Take the one of a shared access policy: {_shape()}."
+                f"{of} belongs to one device (it has DeviceId=…). Take the one of a shared access policy: {_SHAPE}."
             )
         if name.strip().lower() in ("endpoint", "entitypath"):
             raise CredentialsError(
-                f"{of} is that of an Event Hub (it has Endpoint=…). Take that of a shared access policy: {_shape()}."
+                f"{of} is that of an Event Hub (it has Endpoint=…). Take that of a shared access policy: {_SHAPE}."
             )
         if known is None:
             # the name itself may be half of a pasted key, so it is not repeated
@@ -225,7 +222,7 @@ def parse_connection_string(text: str, *, of: str = "the connection string") -> 
         found[known] = value.strip()
     missing = [name for name in _PARTS.values() if not found.get(name)]
     if missing:
-        raise CredentialsError(f"{of} lacks {' and '.join(missing)}. It reads {_shape()}.")
+        raise CredentialsError(f"{of} lacks {' and '.join(missing)}. It reads {_SHAPE}.")
     host = found["HostName"]
     if problem := host_problem(host):
         raise CredentialsError(
@@ -238,7 +235,3 @@ def parse_connection_string(text: str, *, of: str = "the connection string") -> 
     except CredentialsError as problem:
         raise CredentialsError(f"{of}, SharedAccessKey: {problem}") from None
     return ConnectionString(host=bare_host(host), policy=found["SharedAccessKeyName"], key=key)
-
-
-def _shape() -> str:
-    return "HostName=…;SharedAccessKeyName=…;SharedAccessKey=…"

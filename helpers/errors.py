@@ -24,7 +24,6 @@
                 TpmProtocolError: helpers.tpm.errors
                 TpmResponseError: helpers.tpm.errors
                 TpmUnavailableError: helpers.tpm.errors
-                    _PortTakenError: helpers.tpm.transports.swtpm
             WorkspaceError: helpers.workspace
                 NewerFormatError: helpers.workspace
         ProgressLineError (ValueError): helpers.course.line

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Any
 
 from azure.core.exceptions import ServiceRequestError, ServiceResponseError
 from azure.iot.device.exceptions import (
@@ -28,6 +28,7 @@ from azure.iot.device.exceptions import (
 )
 
 from helpers.problems import status_of
+from helpers.views.fleet_progress import FleetProgress
 from helpers.views.text import text_table
 
 from .masking import MaskedError, shown
@@ -99,11 +100,11 @@ class Outcome:
     """What became of one device.
 
     Attributes:
-        name: the device.
+        name: the device's name, as it stands among the names of the fleet.
         result: what its boot gave back; ``None`` when it failed.
         error: the last error; ``None`` when it succeeded.
         begun: when each of its tries began, in seconds since the fleet began.
-        ended: when the last of them ended.
+        ended: when the last of them ended, likewise.
         problems: the errors after which it tried again.
     """
 
@@ -121,21 +122,8 @@ class Outcome:
 
     @property
     def retries(self) -> int:
-        """How often it tried again."""
+        """How often it tried again after its first try."""
         return len(self.begun) - 1
-
-
-class Shows(Protocol):
-    """As much of a progress bar as is needed."""
-
-    def begin(self) -> None:
-        """Start the clock."""
-
-    def advance(self, *, assigned: int = 0, failed: int = 0, throttled: int = 0) -> None:
-        """Count."""
-
-    def refresh(self) -> None:
-        """Show what was counted."""
 
 
 @dataclass(order=True)
@@ -156,7 +144,7 @@ def provision(
     at_a_time: int = 50,
     spread: float = 0.0,
     backoff: Backoff | None = None,
-    progress: Shows | None = None,
+    progress: FleetProgress | None = None,
 ) -> list[Outcome]:
     """Boot devices, and tell what became of each. A device that fails stops nobody else.
 
@@ -199,7 +187,12 @@ class _Fleet:
     """One run. Threads take the try that is due first; a wait for a later one occupies no thread."""
 
     def __init__(
-        self, boot: Callable[[str], Any], names: Sequence[str], spread: float, backoff: Backoff, progress: Shows | None
+        self,
+        boot: Callable[[str], Any],
+        names: Sequence[str],
+        spread: float,
+        backoff: Backoff,
+        progress: FleetProgress | None,
     ) -> None:
         self._boot = boot
         self._backoff = backoff

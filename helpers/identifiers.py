@@ -10,16 +10,17 @@ import re
 import unicodedata
 from urllib.parse import urlsplit
 
-from dps_simulator.rules import DEVICE_ID, HOST, MAX_ID_LENGTH, REGISTRATION_ID
+from dps_simulator.rules import HOST, MAX_ID_LENGTH, REGISTRATION_ID
 
-#: Characters of an ID scope; one that Azure makes is shorter.
-_ID_SCOPE = re.compile(r"[0-9A-Za-z-]{1,64}")
+#: Characters of an ID scope at most; one that Azure makes is shorter.
+_MAX_ID_SCOPE = 64
 #: What both kinds of ID may consist of, one character at a time.
 _IN_REGISTRATION_ID, _IN_DEVICE_ID = re.compile(r"[A-Za-z0-9._:-]"), re.compile(r"[A-Za-z0-9._:%+#*?!(),=@$'-]")
 _IN_ID_SCOPE = re.compile(r"[0-9A-Za-z-]")
 _IN_HOST = re.compile(r"[A-Za-z0-9.-]")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,19}://")
 _PORT = re.compile(r":[0-9]{1,5}")
+_INVISIBLE = {"\r": "a line break", "\n": "a line break", "\t": "a tabulator", " ": "a blank"}
 #: Quotation marks that stay around a value where a shell or a file was expected to take them off.
 _QUOTES = "\"'“”„‘’`"
 
@@ -31,25 +32,19 @@ def registration_id_problem(value: object) -> str:
         The clause, empty when nothing is wrong.
     """
     problem = _text_problem(value, _IN_REGISTRATION_ID, MAX_ID_LENGTH)
-    if problem or not isinstance(value, str):
+    if problem or not isinstance(value, str) or REGISTRATION_ID.fullmatch(value):
         return problem
-    return "" if REGISTRATION_ID.fullmatch(value) else f"it ends in {value[-1]!r}, and must end in a letter, digit or -"
+    return f"it ends in {value[-1]!r}, and must end in a letter, digit or -"
 
 
 def device_id_problem(value: object) -> str:
     """Why this is no device ID of a hub; empty when nothing is wrong. See :func:`registration_id_problem`."""
-    problem = _text_problem(value, _IN_DEVICE_ID, MAX_ID_LENGTH)
-    if problem or not isinstance(value, str):
-        return problem
-    return "" if DEVICE_ID.fullmatch(value) else "it is not one that a hub can have"
+    return _text_problem(value, _IN_DEVICE_ID, MAX_ID_LENGTH)
 
 
 def id_scope_problem(value: object) -> str:
     """Why this cannot be an ID scope; empty when it could be one. See :func:`registration_id_problem`."""
-    problem = _text_problem(value, _IN_ID_SCOPE, 64)
-    if problem or not isinstance(value, str):
-        return problem
-    return "" if _ID_SCOPE.fullmatch(value) else "it is not one"
+    return _text_problem(value, _IN_ID_SCOPE, _MAX_ID_SCOPE)
 
 
 def host_problem(value: object) -> str:
@@ -127,12 +122,8 @@ def _character_problem(value: str, allowed: re.Pattern[str]) -> str:
 
 def _called(character: str) -> str:
     """A character by its name, where it has no shape of its own or one that is mistaken for another."""
-    if character in "\r\n":
-        return "a line break"
-    if character == "\t":
-        return "a tabulator"
-    if character == " ":
-        return "a blank"
+    if character in _INVISIBLE:
+        return _INVISIBLE[character]
     if character.isascii() and character.isprintable():
         return repr(character)
     name = unicodedata.name(character, "")

@@ -83,7 +83,7 @@ class Made:
     is_certified: bool = False
 
     def name(self, values: Mapping[str, str]) -> str:
-        """The name, made of these parameters."""
+        """The name that the notebook makes, from the values of its parameters by their names."""
         return self.template.format(values[self.parameter].removeprefix(self.without))
 
 

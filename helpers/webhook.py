@@ -69,7 +69,7 @@ class Webhook:
         return step(self.definition)
 
     def close(self) -> None:
-        """Stop serving. Closing twice is fine."""
+        """Stop serving; the address answers no more, and requests that were kept stay. Closing twice is fine."""
         server, self._server = self._server, None
         if server is not None:
             server.shutdown()
@@ -123,14 +123,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Answer a request."""
         length = self.headers.get("Content-Length", "")
+        status: int
+        document: Mapping[str, Any]
         if not self.server.webhook.admits(self.path):
             status, document = 401, {"error": "There is no such function, or the code is wrong."}
         elif not (length.isascii() and length.isdigit() and len(length) < 10 and int(length) <= BODY_LIMIT):
             status, document = 413, {"error": f"Expected a body of at most {BODY_LIMIT} bytes, with its length."}
         else:
-            status, document = self._answered(int(length))
+            status, document = self.server.webhook.answer(self.rfile.read(int(length)))
         try:
-            content = json.dumps(document).encode()
+            content = json.dumps(dict(document)).encode()
         except (TypeError, ValueError) as problem:
             status, content = 500, json.dumps({"error": f"The answer is not JSON: {problem}"}).encode()
         self.send_response(status)
@@ -142,10 +144,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content)
-
-    def _answered(self, length: int) -> tuple[int, dict[str, Any]]:
-        status, document = self.server.webhook.answer(self.rfile.read(length))
-        return status, dict(document)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name is the base class's)
         """Write nothing: what appears on stderr would stand below the cell."""

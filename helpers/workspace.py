@@ -115,7 +115,7 @@ def save(name: str, dps: Place, document: Mapping[str, Any]) -> None:
     Raises:
         WorkspaceError: it cannot be written, or a newer version of this project wrote the one that is there.
     """
-    _write(_path(name, dps), _plain(document))
+    _write(_path(name, dps), _changed(document, _plain))
 
 
 def load(name: str, dps: Place) -> Document | None:
@@ -125,7 +125,7 @@ def load(name: str, dps: Place) -> Document | None:
         WorkspaceError: when the file is damaged, or of a newer version. It is left as it is.
     """
     found = _read(_path(name, dps))
-    return None if found is None else _guarded(found)
+    return None if found is None else _changed(found, _guarded)
 
 
 def need(name: str, dps: Any, **names: str) -> Document:
@@ -136,14 +136,25 @@ def need(name: str, dps: Any, **names: str) -> Document:
         dps: the target, from ``connect(...)``.
         names: the registration IDs and so on that the notebook works with.
     """
-    recipe = _recipe(name)
-    document = recipe.find(dps, load(name, dps), names)
+    document = made(name, dps, names)
+    print(*_recipe(name).ready(names), sep="\n")  # noqa: T201  (the notebook's output)
+    return _changed(document, _guarded)
+
+
+def found(name: str, dps: Any, names: Mapping[str, str]) -> Document | None:
+    """The document, when everything it speaks of is still there under these names, else ``None``."""
+    return _recipe(name).find(dps, load(name, dps), names)
+
+
+def made(name: str, dps: Any, names: Mapping[str, str]) -> Document:
+    """The same, made where it is not there; what an earlier run left in its place goes."""
+    document = found(name, dps, names)
     if document is None:
+        recipe = _recipe(name)
         recipe.remove(dps, names)
         document = recipe.make(dps, names)
         save(name, dps, document)
-    print(*recipe.ready(names), sep="\n")  # noqa: T201  (the notebook's output)
-    return _guarded(document)
+    return document
 
 
 def start_over(name: str, dps: Any, **names: str) -> None:
@@ -333,27 +344,23 @@ def _is_secret(name: str) -> bool:
     return name == "key" or name.endswith("_key")
 
 
-def _guarded(document: Mapping[str, Any]) -> Document:
-    """A copy with every key wrapped as a Secret."""
-    guarded: Document = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            guarded[name] = _guarded(value)
-        else:
-            guarded[name] = Secret(value) if _is_secret(name) and isinstance(value, str) else value
-    return guarded
+def _changed(document: Mapping[str, Any], change: Callable[[str, Any], Any]) -> Document:
+    """A copy in which every value, also of the mappings inside, is what a function makes of its name and itself."""
+    return {
+        name: _changed(value, change) if isinstance(value, Mapping) else change(name, value)
+        for name, value in document.items()
+    }
 
 
-def _plain(document: Mapping[str, Any]) -> Document:
-    """A copy with every Secret revealed, for the file."""
-    plain: Document = {}
-    for name, value in document.items():
-        if isinstance(value, Mapping):
-            plain[name] = _plain(value)
-        elif isinstance(value, Secret):
-            if not _is_secret(name):
-                raise WorkspaceError(f"A secret must be kept under a name that ends in 'key', not {name!r}.")
-            plain[name] = value.reveal()
-        else:
-            plain[name] = value
-    return plain
+def _guarded(name: str, value: Any) -> Any:
+    """A key wrapped as a Secret, everything else as it is."""
+    return Secret(value) if _is_secret(name) and isinstance(value, str) else value
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A Secret revealed, for the file; everything else as it is."""
+    if not isinstance(value, Secret):
+        return value
+    if not _is_secret(name):
+        raise WorkspaceError(f"A secret must be kept under a name that ends in 'key', not {name!r}.")
+    return value.reveal()

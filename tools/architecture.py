@@ -41,7 +41,7 @@ class Arrow:
 
     @property
     def rooms(self) -> tuple[str, str]:
-        """The two rooms."""
+        """The room that imports, and the one that is imported."""
         return room_of(self.importer), room_of(self.imported)
 
 
@@ -60,7 +60,7 @@ def room_of(module: str) -> str:
 
 
 def modules(package: Path = PACKAGE) -> dict[str, Path]:
-    """Every module of a package, by its full name."""
+    """The files of all modules of a package by their full names, e.g. ``dps_simulator.hub.hub``."""
     found = {}
     for path in sorted(package.rglob("*.py")):
         parts = (package.name, *path.relative_to(package).with_suffix("").parts)
@@ -115,7 +115,12 @@ def allowed(document: str) -> dict[str, frozenset[str] | None]:
 
 
 def forbidden(found: Sequence[Arrow], rules: dict[str, frozenset[str] | None]) -> list[Arrow]:
-    """The arrows that the rules do not allow, and those of rooms that they do not know."""
+    """The arrows that the rules do not allow, and those of rooms that they do not know.
+
+    Arguments:
+        found: from :func:`arrows`.
+        rules: from :func:`allowed`.
+    """
     none: frozenset[str] = frozenset()
     return [
         arrow for arrow in found if (may := rules.get(arrow.rooms[0], none)) is not None and arrow.rooms[1] not in may

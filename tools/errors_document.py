@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from helpers.diagnosis.causes import Cause
 from helpers.diagnosis.kinds import Symptom
 from helpers.diagnosis.lock_out import QUESTION
 from helpers.diagnosis.table import SECTIONS
+from tools.documents import write
 
 _HEAD = """# What an error means
 
@@ -27,7 +26,7 @@ behind the status, such as 404900, are the simulator's own; Azure has nothing li
 
 
 def render() -> str:
-    """The document."""
+    """``docs/errors.md`` in Markdown: every entry of the table in the order in which they are tried."""
     parts = [_HEAD]
     for title, symptoms in SECTIONS.items():
         parts.append(f"## {title}\n")
@@ -87,21 +86,15 @@ def _plain(text: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the document; 1 when it cannot be written."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.errors_document", description="Write down what every known error means."
-    )
-    parser.add_argument("file", nargs="?", type=Path, help="where to write it; without it, to the standard output")
-    file: Path | None = parser.parse_args(arguments).file
-    if file is None:
-        sys.stdout.write(render())
-        return 0
-    try:
-        file.write_text(render(), encoding="utf-8", newline="\n")
-    except OSError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
+    """Write the document.
+
+    Arguments:
+        arguments: of the command line, ``None`` for those of the process.
+
+    Returns:
+        The exit status: 1 when it cannot be written.
+    """
+    return write("tools.errors_document", "Write down what every known error means.", render, arguments)
 
 
 if __name__ == "__main__":

@@ -154,7 +154,13 @@ def everything() -> list[Path]:
 
 
 def problems(paths: Iterable[Path], known: WordList, look_up: Callable[[str], bool]) -> list[str]:
-    """What is spelt wrongly in files, as lines for people."""
+    """What is spelt wrongly in files, a line each with file, place and what to do.
+
+    Arguments:
+        paths: notebooks and Markdown files.
+        known: the project's words.
+        look_up: asks the dictionary.
+    """
     return [
         f"{place}, line {line}: {what}" for place, text in texts(paths) for line, what in misspelt(text, known, look_up)
     ]

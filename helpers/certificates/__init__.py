@@ -7,20 +7,11 @@ signs them, :mod:`~helpers.certificates.files` reads, writes and checks their fi
 
 from . import mistakes
 from .authority import (
-    CLOCK_TOLERANCE,
-    DEVICE_DAYS,
-    INTERMEDIATE_DAYS,
-    MAX_RSA_BITS,
-    MIN_RSA_BITS,
-    PROOF_DAYS,
-    ROOT_DAYS,
     Authority,
     DeviceCertificate,
-    PrivateKey,
     SigningRequest,
     authority_extensions,
     build,
-    checked_device_name,
     create_root,
     create_self_signed,
     create_signing_request,
@@ -31,22 +22,13 @@ from .authority import (
 from .files import CertificateError, CertificateFiles
 
 __all__ = [
-    "CLOCK_TOLERANCE",
-    "DEVICE_DAYS",
-    "INTERMEDIATE_DAYS",
-    "MAX_RSA_BITS",
-    "MIN_RSA_BITS",
-    "PROOF_DAYS",
-    "ROOT_DAYS",
     "Authority",
     "CertificateError",
     "CertificateFiles",
     "DeviceCertificate",
-    "PrivateKey",
     "SigningRequest",
     "authority_extensions",
     "build",
-    "checked_device_name",
     "create_root",
     "create_self_signed",
     "create_signing_request",

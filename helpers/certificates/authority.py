@@ -20,7 +20,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -35,18 +35,6 @@ from helpers.masking import shown
 from . import files as certificate_files
 from .files import CertificateError, CertificateFiles
 
-__all__ = [
-    "Authority",
-    "CertificateError",
-    "CertificateFiles",
-    "DeviceCertificate",
-    "SigningRequest",
-    "create_root",
-    "create_self_signed",
-    "create_signing_request",
-    "load",
-]
-
 #: How long certificates are valid unless somebody says otherwise, in days.
 ROOT_DAYS, INTERMEDIATE_DAYS, DEVICE_DAYS, PROOF_DAYS = 3_650, 1_825, 365, 1
 #: Clocks differ; a certificate that is valid only from this very second would be refused by some.
@@ -54,13 +42,14 @@ CLOCK_TOLERANCE = timedelta(minutes=5)
 MIN_RSA_BITS, MAX_RSA_BITS = 2_048, 8_192
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+_Made = TypeVar("_Made", bound="_Holder")
 
 
 class SigningRequest:
     """What a device sends to an authority: its name and public key, signed with its private key.
 
     Arguments:
-        request: the request.
+        request: what the authority sees, signed with the key.
         key: the private key, which stays with the device.
     """
 
@@ -70,7 +59,7 @@ class SigningRequest:
 
     @property
     def common_name(self) -> str:
-        """The name that is asked for."""
+        """The common name that is asked for; for a device its registration ID."""
         return _common_name(self._request.subject)
 
     @property
@@ -135,7 +124,7 @@ class _Holder:
 
     @property
     def key(self) -> Secret:
-        """The private key in PEM."""
+        """The private key in PEM (PKCS #8), not encrypted."""
         return Secret(certificate_files.key_pem(self._private_key).decode("ascii"))
 
     @property
@@ -165,8 +154,8 @@ class _Holder:
         Files of an earlier certificate with this name are kept beside them, with the earlier thumbprint in their names.
 
         Arguments:
-            folder: where to.
-            pass_phrase: encrypts the key file.
+            folder: the folder, which is made when it is missing.
+            pass_phrase: encrypts the key file; 1 to 1,023 bytes.
         """
         self._files = certificate_files.save(
             certificate_files.as_folder(folder),
@@ -221,11 +210,9 @@ class Authority(_Holder):
         Arguments:
             name: its common name.
             key: ``ec`` (the curve P-256), ``rsa`` or ``rsa-4096``.
-            days: how long it is valid.
+            days: how long it is valid, 1 to 36,500 days.
         """
-        private_key = new_key(key)
-        certificate = build(name, private_key.public_key(), self, days=days, extensions=authority_extensions())
-        return Authority(certificate, private_key, self.chain_certificates, self)
+        return _made(Authority, name, new_key(key), self, days)
 
     def issue_device(self, name: str, *, key: str = "ec", days: int = DEVICE_DAYS) -> DeviceCertificate:
         """A certificate for a device.
@@ -233,29 +220,18 @@ class Authority(_Holder):
         Arguments:
             name: its registration ID, which becomes the common name.
             key: ``ec`` (the curve P-256), ``rsa`` or ``rsa-4096``.
-            days: how long it is valid.
+            days: how long it is valid, 1 to 36,500 days.
 
         Raises:
             CertificateError: the name cannot be a registration ID, or the kind of key is unknown.
         """
-        private_key = new_key(key)
-        certificate = build(
-            checked_device_name(name), private_key.public_key(), self, days=days, extensions=device_extensions()
-        )
-        return DeviceCertificate(certificate, private_key, self.chain_certificates, self)
+        return _made(DeviceCertificate, checked_device_name(name), new_key(key), self, days)
 
     def sign(self, request: SigningRequest, *, days: int = DEVICE_DAYS) -> DeviceCertificate:
         """The certificate that a device asked for; its private key never came here."""
         if not request._request.is_signature_valid:
             raise CertificateError("The request is not signed with the key that stands in it.")
-        certificate = build(
-            checked_device_name(request.common_name),
-            request._request.public_key(),
-            self,
-            days=days,
-            extensions=device_extensions(),
-        )
-        return DeviceCertificate(certificate, request._key, self.chain_certificates, self)
+        return _made(DeviceCertificate, checked_device_name(request.common_name), request._key, self, days)
 
     def prove_possession(self, code: str) -> str:
         """A certificate in PEM whose name is the code: only who has this authority's private key can make it.
@@ -274,13 +250,9 @@ def create_root(name: str, *, key: str = "ec", days: int = ROOT_DAYS) -> Authori
     Arguments:
         name: its common name.
         key: ``ec`` (the curve P-256), ``rsa`` or ``rsa-4096``.
-        days: how long it is valid.
+        days: how long it is valid, 1 to 36,500 days.
     """
-    private_key = new_key(key)
-    certificate = build(
-        name, private_key.public_key(), None, days=days, extensions=authority_extensions(), signing_key=private_key
-    )
-    return Authority(certificate, private_key)
+    return _made(Authority, name, new_key(key), None, days)
 
 
 def create_self_signed(name: str, *, key: str = "ec", days: int = DEVICE_DAYS) -> DeviceCertificate:
@@ -289,18 +261,9 @@ def create_self_signed(name: str, *, key: str = "ec", days: int = DEVICE_DAYS) -
     Arguments:
         name: its registration ID.
         key: ``ec`` (the curve P-256), ``rsa`` or ``rsa-4096``.
-        days: how long it is valid.
+        days: how long it is valid, 1 to 36,500 days.
     """
-    private_key = new_key(key)
-    certificate = build(
-        checked_device_name(name),
-        private_key.public_key(),
-        None,
-        days=days,
-        extensions=device_extensions(),
-        signing_key=private_key,
-    )
-    return DeviceCertificate(certificate, private_key)
+    return _made(DeviceCertificate, checked_device_name(name), new_key(key), None, days)
 
 
 def create_signing_request(name: str, *, key: str = "ec") -> SigningRequest:
@@ -355,6 +318,13 @@ def _load_issuer(folder: Path, chain: Sequence[x509.Certificate], below: Sequenc
 # --- how certificates are made ------------------------------------------------------------------------------------
 
 
+def _made(kind: type[_Made], name: str, key: PrivateKey, issuer: Authority | None, days: int) -> _Made:
+    """A certificate of a kind for the owner of a key; without an issuer, it signs itself."""
+    extensions = authority_extensions() if kind is Authority else device_extensions()
+    certificate = build(name, key.public_key(), issuer or key, days=days, extensions=extensions)
+    return kind(certificate, key, issuer.chain_certificates if issuer else (), issuer)
+
+
 def new_key(kind: str) -> PrivateKey:
     """A new private key.
 
@@ -404,23 +374,21 @@ _KEY_USAGES = (
 def build(
     name: str,
     public_key: Any,
-    issuer: _Holder | None,
+    issuer: _Holder | PrivateKey,
     *,
     days: int,
     extensions: Sequence[tuple[x509.ExtensionType, bool]],
     start: datetime | None = None,
-    signing_key: PrivateKey | None = None,
 ) -> x509.Certificate:
     """One signed certificate.
 
     Arguments:
         name: the common name.
         public_key: whose owner has that name.
-        issuer: who signs; ``None`` for a certificate that signs itself.
-        days: how long it is valid.
+        issuer: who signs; for a certificate that signs itself, the private key of the owner.
+        days: how long it is valid, 1 to 36,500 days.
         extensions: with whether they are critical.
         start: from when on it is valid; a few minutes ago unless given.
-        signing_key: the key that signs, when it is not that of the issuer.
 
     Raises:
         CertificateError: the name or the number of days is not possible.
@@ -428,25 +396,23 @@ def build(
     if not isinstance(days, int) or not 1 <= days <= 36_500:
         raise CertificateError(f"days is {shown(days)}; it must be 1 to 36500.")
     subject = _named(name)
+    above, key = (issuer.parsed, issuer._private_key) if isinstance(issuer, _Holder) else (None, issuer)
     begin = start or datetime.now(timezone.utc).replace(microsecond=0) - CLOCK_TOLERANCE
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
-        .issuer_name(subject if issuer is None else issuer.parsed.subject)
+        .issuer_name(subject if above is None else above.subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(begin)
         .not_valid_after(begin + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     )
-    if issuer is not None:
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.parsed.public_key())  # type: ignore[arg-type]
+    if above is not None:
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(above.public_key())  # type: ignore[arg-type]
         builder = builder.add_extension(identifier, critical=False)
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
-    key = signing_key or (issuer._private_key if issuer is not None else None)
-    if key is None:
-        raise CertificateError("A certificate that signs itself needs its own key to do so.")
     return builder.sign(key, hashes.SHA256())
 
 
@@ -454,7 +420,7 @@ def checked_device_name(name: str) -> str:
     """The name, when it can be both a registration ID and a common name.
 
     Raises:
-        CertificateError: it cannot.
+        CertificateError: it is longer than 64 characters, or has some that a registration ID cannot have.
     """
     if not isinstance(name, str) or len(name) > MAX_COMMON_NAME or not REGISTRATION_ID.fullmatch(name):
         raise CertificateError(

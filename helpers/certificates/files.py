@@ -30,13 +30,12 @@ from dps_simulator.certificates import (
     chains,
     from_base64,
 )
-from dps_simulator.rules import REGISTRATION_ID, make_folders, write_private
+from dps_simulator.rules import REGISTRATION_ID, is_no_place, make_folders, write_private
 from helpers.credentials import Secret
 from helpers.errors import HelperError
 from helpers.masking import MaskedError
 
 from .formats import instead_of_pem
-from .given_paths import is_folder, is_text
 
 ChainAndKey = tuple[list[x509.Certificate], Any]
 """A chain of certificates, the device's own first, and its private key."""
@@ -81,6 +80,11 @@ class CertificateFiles:
     chain_file: Path
     cer_file: Path
     pass_phrase: Secret | None = field(default=None, repr=False)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """The four files, whether they are there or not."""
+        return self.certificate_file, self.key_file, self.chain_file, self.cer_file
 
     def check(self, *, now: datetime | None = None) -> list[str]:
         """Look for everything that would make a connection fail on this side.
@@ -466,9 +470,7 @@ def _holds(files: CertificateFiles, certificate: x509.Certificate, key: Any) -> 
 
 def _set_aside(files: CertificateFiles) -> None:
     """Rename the files of an earlier certificate of that name: a key that is lost cannot be made again."""
-    present = [
-        place for place in (files.certificate_file, files.key_file, files.chain_file, files.cer_file) if place.exists()
-    ]
+    present = [place for place in files.places if place.exists()]
     try:
         mark = read_chain(files.certificate_file)[0].fingerprint(hashes.SHA256()).hex()[:8]
     except CertificateError:
@@ -496,8 +498,7 @@ def files_in(folder: Path, name: str, pass_phrase: Secret | None = None) -> Cert
 
 def file_names(name: str) -> tuple[str, ...]:
     """The names of all files that belong to the certificate with this common name."""
-    own = files_in(Path(), name)
-    return tuple(each.name for each in (own.certificate_file, own.key_file, own.chain_file, own.cer_file))
+    return tuple(place.name for place in files_in(Path(), name).places)
 
 
 def stem(name: str) -> str:
@@ -506,7 +507,7 @@ def stem(name: str) -> str:
 
 
 def pem(certificate: x509.Certificate) -> str:
-    """A certificate as text."""
+    """A certificate as a block of PEM, with a line break at its end."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
@@ -529,7 +530,7 @@ def is_signed_by(certificate: x509.Certificate, issuer: x509.Certificate) -> boo
 
 
 def name_of(certificate: x509.Certificate) -> str:
-    """Whom a certificate is about."""
+    """The subject of a certificate as RFC 4514 writes it, e.g. ``CN=pump-101``."""
     return certificate.subject.rfc4514_string()
 
 
@@ -540,12 +541,20 @@ def as_folder(given: Path | str) -> Path:
         CertificateError: it is not even a path, or a key.
     """
     folder = _as_path(given, "certificate")
-    if not is_folder(folder) and is_text(folder):
+    if not _is_folder(folder) and is_no_place(folder):
         # it would be made, and would show the key to everybody
         raise CertificateError(
             "What was given as the folder is none; it may be a key or what stands in a file. Give the path of a folder."
         )
     return folder
+
+
+def _is_folder(place: Path) -> bool:
+    """Whether there is a folder; a path that cannot be one is none."""
+    try:
+        return place.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _as_path(given: Path | str, what: str) -> Path:
@@ -575,7 +584,7 @@ def _read(place: Path, what: str) -> bytes:
         problem = error
     except (UnicodeError, ValueError):
         raise CertificateError(_NO_PATH.format(what)) from None
-    if is_text(place):
+    if is_no_place(place):
         raise CertificateError(_NO_PATH.format(what))
     if isinstance(problem, FileNotFoundError):
         raise CertificateError(f"There is no {what} file {place.name} in {place.parent.name}.") from None

@@ -7,6 +7,7 @@ mouse; they are no signature, and the line proves nothing.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import unicodedata
@@ -52,12 +53,12 @@ class Standing:
 
 
 def mark(what: str) -> str:
-    """Two letters that stand for the sentence of an exercise."""
+    """Two letters that stand for the sentence of an exercise, the same ones for ever; two sentences may share them."""
     return _letters(what, 2)
 
 
 def is_mark(text: object) -> bool:
-    """Whether this can be a mark."""
+    """Whether this can be a mark, whatever kind of object it is: it comes from files that anybody may have changed."""
     return isinstance(text, str) and _MARK.fullmatch(text) is not None
 
 
@@ -118,16 +119,15 @@ def _whole(words: str, following: list[tuple[int, str]]) -> dict[str, Standing]:
     except ProgressLineError:
         if not is_in(words):
             raise
-        for more in (1, 2):
-            rest = [each for _, each in following[:more]]
-            if len(rest) < more or any(is_in(each) for each in rest):
+        whole = words
+        for count, (_, more) in enumerate(following[:2], 1):
+            if is_in(more):
                 break
-            try:
-                standings = read(" ".join([words, *rest]))
-            except ProgressLineError:
-                continue
-            del following[:more]
-            return standings
+            whole += f" {more}"
+            with contextlib.suppress(ProgressLineError):
+                standings = read(whole)
+                del following[:count]
+                return standings
         raise
 
 

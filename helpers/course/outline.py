@@ -51,7 +51,7 @@ class Lesson:
 
     @property
     def number(self) -> str:
-        """The two digits that its name begins with."""
+        """The two digits that its name begins with, by which progress lines call it."""
         return self.name[:2]
 
 

@@ -23,21 +23,6 @@ from .outline import Lesson
 if TYPE_CHECKING:
     from helpers.views.progress_view import ProgressView
 
-__all__ = [
-    "ProgressLineError",
-    "Standing",
-    "begin",
-    "forget",
-    "line",
-    "overview",
-    "passed",
-    "restore",
-    "solved",
-    "standings",
-    "summary",
-    "through",
-]
-
 #: Longer than a thousand lines; whoever pastes more pasted something else.
 LONGEST_TEXT = 200_000
 #: As many lines that cannot be read are shown; more is another chat.
@@ -94,13 +79,21 @@ def begin(notebook: str) -> None:
 
 
 def passed(what: str) -> None:
-    """Note that a step of the notebook passed."""
+    """Note that a step of the notebook passed; in no lesson, and where nothing can be written, nothing happens.
+
+    Arguments:
+        what: the sentence of the step. The same one counts once in a run; the best run is kept.
+    """
     with contextlib.suppress(Exception):
         _recorder.passed(what)
 
 
 def solved(what: str) -> None:
-    """Note that an exercise of the notebook is solved."""
+    """Note that an exercise of the notebook is solved; in no lesson, and where nothing can be written, nothing happens.
+
+    Arguments:
+        what: the sentence of the exercise; two letters are kept of it, see :func:`helpers.course.line.mark`.
+    """
     with contextlib.suppress(Exception):
         _recorder.solved(what)
 
@@ -123,7 +116,11 @@ def line(of: Mapping[str, Standing] | None = None) -> str:
 
 
 def through(names: Iterable[str]) -> dict[str, Standing]:
-    """The standings of somebody who is through with these notebooks, and solved no exercise."""
+    """The standings of somebody who is through with these notebooks, and solved no exercise.
+
+    Arguments:
+        names: of the notebooks, such as ``11_symmetric_key_enroll``; those that are no lesson are passed over.
+    """
     wanted = set(names)
     return {each.name: Standing(each.steps) for each in course.lessons() if each.name in wanted}
 
@@ -146,13 +143,13 @@ def restore(text: str) -> ProgressView:
 
 
 def forget() -> None:
-    """Forget all progress of this workspace."""
+    """Forget all progress of this workspace; what passes counts again from the next notebook that begins."""
     _recorder.lesson = None
     workspace.clear(_PLACE)
 
 
 def summary() -> ProgressView:
-    """How far you are: a table, and the line for your instructor."""
+    """How far you are: a table, what is damaged of what was noted, and the line for your instructor."""
     from helpers.views.progress_view import ProgressView, Sentence, Table  # noqa: PLC0415 - checks must not need widgets
 
     plan, mine = course.lessons(), standings()
@@ -324,14 +321,11 @@ def _kept(name: str) -> Standing | None:
         document = workspace.load(name, _PLACE)
     except workspace.WorkspaceError:
         return None
-    if document is None:
-        return None
-    steps, marks, total = document.get("steps"), document.get("solved"), document.get("total")
+    steps, marks, total = ((document or {}).get(each) for each in ("steps", "solved", "total"))
     if not (_is_number(steps) and _is_number(total) and isinstance(marks, list)):
         return None
-    if not all(progress_lines.is_mark(each) for each in marks):
-        return None
-    return Standing(int(str(steps)), frozenset(marks), int(str(total)))
+    are_marks = all(progress_lines.is_mark(each) for each in marks)
+    return Standing(int(str(steps)), frozenset(marks), int(str(total))) if are_marks else None
 
 
 def _is_number(value: object) -> bool:

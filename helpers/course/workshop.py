@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
-from urllib.parse import quote
 
 from helpers import workspace
-from helpers.masking import shown
 
-from . import progress
-
-_GITHUB = re.compile(r"(?:https://)?github\.com/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+?)(?:\.git)?/?")
+from . import addresses, progress
 
 
-def binder_link(repository: str, branch: str = "main", notebook: str = "00_start_here") -> str:
+def binder_link(repository: str, branch: str = "main", notebook: str = "") -> str:
     """The link that opens a copy of the notebooks on mybinder.org, for anybody, without an account.
 
     Arguments:
-        repository: the address of a public repository on GitHub.
+        repository: the address of a public repository on GitHub, GitLab or another server with git over HTTPS.
         branch: a branch or, better for a course, a tag: then nothing changes under your feet.
-        notebook: which one to open first.
+        notebook: which one to open; by default the first, with its table of contents beside it.
 
     Raises:
         ValueError: the address or the branch cannot be right.
     """
-    match = _GITHUB.fullmatch(str(repository).strip())
-    if match is None:
-        raise ValueError(
-            f"{shown(repository)} is no repository on GitHub; it must be like 'https://github.com/OWNER/REPOSITORY'. "
-            "For other places, mybinder.org makes the link itself."
-        )
-    if not str(branch).strip():
-        raise ValueError("The branch is empty; it must be the name of a branch or a tag, such as 'main'.")
-    path = quote(f"lab/tree/notebooks/{notebook}.ipynb", safe="/")
-    return f"https://mybinder.org/v2/gh/{match[1]}/{match[2]}/{quote(str(branch).strip(), safe='')}?urlpath={path}"
+    return addresses.Repository.parse(repository).binder_link(branch, notebook)
 
 
 def reset(dps: Any, answer: str) -> list[str]:

@@ -30,6 +30,8 @@ DPS_AT_HUB, HUB_AT_DPS = "dpsAtHub", "hubAtDps"
 NO_OPTIONS, OTHER_WAY, PROXY_KIND, PATH_FOR_TEXT = "noOptions", "otherWay", "proxyKind", "pathForText"
 FILES = "files"
 
+#: What the settings of a client call as an :class:`Attempt` does.
+_KEPT = ("registration_id", "id_scope", "device_id", "module_id", "server_verification_cert", "proxy_options", "x509")
 #: Where clients keep their settings.
 _PIPELINES = ("_pipeline", "_mqtt_pipeline")
 #: What the paths of the two services begin with.
@@ -262,17 +264,9 @@ def _of_pipeline(pipeline: Any) -> Attempt | None:
     settings = getattr(getattr(pipeline, "_nucleus", None), "pipeline_configuration", None)
     if settings is None:
         return None
-    return Attempt(
-        registration_id=getattr(settings, "registration_id", None),
-        id_scope=getattr(settings, "id_scope", None),
-        device_id=getattr(settings, "device_id", None),
-        module_id=getattr(settings, "module_id", None),
-        host=getattr(settings, "gateway_hostname", None) or getattr(settings, "hostname", None),
-        server_verification_cert=getattr(settings, "server_verification_cert", None),
-        proxy_options=getattr(settings, "proxy_options", None),
-        x509=getattr(settings, "x509", None),
-        is_device=True,
-    )
+    host = getattr(settings, "gateway_hostname", None) or getattr(settings, "hostname", None)
+    given: dict[str, Any] = {name: getattr(settings, name, None) for name in _KEPT}
+    return Attempt(host=host, is_device=True, **given)
 
 
 def _of_factory(frame: FrameType) -> Attempt | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
-from .lock_out import PROGRAM, LockOut
+from .lock_out import ASK, DEVICE, PROGRAM, LockOut
 
 FIRST = "00_start_here"
 ENROLL = "11_symmetric_key_enroll"
@@ -56,13 +57,15 @@ class Cause:
 
 def may_be_meant(
     cause: str,
-    lock_out: LockOut,
+    deed: str,
+    owner: str,
     taught: str,
     reason: str = "",
     *,
+    holder: str = ASK,
+    who: str = DEVICE,
     findings: str = "",
     attestation: str = "",
-    codes: str = "",
 ) -> Cause:
     """A cause that somebody may have brought about on purpose: whatever admitted the device does so no more.
 
@@ -70,23 +73,22 @@ def may_be_meant(
 
     Arguments:
         cause: what is wrong.
-        lock_out: how it is done on purpose, and what else there is to do.
+        deed: how it is done on purpose, and so on as in :class:`~helpers.diagnosis.lock_out.LockOut`.
+        owner: what to do where the service is managed.
         taught: notebook that shows it.
         reason: regular expression over the simulator's reason that proves this cause.
+        holder: what to do at the device.
+        who: who is locked out.
         findings: words of the simulator, separated by spaces.
         attestation: ``symmetricKey``, ``x509`` or ``tpm`` where only such devices can run into it.
-        codes: error codes of the service, separated by spaces.
     """
-    return Cause(
-        cause,
-        lock_out.advice,
-        taught,
-        reason,
-        frozenset(findings.split()),
-        attestation,
-        frozenset(codes.split()),
-        lock_out=lock_out,
-    )
+    lock_out = LockOut(deed, owner, holder, who)
+    return Cause(cause, lock_out.advice, taught, reason, frozenset(findings.split()), attestation, lock_out=lock_out)
+
+
+def _found(attestation: str, cause: str, remedy: str, taught: str, findings: str = "", reason: str = "") -> Cause:
+    """A cause by the words of the simulator's verdicts, separated by spaces."""
+    return Cause(cause, remedy, taught, reason, frozenset(findings.split()), attestation)
 
 
 GROUP_KEY = Cause(
@@ -98,24 +100,20 @@ GROUP_KEY = Cause(
 )
 WRONG_KEY = may_be_meant(
     "The device's key is not one of the two keys of its enrollment.",
-    LockOut(
-        "by giving its enrollment new keys",
-        "hand the device the primary or the secondary key of its enrollment, every character of it",
-        "ask whoever manages the service; a key is theirs to give",
-    ),
+    "by giving its enrollment new keys",
+    "hand the device the primary or the secondary key of its enrollment, every character of it",
     f"{ENROLL}, step 2",
     r"decides alone, and neither|signature|signed with another key|key does not match|not signed",
+    holder="ask whoever manages the service; a key is theirs to give",
     attestation=SYMMETRIC_KEY,
 )
 UNKNOWN_DEVICE = may_be_meant(
     "DPS has no enrollment for this registration ID: none of its own, and no group whose derived key fits.",
-    LockOut(
-        "by deleting its enrollment, or by deleting its group or giving that new keys",
-        "look for the ID in the enrollment list; enroll the device, or derive its key from the right group",
-        "mind the spelling of the registration ID; if it is right, ask whoever manages the service",
-    ),
+    "by deleting its enrollment, or by deleting its group or giving that new keys",
+    "look for the ID in the enrollment list; enroll the device, or derive its key from the right group",
     f"{ENROLL}, step 4",
     r"no individual enrollment",
+    holder="mind the spelling of the registration ID; if it is right, ask whoever manages the service",
     attestation=SYMMETRIC_KEY,
 )
 EXPIRED_TOKEN = Cause(
@@ -174,17 +172,10 @@ NOT_IN_THE_SIMULATOR = Cause(
     "docs/fidelity.md lists what it has. For the rest, you need Azure.",
     f"{FAILS}, In practice",
     codes=frozenset(
-        [
-            "400900",
-            "400901",
-            "404900",
-            "501900",
-            "415901",
-            "417900",
-            "RouteNotFound",
-            "NotSupported",
-            "ApiVersionNotSupported",
-        ],
+        {
+            *("400900", "400901", "404900", "501900", "415901", "417900"),
+            *("RouteNotFound", "NotSupported", "ApiVersionNotSupported"),
+        }
     ),
     only_here=True,
 )
@@ -197,26 +188,18 @@ SIMULATOR_FAILED = Cause(
 )
 POLICY = may_be_meant(
     "The shared access policy's name or key is wrong, or the policy may not do this.",
-    LockOut(
-        "by giving its policy a new key, deleting the policy or taking a right from it",
-        "copy the connection string of the policy again; for enrollments it needs the rights to read and write them",
-        "ask whoever manages the service for the connection string that counts now",
-        PROGRAM,
-    ),
+    "by giving its policy a new key, deleting the policy or taking a right from it",
+    "copy the connection string of the policy again; for enrollments it needs the rights to read and write them",
     f"{FIRST}, In practice",
     r"policy|signature|key",
+    holder="ask whoever manages the service for the connection string that counts now",
+    who=PROGRAM,
 )
 
-# --- certificates: the words are those of the simulator's verdicts --------------------------------------------------
+# --- certificates ---------------------------------------------------------------------------------------------------
 
-
-def _certificate(cause: str, remedy: str, taught: str, findings: str, reason: str = "") -> Cause:
-    return Cause(cause, remedy, taught, reason, frozenset(findings.split()), X509)
-
-
-def _certificate_not_admitted(cause: str, lock_out: LockOut, taught: str, findings: str, reason: str = "") -> Cause:
-    return may_be_meant(cause, lock_out, taught, reason, findings=findings, attestation=X509)
-
+_certificate = partial(_found, X509)
+_certificate_not_admitted = partial(may_be_meant, attestation=X509)
 
 ONLY_THE_LEAF = _certificate(
     "The device shows only its own certificate, without the authorities between it and the one that DPS knows.",
@@ -233,41 +216,34 @@ GAP_IN_CHAIN = _certificate(
 )
 UNKNOWN_AUTHORITY = _certificate_not_admitted(
     "No enrollment group knows any of the authorities in the chain that the device shows.",
-    LockOut(
-        "by deleting the group of its authority, or by putting another authority's certificate into the group",
-        "enroll one of the authorities, root or intermediate, as the signing certificate of an enrollment group",
-    ),
+    "by deleting the group of its authority, or by putting another authority's certificate into the group",
+    "enroll one of the authorities, root or intermediate, as the signing certificate of an enrollment group",
     f"{X509_ENROLL}, step 6",
-    "unknownAuthority",
+    findings="unknownAuthority",
 )
 NOT_VERIFIED = _certificate_not_admitted(
     "The group's authority is enrolled, but neither it nor one above it is proven to be yours (any more).",
-    LockOut(
-        "by deleting the certificate of the authority, or of the root above it, from the service",
-        "upload it or its root, and prove possession: sign a certificate whose common name is the verification code",
-    ),
+    "by deleting the certificate of the authority, or of the root above it, from the service",
+    "upload it or its root, and prove possession: sign a certificate whose common name is the verification code",
     f"{X509_ENROLL}, step 5",
-    "authorityNotVerified",
+    findings="authorityNotVerified",
 )
 OTHER_CERTIFICATE = _certificate_not_admitted(
     "The individual enrollment of this registration ID knows another certificate than the device shows.",
-    LockOut(
-        "by putting another certificate into its enrollment",
-        "compare the thumbprints; if the device has renewed its certificate, enroll the new one as the secondary one",
-        "show the newest certificate that was issued to it; if that is refused, too, ask whoever manages the service",
-    ),
+    "by putting another certificate into its enrollment",
+    "compare the thumbprints; if the device has renewed its certificate, enroll the new one as the secondary one",
     f"{X509_VERIFY}, step 7",
-    "unknownCertificate",
     r"decides alone",
+    holder="show the newest certificate that was issued to it; if that is refused, too, ask whoever manages the "
+    "service",
+    findings="unknownCertificate",
 )
 NOT_ENROLLED = _certificate_not_admitted(
     "Nothing is enrolled for this registration ID, and a self-signed certificate belongs to no group.",
-    LockOut(
-        "by deleting its enrollment",
-        "enroll the certificate individually, under the common name that stands in it",
-    ),
+    "by deleting its enrollment",
+    "enroll the certificate individually, under the common name that stands in it",
     f"{X509_ENROLL}, step 3",
-    "unknownCertificate",
+    findings="unknownCertificate",
 )
 ENROLLED_ELSEWHERE = _certificate(
     "The certificate is enrolled, but under another registration ID.",
@@ -307,14 +283,12 @@ AUTHORITY_AS_DEVICE = _certificate(
 )
 OTHER_SIGNER = _certificate_not_admitted(
     "A certificate names the right issuer, but another key signed it, as after an authority was made anew.",
-    LockOut(
-        "by making its authority anew, under the same name and with another key",
-        "issue a certificate below the new authority to the device, and to no other",
-        "show the certificate of the authority that really signed; if that is refused, too, ask whoever manages the "
-        "service",
-    ),
+    "by making its authority anew, under the same name and with another key",
+    "issue a certificate below the new authority to the device, and to no other",
     f"{X509_ENROLL}, step 4",
-    "signatureInvalid",
+    holder="show the certificate of the authority that really signed; if that is refused, too, ask whoever manages the "
+    "service",
+    findings="signatureInvalid",
 )
 TOO_LONG = _certificate(
     "There are more authorities in the chain than one of them allows below itself (its path length).",
@@ -336,13 +310,11 @@ WEAK_KEY = _certificate(
 )
 OTHER_PROOF = may_be_meant(
     "The enrollment of this registration ID expects another proof than the device shows: key, certificate or TPM.",
-    LockOut(
-        "by enrolling it with another proof than it has",
-        "compare the attestation of the enrollment with what the device has, and enroll it with that",
-        "register with the proof that the device was given for this; if it has no other, ask whoever manages the "
-        "service",
-    ),
+    "by enrolling it with another proof than it has",
+    "compare the attestation of the enrollment with what the device has, and enroll it with that",
     f"{X509_ENROLL}, step 3",
+    holder="register with the proof that the device was given for this; if it has no other, ask whoever manages the "
+    "service",
     findings="attestationMismatch",
 )
 NOT_SUPPORTED = _certificate(
@@ -360,43 +332,37 @@ CHAIN_INVALID = _certificate(
 )
 AT_THE_HUB = _certificate_not_admitted(
     "The device connects with another certificate than the one it registered with: the hub keeps its thumbprint.",
-    LockOut(
-        "by putting another thumbprint into the device's entry in the hub",
-        "compare the thumbprints; if the enrollment has the right certificate, let the device register again",
-        "connect with the certificate that the device registered with; after a renewal, register first",
-    ),
+    "by putting another thumbprint into the device's entry in the hub",
+    "compare the thumbprints; if the enrollment has the right certificate, let the device register again",
     f"{X509_VERIFY}, step 7",
-    "",
     r"(?i)certificate|thumbprint",
+    holder="connect with the certificate that the device registered with; after a renewal, register first",
 )
 
-# --- TPMs: the words are those of the simulator's verdicts ----------------------------------------------------------
+# --- TPMs -----------------------------------------------------------------------------------------------------------
 
-
-def _tpm(cause: str, remedy: str, taught: str, findings: str = "", reason: str = "") -> Cause:
-    return Cause(cause, remedy, taught, reason, frozenset(findings.split()), TPM)
-
+_tpm = partial(_found, TPM)
 
 #: A device that shows another TPM than the enrolled one may be another device.
-_ANOTHER_TPM = LockOut(
+_ANOTHER_TPM = (
     "by enrolling another TPM under its registration ID",
-    "an impostor with a TPM of its own looks the same, so only if you know that the chip was replaced: write the new "
-    "endorsement key into the enrollment, as the maker lists it or as you read it from the device yourself",
+    (
+        "an impostor with a TPM of its own looks the same, so only if you know that the chip was replaced: write the "
+        "new endorsement key into the enrollment, as the maker lists it or as you read it from the device yourself"
+    ),
 )
 UNKNOWN_TPM = may_be_meant(
     "Nothing is enrolled under this registration ID. A TPM needs an individual enrollment; groups admit none.",
-    LockOut(
-        "by deleting its enrollment",
-        "enroll the TPM by its endorsement key; a registration ID that is made of it changes when the TPM is replaced",
-        "mind the spelling of the registration ID; if it is right, ask whoever manages the service",
-    ),
+    "by deleting its enrollment",
+    "enroll the TPM by its endorsement key; a registration ID that is made of it changes when the TPM is replaced",
     f"{TPM_ENROLL}, step 4",
     r"by the endorsement key of its TPM",
+    holder="mind the spelling of the registration ID; if it is right, ask whoever manages the service",
     attestation=TPM,
 )
 OTHER_ENDORSEMENT_KEY = may_be_meant(
     "The endorsement key of the enrollment belongs to another TPM: the chip was replaced, or the text mixed up.",
-    _ANOTHER_TPM,
+    *_ANOTHER_TPM,
     f"{TPM_START}, step 5",
     findings="endorsementKeyMismatch",
     attestation=TPM,
@@ -446,19 +412,17 @@ NO_STORAGE_ROOT_KEY = _tpm(
 )
 OLDER_HUB_KEY = may_be_meant(
     "The token was signed with another key than the hub has: every registration gives the device a new one.",
-    LockOut(
-        "by giving the device another key in the hub",
-        "let the device register again; if it must not, disable its enrollment: another key in the hub does not keep "
-        "it out for long",
-        "sign a new token with the TPM after register(), and use none from before",
-    ),
+    "by giving the device another key in the hub",
+    "let the device register again; if it must not, disable its enrollment: another key in the hub does not keep "
+    "it out for long",
     f"{TPM_VERIFY}, step 8",
     r"signature|signed|key",
+    holder="sign a new token with the TPM after register(), and use none from before",
     attestation=TPM,
 )
 CHALLENGE_FOR_ANOTHER_TPM = may_be_meant(
     "The challenge was made for another TPM, or it was changed on the way; the message names the part.",
-    _ANOTHER_TPM,
+    *_ANOTHER_TPM,
     f"{TPM_START}, step 5",
     attestation=TPM,
 )

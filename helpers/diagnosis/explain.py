@@ -120,17 +120,26 @@ class Explanation:
         """How somebody may have meant this, by the likeliest cause of that kind; ``None`` where nobody would."""
         return next((each.lock_out for each in self.causes if each.lock_out), None)
 
+    @property
+    def _told(self) -> list[tuple[str, str]]:
+        """What stands between the error and its causes: headings, and the line below each."""
+        parts = [
+            ("Error code", self.about_code),
+            ("What only the simulator tells you", self.reason),
+            ("What your client was given", self.given),
+            (QUESTION, self.lock_out.answer if self.lock_out else ""),
+        ]
+        return [(title, text) for title, text in parts if text]
+
+    @property
+    def _why(self) -> str:
+        return "Why" if len(self.causes) == 1 else "Why (one of these)"
+
     def __str__(self) -> str:
         lines = ["What the SDK shows", *(f"  {line}" for line in self.chain)]
-        if self.code:
-            lines += ["Error code", f"  {self.about_code}"]
-        if self.reason:
-            lines += ["What only the simulator tells you", f"  {self.reason}"]
-        if self.given:
-            lines += ["What your client was given", f"  {self.given}"]
-        if self.lock_out:
-            lines += [QUESTION, f"  {self.lock_out.answer}"]
-        lines.append("Why" if len(self.causes) == 1 else "Why (one of these)")
+        for title, text in self._told:
+            lines += [title, f"  {text}"]
+        lines.append(self._why)
         for each in self.causes:
             lines += [f"  {each.cause}", *(f"    → {line}" for line in _to_do(each)), f"      Taught in: {each.taught}"]
         return "\n".join(lines)
@@ -141,28 +150,19 @@ class Explanation:
         return {"text/plain": str(self), "text/html": self.html()}
 
     def html(self) -> str:
-        """The explanation as HTML."""
+        """The explanation as a list in HTML, for a cell's output; what came from outside is escaped."""
 
         def part(title: str, content: str) -> str:
             return f'<dt style="{_HEAD}"><strong>{escape(title)}</strong></dt><dd style="{_BODY}">{content}</dd>'
 
         parts = [part("What the SDK shows", "<br>".join(f"<code>{escape(line)}</code>" for line in self.chain))]
-        if self.code:
-            parts.append(part("Error code", escape(self.about_code)))
-        if self.reason:
-            parts.append(part("What only the simulator tells you", escape(self.reason)))
-        if self.given:
-            parts.append(part("What your client was given", escape(self.given)))
-        if self.lock_out:
-            parts.append(part(QUESTION, escape(self.lock_out.answer)))
+        parts += [part(title, escape(text)) for title, text in self._told]
         items = "".join(
             f"<li>{escape(each.cause)}<br><strong>What to do:</strong> {'<br>'.join(map(escape, _to_do(each)))}<br>"
             f"<small>Taught in: {escape(each.taught)}</small></li>"
             for each in self.causes
         )
-        parts.append(
-            part("Why" if len(self.causes) == 1 else "Why (one of these)", f'<ul style="margin:0">{items}</ul>')
-        )
+        parts.append(part(self._why, f'<ul style="margin:0">{items}</ul>'))
         return f"<dl>{''.join(parts)}</dl>"
 
 
@@ -277,21 +277,21 @@ _OF_STATE = ("error_code", "error_message")
 
 
 def _find(evidence: Evidence) -> Symptom:
-    for symptom in SYMPTOMS:
-        if symptom.classes and not symptom.classes & evidence.classes:
-            continue
-        if symptom.statuses and not symptom.statuses & evidence.statuses:
-            continue
-        if symptom.codes and not symptom.codes & evidence.codes:
-            continue
-        if symptom.at and not symptom.at & evidence.at:
-            continue
-        if symptom.inside and not symptom.inside & evidence.attempt.inside:
-            continue
-        if symptom.text and not any(re.search(symptom.text, line) for line in evidence.lines):
-            continue
-        return symptom
-    return UNKNOWN
+    return next((symptom for symptom in SYMPTOMS if _fits(symptom, evidence)), UNKNOWN)
+
+
+def _fits(symptom: Symptom, evidence: Evidence) -> bool:
+    """Whether every condition that the entry has is met."""
+    conditions: tuple[tuple[frozenset[Any], frozenset[Any]], ...] = (
+        (symptom.classes, evidence.classes),
+        (symptom.statuses, evidence.statuses),
+        (symptom.codes, evidence.codes),
+        (symptom.at, evidence.at),
+        (symptom.inside, evidence.attempt.inside),
+    )
+    return all(found & wanted or not wanted for wanted, found in conditions) and (
+        not symptom.text or any(re.search(symptom.text, line) for line in evidence.lines)
+    )
 
 
 _STATUS_IN_TEXT = re.compile(

@@ -11,25 +11,17 @@ ON_THE_WAY: tuple[Symptom, ...] = (
     symptom(
         "certificate files not usable",
         "CertificateError, before anything is sent",
-        [
-            Cause(
-                "A certificate, its key or its pass phrase cannot be used; the message names the file and the fault.",
-                "Follow the message.",
-                f"{X509_START}, step 2",
-            )
-        ],
+        "A certificate, its key or its pass phrase cannot be used; the message names the file and the fault.",
+        "Follow the message.",
+        f"{X509_START}, step 2",
         classes="CertificateError CertificateFileError",
     ),
     symptom(
         "key of another certificate",
         "SSLError: KEY_VALUES_MISMATCH",
-        [
-            Cause(
-                "The private key does not belong to the first certificate of the certificate file.",
-                "Put the device's own certificate first, and give the key that was made with it.",
-                f"{X509_START}, step 2",
-            )
-        ],
+        "The private key does not belong to the first certificate of the certificate file.",
+        "Put the device's own certificate first, and give the key that was made with it.",
+        f"{X509_START}, step 2",
         text=r"KEY_VALUES_MISMATCH",
         at_client=[causes_at_client.FILES],
     ),
@@ -61,13 +53,9 @@ ON_THE_WAY: tuple[Symptom, ...] = (
     symptom(
         "file not there",
         "FileNotFoundError: No such file or directory",
-        [
-            Cause(
-                "The certificate file or the key file that X509(...) names does not exist.",
-                "Save the device's certificate again, and give the paths that save() returned.",
-                f"{X509_START}, step 2",
-            )
-        ],
+        "The certificate file or the key file that X509(...) names does not exist.",
+        "Save the device's certificate again, and give the paths that save() returned.",
+        f"{X509_START}, step 2",
         classes="FileNotFoundError",
     ),
     symptom(
@@ -159,13 +147,9 @@ ON_THIS_SIDE: tuple[Symptom, ...] = (
     symptom(
         "workspace of a newer version",
         "LaunchError, WorkspaceError or StoreError with 'newer version'",
-        [
-            Cause(
-                "A newer version of this project wrote the workspace or the state of the simulator.",
-                "Update the project, or set DPS_WORKSPACE to another folder. Nothing was changed.",
-                f"{FIRST}, step 2",
-            )
-        ],
+        "A newer version of this project wrote the workspace or the state of the simulator.",
+        "Update the project, or set DPS_WORKSPACE to another folder. Nothing was changed.",
+        f"{FIRST}, step 2",
         classes="LaunchError WorkspaceError StoreError",
         text=r"newer version",
     ),
@@ -186,101 +170,69 @@ ON_THIS_SIDE: tuple[Symptom, ...] = (
     symptom(
         "simulator does not start",
         "LaunchError",
-        [
-            Cause(
-                "A port is taken, or the state folder cannot be written or is damaged; the message says which.",
-                "Follow the message. 90_clean_up removes the simulator's state; the next connect() makes a new one.",
-                f"{CLEAN_UP}, step 4",
-            )
-        ],
+        "A port is taken, or the state folder cannot be written or is damaged; the message says which.",
+        "Follow the message. 90_clean_up removes the simulator's state; the next connect() makes a new one.",
+        f"{CLEAN_UP}, step 4",
         classes="LaunchError",
     ),
     symptom(
         "setting or parameter wrong",
         "TargetError, CredentialsError, ParameterError, WorkspaceError and other errors of helpers",
-        [
-            Cause(
-                "A value that you gave cannot be used; the message names it.",
-                "Follow the message.",
-                f"{FIRST}, step 2",
-            )
-        ],
+        "A value that you gave cannot be used; the message names it.",
+        "Follow the message.",
+        f"{FIRST}, step 2",
         classes="TargetError CredentialsError ParameterError WorkspaceError LessonError FaultError FleetError "
         "SettingError ProgressLineError NotebookError",
     ),
     symptom(
         "step not passed",
         "CheckFailed: a line with ✗ and a hint",
-        [
-            Cause(
-                "A step of a notebook did not do what it should; the message holds a hint.",
-                "Follow the hint. Then run the notebook again from the cell that it names, or from the top.",
-                f"{FIRST}, Check yourself",
-            )
-        ],
+        "A step of a notebook did not do what it should; the message holds a hint.",
+        "Follow the hint. Then run the notebook again from the cell that it names, or from the top.",
+        f"{FIRST}, Check yourself",
         classes="CheckFailed",
     ),
     symptom(
         "connection string not usable",
         "ValueError: Invalid Connection String",
-        [
-            Cause(
-                "The connection string lacks a part, was not copied as a whole, or has quotation marks around it.",
-                "Copy it again: HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, for a device DeviceId=… instead.",
-                f"{FIRST}, In practice",
-            )
-        ],
+        "The connection string lacks a part, was not copied as a whole, or has quotation marks around it.",
+        "Copy it again: HostName=…;SharedAccessKeyName=…;SharedAccessKey=…, for a device DeviceId=… instead.",
+        f"{FIRST}, In practice",
         classes="ValueError TypeError KeyError",
         text=r"(?i)connection string",
     ),
     symptom(
         "key not usable",
         "ValueError: Invalid Symmetric Key, or binascii.Error",
-        [
-            Cause(
-                "The key is no base64: it was not copied as a whole, or something else was copied.",
-                "Take the key again, with the '=' at its end; it is made of A-Z, a-z, 0-9, + and /.",
-                f"{FAILS}, step 2",
-            )
-        ],
+        "The key is no base64: it was not copied as a whole, or something else was copied.",
+        "Take the key again, with the '=' at its end; it is made of A-Z, a-z, 0-9, + and /.",
+        f"{FAILS}, step 2",
         classes="ValueError Error",
         text=r"(?i)symmetric key|base64|incorrect padding|Unable to sign",
     ),
     symptom(
         "message too large",
         "ValueError: Size of telemetry message can not exceed 256 KB",
-        [
-            Cause(
-                "A message is too large: a hub takes 256 KB, with its properties.",
-                "Send less at once; large files go another way (file upload).",
-                f"{VERIFY}, step 5",
-            )
-        ],
+        "A message is too large: a hub takes 256 KB, with its properties.",
+        "Send less at once; large files go another way (file upload).",
+        f"{VERIFY}, step 5",
         text=r"exceed 256 KB",
     ),
     symptom(
         "value not usable by the client",
         "ValueError, TypeError or another error that arises inside the client, before anything is sent",
-        [
-            Cause(
-                "The client cannot use a value that you gave; the last line of the chain names it.",
-                "Compare the call with the one in the notebook: names of arguments, and what kind of value each wants.",
-                f"{FAILS}, In practice",
-            )
-        ],
+        "The client cannot use a value that you gave; the last line of the chain names it.",
+        "Compare the call with the one in the notebook: names of arguments, and what kind of value each wants.",
+        f"{FAILS}, In practice",
         classes="ValueError TypeError ValidationError SerializationError DeserializationError DecodeError",
         at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.HOST, causes_at_client.DEVICE_ID],
     ),
     symptom(
         "value of another kind",
         "AttributeError, KeyError or IndexError that arises inside the client",
-        [
-            Cause(
-                "The client was given a value of another kind than it expects; the last line of the chain hints at it.",
-                "Compare the call with the one in the notebook: what kind of value each argument wants.",
-                f"{FAILS}, In practice",
-            )
-        ],
+        "The client was given a value of another kind than it expects; the last line of the chain hints at it.",
+        "Compare the call with the one in the notebook: what kind of value each argument wants.",
+        f"{FAILS}, In practice",
         classes="AttributeError KeyError IndexError",
         inside="azure.iot.device azure.iot.hub azure.iot.deviceprovisioning azure.core msrest paho uamqp requests",
         at_client=[causes_at_client.REGISTRATION_ID, causes_at_client.HOST, causes_at_client.DEVICE_ID],
@@ -288,26 +240,18 @@ ON_THIS_SIDE: tuple[Symptom, ...] = (
     symptom(
         "service refuses the device",
         "ServiceError, without a status that this table knows",
-        [
-            Cause(
-                "DPS or the hub refused what the device asked for; a number in the message is an HTTP status.",
-                "Read the message; ask for the reason where you manage the service: enrollment, record, registry.",
-                f"{FAILS}, In practice",
-            )
-        ],
+        "DPS or the hub refused what the device asked for; a number in the message is an HTTP status.",
+        "Read the message; ask for the reason where you manage the service: enrollment, record, registry.",
+        f"{FAILS}, In practice",
         classes="ServiceError OperationError",
         asks="provisioning hub",
     ),
     symptom(
         "client failed",
         "ClientError, AzureError or ClientException",
-        [
-            Cause(
-                "Something failed inside the client; the last line of the chain is where it began.",
-                "Make a new client and try once more. If it fails again, search for that last line.",
-                f"{FAILS}, In practice",
-            )
-        ],
+        "Something failed inside the client; the last line of the chain is where it began.",
+        "Make a new client and try once more. If it fails again, search for that last line.",
+        f"{FAILS}, In practice",
         classes="ClientError ProtocolClientError PipelineException AzureError ClientException RequestException",
     ),
 )

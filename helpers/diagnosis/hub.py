@@ -5,7 +5,6 @@ from __future__ import annotations
 from . import causes, causes_at_client
 from .causes import FAILS, FIRST, FLEET, RETIRE, VERIFY, Cause, may_be_meant
 from .kinds import HUB, PROVISIONING, SIMULATOR, Symptom, symptom
-from .lock_out import LockOut
 
 #: Names with which nothing can be reached, however good the proof is.
 _NAMES_GIVEN = (
@@ -24,21 +23,18 @@ REFUSALS: tuple[Symptom, ...] = (
         [
             may_be_meant(
                 "The hub does not know the device: it never was in this hub, was moved, or was deleted.",
-                LockOut(
-                    "by deleting it from the hub, as at the end of a device's life",
-                    "look for the device in the registry of every hub; if it is in none, let it register again, which "
-                    "works for as long as its enrollment stands",
-                    "register with DPS again, and connect to the hub that it names; if DPS refuses, leave it at that",
-                ),
+                "by deleting it from the hub, as at the end of a device's life",
+                "look for the device in the registry of every hub; if it is in none, let it register again, which "
+                "works for as long as its enrollment stands",
                 f"{RETIRE}, step 6",
                 r"not registered|no (such )?device\b(?! endpoint)|unknown device",
+                holder="register with DPS again, and connect to the hub that it names; if DPS refuses, leave it at "
+                "that",
             ),
             may_be_meant(
                 "The device is disabled in the hub.",
-                LockOut(
-                    "by disabling it in the hub",
-                    "set the status of the device to 'enabled' in the registry of the hub",
-                ),
+                "by disabling it in the hub",
+                "set the status of the device to 'enabled' in the registry of the hub",
                 f"{VERIFY}, step 4",
                 r"disabled",
             ),
@@ -48,14 +44,12 @@ REFUSALS: tuple[Symptom, ...] = (
             causes.MALFORMED_TOKEN,
             may_be_meant(
                 "The device connects with another key, or under another device ID, than the hub knows for it.",
-                LockOut(
-                    "by giving it other keys in the hub or in its enrollment",
-                    "compare the keys of the device in the hub with those of its enrollment",
-                    "use the hub and the device ID that register() returned, and the same key that it registered with; "
-                    "a new key is for whoever manages the service to give",
-                ),
+                "by giving it other keys in the hub or in its enrollment",
+                "compare the keys of the device in the hub with those of its enrollment",
                 f"{VERIFY}, step 3",
                 r"signature|signed|key",
+                holder="use the hub and the device ID that register() returned, and the same key that it registered "
+                "with; a new key is for whoever manages the service to give",
             ),
             causes.OLDER_HUB_KEY,
             Cause(
@@ -93,13 +87,9 @@ REFUSALS: tuple[Symptom, ...] = (
     symptom(
         "connection not understood",
         "ClientError, and 'identifier rejected' or 'protocol version' stands in the chain of causes",
-        [
-            Cause(
-                "The device ID is not one that a hub can have, or something speaks another MQTT than 3.1.1.",
-                "Use the device ID that register() returned, and the SDK's own client.",
-                f"{VERIFY}, step 3",
-            )
-        ],
+        "The device ID is not one that a hub can have, or something speaks another MQTT than 3.1.1.",
+        "Use the device ID that register() returned, and the SDK's own client.",
+        f"{VERIFY}, step 3",
         text=r"(?i)identifier rejected|unacceptable protocol version|Unknown CONNACK",
         asks=f"{PROVISIONING} {HUB}",
         at_client=_NAMES_GIVEN,
@@ -107,13 +97,9 @@ REFUSALS: tuple[Symptom, ...] = (
     symptom(
         "twin refused",
         "'twin operation returned status 400' or 413 stands in the chain of causes",
-        [
-            Cause(
-                "The reported properties cannot be stored: names with spaces, dots or $, too deep, or too large.",
-                "Report a JSON object with plain names, at most 10 levels deep and 32 KB in all.",
-                f"{VERIFY}, step 6",
-            )
-        ],
+        "The reported properties cannot be stored: names with spaces, dots or $, too deep, or too large.",
+        "Report a JSON object with plain names, at most 10 levels deep and 32 KB in all.",
+        f"{VERIFY}, step 6",
         statuses=[400, 413],
         at=HUB,
     ),
@@ -131,11 +117,9 @@ REFUSALS: tuple[Symptom, ...] = (
         [
             may_be_meant(
                 "The hub refused what the device asked for.",
-                LockOut(
-                    "by disabling or deleting it in the hub",
-                    "look at the device in the registry, whether it is there and enabled; and not every hub offers "
-                    "everything",
-                ),
+                "by disabling or deleting it in the hub",
+                "look at the device in the registry, whether it is there and enabled; and not every hub offers "
+                "everything",
                 f"{VERIFY}, step 4",
             ),
             causes.NOT_IN_THE_SIMULATOR,
@@ -156,10 +140,8 @@ _ENDED_BY = (
     ),
     may_be_meant(
         "The device was disabled or deleted in the hub while it was connected.",
-        LockOut(
-            "by disabling or deleting it in the hub",
-            "read the device with the registry; enable it, or let it register again if it was deleted",
-        ),
+        "by disabling or deleting it in the hub",
+        "read the device with the registry; enable it, or let it register again if it was deleted",
         f"{VERIFY}, step 4",
         r"disabled|deleted",
     ),
@@ -297,25 +279,17 @@ LOST: tuple[Symptom, ...] = (
     symptom(
         "work given up",
         "OperationCancelled or CancelledError",
-        [
-            Cause(
-                "The client was disconnected or shut down, or your program cancelled the work, before it was done.",
-                "Wait for the answer before you disconnect; then connect and repeat.",
-                f"{VERIFY}, step 3",
-            )
-        ],
+        "The client was disconnected or shut down, or your program cancelled the work, before it was done.",
+        "Wait for the answer before you disconnect; then connect and repeat.",
+        f"{VERIFY}, step 3",
         classes="OperationCancelled CancelledError",
     ),
     symptom(
         "client shut down",
         "ClientError: Client has already been shut down",
-        [
-            Cause(
-                "The client was shut down: by shutdown(), or because one for DPS ends with its registration.",
-                "Make a new client, and connect that.",
-                f"{VERIFY}, step 3",
-            )
-        ],
+        "The client was shut down: by shutdown(), or because one for DPS ends with its registration.",
+        "Make a new client, and connect that.",
+        f"{VERIFY}, step 3",
         text=r"already been shut down|Pipeline is not running",
         classes="ClientError PipelineNotRunning",
     ),

@@ -49,7 +49,9 @@ class Symptom:
 def symptom(
     name: str,
     shown: str,
-    found: Sequence[Cause],
+    found: str | Sequence[Cause],
+    remedy: str = "",
+    taught: str = "",
     *,
     classes: str = "",
     statuses: Iterable[int] = (),
@@ -62,8 +64,10 @@ def symptom(
 ) -> Symptom:
     """An entry; words in one text are separated by spaces. Without ``asks``, those in ``at`` are asked.
 
-    Causes among ``found`` that show in what the client was given need not be repeated in ``at_client``.
+    What is ``found`` are causes, most frequent first, or the text of the only one, with its remedy and where it is
+    taught. Causes that show in what the client was given need not be repeated in ``at_client``.
     """
+    causes = [Cause(found, remedy, taught)] if isinstance(found, str) else found
     return Symptom(
         name=name,
         shown=shown,
@@ -74,6 +78,6 @@ def symptom(
         at=frozenset(at.split()),
         inside=frozenset(inside.split()),
         asks=frozenset((asks or at).split()),
-        causes=tuple(found),
-        at_client=(*at_client, *(each for each in found if each.fault and each not in at_client)),
+        causes=tuple(causes),
+        at_client=(*at_client, *(each for each in causes if each.fault and each not in at_client)),
     )

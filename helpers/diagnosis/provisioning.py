@@ -5,7 +5,6 @@ from __future__ import annotations
 from . import causes, causes_at_client
 from .causes import BALANCE, ENROLL, FAILS, FIRST, START, TPM_ENROLL, TPM_START, X509_ENROLL, Cause, may_be_meant
 from .kinds import PROVISIONING, Symptom, symptom
-from .lock_out import LockOut
 
 SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
@@ -29,12 +28,10 @@ SYMPTOMS: tuple[Symptom, ...] = (
             causes.UNKNOWN_TPM,
             may_be_meant(
                 "Nothing is enrolled under this registration ID.",
-                LockOut(
-                    "by deleting its enrollment",
-                    "look at the list of enrollments; mind spelling, and enroll the device if it is missing",
-                    "mind the spelling of the registration ID; if it is right, ask whoever manages the service",
-                ),
+                "by deleting its enrollment",
+                "look at the list of enrollments; mind spelling, and enroll the device if it is missing",
                 f"{ENROLL}, step 4",
+                holder="mind the spelling of the registration ID; if it is right, ask whoever manages the service",
             ),
             Cause(
                 "The device asked how a registration is going that DPS does not know: too old, or of another device.",
@@ -82,26 +79,18 @@ SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
         "registration beyond a limit",
         "register() fails, and 'status code 403' stands in the chain of causes",
-        [
-            Cause(
-                "DPS holds as many registrations as it allows. Waiting does not help.",
-                "Delete registration records of devices that are gone, or take a second DPS.",
-                f"{FAILS}, In practice",
-            )
-        ],
+        "DPS holds as many registrations as it allows. Waiting does not help.",
+        "Delete registration records of devices that are gone, or take a second DPS.",
+        f"{FAILS}, In practice",
         statuses=[403],
         at=PROVISIONING,
     ),
     symptom(
         "registration too large",
         "register() fails, and 'status code 413' stands in the chain of causes",
-        [
-            Cause(
-                "The request of the device is too large, most often its payload.",
-                "Send a smaller payload; what is large belongs into telemetry, after the registration.",
-                f"{START}, step 5",
-            )
-        ],
+        "The request of the device is too large, most often its payload.",
+        "Send a smaller payload; what is large belongs into telemetry, after the registration.",
+        f"{START}, step 5",
         statuses=[413],
         at=PROVISIONING,
     ),
@@ -120,13 +109,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
         "answer not from DPS",
         "'This is not DPS', or a redirection",
-        [
-            Cause(
-                "Something else than DPS answered: the host name is that of another service, or a proxy broke in.",
-                "Use dps.provisioning_host, a bare host name; on a company's network, ask about its proxy.",
-                f"{FAILS}, step 3",
-            )
-        ],
+        "Something else than DPS answered: the host name is that of another service, or a proxy broke in.",
+        "Use dps.provisioning_host, a bare host name; on a company's network, ask about its proxy.",
+        f"{FAILS}, step 3",
         text=r"This is not DPS|a redirection, and DPS has none",
     ),
     symptom(
@@ -149,19 +134,15 @@ SYMPTOMS: tuple[Symptom, ...] = (
         [
             may_be_meant(
                 "The device proved itself, but its individual enrollment is disabled; it goes before any group.",
-                LockOut(
-                    "by disabling its enrollment",
-                    "set the provisioningStatus of its enrollment to 'enabled'",
-                ),
+                "by disabling its enrollment",
+                "set the provisioningStatus of its enrollment to 'enabled'",
                 f"{ENROLL}, step 2",
                 r"individual enrollment",
             ),
             may_be_meant(
                 "The device proved itself, but its enrollment group is disabled, and with it all its members.",
-                LockOut(
-                    "by disabling its enrollment group, and all other members with it",
-                    "set the group's provisioningStatus to 'enabled'; to admit one member only, enroll it individually",
-                ),
+                "by disabling its enrollment group, and all other members with it",
+                "set the group's provisioningStatus to 'enabled'; to admit one member only, enroll it individually",
                 f"{X509_ENROLL}, step 6",
                 r"enrollment group",
             ),
@@ -198,13 +179,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
         "registration ended oddly",
         "register() fails, and 'invalid registration status' or an answer without a part stands in the chain of causes",
-        [
-            Cause(
-                "DPS accepted the device, and then its answer was not what the client can use; the message says why.",
-                "Register again. If it stays like this, read the registration record and the enrollment.",
-                f"{START}, step 4",
-            )
-        ],
+        "DPS accepted the device, and then its answer was not what the client can use; the message says why.",
+        "Register again. If it stays like this, read the registration record and the enrollment.",
+        f"{START}, step 4",
         text=r"invalid registration status|^status (?!assigned$)\w+$|authenticationKey|without an operationId"
         r"|was assigned, but|request was answered with status code|still says 'assigning'",
         asks=PROVISIONING,
@@ -230,13 +207,9 @@ SYMPTOMS: tuple[Symptom, ...] = (
     symptom(
         "TPM refuses",
         "TpmError or TpmResponseError",
-        [
-            Cause(
-                "The TPM refused a command, or was asked for something that it cannot do yet; the message says which.",
-                "Register the device first: that gives the TPM the key it signs with. Else follow the message.",
-                f"{TPM_ENROLL}, In practice",
-            )
-        ],
+        "The TPM refused a command, or was asked for something that it cannot do yet; the message says which.",
+        "Register the device first: that gives the TPM the key it signs with. Else follow the message.",
+        f"{TPM_ENROLL}, In practice",
         classes="TpmError",
     ),
 )

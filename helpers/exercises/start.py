@@ -8,6 +8,14 @@ from . import answers
 
 #: What a device knows before it has ever been switched on, by the letters of the list in the notebook.
 _KNOWN = frozenset("acdf")
+#: The other names of the table, and why each is not the answer.
+_OTHER_NAMES = {
+    "registration id": "By it, a DPS tells its devices apart. But first the device must get to the right DPS.",
+    "device id": "The device ID is the device's name in its hub. It learns it only from DPS.",
+    "hub": "Which hub it is, DPS tells the device, after the device has found DPS.",
+    "attestation": "With it, a device proves who it is. It does not say whose DPS it wants.",
+    "enrollment": "The enrollment lies in your DPS already. The device knows nothing of it.",
+}
 
 
 def your_dps(answer: object) -> None:
@@ -23,12 +31,7 @@ def your_dps(answer: object) -> None:
         hint="It is one of the six names in the table. All customers share one address: what tells them apart?",
         mistakes=[
             not name and "All customers share one address for their devices. What tells them apart?",
-            name == "registration id"
-            and "By it, a DPS tells its devices apart. But first the device must get to the right DPS.",
-            name == "device id" and "The device ID is the device's name in its hub. It learns it only from DPS.",
-            name == "hub" and "Which hub it is, DPS tells the device, after the device has found DPS.",
-            name == "attestation" and "With it, a device proves who it is. It does not say whose DPS it wants.",
-            name == "enrollment" and "The enrollment lies in your DPS already. The device knows nothing of it.",
+            _OTHER_NAMES.get(name),
             name.startswith("0ne")
             and "That is the value, and the right one to look at. What is it called in the box of step 2?",
         ],

@@ -44,7 +44,6 @@ def derived_key(answer: object, group_key: Secret, *, name: str = THIRD, others:
         hint="Copy the cell of step 3; only the text that goes into the HMAC changes.",
         mistakes=[
             not isinstance(answer, Secret | str) and "A key is text, wrapped in Secret(...), as in step 3.",
-            not given and "Copy the cell of step 3; only the text that goes into the HMAC changes.",
             given == group_key.reveal()
             and "That is the key of the group itself. It must never be in a device; derive the device's key from it.",
             given == made(text, name)
@@ -140,14 +139,19 @@ class Enrollments:
         }
 
     def get_attestation_mechanism(self, registration_id: object, **_options: Any) -> dict[str, Any]:
-        """The attestation with both keys."""
+        """The attestation with both keys, which DPS shows only when it is asked for them alone."""
         self.asked.append("keys")
         return {"type": "symmetricKey", "symmetricKey": {"primaryKey": "first", "secondaryKey": "second"}}
 
     def create_or_update(
         self, registration_id: object, enrollment: object, *, if_match: object = None, **_options: Any
     ) -> dict[str, Any]:
-        """Take a change, when it says which version it means."""
+        """Take a change, when it says which version it means.
+
+        Raises:
+            ResourceExistsError: it says none, so that DPS takes it for a new enrollment.
+            ValueError: it means another version.
+        """
         self.asked.append("send")
         if if_match is None:
             self.without_etag = True
@@ -158,7 +162,7 @@ class Enrollments:
         return dict(self.sent)
 
     def delete(self, registration_id: object, **_options: Any) -> None:
-        """Note that it would be gone."""
+        """Note that it would be gone; it stays, so that the other mistakes can be found, too."""
         self.deleted = True
 
 

@@ -73,28 +73,23 @@ def enrollment(answer: object, endorsement_key: str, device_id: str, tpm: TpmDev
     registration_id = _derived(endorsement_key)
     given = answers.mapping(answer)
     attestation, inner = answers.inside(given, "attestation"), answers.inside(given, "attestation", "tpm")
-    text = answers.text(inner.get("endorsementKey"))
-    fits = (
-        given.get("registrationId") == registration_id
-        and given.get("deviceId") == device_id
-        and attestation.get("type") == "tpm"
-        and text == endorsement_key
-    )
+    name, text = given.get("registrationId"), answers.text(inner.get("endorsementKey"))
+    surplus = {"enrollmentGroupId", "storageRootKey"} & {*given, *attestation, *inner}
+    told = (name, given.get("deviceId"), attestation.get("type"), text)
     checks.exercise(
         "the enrollment of the spare gateway",
-        fits and not {"enrollmentGroupId", "storageRootKey"} & {*given, *attestation, *inner},
+        told == (registration_id, device_id, "tpm", endorsement_key) and not surplus,
         hint="Look at `individual` in step 4: three fields, of which `attestation` has two again.",
         mistakes=[
             not given and "It is a dictionary, like the one that `individual` in step 4 gives.",
             "enrollmentGroupId" in given
             and "There are no groups for TPMs, as step 6 shows. An individual enrollment has a registrationId.",
-            "storageRootKey" in {*given, *attestation, *inner}
-            and "The device brings the SRK along itself; leave it out.",
-            given.get("registrationId") != registration_id
-            and str(given.get("registrationId", "")).lower() == registration_id
+            "storageRootKey" in surplus and "The device brings the SRK along itself; leave it out.",
+            name != registration_id
+            and str(name).lower() == registration_id
             and "The registration ID in small letters, please, as the TPM writes it.",
-            given.get("registrationId") == tpm.registration_id and "That is the registration ID of the first TPM.",
-            given.get("registrationId") != registration_id
+            name == tpm.registration_id and "That is the registration ID of the first TPM.",
+            name != registration_id
             and "registrationId must be the name that belongs to `spare_key`, from the first exercise.",
             given.get("deviceId") != device_id
             and f"The name in the hub is the field deviceId, and it must be {device_id!r}.",
@@ -150,9 +145,8 @@ def hub_token(answer: object, tpm: TpmDevice, hub: str, device_id: str, registra
     kind, _, rest = text.partition(" ")
     fields = dict(part.split("=", 1) for part in rest.split("&") if "=" in part)
     if kind != "SharedAccessSignature" or not {"sr", "sig", "se"} <= set(fields):
-        checks.exercise(
-            what, False, hint="Step 4 signed a token for DPS with tpm_sas_token. This one is for another resource."
-        )
+        hint = "Step 4 signed a token for DPS with tpm_sas_token. This one is for another resource."
+        checks.exercise(what, False, hint=hint)
         return
     resource, wanted = unquote(fields["sr"]), f"{hub}/devices/{device_id}"
     left = int(fields["se"]) - time.time() if fields["se"].isdecimal() else -1.0
@@ -202,17 +196,14 @@ def damaged(answer: object, challenge: ActivationBlob, tpm: TpmDevice) -> None:
         tpm: the TPM that it was made for.
     """
     what = "a challenge with a damaged third part, refused by the TPM"
-    if not isinstance(answer, ActivationBlob):
-        hint = "It must be a challenge like `challenge`. replace(challenge, duplicate=...) gives a changed copy."
-        checks.exercise(what, False, hint=hint)
-        return
-    changed = [name for name in FIELDS if getattr(answer, name) != getattr(challenge, name)]
-    part = answer.duplicate
+    given = answer if isinstance(answer, ActivationBlob) else challenge
+    changed = [name for name in FIELDS if getattr(given, name) != getattr(challenge, name)]
+    part = given.duplicate
     is_sound = isinstance(part, bytes) and len(part) == len(challenge.duplicate)
     refused = ""
     if changed == ["duplicate"] and is_sound:
         try:
-            tpm.activate(answer)
+            tpm.activate(given)
         except ActivationError as problem:
             refused = problem.field or "duplicate"
         except TpmError as problem:
@@ -223,6 +214,8 @@ def damaged(answer: object, challenge: ActivationBlob, tpm: TpmDevice) -> None:
         refused == "duplicate",
         hint="The TPM refused it because of something else. Is this the challenge of step 2?",
         mistakes=[
+            not isinstance(answer, ActivationBlob)
+            and "It must be a challenge like `challenge`. replace(challenge, duplicate=...) gives a changed copy.",
             not changed and "This is the challenge as it came. Change one byte of its part `duplicate`.",
             changed != ["duplicate"] and f"Changed is {', '.join(changed)}. Change `duplicate` only, the third part.",
             not isinstance(part, bytes) and "A part is made of bytes: bytes(changed) makes them from a bytearray.",

@@ -10,10 +10,11 @@ from typing import Any
 
 from helpers import workspace
 from helpers.certificates import authority as certificates
-from helpers.workspace import Document, Recipe
+from helpers.workspace import Document
 
 from . import cleanup, x509
 from .cleanup import AUTHORITY, ENROLLMENT, GROUP
+from .recipe import TrackRecipe, enroll_with_key
 
 FREEZERS, FILES = "failures.freezers", "failures"
 ROOT_NAME, LINE_NAME = "Contoso Freezers Root", "Contoso Freezers Line 1"
@@ -21,19 +22,30 @@ ROOT_NAME, LINE_NAME = "Contoso Freezers Root", "Contoso Freezers Line 1"
 WITH_CERTIFICATE = "-certified"
 
 
-class Freezers(Recipe):
+class Freezers(TrackRecipe):
     """Enrollments for the devices that fail, and the certificates of one of them."""
 
+    READY = (
+        "Enrolled: {registration_id}, individually, with a key",
+        "Enrolled: the group {group_id}, with a key",
+        f"Enrolled: the group {{group_id}}{WITH_CERTIFICATE}, with certificates",
+    )
+    REMOVED = (
+        "Nothing is enrolled as {registration_id}.",
+        f"There is no enrollment group {{group_id}}, nor {{group_id}}{WITH_CERTIFICATE}.",
+    )
+
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Create the enrollments, and the certificates in their folder."""
+        """Create an enrollment, two groups and a CA certificate; the certificates and their keys lie in the folder.
+
+        Returns:
+            ``registration_id`` with its ``key``, ``group_key``, and ``certified_id``, the device with a certificate.
+        """
         service = dps.service_client()
         registration_id, group_id = names["registration_id"], names["group_id"]
         line_id, device_id = group_id + WITH_CERTIFICATE, names["member_id"] + WITH_CERTIFICATE
-        keys = {"attestation": {"type": "symmetricKey"}}
-        workspace.claim(dps, ENROLLMENT, registration_id)
-        single = service.enrollment.create_or_update(registration_id, {"registrationId": registration_id, **keys})
-        workspace.claim(dps, GROUP, group_id)
-        group = service.enrollment_group.create_or_update(group_id, {"enrollmentGroupId": group_id, **keys})
+        key = enroll_with_key(dps, service, ENROLLMENT, registration_id)
+        group_key = enroll_with_key(dps, service, GROUP, group_id)
         root = certificates.create_root(ROOT_NAME)
         line = root.issue_intermediate(LINE_NAME)
         for each in (root, line, line.issue_device(device_id)):
@@ -44,8 +56,8 @@ class Freezers(Recipe):
         service.enrollment_group.create_or_update(line_id, x509.enrollment_group(line_id, line.certificate))
         return {
             "registration_id": registration_id,
-            "key": single["attestation"]["symmetricKey"]["primaryKey"],
-            "group_key": group["attestation"]["symmetricKey"]["primaryKey"],
+            "key": key,
+            "group_key": group_key,
             "certified_id": device_id,
         }
 
@@ -57,18 +69,3 @@ class Freezers(Recipe):
             cleanup.remove_group(dps, service, group_id)
         cleanup.remove_authority(dps, names["authority_name"])
         workspace.empty_folder(FILES, dps)
-
-    def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each enrollment."""
-        return [
-            f"Enrolled: {names['registration_id']}, individually, with a key",
-            f"Enrolled: the group {names['group_id']}, with a key",
-            f"Enrolled: the group {names['group_id']}{WITH_CERTIFICATE}, with certificates",
-        ]
-
-    def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each enrollment."""
-        return [
-            f"Nothing is enrolled as {names['registration_id']}.",
-            f"There is no enrollment group {names['group_id']}, nor {names['group_id']}{WITH_CERTIFICATE}.",
-        ]

@@ -5,7 +5,7 @@ The SDK calls are those of the notebooks. Nothing is removed on Azure that this 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -14,17 +14,24 @@ from azure.iot.device import ProvisioningDeviceClient
 from helpers import workspace
 from helpers.credentials import Secret, derive_device_key
 from helpers.target import registry as registries
-from helpers.workspace import Document, Recipe
+from helpers.workspace import Document
 
 from . import cleanup
 from .cleanup import ENROLLMENT, GROUP
+from .recipe import TrackRecipe, boot, enroll_with_key
 
+ENROLLMENTS, REGISTRATIONS = "symmetric_key.enrollments", "symmetric_key.registrations"
 #: The desired temperature that an enrollment gives to the twin of a new device.
 INITIAL_TEMPERATURE = 21
 
 
 def individual_enrollment(registration_id: str, device_id: str) -> Document:
-    """The individual enrollment of the symmetric-key track, as the notebook writes it."""
+    """The individual enrollment of the symmetric-key track, as the notebook writes it.
+
+    Arguments:
+        registration_id: of the device.
+        device_id: what the hub calls it; empty: as the registration ID.
+    """
     return {
         "registrationId": registration_id,
         "deviceId": device_id or registration_id,
@@ -46,46 +53,52 @@ def enrollment_group(group_id: str) -> Document:
 
 
 def register_device(dps: Any, registration_id: str, key: Secret) -> Any:
-    """Boot a device that proves itself with a symmetric key, and give the state it was registered with."""
-    device = ProvisioningDeviceClient.create_from_symmetric_key(
-        provisioning_host=dps.provisioning_host,
-        id_scope=dps.id_scope,
-        registration_id=registration_id,
-        symmetric_key=key.reveal(),
-        **dps.device_options,
-    )
-    # the SDK raises for every other end than "assigned"
-    return device.register().registration_state
+    """Boot a device that proves itself with a symmetric key.
+
+    Arguments:
+        dps: the target.
+        registration_id: of the device.
+        key: its own; that of a group's member is derived.
+
+    Returns:
+        The state it was registered with, among others ``assigned_hub`` and ``device_id``.
+
+    Raises:
+        ClientError: DPS refused, or was not reached; :func:`helpers.diagnosis.explain` knows more.
+    """
+    create = ProvisioningDeviceClient.create_from_symmetric_key
+    return boot(dps, create, registration_id=registration_id, symmetric_key=key.reveal())
 
 
-class FirstDevice(Recipe):
+class FirstDevice(TrackRecipe):
     """The device of the first notebook, which cleans up after itself."""
 
+    READY = ("Enrolled: {registration_id}",)
+    REMOVED = ("Nothing is enrolled as {registration_id}.",)
+
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Enroll the device."""
+        """Enroll the device, with keys that DPS makes.
+
+        Returns:
+            ``registration_id`` and its primary ``key``.
+        """
         registration_id = names["registration_id"]
-        workspace.claim(dps, ENROLLMENT, registration_id)
-        answer = dps.service_client().enrollment.create_or_update(
-            registration_id, {"registrationId": registration_id, "attestation": {"type": "symmetricKey"}}
-        )
-        return {"registration_id": registration_id, "key": answer["attestation"]["symmetricKey"]["primaryKey"]}
+        key = enroll_with_key(dps, dps.service_client(), ENROLLMENT, registration_id)
+        return {"registration_id": registration_id, "key": key}
 
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove the enrollment and the device, and note that both will be made."""
-        cleanup.remove_enrollment(dps, dps.service_client(), names["registration_id"])
-        workspace.claim(dps, ENROLLMENT, names["registration_id"])
-
-    def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
-        return [f"Enrolled: {names['registration_id']}"]
-
-    def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
-        return [f"Nothing is enrolled as {names['registration_id']}."]
+        cleanup.remove_enrollment(dps, dps.service_client(), names["registration_id"], again=True)
 
 
-class SymmetricKeyEnrollments(Recipe):
+class SymmetricKeyEnrollments(TrackRecipe):
     """One individual enrollment and one enrollment group, and the key of one member."""
+
+    READY = (
+        "Enrolled: {registration_id}, individually",
+        "Enrolled: {member_id}, as a member of the group {group_id}",
+    )
+    REMOVED = ("Nothing is enrolled as {registration_id}.", "There is no enrollment group {group_id}.")
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
         """What was kept, when DPS still has both enrollments under these names and keys."""
@@ -105,7 +118,11 @@ class SymmetricKeyEnrollments(Recipe):
         return stored if same else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Create both enrollments."""
+        """Create both enrollments, with keys that DPS makes.
+
+        Returns:
+            ``individual``, ``group`` and ``member``, each with its name and ``key``; that of the member is derived.
+        """
         service = dps.service_client()
         registration_id, group_id, member_id = names["registration_id"], names["group_id"], names["member_id"]
         workspace.claim(dps, ENROLLMENT, registration_id)
@@ -128,32 +145,19 @@ class SymmetricKeyEnrollments(Recipe):
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove both enrollments and their devices, and note that both will be made."""
         service = dps.service_client()
-        cleanup.remove_enrollment(dps, service, names["registration_id"])
-        cleanup.remove_group(dps, service, names["group_id"])
-        workspace.claim(dps, ENROLLMENT, names["registration_id"])
-        workspace.claim(dps, GROUP, names["group_id"])
-
-    def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [
-            f"Enrolled: {names['registration_id']}, individually",
-            f"Enrolled: {names['member_id']}, as a member of the group {names['group_id']}",
-        ]
-
-    def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each enrollment."""
-        return [
-            f"Nothing is enrolled as {names['registration_id']}.",
-            f"There is no enrollment group {names['group_id']}.",
-        ]
+        cleanup.remove_enrollment(dps, service, names["registration_id"], again=True)
+        cleanup.remove_group(dps, service, names["group_id"], again=True)
 
 
-class SymmetricKeyRegistrations(Recipe):
+class SymmetricKeyRegistrations(TrackRecipe):
     """The two devices, registered: each in a hub, with the twin that its enrollment gave it."""
+
+    READY = ("Registered: {registration_id}", "Registered: {member_id}")
+    REMOVED = ("Not registered yet: {registration_id}", "Not registered yet: {member_id}")
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
         """What was kept, when both devices are still in their hubs; their twins start from the enrollment again."""
-        enrolled = _enrolled(dps, names)
+        enrolled = workspace.found(ENROLLMENTS, dps, names)
         if stored is None or enrolled is None:
             return None
         for each in ("individual", "member"):
@@ -166,13 +170,12 @@ class SymmetricKeyRegistrations(Recipe):
         return stored
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Boot both devices; enroll them first when nobody did."""
-        recipe = SymmetricKeyEnrollments()
-        enrolled = _enrolled(dps, names)
-        if enrolled is None:
-            recipe.remove(dps, names)
-            workspace.save("symmetric_key.enrollments", dps, recipe.make(dps, names))
-            enrolled = workspace.load("symmetric_key.enrollments", dps) or {}
+        """Boot both devices; enroll them first when nobody did.
+
+        Returns:
+            ``individual`` and ``member``, each with ``registration_id``, ``key``, ``hub`` (host name), ``device_id``.
+        """
+        enrolled = workspace.made(ENROLLMENTS, dps, names)
         document: Document = {}
         for each in ("individual", "member"):
             device = enrolled[each]
@@ -188,31 +191,8 @@ class SymmetricKeyRegistrations(Recipe):
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove the registrations and the devices, not the enrollments."""
         service = dps.service_client()
-        for registration_id in _registration_ids(names):
-            if cleanup.registration(service, registration_id) is not None:
-                cleanup.check_ours(dps, *_owner(names, registration_id))
-                cleanup.forget_registration(dps, service, registration_id)
-
-    def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [f"Registered: {registration_id}" for registration_id in _registration_ids(names)]
-
-    def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [f"Not registered yet: {registration_id}" for registration_id in _registration_ids(names)]
-
-
-def _enrolled(dps: Any, names: Mapping[str, str]) -> Document | None:
-    return SymmetricKeyEnrollments().find(dps, workspace.load("symmetric_key.enrollments", dps), names)
-
-
-def _registration_ids(names: Mapping[str, str]) -> Iterator[str]:
-    yield names["registration_id"]
-    yield names["member_id"]
-
-
-def _owner(names: Mapping[str, str], registration_id: str) -> tuple[str, str]:
-    return (ENROLLMENT, registration_id) if registration_id == names["registration_id"] else (GROUP, names["group_id"])
+        cleanup.forget_our_registration(dps, service, names["registration_id"], ENROLLMENT, names["registration_id"])
+        cleanup.forget_our_registration(dps, service, names["member_id"], GROUP, names["group_id"])
 
 
 def _primary(attestation: Mapping[str, Any]) -> Secret:

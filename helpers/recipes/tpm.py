@@ -23,6 +23,7 @@ from helpers.workspace import Document, Recipe
 
 from . import cleanup
 from .cleanup import ENROLLMENT
+from .recipe import boot
 
 ENROLLMENTS, REGISTRATIONS = "tpm.enrollments", "tpm.registrations"
 #: Where the device's TPM keeps its state, and where other TPMs do that the notebooks only try out.
@@ -33,7 +34,13 @@ _DEPTH = 4
 
 
 def individual_enrollment(registration_id: str, device_id: str, endorsement_key: str) -> Document:
-    """The individual enrollment of the TPM track, as the notebook writes it."""
+    """The individual enrollment of the TPM track, as the notebook writes it.
+
+    Arguments:
+        registration_id: of the device.
+        device_id: what the hub calls it; empty: as the registration ID.
+        endorsement_key: ``TPM2B_PUBLIC`` in base64, as ``TpmDevice.endorsement_key`` has it.
+    """
     return {
         "registrationId": registration_id,
         "deviceId": device_id or registration_id,
@@ -42,20 +49,34 @@ def individual_enrollment(registration_id: str, device_id: str, endorsement_key:
 
 
 def register_device(dps: Any, registration_id: str, tpm: TpmDevice) -> Any:
-    """Boot a device that proves itself with its TPM, and give the state it was registered with."""
-    device = TpmProvisioningDeviceClient.create_from_tpm(
-        provisioning_host=dps.provisioning_host,
-        id_scope=dps.id_scope,
-        tpm=tpm,
-        registration_id=registration_id,
-        **dps.device_options,
-    )
-    # the client raises for every other end than "assigned"
-    return device.register().registration_state
+    """Boot a device that proves itself with its TPM.
+
+    Arguments:
+        dps: the target.
+        registration_id: of the device.
+        tpm: opened.
+
+    Returns:
+        The state it was registered with, among others ``assigned_hub`` and ``device_id``.
+
+    Raises:
+        ClientError: DPS or the TPM refused, or DPS was not reached; :func:`helpers.diagnosis.explain` knows more.
+    """
+    return boot(dps, TpmProvisioningDeviceClient.create_from_tpm, registration_id=registration_id, tpm=tpm)
 
 
 def hub_key(dps: Any, hub: str, device_id: str) -> Secret:
-    """The primary key of a device as its hub knows it. Only who owns the hub may read it."""
+    """The primary key of a device as its hub knows it. Only who owns the hub may read it.
+
+    Arguments:
+        dps: the target.
+        hub: host name of the hub.
+        device_id: case counts.
+
+    Raises:
+        TargetError: the target does not have the hub.
+        HttpOperationError: the hub does not have the device.
+    """
     authentication = dps.registry(hub).get_device(device_id).authentication
     return Secret(str(authentication.symmetric_key.primary_key))
 
@@ -153,7 +174,11 @@ class TpmEnrollments(Recipe):
         return expected if same else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Create the enrollment."""
+        """Create the enrollment; without a name for it, the TPM gives one.
+
+        Returns:
+            ``tpm_kind``, ``registration_id`` and ``device_id``.
+        """
         with _opened(dps, names) as tpm:
             document, endorsement_key = _document(tpm, names), tpm.endorsement_key
         registration_id = document["registration_id"]
@@ -169,17 +194,18 @@ class TpmEnrollments(Recipe):
         When the TPM was replaced, the enrollment of the one before goes, too.
         """
         service = dps.service_client()
-        for registration_id in _registration_ids(dps, names):
+        current, *earlier = _registration_ids(dps, names)
+        cleanup.remove_enrollment(dps, service, current, again=True)
+        for registration_id in earlier:
             cleanup.remove_enrollment(dps, service, registration_id)
         workspace.empty_folder(TRIES, dps)
-        workspace.claim(dps, ENROLLMENT, _registration_ids(dps, names)[0])
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
+        """One line, with a name that can be read."""
         return [f"Enrolled: {_called(names)}, by the endorsement key of its TPM"]
 
     def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
+        """One line, with a name that can be read."""
         return [f"Not enrolled yet: {_called(names)}"]
 
 
@@ -189,7 +215,7 @@ class TpmRegistrations(Recipe):
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
         """What was kept, when the device is still in its hub, and the TPM still has the key of this hub."""
         workspace.empty_folder(TRIES, dps)
-        enrolled = _enrolled(dps, names)
+        enrolled = workspace.found(ENROLLMENTS, dps, names)
         if stored is None or enrolled is None or any(stored.get(name) != value for name, value in enrolled.items()):
             return None
         hub, device_id = str(stored.get("hub")), str(stored.get("assigned_id"))
@@ -200,13 +226,12 @@ class TpmRegistrations(Recipe):
             return stored if has_hub_key(tpm, key) else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Boot the device; enroll it first when nobody did."""
-        enrolled = _enrolled(dps, names)
-        if enrolled is None:
-            recipe = TpmEnrollments()
-            recipe.remove(dps, names)
-            enrolled = recipe.make(dps, names)
-            workspace.save(ENROLLMENTS, dps, enrolled)
+        """Boot the device; enroll it first when nobody did.
+
+        Returns:
+            What :class:`TpmEnrollments` keeps, with ``hub`` (host name) and ``assigned_id``, the device ID there.
+        """
+        enrolled = workspace.made(ENROLLMENTS, dps, names)
         with _opened(dps, names) as tpm:
             state = register_device(dps, enrolled["registration_id"], tpm)
         return {**enrolled, "hub": state.assigned_hub, "assigned_id": state.device_id}
@@ -216,16 +241,14 @@ class TpmRegistrations(Recipe):
         service = dps.service_client()
         workspace.empty_folder(TRIES, dps)
         for registration_id in _registration_ids(dps, names):
-            if cleanup.registration(service, registration_id) is not None:
-                cleanup.check_ours(dps, ENROLLMENT, registration_id)
-                cleanup.forget_registration(dps, service, registration_id)
+            cleanup.forget_our_registration(dps, service, registration_id, ENROLLMENT, registration_id)
 
     def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
+        """One line, with a name that can be read."""
         return [f"Registered: {_called(names)}"]
 
     def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line."""
+        """One line, with a name that can be read."""
         return [f"Not registered yet: {_called(names)}"]
 
 
@@ -242,10 +265,6 @@ def _document(tpm: TpmDevice, names: Mapping[str, str]) -> Document:
         "registration_id": registration_id,
         "device_id": names["device_id"] or registration_id,
     }
-
-
-def _enrolled(dps: Any, names: Mapping[str, str]) -> Document | None:
-    return TpmEnrollments().find(dps, workspace.load(ENROLLMENTS, dps), names)
 
 
 def _registration_ids(dps: Any, names: Mapping[str, str]) -> list[str]:

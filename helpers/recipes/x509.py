@@ -6,19 +6,19 @@ hold names and thumbprints only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import ResourceNotFoundError
 from azure.iot.device import X509, ProvisioningDeviceClient
 
-from helpers import workspace
-from helpers.certificates import authority as certificates
-from helpers.workspace import Document, Recipe
+from helpers import certificates, workspace
+from helpers.workspace import Document
 
 from . import cleanup
 from .cleanup import AUTHORITY, ENROLLMENT, GROUP
+from .recipe import TrackRecipe, boot
 
 ENROLLMENTS, REGISTRATIONS = "x509.enrollments", "x509.registrations"
 #: Where certificates and keys are kept, and where the notebooks put those that they only try out.
@@ -30,7 +30,13 @@ _DEVICES = {"individual": "registration_id", "member": "member_id"}
 
 
 def individual_enrollment(registration_id: str, device_id: str, certificate: str) -> Document:
-    """The individual enrollment of the certificate track, as the notebook writes it."""
+    """The individual enrollment of the certificate track, as the notebook writes it.
+
+    Arguments:
+        registration_id: of the device, and common name of its certificate.
+        device_id: what the hub calls it; empty: as the registration ID.
+        certificate: the device's own, in PEM.
+    """
     return {
         "registrationId": registration_id,
         "deviceId": device_id or registration_id,
@@ -39,7 +45,12 @@ def individual_enrollment(registration_id: str, device_id: str, certificate: str
 
 
 def enrollment_group(group_id: str, certificate: str) -> Document:
-    """The enrollment group of the certificate track, as the notebook writes it."""
+    """The enrollment group of the certificate track, as the notebook writes it.
+
+    Arguments:
+        group_id: names the group.
+        certificate: that of the authority that signs its devices, in PEM.
+    """
     return {
         "enrollmentGroupId": group_id,
         "attestation": {"type": "x509", "x509": {"signingCertificates": {"primary": {"certificate": certificate}}}},
@@ -47,20 +58,35 @@ def enrollment_group(group_id: str, certificate: str) -> Document:
 
 
 def register_device(dps: Any, registration_id: str, x509: X509) -> Any:
-    """Boot a device that proves itself with a certificate, and give the state it was registered with."""
-    device = ProvisioningDeviceClient.create_from_x509_certificate(
-        provisioning_host=dps.provisioning_host,
-        id_scope=dps.id_scope,
-        registration_id=registration_id,
-        x509=x509,
-        **dps.device_options,
-    )
-    # the SDK raises for every other end than "assigned"
-    return device.register().registration_state
+    """Boot a device that proves itself with a certificate.
+
+    Arguments:
+        dps: the target.
+        registration_id: common name of its certificate.
+        x509: paths of the chain and of the device's private key.
+
+    Returns:
+        The state it was registered with, among others ``assigned_hub`` and ``device_id``.
+
+    Raises:
+        ClientError: DPS refused, or was not reached; :func:`helpers.diagnosis.explain` knows more.
+    """
+    create = ProvisioningDeviceClient.create_from_x509_certificate
+    return boot(dps, create, registration_id=registration_id, x509=x509)
 
 
 def upload_authority(dps: Any, name: str, root: Any) -> None:
-    """Upload a CA certificate and prove that we hold its private key."""
+    """Upload a CA certificate and prove that we hold its private key, in the three requests that Azure asks for.
+
+    Arguments:
+        dps: the target.
+        name: what it is uploaded as.
+        root: the authority, with its key, as :func:`helpers.certificates.authority.create_root` makes it.
+
+    Raises:
+        TargetError: on Azure, when the settings do not name subscription and resource group.
+        HttpResponseError: the management plane refused.
+    """
     # only who manages needs these, and they take a moment to import
     from azure.mgmt.iothubprovisioningservices.models import (  # noqa: PLC0415
         CertificateProperties,
@@ -79,8 +105,18 @@ def upload_authority(dps: Any, name: str, root: Any) -> None:
     )
 
 
-class X509Enrollments(Recipe):
+class X509Enrollments(TrackRecipe):
     """One device with a certificate of its own, and one vouched for by a chain up to an uploaded, verified root."""
+
+    READY = (
+        "Enrolled: {registration_id}, with its own certificate",
+        "Enrolled: {member_id}, as a member of the group {group_id}",
+    )
+    REMOVED = (
+        "Nothing is enrolled as {registration_id}.",
+        "There is no enrollment group {group_id}.",
+        "There is no CA certificate {authority_name}.",
+    )
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
         """What was kept, when DPS still has all of it under these names, and our folder the files."""
@@ -88,7 +124,8 @@ class X509Enrollments(Recipe):
             return None
         service = dps.service_client()
         try:
-            found = {name: certificates.load(workspace.folder(FILES, dps), name) for name in _kept(names)}
+            kept = (names["registration_id"], names["member_id"], ROOT_NAME, LINE_NAME)
+            found = {name: certificates.load(workspace.folder(FILES, dps), name) for name in kept}
             individual = service.enrollment.get(names["registration_id"])
             group = service.enrollment_group.get(names["group_id"])
         except (certificates.CertificateError, ResourceNotFoundError):
@@ -105,7 +142,11 @@ class X509Enrollments(Recipe):
         return stored if same else None
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Make the certificates, upload the root and create both enrollments."""
+        """Make the certificates, upload the root and create both enrollments; keys and certificates lie in the folder.
+
+        Returns:
+            The names, with ``thumbprint`` and ``member_thumbprint``: SHA-256 of the certificates, upper-case digits.
+        """
         service = dps.service_client()
         registration_id, group_id, member_id = names["registration_id"], names["group_id"], names["member_id"]
         device = certificates.create_self_signed(registration_id)
@@ -127,36 +168,22 @@ class X509Enrollments(Recipe):
     def remove(self, dps: Any, names: Mapping[str, str]) -> None:
         """Remove enrollments, devices, CA certificate and files, and note that the enrollments will be made."""
         service = dps.service_client()
-        cleanup.remove_enrollment(dps, service, names["registration_id"])
-        cleanup.remove_group(dps, service, names["group_id"])
+        cleanup.remove_enrollment(dps, service, names["registration_id"], again=True)
+        cleanup.remove_group(dps, service, names["group_id"], again=True)
         cleanup.remove_authority(dps, names["authority_name"])
         for folder in (FILES, TRIES):
             workspace.empty_folder(folder, dps)
-        workspace.claim(dps, ENROLLMENT, names["registration_id"])
-        workspace.claim(dps, GROUP, names["group_id"])
-
-    def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [
-            f"Enrolled: {names['registration_id']}, with its own certificate",
-            f"Enrolled: {names['member_id']}, as a member of the group {names['group_id']}",
-        ]
-
-    def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each thing."""
-        return [
-            f"Nothing is enrolled as {names['registration_id']}.",
-            f"There is no enrollment group {names['group_id']}.",
-            f"There is no CA certificate {names['authority_name']}.",
-        ]
 
 
-class X509Registrations(Recipe):
+class X509Registrations(TrackRecipe):
     """The two devices, registered: each in a hub that knows the thumbprint of its certificate."""
+
+    READY = ("Registered: {registration_id}", "Registered: {member_id}")
+    REMOVED = ("Not registered yet: {registration_id}", "Not registered yet: {member_id}")
 
     def find(self, dps: Any, stored: Document | None, names: Mapping[str, str]) -> Document | None:
         """What was kept, when both devices are still in their hubs and their certificates are still enrolled."""
-        enrolled = _enrolled(dps, names)
+        enrolled = workspace.found(ENROLLMENTS, dps, names)
         workspace.empty_folder(TRIES, dps)
         if stored is None or enrolled is None or any(stored.get(name) != value for name, value in enrolled.items()):
             return None
@@ -168,14 +195,12 @@ class X509Registrations(Recipe):
         return stored
 
     def make(self, dps: Any, names: Mapping[str, str]) -> Document:
-        """Boot both devices; enroll them first when nobody did."""
-        enrolled = _enrolled(dps, names)
-        if enrolled is None:
-            recipe = X509Enrollments()
-            recipe.remove(dps, names)
-            enrolled = recipe.make(dps, names)
-            workspace.save(ENROLLMENTS, dps, enrolled)
-        document = dict(enrolled)
+        """Boot both devices; enroll them first when nobody did.
+
+        Returns:
+            What :class:`X509Enrollments` keeps, with ``individual`` and ``member``: ``hub`` (host name), ``device_id``.
+        """
+        document = dict(workspace.made(ENROLLMENTS, dps, names))
         for each, name in _DEVICES.items():
             files = certificates.load(workspace.folder(FILES, dps), names[name]).files
             state = register_device(dps, names[name], files.x509())
@@ -186,30 +211,8 @@ class X509Registrations(Recipe):
         """Remove the registrations and the devices, not the enrollments."""
         service = dps.service_client()
         workspace.empty_folder(TRIES, dps)
-        for kind, name, owner in ((ENROLLMENT, "registration_id", "registration_id"), (GROUP, "member_id", "group_id")):
-            if cleanup.registration(service, names[name]) is not None:
-                cleanup.check_ours(dps, kind, names[owner])
-                cleanup.forget_registration(dps, service, names[name])
-
-    def ready(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [f"Registered: {names[name]}" for name in _DEVICES.values()]
-
-    def removed(self, names: Mapping[str, str]) -> list[str]:
-        """One line for each device."""
-        return [f"Not registered yet: {names[name]}" for name in _DEVICES.values()]
-
-
-def _enrolled(dps: Any, names: Mapping[str, str]) -> Document | None:
-    return X509Enrollments().find(dps, workspace.load(ENROLLMENTS, dps), names)
-
-
-def _kept(names: Mapping[str, str]) -> Iterator[str]:
-    """Names in the certificates that the folder must hold."""
-    yield names["registration_id"]
-    yield names["member_id"]
-    yield ROOT_NAME
-    yield LINE_NAME
+        cleanup.forget_our_registration(dps, service, names["registration_id"], ENROLLMENT, names["registration_id"])
+        cleanup.forget_our_registration(dps, service, names["member_id"], GROUP, names["group_id"])
 
 
 def _device_id(names: Mapping[str, str]) -> str:

@@ -43,7 +43,6 @@ class _Reader(HTMLParser):
         self._named: set[str] = set()
         self._fields: list[tuple[str, str]] = []
         self._labels = 0
-        self._title = False
 
     def handle_starttag(self, tag: str, attrs: _Attributes) -> None:
         given = {name.lower(): value or "" for name, value in attrs}
@@ -53,7 +52,7 @@ class _Reader(HTMLParser):
             if given.get("role") != "img" and given.get("aria-hidden") != "true":
                 self.found.append("an SVG picture has no role=img, so readers read it letter by letter")
         elif tag == "title" and self._svg:
-            self._svg[-1] = self._title = True
+            self._svg[-1] = True
         elif tag == "table":
             # a table without any head is one for the eye only, unless it says so
             self._tables.append(given.get("role") == "presentation")

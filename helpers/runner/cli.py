@@ -247,7 +247,18 @@ def scratch_folder() -> Iterator[Path]:
 
 
 def tutorial(arguments: argparse.Namespace, console: Console) -> int:
-    """Run notebooks as a learner would, side by side, and write the report."""
+    """Run notebooks as a learner would, side by side, and write the report.
+
+    Arguments:
+        arguments: of :func:`parser`.
+        console: where progress and results are written.
+
+    Returns:
+        The exit status: 0 when all passed, 1 when one did not, 130 when it was interrupted.
+
+    Raises:
+        NotebookError: what was asked for cannot be run, or the report cannot be written.
+    """
     paths, left_out = selected(arguments.notebooks), list[Path]()
     if arguments.target == "azure":
         paths, left_out = _for_azure(paths, console, named=bool(arguments.notebooks))
@@ -366,7 +377,18 @@ def _for_azure(paths: Sequence[Path], console: Console, *, named: bool) -> tuple
 
 
 def renew(arguments: argparse.Namespace, console: Console) -> int:
-    """Execute notebooks as they stand, one after the other, and renew all outputs of those where one changed."""
+    """Execute notebooks as they stand, one after the other, and renew all outputs of those where one changed.
+
+    Arguments:
+        arguments: of :func:`parser`.
+        console: where progress and results are written.
+
+    Returns:
+        The exit status: 0 when all passed, 1 when one did not, 130 when it was interrupted, and no file was changed.
+
+    Raises:
+        NotebookError: a name fits no notebook, or a file is none.
+    """
     # it brings nbval and pytest, which the other commands do without
     from .normalise import is_outdated, merge, sanitize_rules  # noqa: PLC0415
 
@@ -393,7 +415,18 @@ def renew(arguments: argparse.Namespace, console: Console) -> int:
 
 
 def lint(arguments: argparse.Namespace, console: Console) -> int:
-    """Check the form of notebooks."""
+    """Check the form of notebooks, and write what is wrong, a line each.
+
+    Arguments:
+        arguments: of :func:`parser`.
+        console: where the lines are written.
+
+    Returns:
+        The exit status: 0 when nothing is wrong, else 1.
+
+    Raises:
+        NotebookError: a name fits no notebook.
+    """
     # likewise
     from .lint import problems  # noqa: PLC0415
 
@@ -458,7 +491,7 @@ def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """What reads the command line: a command with its options, and as ``action`` the function that carries it out."""
     main_parser = argparse.ArgumentParser(prog="python -m helpers.runner", description=__doc__.splitlines()[0])
     commands = main_parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
@@ -497,7 +530,14 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code."""
+    """Run the command line.
+
+    Arguments:
+        argv: instead of those of the process.
+
+    Returns:
+        The exit status: that of the command, or 2 when it could not be carried out, which standard error says.
+    """
     streams.make_usable()
     arguments = parser().parse_args(argv)
     console = Console(width=None if sys.stdout.isatty() else 120)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import re
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
+_FENCE = re.compile(r"^\s*(```|~~~)")
 
 Parameter = str | bool | int | float
 
@@ -72,7 +77,14 @@ def read(path: Path) -> NotebookNode:
 
 
 def at_last_commit(path: Path) -> NotebookNode | None:
-    """A notebook as git has it; ``None`` where there is no git, no commit, or no such file in it."""
+    """A notebook as git has it.
+
+    Arguments:
+        path: the file; it need not exist any more.
+
+    Returns:
+        The notebook; ``None`` where there is no git, no commit, or no such file in it.
+    """
     import nbformat  # noqa: PLC0415
 
     command = ["git", "show", f"HEAD:./{path.name}"]
@@ -101,7 +113,7 @@ def without_widget_views(document: NotebookNode) -> None:
 
 
 def tags(cell: NotebookNode) -> list[str]:
-    """The tags of a cell."""
+    """The tags of a cell, in the order of its metadata; none when it has none."""
     return [str(tag) for tag in cell.metadata.get("tags", [])]
 
 
@@ -112,10 +124,8 @@ def code_cells(document: NotebookNode) -> list[NotebookNode]:
 
 def tracks(paths: Iterable[Path]) -> list[Track]:
     """Group notebooks by the first digit of their names; every track is in order."""
-    groups: dict[str, list[Path]] = {}
-    for path in sorted(paths, key=lambda path: path.name):
-        groups.setdefault(path.name[:1], []).append(path)
-    return [Track(name, tuple(members)) for name, members in groups.items()]
+    in_order = sorted(paths, key=lambda path: path.name)
+    return [Track(name, tuple(members)) for name, members in groupby(in_order, key=lambda path: path.name[:1])]
 
 
 def parameters(document: NotebookNode) -> dict[str, Parameter]:
@@ -150,6 +160,23 @@ def _declaration(statement: ast.stmt) -> tuple[str, str, Parameter]:
     raise NotebookError(
         f"The parameters cell holds {ast.unparse(statement)!r}; every line must read `name: type = value`."
     )
+
+
+def headings(document: NotebookNode) -> Iterator[tuple[int, int, str]]:
+    """Every heading of the text as cell position, level and words; comments in code fences are none."""
+    for position, cell in enumerate(document.cells):
+        yield from ((position, level, words) for level, words in headings_of(cell))
+
+
+def headings_of(cell: NotebookNode) -> Iterator[tuple[int, str]]:
+    """The headings of one cell as level and words; cells of code have none."""
+    fenced = False
+    for line in cell.source.splitlines() if cell.cell_type == "markdown" else ():
+        if _FENCE.match(line):
+            fenced = not fenced
+        match = None if fenced else _HEADING.match(line)
+        if match:
+            yield len(match[1]), match[2]
 
 
 def runs_on_azure(document: NotebookNode) -> bool:

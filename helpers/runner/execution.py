@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from . import leaks
 from .documents import Parameter, code_cells
@@ -53,7 +53,12 @@ class Outcome:
         return self.notebook.stem
 
     def fail(self, error: str, cell: int = 0) -> None:
-        """Record the first failure; later ones follow from it."""
+        """Record the first failure; later ones follow from it.
+
+        Arguments:
+            error: what went wrong; the first line of it is kept, without secrets.
+            cell: number of the cell as Jupyter shows it, 0 when none is to blame.
+        """
         if self.status != "failed":
             self.status, self.error, self.cell = "failed", first_line(error), cell
 
@@ -64,7 +69,7 @@ def without_colours(text: str) -> str:
 
 
 def first_line(text: str) -> str:
-    """The first line that says something, short, without colours and secrets."""
+    """The first line of a text that says something: up to 300 characters, without colours and secrets."""
     lines = [line.strip() for line in without_colours(text).splitlines() if line.strip()]
     line = leaks.masked(lines[0] if lines else "no text")
     return line if len(line) <= 300 else line[:299] + "…"
@@ -83,7 +88,11 @@ def with_parameters(document: NotebookNode, values: Mapping[str, Parameter]) -> 
 
 
 def kernel_manager(scratch: Path) -> Any:
-    """A manager for one kernel of this very interpreter, with its sockets and files in ``scratch``."""
+    """A manager for one kernel of this very interpreter, not started yet.
+
+    Arguments:
+        scratch: a folder for its sockets and files, with a short path: that of a socket has at most 100 characters.
+    """
     from jupyter_client.kernelspec import KernelSpecManager  # noqa: PLC0415
     from jupyter_client.manager import AsyncKernelManager  # noqa: PLC0415
 
@@ -140,7 +149,8 @@ async def execute(
     manager = kernel_manager(scratch)
     client = NotebookClient(document, km=manager, timeout=cell_timeout, startup_timeout=_START_TIMEOUT)
     variables = {**os.environ, "IPYTHONDIR": str(scratch / "ipython"), **environment}
-    log = _kernel_log(scratch)
+    # cells do not write there, so it is empty unless something is wrong
+    log = (scratch / "kernel.log").open("wb")
     try:
         await client.async_start_new_kernel(
             env=variables, cwd=str(outcome.notebook.resolve().parent), stdout=log, stderr=log
@@ -215,11 +225,6 @@ async def _discard_kernel(client: NotebookClient, manager: Any) -> None:
         await manager.shutdown_kernel(now=True)
     manager.cleanup_connection_file()
     manager.context.destroy(linger=0)
-
-
-def _kernel_log(scratch: Path) -> BinaryIO:
-    """Where the kernel's process writes; cells do not, so it is empty unless something is wrong."""
-    return (scratch / "kernel.log").open("wb")
 
 
 def _tail(log: Path) -> str:

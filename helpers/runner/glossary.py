@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .documents import NOTEBOOKS, NotebookError, find, read, selected, write
+from .documents import NOTEBOOKS, NotebookError, find, headings, headings_of, read, selected, write
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -63,7 +63,6 @@ FORMS = {
     "Throttling": r"throttl(?:ing|ed|es?)",
 }
 
-_HEADING = re.compile(r"^(#{1,6})[ \t]+(.*?)[ \t]*#*$", re.MULTILINE)
 # Where a link cannot stand or would not help: code, links, pictures, headings, HTML, what is folded away.
 _CLOSED = re.compile(
     r"^(?P<fence>```|~~~).*?^(?P=fence)[^\n]*$"
@@ -104,12 +103,12 @@ class Place:
 
 
 def cell_id(word: str) -> str:
-    """The ID of the cell that explains a word."""
+    """The ID of the cell that explains a word: small letters, digits and hyphens, such as ``enrollment-group``."""
     return re.sub(r"[^a-z0-9]+", "-", word.lower()).strip("-")
 
 
 def anchor(word: str) -> str:
-    """What stands after ``#`` in a link to a word."""
+    """What stands after ``#`` in a link to a word, such as ``cell-id=enrollment-group``."""
     return CELL + cell_id(word)
 
 
@@ -120,7 +119,7 @@ def words(folder: Path = NOTEBOOKS) -> list[str]:
         NotebookError: the page is no notebook.
     """
     path = folder / PAGE
-    return [heading for level, heading in _headings(read(path)) if level == WORD_LEVEL] if path.is_file() else []
+    return [heading for _, level, heading in headings(read(path)) if level == WORD_LEVEL] if path.is_file() else []
 
 
 def links(document: NotebookNode, *, inside: bool = False) -> Iterator[tuple[int, str]]:
@@ -136,7 +135,15 @@ def links(document: NotebookNode, *, inside: bool = False) -> Iterator[tuple[int
 
 
 def broken(path: Path, document: NotebookNode) -> Iterator[tuple[int | None, str]]:
-    """What is wrong with the links to words and to other cells in a notebook, as cell position and sentence."""
+    """What is wrong with the links to words and to other cells in a notebook; of the glossary, also with its form.
+
+    Arguments:
+        path: the notebook, in the folder of the others.
+        document: what it holds.
+
+    Returns:
+        Position of the cell, ``None`` for the notebook as a whole, and a sentence.
+    """
     known = words(path.parent)
     yield from _broken_links(path, document, {anchor(word) for word in known})
     if path.name == PAGE:
@@ -257,19 +264,8 @@ def _is_bold(text: str, start: int, end: int) -> bool:
     return text[:start].endswith("**") and text[end:].startswith("**")
 
 
-def _headings(document: NotebookNode) -> Iterator[tuple[int, str]]:
-    for cell in document.cells:
-        yield from _headings_of(cell)
-
-
-def _headings_of(cell: NotebookNode) -> Iterator[tuple[int, str]]:
-    if cell.cell_type == "markdown":
-        for match in _HEADING.finditer(_FENCE.sub("", cell.source)):
-            yield len(match[1]), match[2]
-
-
 def _words_of(cell: NotebookNode) -> list[str]:
-    return [heading for level, heading in _headings_of(cell) if level == WORD_LEVEL]
+    return [heading for level, heading in headings_of(cell) if level == WORD_LEVEL]
 
 
 def _ids(document: NotebookNode) -> set[str]:
@@ -301,9 +297,9 @@ def _meetings(folder: Path) -> dict[str, str]:
 
 
 def _where(document: NotebookNode, position: int) -> str:
-    headings = [found for cell in document.cells[: position + 1] for found in _headings_of(cell)]
-    title = next((text for level, text in headings if level == 1), "")
-    section = next((text for level, text in reversed(headings) if level <= 2), title)
+    passed = [found for cell in document.cells[: position + 1] for found in headings_of(cell)]
+    title = next((text for level, text in passed if level == 1), "")
+    section = next((text for level, text in reversed(passed) if level <= 2), title)
     step = _STEP.match(section)
     if section == title:
         return title
@@ -330,7 +326,7 @@ def tidy(document: NotebookNode, met: Mapping[str, str]) -> None:
         document: the glossary; it is changed.
         met: for each word, the sentence that leads to where one meets it.
     """
-    known = [heading for level, heading in _headings(document) if level == WORD_LEVEL]
+    known = [heading for _, level, heading in headings(document) if level == WORD_LEVEL]
     taken = {cell_id(word) for word in known}
     cells: list[NotebookNode] = []
     for cell in document.cells:

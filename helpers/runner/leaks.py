@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from dps_simulator.rules import values
 from helpers.masking import keys_alone, masked
 
-__all__ = ["machine_paths", "masked", "secrets"]
+__all__ = ["found", "machine_paths", "masked", "readings", "secrets"]
 
 _SECRETS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("a shared access key", re.compile(r"SharedAccessKey=(?P<secret>[A-Za-z0-9+/]{8,}={0,2})")),
@@ -29,21 +29,29 @@ _MACHINE_PATH = re.compile(
 )
 
 
-def _kinds(text: str) -> set[str]:
-    kinds = {kind for kind, pattern in _SECRETS if pattern.search(text)}
-    kinds |= {"a key with a name" for value in values(text) if _LIKE_A_KEY.fullmatch(value)}
-    return kinds | ({"a base64 key"} if keys_alone(text) else set())
+def found(text: str) -> set[tuple[str, str]]:
+    """The kind and the value of each secret that a text holds as it stands, without escapes.
+
+    In sources, names of keys stand before variables as well; only a value that looks like a key counts here.
+
+    Arguments:
+        text: of any length.
+    """
+    seen = {(kind, match["secret"]) for kind, pattern in _SECRETS for match in pattern.finditer(text)}
+    seen |= {("a key with a name", value) for value in values(text) if _LIKE_A_KEY.fullmatch(value)}
+    return seen | {("a base64 key", text[start:end]) for start, end in keys_alone(text)}
+
+
+def readings(text: str) -> set[str]:
+    """A text as it stands, and as it reads without HTML and URL escapes."""
+    return {text, html.unescape(text), unquote(text), unquote(html.unescape(text))}
 
 
 def secrets(text: str) -> list[str]:
-    """What kinds of secret a text holds, also behind HTML and URL escapes.
-
-    In sources, names of keys stand before variables as well; only a value that looks like a key counts here.
-    """
-    readings = {text, html.unescape(text), unquote(text), unquote(html.unescape(text))}
-    return sorted({kind for reading in readings for kind in _kinds(reading)})
+    """What kinds of secret a text holds, also behind HTML and URL escapes."""
+    return sorted({kind for reading in readings(text) for kind, _ in found(reading)})
 
 
 def machine_paths(text: str) -> list[str]:
-    """Absolute paths that exist on one machine only."""
+    """Absolute paths in a text that exist on one machine only: below ``/home``, ``/tmp`` and so on, or with a drive."""
     return [match[0] for match in _MACHINE_PATH.finditer(text)]

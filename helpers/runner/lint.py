@@ -12,7 +12,7 @@ from pathlib import Path
 from nbformat import NotebookNode
 
 from . import accessibility, glossary, leaks, stories
-from .documents import NotebookError, code_cells, parameters, read, tags
+from .documents import NotebookError, code_cells, headings, parameters, read, tags
 from .normalise import VARIES, normalise
 from .solutions import EXERCISE, exercises
 
@@ -32,15 +32,34 @@ VERBS = frozenset(
 Finding = tuple[int | None, str]
 Rule = Callable[[NotebookNode], Iterator[Finding]]
 
-_HEADING = re.compile(r"^(#{1,6})\s+(.*?)\s*#*$")
-_FENCE = re.compile(r"^\s*(```|~~~)")
 _IMAGE_WITHOUT_ALT = re.compile(r"!\[\s*\]\(|<img\b(?![^>]*\balt=\"[^\"]+\")[^>]*>", re.IGNORECASE)
 _CHECKED_NAME = re.compile(r"check_parameters\(\s*[\"']([^\"']*)[\"']")
 _SVG_NAME = re.compile(r"<title\b|aria-label=|aria-labelledby=", re.IGNORECASE)
 
 
+#: What code must not hold, and why.
+_NOT_IN_CODE = {
+    r";[ \t]*(#.*)?\Z": "the last line ends with ';', which hides an output from nbval but not from learners",
+    r"\bdisplay_id\s*=|\bupdate_display\s*\(|DisplayHandle": (
+        "a display is updated later, which nbval cannot follow; set a widget's value"
+    ),
+    r"set_matplotlib_formats\([^)]*svg|figure_format[^\n]*svg": (
+        "matplotlib writes SVG with random identifiers; use PNG"
+    ),
+    r"^\s*[%!]": "a magic or shell line; papermill does not see when it fails, use Python",
+    r"\binput\s*\(|\bgetpass\s*\(": "the cell waits for a person, and there may be none",
+}
+
+
 def problems(path: Path) -> list[str]:
-    """Everything that is wrong with the form of a notebook, as lines for people; empty when it is right."""
+    """Check the form of a notebook by all of :data:`RULES`.
+
+    Arguments:
+        path: the file; one that is no notebook is a problem, too.
+
+    Returns:
+        What is wrong, a line each that begins with the file's name and the number of the cell; empty when it is right.
+    """
     try:
         document = read(path)
     except NotebookError as problem:
@@ -62,20 +81,6 @@ def problems(path: Path) -> list[str]:
 def is_page(document: NotebookNode) -> bool:
     """Whether a notebook is there to be read only. It has no code, so it needs neither parameters nor sections."""
     return all(cell.cell_type != "code" for cell in document.cells)
-
-
-def headings(document: NotebookNode) -> Iterator[tuple[int, int, str]]:
-    """Every heading of the text as cell position, level and words; comments in code fences are none."""
-    for position, cell in enumerate(document.cells):
-        if cell.cell_type != "markdown":
-            continue
-        fenced = False
-        for line in cell.source.splitlines():
-            if _FENCE.match(line):
-                fenced = not fenced
-            match = None if fenced else _HEADING.match(line)
-            if match:
-                yield position, len(match[1]), match[2]
 
 
 def code_lines(source: str) -> int:
@@ -167,16 +172,9 @@ def _code(document: NotebookNode) -> Iterator[Finding]:
         lines = code_lines(cell.source)
         if lines > LINES:
             yield position, f"the cell has {lines} lines of code; at most {LINES} fit a step"
-        if re.search(r";[ \t]*(#.*)?$", source):
-            yield position, "the last line ends with ';', which hides an output from nbval but not from learners"
-        if re.search(r"\bdisplay_id\s*=|\bupdate_display\s*\(|DisplayHandle", source):
-            yield position, "a display is updated later, which nbval cannot follow; set a widget's value"
-        if re.search(r"set_matplotlib_formats\([^)]*svg|figure_format[^\n]*svg", source):
-            yield position, "matplotlib writes SVG with random identifiers; use PNG"
-        if re.search(r"^\s*[%!]", source, re.MULTILINE):
-            yield position, "a magic or shell line; papermill does not see when it fails, use Python"
-        if re.search(r"\binput\s*\(|\bgetpass\s*\(", source):
-            yield position, "the cell waits for a person, and there may be none"
+        for pattern, what in _NOT_IN_CODE.items():
+            if re.search(pattern, source, re.MULTILINE):
+                yield position, what
 
 
 def _outputs(document: NotebookNode) -> Iterator[Finding]:

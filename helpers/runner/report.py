@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import platform
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
@@ -38,9 +39,7 @@ PACKAGES = ("azure-iot-device", "azure-iot-hub", "azure-iot-deviceprovisioning",
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """One sentence: how many notebooks passed, how many did not."""
-    counts: dict[str, int] = {}
-    for outcome in outcomes:
-        counts[outcome.status] = counts.get(outcome.status, 0) + 1
+    counts = Counter(outcome.status for outcome in outcomes)
     order = ("passed", "failed", "interrupted", "not run")
     parts = ", ".join(f"{counts[status]} {status}" for status in order if status in counts)
     return f"{len(outcomes)} notebook{'s' if len(outcomes) != 1 else ''}: {parts}."
@@ -52,7 +51,7 @@ def place(outcome: Outcome) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter for a run."""
+    """Versions by name, of Python and of the packages that matter for a run; ``not installed`` for one that is not."""
     found = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
@@ -63,7 +62,12 @@ def versions() -> dict[str, str]:
 
 
 def notebook_page(document: NotebookNode, title: str) -> str:
-    """An executed notebook as one page without references to other files or hosts."""
+    """An executed notebook as one page of HTML, without references to other files or hosts.
+
+    Arguments:
+        document: the notebook, its secrets masked.
+        title: of the page.
+    """
     body, _ = _exporter().from_notebook_node(document, resources={"metadata": {"name": title}})
     return str(body)
 

@@ -43,7 +43,7 @@ class Exercise:
 
     @property
     def solved(self) -> str:
-        """The answer cell, filled in."""
+        """The source of the answer cell with the solution in the learner's place, above the check."""
         return f"{self.solution}\n\n{self.check}"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from html import unescape
 from typing import TYPE_CHECKING
 
@@ -52,12 +51,8 @@ def contradictions(document: NotebookNode) -> Iterator[Finding]:
     yield from _ticks(document)
 
 
-@dataclass(frozen=True)
-class _Shown:
-    """What one output shows as text."""
-
-    position: int
-    text: str
+#: The cell of an output, and what that shows as text.
+_Shown = tuple[int, str]
 
 
 def _shown(document: NotebookNode) -> Iterator[_Shown]:
@@ -65,7 +60,7 @@ def _shown(document: NotebookNode) -> Iterator[_Shown]:
         for output in cell.get("outputs", []):
             text = output.get("text") or output.get("data", {}).get("text/plain")
             if text:
-                yield _Shown(position, str(text))
+                yield position, str(text)
 
 
 def _two_forms(document: NotebookNode) -> Iterator[Finding]:
@@ -87,56 +82,46 @@ def _two_forms(document: NotebookNode) -> Iterator[Finding]:
 
 
 def _unfinished(shown: Iterable[_Shown]) -> Iterator[Finding]:
-    for each in shown:
-        for part, whole, remaining in _REMAINING.findall(each.text):
+    for position, text in shown:
+        for part, whole, remaining in _REMAINING.findall(text):
             if remaining != "0":
-                yield (
-                    each.position,
-                    f"progress is left at {part} of {whole}, {remaining} remaining; show it when all are through",
-                )
+                left = f"{part} of {whole}, {remaining} remaining"
+                yield position, f"progress is left at {left}; show it when all are through"
 
 
 def _names_of_tpms(shown: Iterable[_Shown]) -> Iterator[Finding]:
     """There is one device with a TPM, unless some output shows two beside each other."""
     known: set[str] = set()
-    for each in shown:
-        found = set(_TPM_NAME.findall(each.text))
+    for position, text in shown:
+        found = set(_TPM_NAME.findall(text))
         if known and found and not known & found:
-            other, one = sorted(known)[0], sorted(found)[0]
-            yield (
-                each.position,
-                f"the registration ID of the TPM is {one} here and {other} in a cell before; they are of two runs",
-            )
+            differing = f"{min(found)} here and {min(known)} in a cell before"
+            yield position, f"the registration ID of the TPM is {differing}; they are of two runs"
         known |= found
 
 
 def _counts(shown: Iterable[_Shown]) -> Iterator[Finding]:
     """Of "Assigned: 200 of 200" and "0 of 200 assigned" only one can be how it ended."""
     first: dict[tuple[str, str], tuple[str, int]] = {}
-    for each in shown:
-        for match in _COUNTED.finditer(each.text):
+    for position, text in shown:
+        for match in _COUNTED.finditer(text):
             for word in {match["before"], match["after"]} - {None}:
                 thing = (str(word).lower(), match["whole"])
-                part, position = first.setdefault(thing, (match["part"], each.position))
+                part, before = first.setdefault(thing, (match["part"], position))
                 if part != match["part"]:
                     here = f"{match['part']} of {match['whole']} {thing[0]}"
-                    yield each.position, f"{here} here, and {part} of {match['whole']} in cell {position + 1}"
+                    yield position, f"{here} here, and {part} of {match['whole']} in cell {before + 1}"
 
 
 def _tables(shown: Iterable[_Shown]) -> Iterator[Finding]:
     """A count under the same heads of row and column is the same in every table."""
     first: dict[tuple[str, str, str], tuple[str, int]] = {}
-    for each in shown:
-        for row, column, value in _table_cells(each.text):
-            count = _COUNT.fullmatch(value)
-            if not count:
-                continue
-            value_before, position = first.setdefault((row, column, count[2]), (value, each.position))
-            if value_before != value:
-                yield (
-                    each.position,
-                    f"{row}, {column}: {value} here, and {value_before} in cell {position + 1}",
-                )
+    for position, text in shown:
+        for row, column, value in _table_cells(text):
+            if count := _COUNT.fullmatch(value):
+                told, before = first.setdefault((row, column, count[2]), (value, position))
+                if told != value:
+                    yield position, f"{row}, {column}: {value} here, and {told} in cell {before + 1}"
 
 
 def _table_cells(text: str) -> Iterator[tuple[str, str, str]]:

@@ -61,7 +61,11 @@ class AzureTarget(Target):
 
     @property
     def resource_group(self) -> str:
-        """As the settings name it; :class:`TargetError` when they do not."""
+        """``AZURE_RESOURCE_GROUP`` of the settings.
+
+        Raises:
+            TargetError: it is missing there, or the subscription is.
+        """
         return self._managed("AZURE_RESOURCE_GROUP")
 
     def set_latencies(self, latencies: Mapping[str, float | None]) -> bool:
@@ -213,7 +217,13 @@ def checked_id_scope(text: str, setting: str = "PROVISIONING_IDSCOPE") -> str:
 
 
 def port_is_open(host: str, port: int, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether a TCP connection to the port comes about in time."""
+    """Whether a TCP connection comes about; it is closed at once.
+
+    Arguments:
+        host: its name.
+        port: its number.
+        seconds: how long to wait for each of its addresses.
+    """
     try:
         with socket.create_connection((host, port), timeout=seconds):
             return True

@@ -71,7 +71,13 @@ def _lead(configuration: Any, proxy_url: str, certificate_authority: Path | None
 def open_registry(
     connection: ConnectionString, *, proxy_url: str = "", certificate_authority: Path | None = None
 ) -> Any:
-    """The official registry manager where it is installed, else a :class:`RestRegistry`."""
+    """The official registry manager where it is installed, else a :class:`RestRegistry`.
+
+    Arguments:
+        connection: host, policy and key of the hub's service API.
+        proxy_url: an HTTP proxy on the way, empty for none.
+        certificate_authority: PEM file that the hub's certificate is checked with, where there is a proxy.
+    """
     if official_available():
         return open_official(connection, proxy_url=proxy_url, certificate_authority=certificate_authority)
     return RestRegistry(connection, proxy_url=proxy_url, certificate_authority=certificate_authority)
@@ -83,7 +89,12 @@ def close_registry(registry: Any) -> None:
 
 
 def twin_patch(*, desired: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None) -> Any:
-    """A change to a twin, in the class that ``update_twin`` of :func:`open_registry` takes."""
+    """A change to a twin, in the class that ``update_twin`` of :func:`open_registry` takes.
+
+    Arguments:
+        desired: properties to set; ``None`` as a value removes one, and what is not named stays.
+        tags: likewise.
+    """
     if Twin is None:
         return Record({"properties": {"desired": dict(desired or {})}, "tags": dict(tags or {})})
     return Twin(
@@ -207,7 +218,7 @@ class RestRegistry:
         return Record(self._request("PATCH", "/twins/{id}", device_id, body=body, etag=etag or "*"))
 
     def close(self) -> None:
-        """Close the connections to the hub."""
+        """Close the connections to the hub; closing twice is fine."""
         self.protocol.close()
 
     def _request(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from azure.core.pipeline.transport import RequestsTransport
 from azure.iot.deviceprovisioning import DeviceProvisioningClient
 
+from dps_simulator import RunningSimulator
 from dps_simulator.process import launcher
 from helpers import workspace
 from helpers.credentials import parse_connection_string
@@ -51,7 +52,7 @@ class SimulatorTarget(Target):
     #: The management plane of the simulator takes any.
     resource_group = "simulator"
 
-    def __init__(self, running: launcher.RunningSimulator) -> None:
+    def __init__(self, running: RunningSimulator) -> None:
         super().__init__(
             provisioning_host=running.provisioning_host,
             id_scope=running.id_scope,
@@ -94,7 +95,19 @@ class SimulatorTarget(Target):
         return [event for event in found if not wanted or device_of(event) in wanted]
 
     def manage(self, method: str, path: str, body: Any | None = None) -> Any:
-        """Call the management API; every trouble on the way is a :class:`TargetError` that says how to go on."""
+        """Call the management API of the simulator.
+
+        Arguments:
+            method: of HTTP.
+            path: below ``/simulator``, with its query.
+            body: JSON, ``None`` for none.
+
+        Returns:
+            The answer as JSON.
+
+        Raises:
+            TargetError: the simulator refused, does not answer, or was started anew; the text says how to go on.
+        """
         try:
             return launcher.manage(self._running, method, path, body)
         except OSError as problem:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from azure.core.pipeline.transport import RequestsTransport
@@ -18,7 +17,7 @@ from helpers.credentials import ConnectionString, Secret
 from helpers.identifiers import bare_host
 from helpers.masking import MaskedError, shown
 from helpers.views.banner import banner_bundle
-from helpers.views.observation import quieten_sdk
+from helpers.views.observation import SDK_LOGGER, quieten
 
 from . import registry as registries
 
@@ -63,7 +62,7 @@ class Target(ABC):
         self._manager: IotDpsClient | None = None
         self._transports: list[RequestsTransport] = []
         self._registries: dict[str, Any] = {}
-        quieten_sdk()
+        quieten(SDK_LOGGER)
 
     @property
     def service_host(self) -> str:
@@ -156,7 +155,17 @@ class Target(ABC):
         """
 
     def registry(self, hub: str) -> Any:
-        """The hub's registry: the official ``IoTHubRegistryManager``, or its stand-in where that is missing."""
+        """The registry of a hub, one until this target is closed.
+
+        Arguments:
+            hub: host name.
+
+        Returns:
+            The official ``IoTHubRegistryManager``, or its stand-in where that is missing.
+
+        Raises:
+            TargetError: the hub is not known here.
+        """
         connection = self._connection(hub)
         if connection.host not in self._registries:
             self._registries[connection.host] = registries.open_registry(connection, **self._way())
@@ -220,12 +229,7 @@ class Target(ABC):
     def __enter__(self) -> Target:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -19,21 +19,16 @@ from dataclasses import dataclass, field
 from helpers.tpm.transports.transport import Transport
 
 from .errors import TpmError, TpmProtocolError, TpmResponseError
-from .response_codes import TPM_RC_HANDLE, TPM_RC_RETRY, TPM_RC_SUCCESS, base, name_of
+from .response_codes import ResponseCode, base, name_of
 from .structures import (
-    TPM_ALG_AES,
-    TPM_ALG_CFB,
-    TPM_ALG_NULL,
-    TPM_ALG_SHA256,
     TPM_CAP_TPM_PROPERTIES,
     TPM_PT_INPUT_BUFFER,
-    TPM_RH_NULL,
-    TPM_RS_PW,
     TPM_SE_POLICY,
-    TPM_ST_NO_SESSIONS,
-    TPM_ST_SESSIONS,
+    Algorithm,
     CommandCode,
+    Handle,
     Reader,
+    Tag,
     sized,
     u16,
     u32,
@@ -45,6 +40,8 @@ RETRY_PAUSE = 0.02
 
 _HISTORY_SIZE = 1_000
 _CONTINUE_SESSION = b"\x01"
+#: Commands whose response begins with the handle of what they made.
+_GIVE_A_HANDLE = (CommandCode.CreatePrimary, CommandCode.Load, CommandCode.HMAC_Start, CommandCode.StartAuthSession)
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,7 @@ class Tpm:
 
     @property
     def history(self) -> list[Exchange]:
-        """The newest commands, oldest first."""
+        """The newest 1,000 commands at most, oldest first, without what was in them."""
         with self.lock:
             return list(self._history)
 
@@ -93,7 +90,7 @@ class Tpm:
         try:
             return sized(self._run(CommandCode.ReadPublic, [handle]).sized())
         except TpmResponseError as error:
-            if base(error.code) != TPM_RC_HANDLE:
+            if base(error.code) != ResponseCode.HANDLE:
                 raise
             return None
 
@@ -110,7 +107,7 @@ class Tpm:
         no_secret = sized(sized(b"") + sized(b""))
         no_registers = u32(0)
         parameters = no_secret + sized(template) + sized(b"") + no_registers
-        handle, response = self._run_for_handle(CommandCode.CreatePrimary, [hierarchy], parameters, [TPM_RS_PW])
+        handle, response = self._exchange(CommandCode.CreatePrimary, [hierarchy], parameters, [Handle.PASSWORD])
         return handle, sized(response.sized())
 
     def evict_control(self, hierarchy: int, handle: int, persistent_handle: int) -> None:
@@ -121,7 +118,7 @@ class Tpm:
             handle: the key.
             persistent_handle: where to keep it, or the same as ``handle``.
         """
-        self._run(CommandCode.EvictControl, [hierarchy, handle], u32(persistent_handle), [TPM_RS_PW])
+        self._run(CommandCode.EvictControl, [hierarchy, handle], u32(persistent_handle), [Handle.PASSWORD])
 
     def flush_context(self, handle: int) -> None:
         """Unload a key, or end a session."""
@@ -131,16 +128,16 @@ class Tpm:
 
     def start_policy_session(self) -> int:
         """Begin a policy session; gives its handle."""
-        nonce, no_salt, no_encryption = sized(secrets.token_bytes(32)), sized(b""), u16(TPM_ALG_NULL)
-        parameters = nonce + no_salt + bytes([TPM_SE_POLICY]) + no_encryption + u16(TPM_ALG_SHA256)
-        handle, _ = self._run_for_handle(CommandCode.StartAuthSession, [TPM_RH_NULL, TPM_RH_NULL], parameters)
+        nonce, no_salt, no_encryption = sized(secrets.token_bytes(32)), sized(b""), u16(Algorithm.NULL)
+        parameters = nonce + no_salt + bytes([TPM_SE_POLICY]) + no_encryption + u16(Algorithm.SHA256)
+        handle, _ = self._exchange(CommandCode.StartAuthSession, [Handle.NULL, Handle.NULL], parameters)
         return handle
 
     def policy_secret(self, entity: int, session: int) -> None:
         """Show, with an empty password, that we may use something; the session remembers it."""
         no_nonce, no_command, no_reference, no_expiration = sized(b""), sized(b""), sized(b""), u32(0)
         parameters = no_nonce + no_command + no_reference + no_expiration
-        self._run(CommandCode.PolicySecret, [entity, session], parameters, [TPM_RS_PW])
+        self._run(CommandCode.PolicySecret, [entity, session], parameters, [Handle.PASSWORD])
 
     def activate_credential(
         self, activated: int, key: int, session: int, credential_blob: bytes, secret: bytes
@@ -158,7 +155,7 @@ class Tpm:
             CommandCode.ActivateCredential,
             [activated, key],
             sized(credential_blob) + sized(secret),
-            [TPM_RS_PW, session],
+            [Handle.PASSWORD, session],
         )
         return response.sized()
 
@@ -174,9 +171,9 @@ class Tpm:
             duplicate: its wrapped private half, without its size.
             encrypted_seed: what opens the outer wrapping, encrypted for ``parent``, without its size.
         """
-        algorithm = u16(TPM_ALG_AES) + u16(len(inner_key) * 8) + u16(TPM_ALG_CFB)
+        algorithm = u16(Algorithm.AES) + u16(len(inner_key) * 8) + u16(Algorithm.CFB)
         parameters = sized(inner_key) + sized(public) + sized(duplicate) + sized(encrypted_seed) + algorithm
-        return self._run(CommandCode.Import, [parent], parameters, [TPM_RS_PW]).sized()
+        return self._run(CommandCode.Import, [parent], parameters, [Handle.PASSWORD]).sized()
 
     def load(self, parent: int, private: bytes, public: bytes) -> int:
         """Load a key; gives its handle.
@@ -186,7 +183,7 @@ class Tpm:
             private: what :meth:`import_key` gave.
             public: its public half, without its size.
         """
-        handle, _ = self._run_for_handle(CommandCode.Load, [parent], sized(private) + sized(public), [TPM_RS_PW])
+        handle, _ = self._exchange(CommandCode.Load, [parent], sized(private) + sized(public), [Handle.PASSWORD])
         return handle
 
     # --- signing ------------------------------------------------------------------------------------------------
@@ -196,17 +193,19 @@ class Tpm:
         with self.lock:
             limit = self.input_buffer()
             if len(data) <= limit:
-                return self._run(CommandCode.HMAC, [key], sized(data) + u16(TPM_ALG_SHA256), [TPM_RS_PW]).sized()
+                return self._run(
+                    CommandCode.HMAC, [key], sized(data) + u16(Algorithm.SHA256), [Handle.PASSWORD]
+                ).sized()
             no_password = sized(b"")
-            sequence, _ = self._run_for_handle(
-                CommandCode.HMAC_Start, [key], no_password + u16(TPM_ALG_SHA256), [TPM_RS_PW]
+            sequence, _ = self._exchange(
+                CommandCode.HMAC_Start, [key], no_password + u16(Algorithm.SHA256), [Handle.PASSWORD]
             )
             pieces = [data[start : start + limit] for start in range(0, len(data), limit)]
             try:
                 for piece in pieces[:-1]:
-                    self._run(CommandCode.SequenceUpdate, [sequence], sized(piece), [TPM_RS_PW])
-                last = sized(pieces[-1]) + u32(TPM_RH_NULL)
-                return self._run(CommandCode.SequenceComplete, [sequence], last, [TPM_RS_PW]).sized()
+                    self._run(CommandCode.SequenceUpdate, [sequence], sized(piece), [Handle.PASSWORD])
+                last = sized(pieces[-1]) + u32(Handle.NULL)
+                return self._run(CommandCode.SequenceComplete, [sequence], last, [Handle.PASSWORD]).sized()
             except TpmResponseError:
                 self.flush_context(sequence)
                 raise
@@ -233,23 +232,12 @@ class Tpm:
         self, code: CommandCode, handles: Sequence[int], parameters: bytes = b"", sessions: Sequence[int] = ()
     ) -> Reader:
         """Run a command; gives the parameters of its response."""
-        return self._exchange(code, handles, parameters, sessions, with_handle=False)[1]
-
-    def _run_for_handle(
-        self, code: CommandCode, handles: Sequence[int], parameters: bytes = b"", sessions: Sequence[int] = ()
-    ) -> tuple[int, Reader]:
-        """Run a command whose response begins with a handle."""
-        return self._exchange(code, handles, parameters, sessions, with_handle=True)
+        return self._exchange(code, handles, parameters, sessions)[1]
 
     def _exchange(
-        self,
-        code: CommandCode,
-        handles: Sequence[int],
-        parameters: bytes,
-        sessions: Sequence[int],
-        *,
-        with_handle: bool,
+        self, code: CommandCode, handles: Sequence[int], parameters: bytes, sessions: Sequence[int] = ()
     ) -> tuple[int, Reader]:
+        """Run a command; gives the handle in its response, 0 for a command whose response has none, and the rest."""
         name = f"TPM2_{code.name}"
         command = _command(code, handles, parameters, sessions)
         with self.lock:
@@ -259,12 +247,12 @@ class Tpm:
             except TpmError:
                 self._history.append(Exchange(name, "no answer", sent))
                 raise
-            outcome = "success" if response_code == TPM_RC_SUCCESS else name_of(response_code)
+            outcome = "success" if response_code == ResponseCode.SUCCESS else name_of(response_code)
             self._history.append(Exchange(name, outcome, sent))
-        if response_code != TPM_RC_SUCCESS:
+        if response_code != ResponseCode.SUCCESS:
             raise TpmResponseError(name, response_code)
-        handle = reader.u32() if with_handle else 0
-        if tag == TPM_ST_SESSIONS:
+        handle = reader.u32() if code in _GIVE_A_HANDLE else 0
+        if tag == Tag.SESSIONS:
             reader = Reader(reader.take(reader.u32()), f"The response to {name}")
         return handle, reader
 
@@ -275,9 +263,9 @@ class Tpm:
                 time.sleep(RETRY_PAUSE)
             reader = Reader(self._transport.exchange(command), f"The response to {name}")
             tag, size, response_code = reader.u16(), reader.u32(), reader.u32()
-            if tag not in (TPM_ST_NO_SESSIONS, TPM_ST_SESSIONS) or size != reader.remaining + 10:
+            if tag not in (Tag.NO_SESSIONS, Tag.SESSIONS) or size != reader.remaining + 10:
                 raise TpmProtocolError(f"The response to {name} is none: tag 0x{tag:04X}, size {size}.")
-            if response_code != TPM_RC_RETRY:
+            if response_code != ResponseCode.RETRY:
                 break
         return tag, response_code, reader
 
@@ -289,5 +277,5 @@ def _command(code: CommandCode, handles: Sequence[int], parameters: bytes, sessi
         area = b"".join(u32(session) + sized(b"") + _CONTINUE_SESSION + sized(b"") for session in sessions)
         body += u32(len(area)) + area
     body += parameters
-    tag = TPM_ST_SESSIONS if sessions else TPM_ST_NO_SESSIONS
+    tag = Tag.SESSIONS if sessions else Tag.NO_SESSIONS
     return struct.pack(">HII", tag, 10 + len(body), code) + body

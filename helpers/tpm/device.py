@@ -18,31 +18,22 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 
 from helpers.masking import shown
 from helpers.tpm.embedded.tpm import SoftTpm
 from helpers.tpm.transports.swtpm import Swtpm
-from helpers.tpm.transports.transport import DeviceFileTransport
+from helpers.tpm.transports.transport import Closing, DeviceFileTransport
 
 from .activation import FIELDS, ActivationBlob
 from .commands import Exchange, Tpm
 from .errors import ActivationError, TpmError, TpmResponseError, TpmUnavailableError
-from .response_codes import FORMAT_ONE, PARAMETER, TPM_RC_FAILURE, TPM_RC_NV_DEFINED
-from .structures import (
-    EK_HANDLE,
-    EK_TEMPLATE,
-    ID_KEY_HANDLE,
-    SRK_HANDLE,
-    SRK_TEMPLATE,
-    TPM_RH_ENDORSEMENT,
-    TPM_RH_OWNER,
-)
+from .response_codes import FORMAT_ONE, PARAMETER, ResponseCode
+from .structures import EK_HANDLE, EK_TEMPLATE, ID_KEY_HANDLE, SRK_HANDLE, SRK_TEMPLATE, Handle
 
 EMBEDDED, SWTPM = "embedded", "swtpm"
 
 
-class TpmDevice:
+class TpmDevice(Closing):
     """The TPM of one device. May be used by several threads.
 
     Arguments:
@@ -131,7 +122,7 @@ class TpmDevice:
 
     @property
     def has_key(self) -> bool:
-        """Whether a key was activated."""
+        """Whether a registration left a key to sign with in the TPM; asks it, and raises ``TpmError`` if it is gone."""
         return self._tpm.read_public(ID_KEY_HANDLE) is not None
 
     def close(self) -> None:
@@ -140,17 +131,6 @@ class TpmDevice:
         if self._program is not None:
             self._program.close()
 
-    def __enter__(self) -> TpmDevice:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"TpmDevice({self.description})"
 
@@ -158,12 +138,12 @@ class TpmDevice:
 
     def _endorsement(self) -> bytes:
         if not self._endorsement_key:
-            self._endorsement_key = self._permanent(EK_HANDLE, TPM_RH_ENDORSEMENT, EK_TEMPLATE)
+            self._endorsement_key = self._permanent(EK_HANDLE, Handle.ENDORSEMENT, EK_TEMPLATE)
         return self._endorsement_key
 
     def _storage_root(self) -> bytes:
         if not self._storage_root_key:
-            self._storage_root_key = self._permanent(SRK_HANDLE, TPM_RH_OWNER, SRK_TEMPLATE)
+            self._storage_root_key = self._permanent(SRK_HANDLE, Handle.OWNER, SRK_TEMPLATE)
         return self._storage_root_key
 
     def _permanent(self, handle: int, hierarchy: int, template: bytes) -> bytes:
@@ -173,9 +153,9 @@ class TpmDevice:
             if public is None:
                 loaded, public = self._tpm.create_primary(hierarchy, template)
                 try:
-                    self._tpm.evict_control(TPM_RH_OWNER, loaded, handle)
+                    self._tpm.evict_control(Handle.OWNER, loaded, handle)
                 except TpmResponseError as error:
-                    if error.code != TPM_RC_NV_DEFINED:
+                    if error.code != ResponseCode.NV_DEFINED:
                         raise
                     # another process was faster, and its key is the one that counts
                     public = self._tpm.read_public(handle) or public
@@ -185,9 +165,9 @@ class TpmDevice:
 
     def _keep(self, loaded: int) -> None:
         if self._tpm.read_public(ID_KEY_HANDLE) is not None:
-            self._tpm.evict_control(TPM_RH_OWNER, ID_KEY_HANDLE, ID_KEY_HANDLE)
+            self._tpm.evict_control(Handle.OWNER, ID_KEY_HANDLE, ID_KEY_HANDLE)
         try:
-            self._tpm.evict_control(TPM_RH_OWNER, loaded, ID_KEY_HANDLE)
+            self._tpm.evict_control(Handle.OWNER, loaded, ID_KEY_HANDLE)
         except TpmResponseError as error:
             raise ActivationError(
                 f"The TPM opened the challenge and did not keep the key in it ({error.name}), and the key before is "
@@ -199,7 +179,7 @@ class TpmDevice:
         """The inner key, which only this TPM gets out of the credential."""
         session = self._tpm.start_policy_session()
         try:
-            self._tpm.policy_secret(TPM_RH_ENDORSEMENT, session)
+            self._tpm.policy_secret(Handle.ENDORSEMENT, session)
             with _explained(_CREDENTIAL_FIELDS):
                 return self._tpm.activate_credential(
                     SRK_HANDLE, EK_HANDLE, session, parts.credential_blob, parts.secret
@@ -234,7 +214,7 @@ def _explained(by_parameter: dict[int, str]) -> Iterator[None]:
     except TpmResponseError as error:
         is_about_a_parameter = error.code & FORMAT_ONE and error.code & PARAMETER
         number = (error.code >> 8) & 0xF if is_about_a_parameter else 0
-        field = by_parameter.get(number, "") if number or error.code == TPM_RC_FAILURE else ""
+        field = by_parameter.get(number, "") if number or error.code == ResponseCode.FAILURE else ""
         if not field:
             raise ActivationError(f"The challenge cannot be opened. {error} Register again.") from error
         raise ActivationError(

@@ -16,24 +16,6 @@ from enum import IntEnum
 
 from .errors import TpmProtocolError
 
-TPM_ALG_RSA = 0x0001
-TPM_ALG_HMAC = 0x0005
-TPM_ALG_AES = 0x0006
-TPM_ALG_KEYEDHASH = 0x0008
-TPM_ALG_SHA256 = 0x000B
-TPM_ALG_NULL = 0x0010
-TPM_ALG_CFB = 0x0043
-
-TPM_ST_NO_SESSIONS = 0x8001
-TPM_ST_SESSIONS = 0x8002
-
-TPM_RH_OWNER = 0x40000001
-TPM_RH_NULL = 0x40000007
-TPM_RS_PW = 0x40000009
-TPM_RH_LOCKOUT = 0x4000000A
-TPM_RH_ENDORSEMENT = 0x4000000B
-TPM_RH_PLATFORM = 0x4000000C
-
 TPM_SE_POLICY = 0x01
 TPM_CAP_TPM_PROPERTIES = 0x00000006
 TPM_PT_INPUT_BUFFER = 0x0000010D
@@ -44,21 +26,54 @@ EK_HANDLE = 0x81010001
 SRK_HANDLE = 0x81000001
 ID_KEY_HANDLE = 0x81000100
 
-#: Attributes of a key (TPMA_OBJECT).
-FIXED_TPM = 0x00000002
-ST_CLEAR = 0x00000004
-FIXED_PARENT = 0x00000010
-SENSITIVE_DATA_ORIGIN = 0x00000020
-USER_WITH_AUTH = 0x00000040
-ADMIN_WITH_POLICY = 0x00000080
-NO_DA = 0x00000400
-ENCRYPTED_DUPLICATION = 0x00000800
-RESTRICTED = 0x00010000
-DECRYPT = 0x00020000
-SIGN = 0x00040000
-
 #: Largest command and response of a TPM that is not a server's. A size beyond it is an error, not a reason to wait.
 MAX_MESSAGE_SIZE = 4_096
+
+
+class Algorithm(IntEnum):
+    """Algorithms and kinds of keys (TPM_ALG)."""
+
+    RSA = 0x0001
+    HMAC = 0x0005
+    AES = 0x0006
+    KEYEDHASH = 0x0008
+    SHA256 = 0x000B
+    NULL = 0x0010
+    CFB = 0x0043
+
+
+class Tag(IntEnum):
+    """How a message begins: without or with authorizations (TPM_ST)."""
+
+    NO_SESSIONS = 0x8001
+    SESSIONS = 0x8002
+
+
+class Handle(IntEnum):
+    """Handles that every TPM has: hierarchies, nothing, and the one that stands for a password (TPM_RH, TPM_RS_PW)."""
+
+    OWNER = 0x40000001
+    NULL = 0x40000007
+    PASSWORD = 0x40000009
+    LOCKOUT = 0x4000000A
+    ENDORSEMENT = 0x4000000B
+    PLATFORM = 0x4000000C
+
+
+class Attribute(IntEnum):
+    """What a key may be used for, one bit each (TPMA_OBJECT)."""
+
+    FIXED_TPM = 0x00000002
+    ST_CLEAR = 0x00000004
+    FIXED_PARENT = 0x00000010
+    SENSITIVE_DATA_ORIGIN = 0x00000020
+    USER_WITH_AUTH = 0x00000040
+    ADMIN_WITH_POLICY = 0x00000080
+    NO_DA = 0x00000400
+    ENCRYPTED_DUPLICATION = 0x00000800
+    RESTRICTED = 0x00010000
+    DECRYPT = 0x00020000
+    SIGN = 0x00040000
 
 
 class CommandCode(IntEnum):
@@ -83,12 +98,12 @@ class CommandCode(IntEnum):
 
 
 def u16(number: int) -> bytes:
-    """Two bytes."""
+    """A number from 0 to 65,535 as two bytes, most significant first."""
     return struct.pack(">H", number)
 
 
 def u32(number: int) -> bytes:
-    """Four bytes."""
+    """A number below 2**32 as four bytes, most significant first."""
     return struct.pack(">I", number)
 
 
@@ -119,7 +134,7 @@ class Reader:
         """The next bytes.
 
         Raises:
-            TpmProtocolError: there are fewer.
+            TpmProtocolError: there are fewer; the text says where.
         """
         if count > self.remaining:
             raise TpmProtocolError(
@@ -161,33 +176,37 @@ class Reader:
 
 #: PolicySecret(endorsement): the EK may be used by whoever may use the endorsement hierarchy.
 EK_POLICY = hashlib.sha256(
-    hashlib.sha256(bytes(32) + u32(CommandCode.PolicySecret) + u32(TPM_RH_ENDORSEMENT)).digest()
+    hashlib.sha256(bytes(32) + u32(CommandCode.PolicySecret) + u32(Handle.ENDORSEMENT)).digest()
 ).digest()
 
 
 def _storage_key_template(attributes: int, policy: bytes) -> bytes:
     """A TPMT_PUBLIC for an RSA-2048 key under which other keys can be stored; AES-128-CFB protects them."""
     return (
-        u16(TPM_ALG_RSA)
-        + u16(TPM_ALG_SHA256)
+        u16(Algorithm.RSA)
+        + u16(Algorithm.SHA256)
         + u32(attributes)
         + sized(policy)
-        + u16(TPM_ALG_AES)
+        + u16(Algorithm.AES)
         + u16(128)
-        + u16(TPM_ALG_CFB)
-        + u16(TPM_ALG_NULL)
+        + u16(Algorithm.CFB)
+        + u16(Algorithm.NULL)
         + u16(2048)
         + u32(0)  # the exponent: zero stands for 65537
         + sized(b"")  # unique: another value here makes another key
     )
 
 
-EK_TEMPLATE = _storage_key_template(
-    FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | ADMIN_WITH_POLICY | RESTRICTED | DECRYPT, EK_POLICY
+#: What both keys are: made by the TPM, bound to it and to their place, and good for nothing but keeping other keys.
+_STORAGE_KEY = (
+    Attribute.FIXED_TPM
+    | Attribute.FIXED_PARENT
+    | Attribute.SENSITIVE_DATA_ORIGIN
+    | Attribute.RESTRICTED
+    | Attribute.DECRYPT
 )
-SRK_TEMPLATE = _storage_key_template(
-    FIXED_TPM | FIXED_PARENT | SENSITIVE_DATA_ORIGIN | USER_WITH_AUTH | NO_DA | RESTRICTED | DECRYPT, b""
-)
+EK_TEMPLATE = _storage_key_template(_STORAGE_KEY | Attribute.ADMIN_WITH_POLICY, EK_POLICY)
+SRK_TEMPLATE = _storage_key_template(_STORAGE_KEY | Attribute.USER_WITH_AUTH | Attribute.NO_DA, b"")
 
 
 @dataclass(frozen=True)
@@ -196,8 +215,8 @@ class PublicArea:
 
     Attributes:
         area: the TPMT_PUBLIC.
-        algorithm: kind of key, e.g. :data:`TPM_ALG_RSA`.
-        name_algorithm: hash of its name, e.g. :data:`TPM_ALG_SHA256`.
+        algorithm: kind of key, e.g. ``Algorithm.RSA``.
+        name_algorithm: hash of its name, e.g. ``Algorithm.SHA256``.
         attributes: what it may be used for (TPMA_OBJECT).
         policy: digest of the policy that its use asks for, empty for none.
     """
@@ -228,6 +247,6 @@ class PublicArea:
         Raises:
             TpmProtocolError: it is not SHA-256.
         """
-        if self.name_algorithm != TPM_ALG_SHA256:
+        if self.name_algorithm != Algorithm.SHA256:
             raise TpmProtocolError(f"The key's name algorithm is 0x{self.name_algorithm:04X}; only SHA-256 is known.")
-        return u16(TPM_ALG_SHA256) + hashlib.sha256(self.area).digest()
+        return u16(Algorithm.SHA256) + hashlib.sha256(self.area).digest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import logging
 import textwrap
 from abc import abstractmethod
 from collections import Counter
@@ -13,6 +12,7 @@ from functools import cached_property
 from html import escape
 from typing import Any
 
+from .observation import quieten
 from .text import View, text_table
 
 #: Bars differ by their pattern as well as by their shade of grey; there are rarely more than four hubs.
@@ -44,10 +44,8 @@ class Chart(View):
 
     def png(self) -> bytes:
         """The picture. It brings its own white background, so that it can be read on any page."""
-        logger = logging.getLogger("matplotlib")
-        if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
-            # it complains below the cell about the time that it takes to find its fonts, once for each machine
-            logger.addHandler(logging.NullHandler())
+        # it complains about the time that it takes to find its fonts, once for each machine
+        quieten("matplotlib")
         # only who draws needs it, and it takes a moment to import
         from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -79,8 +77,10 @@ class Distribution(Chart):
     """How many devices each hub got, for one or more ways of allocating them.
 
     Arguments:
-        assignments: for every way, in its words, the hub of each device.
-        hubs: host names, in the order in which to show them; others that occur come behind them.
+        assignments: for every way of allocating, in its words, the hub of each device, e.g.
+            ``{"evenly weighted": ["hub-1", "hub-2", "hub-1"]}``.
+        hubs: host names, in the order in which to show them, also those that got nothing; others that occur come
+            behind them.
         title: what the picture shows.
     """
 
@@ -127,18 +127,7 @@ class Distribution(Chart):
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def distribution(
-    assignments: Mapping[str, Iterable[str]], *, hubs: Sequence[str] = (), title: str = ""
-) -> Distribution:
-    """Draw how devices are distributed over hubs.
-
-    Arguments:
-        assignments: for every way of allocating, in its words, the hub of each device, e.g.
-            ``{"evenly weighted": ["hub-1", "hub-2", "hub-1"]}``.
-        hubs: host names, in the order in which to show them, also those that got nothing.
-        title: what the picture shows.
-    """
-    return Distribution(assignments, hubs, title)
+distribution = Distribution
 
 
 def _said(counter: Counter[str], hub: str) -> str:

@@ -93,12 +93,22 @@ class _Problems(dict[str, list[str]]):
     """What is wrong, by the names of the fields, in the order in which it is found."""
 
     def add(self, field: str, text: str) -> None:
-        """Note what is wrong; the text is the end of a sentence that begins with the label of the field."""
-        self.setdefault(field, []).append(f"{FIELDS[field].label}{text}")
+        """Note what is wrong.
+
+        Arguments:
+            field: its name.
+            text: the end of a sentence that begins with the label of the field; empty when nothing is wrong.
+        """
+        if text:
+            self.setdefault(field, []).append(f"{FIELDS[field].label}{text}")
 
 
 def check_kind(kind: str, attestation: str) -> None:
     """Refuse what no enrollment can be.
+
+    Arguments:
+        kind: ``individual`` or ``group``.
+        attestation: ``symmetricKey``, ``x509`` or ``tpm``; the last one for individual enrollments only.
 
     Raises:
         ValueError: says which words there are, or why the two do not go together.
@@ -115,7 +125,12 @@ def check_kind(kind: str, attestation: str) -> None:
 
 
 def fields(kind: str, attestation: str) -> tuple[str, ...]:
-    """The fields of such a form, in reading order."""
+    """The names of the fields that such a form has, in reading order; :data:`FIELDS` describes them.
+
+    Arguments:
+        kind: ``individual`` or ``group``.
+        attestation: ``symmetricKey``, ``x509`` or ``tpm``.
+    """
     named = ("registration_id", "device_id") if kind == "individual" else ("group_id",)
     return (*named, *_FIELDS_OF_PROOF[attestation], "allocation", "desired", "enabled")
 
@@ -149,12 +164,12 @@ def build(kind: str, attestation: str, values: Mapping[str, Any]) -> Document:
 
 
 def revealed(document: Mapping[str, Any]) -> Document:
-    """A copy with every key in clear, to be sent."""
+    """A copy with every ``Secret`` in clear, at any depth: to be sent, and never to be shown or kept."""
     return _copied(document, lambda _, value: value.reveal() if isinstance(value, Secret) else value)
 
 
 def guarded(answer: Mapping[str, Any]) -> Document:
-    """A copy of what the service answered, with every key wrapped as ``Secret``."""
+    """A copy of what the service answered; its primary and secondary keys are wrapped as ``Secret`` at any depth."""
 
     def guard(name: str, value: Any) -> Any:
         return Secret(value) if name in ("primaryKey", "secondaryKey") and isinstance(value, str) else value
@@ -194,8 +209,10 @@ def _attestation(kind: str, attestation: str, values: Mapping[str, Any], problem
             proof["symmetricKey"] = keys
     elif attestation == "x509":
         place = "clientCertificates" if kind == "individual" else "signingCertificates"
-        certificate = _certificate(kind, values, problems)
-        proof["x509"] = {place: {"primary": {"certificate": certificate}}}
+        text = values["certificate"].strip()
+        text = text if "-----BEGIN" in text else "".join(text.split())
+        problems.add("certificate", _certificate_problem(kind, text, values))
+        proof["x509"] = {place: {"primary": {"certificate": text}}}
     else:
         proof["tpm"] = _tpm_keys(values, problems)
     return proof
@@ -220,58 +237,53 @@ def _tpm_keys(values: Mapping[str, Any], problems: _Problems) -> Document:
     keys: Document = {}
     for field, name in (("endorsement_key", "endorsementKey"), ("storage_root_key", "storageRootKey")):
         text = "".join(values[field].split())
-        if not text:
-            if field == "endorsement_key":
-                problems.add(field, " is empty; paste the public half of the TPM's key, in base64.")
-            continue
-        keys[name] = text
-        try:
-            decoded = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            problems.add(field, f" is not base64 ({mask(text)}); copy it again, up to the '=' at its end.")
-            continue
-        # a TPM2B_PUBLIC begins with its own length. Source: TPM 2.0 Library, part 2, TPM2B_PUBLIC
-        if len(decoded) < 3 or int.from_bytes(decoded[:2], "big") != len(decoded) - 2:
-            what = "the public half of a TPM's key (TPM2B_PUBLIC); part of it may be missing."
-            problems.add(field, f" has {len(decoded)} bytes and is not {what}")
+        if text:
+            keys[name] = text
+            problems.add(field, _tpm_key_problem(text))
+        elif field == "endorsement_key":
+            problems.add(field, " is empty; paste the public half of the TPM's key, in base64.")
     return keys
 
 
-def _certificate(kind: str, values: Mapping[str, Any], problems: _Problems) -> str:
-    field, text = "certificate", str(values["certificate"]).strip()
-    if not text:
-        problems.add(field, " is empty; paste the text of a .pem file, or the base64 of a .cer file.")
-        return ""
-    if "PRIVATE KEY" in text:
-        problems.add(field, " holds a private key. It never leaves the device: paste only the certificate.")
-        return ""
-    if text.count(_BEGIN) > 1:
-        problems.add(field, f" holds {text.count(_BEGIN)} certificates; paste one, not the whole chain.")
-        return text
-    if "-----BEGIN" not in text:
-        text = "".join(text.split())
+def _tpm_key_problem(text: str) -> str:
     try:
-        problem = _misplaced(kind, read_certificate(FIELDS[field].label, text), values)
-        if problem:
-            problems.add(field, f" {problem}")
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return f" is not base64 ({mask(text)}); copy it again, up to the '=' at its end."
+    # a TPM2B_PUBLIC begins with its own length. Source: TPM 2.0 Library, part 2, TPM2B_PUBLIC
+    if len(decoded) >= 3 and int.from_bytes(decoded[:2], "big") == len(decoded) - 2:
+        return ""
+    what = "the public half of a TPM's key (TPM2B_PUBLIC); part of it may be missing."
+    return f" has {len(decoded)} bytes and is not {what}"
+
+
+def _certificate_problem(kind: str, text: str, values: Mapping[str, Any]) -> str:
+    """Why a text is not the certificate that belongs here, empty when it is."""
+    label = FIELDS["certificate"].label
+    if not text:
+        return " is empty; paste the text of a .pem file, or the base64 of a .cer file."
+    if "PRIVATEKEY" in "".join(text.split()):
+        return " holds a private key. It never leaves the device: paste only the certificate."
+    if text.count(_BEGIN) > 1:
+        return f" holds {text.count(_BEGIN)} certificates; paste one, not the whole chain."
+    try:
+        return _misplaced(kind, read_certificate(label, text), values)
     except ServiceError as error:
         # never repeats what was pasted, which may be a key
-        problems[field] = [error.message]
-    return text
+        return error.message.removeprefix(label)
 
 
 def _misplaced(kind: str, certificate: Certificate, values: Mapping[str, Any]) -> str:
     """Why a certificate cannot stand here, empty when it can."""
     signs, name = certificate.is_authority, certificate.common_name or ""
     if kind == "group":
-        return (
-            "" if signs else f"of {name!r} cannot sign others; a group takes the certificate that signed its members."
-        )
+        other = f" of {name!r} cannot sign others; a group takes the certificate that signed its members."
+        return "" if signs else other
     if signs:
-        return f"of {name!r} signs others; an individual enrollment takes the device's own certificate."
+        return f" of {name!r} signs others; an individual enrollment takes the device's own certificate."
     wanted: str = values["registration_id"].strip()
     if not name:
-        return "has no common name; it must be the registration ID."
+        return " has no common name; it must be the registration ID."
     if wanted and name.lower() != wanted.lower():
-        return f"is for {name!r}, and the registration ID is {wanted!r}; the two must be the same."
+        return f" is for {name!r}, and the registration ID is {wanted!r}; the two must be the same."
     return ""

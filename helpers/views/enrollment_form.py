@@ -15,17 +15,8 @@ from helpers import workspace
 from helpers.credentials import Secret
 from helpers.masking import masked
 
-from .enrollment_document import (
-    ALLOCATIONS,
-    FIELDS,
-    Document,
-    FormError,
-    build,
-    check_kind,
-    fields,
-    guarded,
-    revealed,
-)
+from . import enrollment_document as documents
+from .enrollment_document import ALLOCATIONS, FIELDS, Document, FormError
 from .message import Interactive, button, reason, side_by_side, status, status_html
 from .text import Row, Table, text_table
 
@@ -46,20 +37,41 @@ _MARKS = (
 _SEEN = 24
 _SENDS = "Sends the JSON to the provisioning service"
 _CLOSED = "This form is closed: what it made was cleaned up. To enroll again, run the cell that shows the form again."
-_NOT_READY = "Enroll is switched off: see the field marked ✗."
-_NOT_READY_MORE = "Enroll is switched off: see the {} fields marked ✗."
 
 
 class EnrollmentForm(Interactive):
-    """A form, the JSON of what is in it, and buttons to send it and to boot the device.
+    """A form for an enrollment, the JSON of what is in it, and buttons to send it and to boot the device.
 
-    Made by :func:`enrollment_form`.
+    Arguments:
+        service: the official ``DeviceProvisioningClient``.
+        kind: ``individual`` or ``group``.
+        attestation: ``symmetricKey``, ``x509`` or ``tpm``.
+        start: boots the device: gets its registration ID and its key, and returns what to show. With it, the form has
+            a second button.
+        registration_id: what the field holds at first; individual enrollments only.
+        group_id: the same for groups.
+        device_id: the same; individual enrollments only.
+        desired: first desired properties, at first.
+        dps: the target. With it, what the form makes is noted in the workspace, and cleaned up later.
+
+    Raises:
+        ValueError: there is no such enrollment.
     """
 
     def __init__(
-        self, service: Any, kind: str, attestation: str, values: Mapping[str, str], start: Start | None, dps: Any
+        self,
+        service: Any,
+        *,
+        kind: str = "individual",
+        attestation: str = "symmetricKey",
+        start: Start | None = None,
+        registration_id: str = "",
+        group_id: str = "",
+        device_id: str = "",
+        desired: Mapping[str, Any] | None = None,
+        dps: Any = None,
     ) -> None:
-        check_kind(kind, attestation)
+        documents.check_kind(kind, attestation)
         if start is not None and kind == "group":
             raise ValueError(
                 "A group is no device and cannot boot; give start to the form of an individual enrollment."
@@ -78,8 +90,12 @@ class EnrollmentForm(Interactive):
         self._sent: Document | None = None
         self._booting: threading.Thread | None = None
         self._closed = False
+        values = {"registration_id": registration_id, "group_id": group_id, "device_id": device_id}
+        values["desired"] = json.dumps(desired, ensure_ascii=False) if desired else ""
         #: The controls by their names, for code that fills them in.
-        self.fields: dict[str, Any] = {name: _control(name, values.get(name, "")) for name in fields(kind, attestation)}
+        self.fields: dict[str, Any] = {
+            name: _control(name, values.get(name, "")) for name in documents.fields(kind, attestation)
+        }
         self._preview = ipywidgets.HTML()
         self._message = status(max_width="27em")
         self._enroll_button = button("Enroll", _SENDS, self._enroll_clicked, button_style="primary")
@@ -96,7 +112,7 @@ class EnrollmentForm(Interactive):
 
     @property
     def name(self) -> str:
-        """The registration ID, or the name of the group, as it stands in the form."""
+        """The registration ID, or the name of the group, as it stands in the form, checked by nobody yet."""
         return str(self.fields["registration_id" if self.kind == "individual" else "group_id"].value).strip()
 
     @property
@@ -106,7 +122,9 @@ class EnrollmentForm(Interactive):
         Raises:
             FormError: everything in the form that cannot be sent.
         """
-        return build(self.kind, self.attestation, {name: control.value for name, control in self.fields.items()})
+        return documents.build(
+            self.kind, self.attestation, {name: control.value for name, control in self.fields.items()}
+        )
 
     def enroll(self) -> Document:
         """Send what is in the form, as the button does; when the form has just done it, nothing is done twice.
@@ -124,7 +142,7 @@ class EnrollmentForm(Interactive):
         name = self.name
         claimed = self._claim(name)
         try:
-            answer = collection.create_or_update(name, revealed(document))
+            answer = collection.create_or_update(name, documents.revealed(document))
         except HttpResponseError as problem:
             if isinstance(problem, ResourceExistsError) and self._did_it(collection, name, document):
                 return self.created or {}
@@ -136,7 +154,7 @@ class EnrollmentForm(Interactive):
                     [f"{name!r} is enrolled already (409). Choose another name, or remove it first."]
                 ) from problem
             raise
-        self._sent, self.created = document, guarded(answer)
+        self._sent, self.created = document, documents.guarded(answer)
         _remember(self.names, name)
         if self.kind == "individual":
             _remember(self.device_ids, str(answer.get("deviceId") or name))
@@ -186,13 +204,13 @@ class EnrollmentForm(Interactive):
 
     @property
     def title(self) -> str:
-        """What can be enrolled with it."""
+        """What can be enrolled with it and by which proof; the heading of both forms."""
         what = "one device" if self.kind == "individual" else "a group of devices"
         return f"Enroll {what} with {_PROOFS[self.attestation]}"
 
     @property
     def rows(self) -> list[Row]:
-        """Fields and what is in them; keys are masked."""
+        """Labels and what is in the fields: keys masked, private keys left out, long texts by their first line."""
         return [(FIELDS[name].label, _shown(name, control.value)) for name, control in self.fields.items()]
 
     def text(self) -> str:
@@ -236,8 +254,8 @@ class EnrollmentForm(Interactive):
             self._mark(name, wrong.get(name, ()))
         self._enroll_button.disabled = bool(wrong)
         self._enroll_button.tooltip = "Not ready: see the marked fields" if wrong else _SENDS
-        why = "" if not wrong else _NOT_READY if len(wrong) == 1 else _NOT_READY_MORE.format(len(wrong))
-        self._why.value = status_html(why)
+        which = "field" if len(wrong) == 1 else f"{len(wrong)} fields"
+        self._why.value = status_html(f"Enroll is switched off: see the {which} marked ✗." if wrong else "")
 
     def _mark(self, name: str, problems: Sequence[str]) -> None:
         """Show what is wrong with a field beside it, or that nothing is."""
@@ -305,42 +323,7 @@ class EnrollmentForm(Interactive):
             return False
 
 
-def enrollment_form(
-    service: Any,
-    *,
-    kind: str = "individual",
-    attestation: str = "symmetricKey",
-    start: Start | None = None,
-    registration_id: str = "",
-    group_id: str = "",
-    device_id: str = "",
-    desired: Mapping[str, Any] | None = None,
-    dps: Any = None,
-) -> EnrollmentForm:
-    """A form for an enrollment.
-
-    Arguments:
-        service: the official ``DeviceProvisioningClient``.
-        kind: ``individual`` or ``group``.
-        attestation: ``symmetricKey``, ``x509`` or ``tpm``.
-        start: boots the device: gets its registration ID and its key, and returns what to show. With it, the form has
-            a second button.
-        registration_id: what the field holds at first; individual enrollments only.
-        group_id: the same for groups.
-        device_id: the same; individual enrollments only.
-        desired: first desired properties, at first.
-        dps: the target. With it, what the form makes is noted in the workspace, and cleaned up later.
-
-    Raises:
-        ValueError: there is no such enrollment.
-    """
-    values = {
-        "registration_id": registration_id,
-        "group_id": group_id,
-        "device_id": device_id,
-        "desired": json.dumps(desired, ensure_ascii=False) if desired else "",
-    }
-    return EnrollmentForm(service, kind, attestation, values, start, dps)
+enrollment_form = EnrollmentForm
 
 
 def _control(name: str, value: str) -> Any:

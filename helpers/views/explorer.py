@@ -90,12 +90,12 @@ class Explorer(Interactive):
 
     @property
     def rows(self) -> list[Row]:
-        """The cells of all entries, for code that wants to look at them."""
+        """The cells of all entries as they were read last, in the order in which they are shown."""
         return [entry.cells for entry in self.entries]
 
     @property
     def is_live(self) -> bool:
-        """Whether the table refreshes by itself."""
+        """Whether a thread reads the table again and again; :meth:`close` ends that, and so does nobody being there."""
         return self._timer.running
 
     def _shown(self) -> Table:
@@ -112,7 +112,7 @@ class Explorer(Interactive):
         """Switch on the refreshing, as the switch does.
 
         Arguments:
-            seconds: the pause between two readings.
+            seconds: the pause between two readings, from 0.05 on.
 
         Raises:
             ValueError: the pause is no number, or too short.

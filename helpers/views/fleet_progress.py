@@ -55,7 +55,15 @@ class FleetProgress(Interactive):
         self.refresh()
 
     def advance(self, *, assigned: int = 0, failed: int = 0, throttled: int = 0) -> None:
-        """Count devices that are through, well or not, and tries that were refused as too many."""
+        """Count devices that are through, well or not, and tries that were refused as too many.
+
+        The first call starts the clock for the rate, unless :meth:`begin` did.
+
+        Arguments:
+            assigned: devices more that have a hub.
+            failed: devices more that gave up.
+            throttled: attempts more that were refused with 429; the device is still on its way.
+        """
         with self._lock:
             now = self._clock()
             self._begun = now if self._begun is None else self._begun
@@ -69,12 +77,12 @@ class FleetProgress(Interactive):
 
     @property
     def remaining(self) -> int:
-        """How many are not through yet."""
+        """Devices that are neither assigned nor failed; never below 0, even when more came than there are."""
         return max(self.total - self.assigned - self.failed, 0)
 
     @property
     def rate(self) -> float | None:
-        """Devices in a second; ``None`` as long as it cannot be told."""
+        """Devices in a second, from the clock's start until all are through; ``None`` as long as it cannot be told."""
         if self._begun is None:
             return None
         seconds = (self._clock() if self._ended is None else self._ended) - self._begun
@@ -83,7 +91,7 @@ class FleetProgress(Interactive):
 
     @property
     def status(self) -> str:
-        """The numbers, as a line of text."""
+        """The numbers as they are now, in one line of text; the rate is in it as soon as it can be told."""
         with self._lock:
             parts = [
                 f"{self.assigned} of {self.total} assigned",
@@ -102,7 +110,7 @@ class FleetProgress(Interactive):
                 self._begun = self._clock()
 
     def refresh(self) -> None:
-        """Show the numbers in the browser now."""
+        """Show the numbers in the browser now, however short ago that was; after :meth:`close` nothing happens."""
         with self._lock:
             self._shown = self._clock()
             if self._closed:
@@ -137,11 +145,4 @@ class FleetProgress(Interactive):
         return data, metadata
 
 
-def fleet_progress(total: int, title: str = "Devices") -> FleetProgress:
-    """A progress bar for a fleet.
-
-    Arguments:
-        total: how many devices there are.
-        title: what happens to them.
-    """
-    return FleetProgress(total, title)
+fleet_progress = FleetProgress

@@ -24,7 +24,7 @@ class Histogram(Chart):
     Arguments:
         values: numbers; those that are not finite count for nothing.
         title: what the picture shows.
-        unit: what the values are counted in.
+        unit: what the values are counted in, e.g. ``"seconds"``.
     """
 
     def __init__(self, values: Iterable[float], title: str = "", unit: str = "") -> None:
@@ -78,15 +78,7 @@ class Histogram(Chart):
         return f"{self.edges[number]:.{digits}f} to {self.edges[number + 1]:.{digits}f}"
 
 
-def histogram(values: Iterable[float], *, title: str = "", unit: str = "") -> Histogram:
-    """Draw how often which value occurs.
-
-    Arguments:
-        values: numbers.
-        title: what the picture shows.
-        unit: what the values are counted in, e.g. ``"seconds"``.
-    """
-    return Histogram(values, title, unit)
+histogram = Histogram
 
 
 def _ranges(values: list[float]) -> tuple[float, list[float]]:

@@ -35,14 +35,12 @@ def json_object(text: str, *, field: str) -> dict[str, Any]:
         raise JsonTextError(f"{field} has {len(text)} characters; a twin takes at most {LONGEST}.")
     try:
         found = json.loads(text, parse_constant=_no_number)
+        # how deep the parser goes by itself is another thing in another version of Python
+        deep = _depth(found) > _DEEPEST
     except json.JSONDecodeError as problem:
         raise JsonTextError(f"{field} is not JSON: {_place(text, problem)}") from None
     except RecursionError:
-        found = None
-        deep = True
-    else:
-        # how deep the parser goes by itself is another thing in another version of Python
-        deep = _is_deep(found)
+        found, deep = None, True
     if deep:
         raise JsonTextError(f"{field} is nested too deeply; a twin takes 10 levels.")
     if not isinstance(found, dict):
@@ -61,16 +59,9 @@ def _no_number(name: str) -> None:
     raise JsonTextError(f"{name} is no JSON value; write a number, or null.")
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return bool(level)
+def _depth(value: Any) -> int:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + max(map(_depth, children), default=0)
 
 
 def _names(document: Mapping[str, Any]) -> Iterator[str]:

@@ -20,7 +20,7 @@ class LiveRefresh:
     Arguments:
         refresh: what to call; must not raise.
         paused: called, in the thread, when it stops because nobody touched the view.
-        idle_seconds: how long that takes.
+        idle_seconds: how long that takes, in seconds.
         clock: gives seconds that never run backwards.
     """
 
@@ -43,7 +43,7 @@ class LiveRefresh:
 
     @property
     def running(self) -> bool:
-        """Whether it is switched on."""
+        """Whether it is switched on; false as soon as somebody stops it, also while a last refresh is under way."""
         return not self._ended.is_set()
 
     def touch(self) -> None:
@@ -54,7 +54,7 @@ class LiveRefresh:
         """Switch it on; when it is on already, with the new pause.
 
         Arguments:
-            seconds: the pause between two refreshes.
+            seconds: the pause between two refreshes, at least :data:`SHORTEST_PAUSE`.
 
         Raises:
             ValueError: the pause is no number, or too short.
@@ -70,7 +70,10 @@ class LiveRefresh:
         self._thread.start()
 
     def stop(self) -> None:
-        """Switch it off and wait until the thread has ended; off already is fine."""
+        """Switch it off and wait until the thread has ended, :data:`PATIENCE` at the most; off already is fine.
+
+        The function may call it, too; then nobody waits.
+        """
         self._ended.set()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():

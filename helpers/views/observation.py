@@ -39,18 +39,25 @@ _MEANING: Mapping[str, tuple[str, str, str]] = {
 }
 
 
-def quieten_sdk() -> None:
-    """Without a handler, Python prints the SDK's warnings below the cell; they repeat the exception that comes anyway.
+def quieten(name: str) -> None:
+    """Keep the warnings of a library from below the cell, where Python prints those of a logger without a handler.
 
     Whoever configures logging still gets them.
+
+    Arguments:
+        name: of the library's logger.
     """
-    logger = logging.getLogger(SDK_LOGGER)
+    logger = logging.getLogger(name)
     if not any(isinstance(handler, logging.NullHandler) for handler in logger.handlers):
         logger.addHandler(logging.NullHandler())
 
 
 class SdkObserver(logging.Handler):
-    """Turns the log of the device SDKs into events of the shape that the simulator's trace has."""
+    """Turns the log of the device SDKs into events of the shape that the simulator's trace has.
+
+    It listens from the moment on in which it is made, and sets the loggers to INFO for that, until :meth:`close`. The
+    newest :data:`CAPACITY` events are kept. Any thread may log or read.
+    """
 
     def __init__(self) -> None:
         super().__init__(level=logging.INFO)
@@ -66,7 +73,7 @@ class SdkObserver(logging.Handler):
             logger.addHandler(self)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what the SDK says when it means something for a learner."""
+        """Keep the record as an event when its text is one of those that mean something; called by :mod:`logging`."""
         meaning = _MEANING.get(record.getMessage())
         if meaning is None:
             return
@@ -96,12 +103,12 @@ class SdkObserver(logging.Handler):
             return self._next - 1
 
     def events(self, after: int = 0) -> list[dict[str, Any]]:
-        """Events with a higher number, oldest first."""
+        """Copies of the events that have a higher number than ``after``, oldest first."""
         with self._guard:
             return [dict(event) for event in self._events if event["sequence"] > after]
 
     def close(self) -> None:
-        """Stop listening; what was heard stays readable."""
+        """Stop listening, and set the loggers back to their levels; what was heard stays readable. Twice is fine."""
         for logger, level in self._levels_before.items():
             if self in logger.handlers:
                 logger.removeHandler(self)

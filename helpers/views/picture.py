@@ -72,7 +72,13 @@ def picture(title: str, described: str, width: int, height: int, parts: Iterable
 
 
 def with_text(svg: str, text: str, note: str = "") -> str:
-    """A picture, a note below it, and the same as text, folded away."""
+    """A picture, a note below it, and the same as text, folded away.
+
+    Arguments:
+        svg: the picture, taken as it is.
+        text: its text form, as it is printed; escaped here.
+        note: a sentence; empty for none.
+    """
     below = f"<p>{escape(note)}</p>" if note else ""
     return (
         f"{svg}{below}<details><summary>The same as text</summary>"
@@ -84,13 +90,13 @@ def with_text(svg: str, text: str, note: str = "") -> str:
 
 
 def width_of(text: str, *, bold: bool = False, small: bool = False) -> int:
-    """About the room that a text takes, rather too much than too little."""
+    """About the room that a text takes, in units, rather too much than too little: fonts are not measured."""
     width = _LETTER * len(text) + _LARGE * sum(letter.isupper() or letter.isdigit() for letter in text)
     return math.ceil(width * (_BOLD if bold else 1) * (SMALL / FONT_SIZE if small else 1))
 
 
 def shortened(text: str, width: int, *, bold: bool = False) -> str:
-    """As much of a text as fits into a width."""
+    """As much of a text as fits into a width, in units; where something is cut off, an ellipsis says so."""
     if width_of(text, bold=bold) <= width:
         return text
     while text and width_of(text + "…", bold=bold) > width:
@@ -99,7 +105,7 @@ def shortened(text: str, width: int, *, bold: bool = False) -> str:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """A text in lines that fit into a width, broken between words; a word that is too long is cut."""
+    """A text in lines that fit into a width in units, broken between words; a word that is too long is cut."""
     lines: list[str] = []
     for word in text.split(" "):
         if lines and width_of(f"{lines[-1]} {word}") <= width:
@@ -154,18 +160,18 @@ def paragraph(x: int, middle: int, text: str, width: int, *, italic: bool = Fals
 
 
 def frame(left: int, top: int, width: int, height: int, *, dashed: bool = False) -> str:
-    """A box; a dashed one holds others."""
+    """The outline of a box, without a filling: what was drawn before shines through. A dashed one holds others."""
     looks = f'fill="none" stroke="currentColor" stroke-width="{_STROKE}"{_DASHES if dashed else ""}'
     return _rectangle(left, top, width, height, _RADIUS, looks)
 
 
 def band(left: int, top: int, width: int, height: int) -> str:
-    """A shade behind what belongs together."""
+    """A shade behind what belongs together, without an outline; it has to be drawn first."""
     return _rectangle(left, top, width, height, _RADIUS, 'fill="currentColor" fill-opacity="0.06"')
 
 
 def bar(left: int, top: int, width: int, height: int, *, filled: bool = True, dashed: bool = False) -> str:
-    """A bar of a chart; a dashed one ended badly, and words say so beside it."""
+    """A bar of a chart, at least two units wide; a dashed one ended badly, and words have to say so beside it."""
     shade = f'fill="currentColor" fill-opacity="{"0.35" if filled else "0.06"}"'
     looks = f'{shade} stroke="currentColor" stroke-width="{_THIN}"{_DASHES if dashed else ""}'
     return _rectangle(left, top, max(width, 2), height, 2, looks)
@@ -229,7 +235,7 @@ def interrupted(x1: int, y: int, x2: int, *, broken: bool = False) -> str:
 
 
 def cross(x: int, y: int) -> str:
-    """A cross: this was refused."""
+    """A cross with its middle at this place: this was refused."""
     return (
         f'<path d="M{x - _CROSS} {y - _CROSS}L{x + _CROSS} {y + _CROSS}M{x - _CROSS} {y + _CROSS}'
         f'L{x + _CROSS} {y - _CROSS}" fill="none" stroke="currentColor" stroke-width="2"/>'

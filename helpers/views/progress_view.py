@@ -46,7 +46,7 @@ class ProgressView(View):
 
     @property
     def tables(self) -> list[Table]:
-        """The tables, for code that wants to look at them."""
+        """The tables among the parts, from top to bottom, for code that wants to look at their rows."""
         return [part for part in self.parts if isinstance(part, Table)]
 
     def __str__(self) -> str:

@@ -8,21 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from .picture import (
-    LINE_HEIGHT,
-    PAGE_WIDTH,
-    Drawing,
-    arrow,
-    band,
-    frame,
-    interrupted,
-    line,
-    picture,
-    shortened,
-    width_of,
-    words,
-    wrapped,
-)
+from . import picture as draw
+from .picture import Drawing
 from .tpm_lane import SIGN, acts_of
 
 if TYPE_CHECKING:
@@ -94,6 +81,8 @@ _SUBSCRIPTIONS: Mapping[str, str] = {
 
 #: What DPS says to a TPM, and what the device answers.
 _CHALLENGE, _ANSWERED = "prove it: open this (401)", "register me, the TPM has signed"
+
+_ON_AZURE = "Drawn from what the SDK in this notebook says. Azure does not show its side: no status codes, no polls."
 
 #: Requests of yours that change nothing; a diagram of a device's day is clearer without them.
 _READS = ("get ", "list ", "query ", "read ")
@@ -176,7 +165,7 @@ class SequenceDiagram(Drawing):
         """The picture alone; it takes its colour from the page around it."""
         described = " ".join(f"{number}. {self._sentence(step)}." for number, step in enumerate(self.steps, 1))
         layout = _Layout(self.steps, self._name)
-        return picture(self.title, described, layout.width, layout.height, layout.parts())
+        return draw.picture(self.title, described, layout.width, layout.height, layout.parts())
 
     def _name(self, lane: str) -> str:
         return self._names.get(lane, lane)
@@ -192,14 +181,13 @@ class _Row:
     Attributes:
         step: what is drawn.
         lines: its words.
-        top, arrow, end: heights.
+        top, arrow: heights.
     """
 
     step: Step
     lines: list[str]
     top: int
     arrow: int
-    end: int
 
 
 class _Layout:
@@ -214,7 +202,7 @@ class _Layout:
         self._name = name
         lanes = [lane for lane in _LANES if any(lane in (step.sender, step.receiver) for step in steps)]
         between = max(len(lanes) - 1, 1)
-        gap = min(max((PAGE_WIDTH - _LEFT - _RIGHT) // between, _CLOSEST), _WIDEST)
+        gap = min(max((draw.PAGE_WIDTH - _LEFT - _RIGHT) // between, _CLOSEST), _WIDEST)
         self._head_width = min(gap - _HEAD_GAP, _WIDEST_HEAD)
         self._place = {lane: _LEFT + index * gap for index, lane in enumerate(lanes)}
         self.width = _LEFT + between * gap + _RIGHT
@@ -226,9 +214,9 @@ class _Layout:
             begins = number == 1 or phase != phases[number - 2]
             y += _AIR if begins and number > 1 else 0
             reach = abs(self._place[step.receiver] - self._place[step.sender])
-            lines = wrapped(f"{number}. {step.label}", reach - 3 * _AIR)
-            tip = y + _TO_WORDS + (len(lines) - 1) * LINE_HEIGHT + _TO_ARROW
-            self._rows.append(_Row(step, lines, y, tip, tip + _TO_END))
+            lines = draw.wrapped(f"{number}. {step.label}", reach - 3 * _AIR)
+            tip = y + _TO_WORDS + (len(lines) - 1) * draw.LINE_HEIGHT + _TO_ARROW
+            self._rows.append(_Row(step, lines, y, tip))
             start = y if begins else self._bands.pop()[1]
             y = tip + _TO_END
             self._bands.append((phase, start, y))
@@ -238,18 +226,15 @@ class _Layout:
         self.width = max(self.width, needed)
 
     def parts(self) -> list[str]:
-        """The elements of the picture, what lies behind first."""
+        """The SVG elements in the order in which they are drawn, what lies behind first."""
         parts = [*self._shades(), *(self._lane(lane) for lane in self._place)]
         for row in self._rows:
             start, end = self._place[row.step.sender], self._place[row.step.receiver]
             base = row.top + _TO_WORDS
             for number, text in enumerate(row.lines):
-                parts.append(words((start + end) // 2, base + number * LINE_HEIGHT, text, anchor="middle"))
-            if row.step.network:
-                parts.append(interrupted(start, row.arrow, end, broken=row.step.failed))
-                continue
-            tip = end - (2 if end > start else -2)
-            parts.append(arrow(start, row.arrow, tip, row.arrow, answer=row.step.answer, refused=row.step.failed))
+                parts.append(draw.words((start + end) // 2, base + number * draw.LINE_HEIGHT, text, anchor="middle"))
+            tip = end if row.step.network else end - (2 if end > start else -2)
+            parts.append(_drawn(row.step, start, row.arrow, tip))
         return parts + self._legend
 
     def _shades(self) -> Iterator[str]:
@@ -257,47 +242,49 @@ class _Layout:
         if len(self._bands) < 2:
             return
         for phase, top, end in self._bands:
-            yield band(_EDGE, top, self.width - 2 * _EDGE, end - top)
-            yield words(2 * _EDGE, top + _TO_WORDS, phase, italic=True, small=True)
+            yield draw.band(_EDGE, top, self.width - 2 * _EDGE, end - top)
+            yield draw.words(2 * _EDGE, top + _TO_WORDS, phase, italic=True, small=True)
 
     def _lane(self, lane: str) -> str:
         x, y = self._place[lane], _TOP + _HEAD_HEIGHT
-        name = shortened(self._name(lane), self._head_width - _AIR, bold=True)
+        name = draw.shortened(self._name(lane), self._head_width - _AIR, bold=True)
         parts = [
-            frame(x - self._head_width // 2, _TOP, self._head_width, _HEAD_HEIGHT),
-            words(x, _TOP + 19, name, bold=True, anchor="middle"),
+            draw.frame(x - self._head_width // 2, _TOP, self._head_width, _HEAD_HEIGHT),
+            draw.words(x, _TOP + 19, name, bold=True, anchor="middle"),
         ]
         for row in self._rows:
             middle = (self._place[row.step.sender] + self._place[row.step.receiver]) // 2
-            if abs(x - middle) < max(map(width_of, row.lines)) // 2 + _AIR:
+            if abs(x - middle) < max(map(draw.width_of, row.lines)) // 2 + _AIR:
                 # words stand here: the line makes room for them
-                parts.append(line(x, y, x, row.top + _TO_WORDS - LINE_HEIGHT + 3, faint=True))
+                parts.append(draw.line(x, y, x, row.top + _TO_WORDS - draw.LINE_HEIGHT + 3, faint=True))
                 y = row.arrow - _TO_ARROW + 4
-        parts.append(line(x, y, x, self._bottom, faint=True))
+        parts.append(draw.line(x, y, x, self._bottom, faint=True))
         return "".join(parts)
 
     def _explained(self) -> tuple[list[str], int]:
         """What the lines and the heads of the arrows mean, as far as they occur, and the width that this needs."""
-        steps = [row.step for row in self._rows if not row.step.network]
+        said = [row.step for row in self._rows if not row.step.network]
+        happened = [row.step for row in self._rows if row.step.network]
+        broken = all(step.failed for step in happened)
         kinds = [
-            ("asks or tells", any(not (step.answer or step.failed) for step in steps), False, False),
-            ("answers", any(step.answer and not step.failed for step in steps), True, False),
-            ("refuses", any(step.failed for step in steps), True, True),
+            (any(not (step.answer or step.failed) for step in said), Step("", "", "asks or tells")),
+            (any(step.answer and not step.failed for step in said), Step("", "", "answers", answer=True)),
+            (any(step.failed for step in said), Step("", "", "refuses", failed=True, answer=True)),
+            (bool(happened), Step("", "", "the network: nobody says it", failed=broken, network=True)),
         ]
         x, y = 2 * _EDGE, self._bottom + _LEGEND // 2
         parts: list[str] = []
-        for meaning, occurs, answer, refused in kinds:
+        for occurs, sample in kinds:
             if occurs:
-                parts.append(arrow(x, y, x + 42, y, answer=answer, refused=refused))
-                parts.append(words(x + 50, y + 4, meaning, small=True))
-                x += 80 + width_of(meaning, small=True)
-        network = [row.step for row in self._rows if row.step.network]
-        if network:
-            parts.append(interrupted(x, y, x + 42, broken=all(step.failed for step in network)))
-            meaning = "the network: nobody says it"
-            parts.append(words(x + 50, y + 4, meaning, small=True))
-            x += 80 + width_of(meaning, small=True)
+                parts += [_drawn(sample, x, y, x + 42), draw.words(x + 50, y + 4, sample.label, small=True)]
+                x += 80 + draw.width_of(sample.label, small=True)
         return parts, x
+
+
+def _drawn(step: Step, start: int, y: int, end: int) -> str:
+    if step.network:
+        return draw.interrupted(start, y, end, broken=step.failed)
+    return draw.arrow(start, y, end, y, answer=step.answer, refused=step.failed)
 
 
 def _phases(steps: Sequence[Step]) -> list[str]:
@@ -356,11 +343,7 @@ def sequence(
         since: the moment from which on the TPM counts instead, as ``time.time()`` gave it: for when a token is signed
             before the first message.
     """
-    note = (
-        ""
-        if dps.is_simulator
-        else "Drawn from what the SDK in this notebook says. Azure does not show its side: no status codes, no polls."
-    )
+    note = "" if dps.is_simulator else _ON_AZURE
     history = tpm.history if tpm is not None else ()
     steps = steps_of(dps.events(after=after, device=device), history, since=since)
     return SequenceDiagram(title, steps, note=note, names={DEVICE: name} if name else None)
@@ -453,11 +436,9 @@ def _by_network(event: Mapping[str, Any]) -> str:
     operation, detail = str(event["operation"]), event.get("detail") or {}
     reason = str(detail.get("reason") or "")
     if operation in _NETWORK:
-        return (
-            reason
-            if operation.startswith("fault") and reason
-            else ": ".join(filter(None, [_NETWORK[operation], reason]))
-        )
+        # the reason for a fault is a whole sentence
+        told = "" if operation.startswith("fault") and reason else _NETWORK[operation]
+        return ": ".join(filter(None, [told, reason]))
     if operation == "disconnect" and event["direction"] == "in":
         # an older trace only says whether the client took its leave
         ended = detail.get("ended") or ("client" if detail.get("clean", True) else "network")
@@ -494,7 +475,7 @@ def refused(event: Mapping[str, Any]) -> bool:
 
 
 def is_challenge(event: Mapping[str, Any]) -> bool:
-    """Whether DPS asks a TPM to prove itself."""
+    """Whether DPS asks a TPM to prove itself: an answer with 401 that carries a challenge, and is no refusal."""
     return event.get("status") == 401 and bool((event.get("detail") or {}).get("challenge"))
 
 

@@ -60,7 +60,13 @@ class Table(View):
 
 
 def text_table(columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(nothing)") -> str:
-    """Columns aligned with spaces, without spaces at the ends of lines."""
+    """Columns aligned with spaces, without spaces at the ends of lines.
+
+    Arguments:
+        columns: the heads; a line of dashes stands below them.
+        rows: as many cells in each as there are columns.
+        empty: the whole text when there are no rows.
+    """
     if not rows:
         return empty
     lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
@@ -72,7 +78,14 @@ def text_table(columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(no
 
 
 def html_table(title: str, columns: Sequence[str], rows: Sequence[Row], *, empty: str = "(nothing)") -> str:
-    """A table with a caption and marked column heads, as screen readers want it."""
+    """A table with a caption and marked column heads, as screen readers want it; everything in it is escaped.
+
+    Arguments:
+        title: the caption.
+        columns: the heads.
+        rows: as many cells in each as there are columns; long words are broken.
+        empty: what to say behind the title when there are no rows.
+    """
     if not rows:
         return f"<p><strong>{escape(title)}</strong>: {escape(empty)}</p>"
     head = "".join(f'<th scope="col" style="{_CELL}">{escape(column)}</th>' for column in columns)

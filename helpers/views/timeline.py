@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,8 +55,13 @@ class Phase:
 
     @property
     def takes(self) -> float:
-        """Milliseconds, 0 for what goes on."""
+        """Milliseconds from its begin to its end, 0 for what goes on."""
         return 0.0 if self.end is None else self.end - self.begin
+
+    @property
+    def told(self) -> str:
+        """How long it took, in words; that it goes on, where it does."""
+        return "goes on" if self.end is None else _ms(self.takes)
 
 
 @dataclass
@@ -77,12 +82,12 @@ class Way:
 
     @property
     def assigned(self) -> bool:
-        """Whether DPS gave it a hub."""
+        """Whether DPS gave it a hub, whatever became of it there."""
         return self.answered is not None
 
     @property
     def answered(self) -> float | None:
-        """When DPS gave it a hub, in milliseconds."""
+        """When DPS gave it a hub, in milliseconds after its first word; ``None`` before that."""
         return next((phase.end for phase in self.phases if phase.outcome == _DONE), None)
 
     @property
@@ -97,11 +102,16 @@ class Way:
 
     @property
     def outcome(self) -> str:
-        """How far it came."""
+        """How its last phase ended, in words."""
         return self.phases[-1].outcome if self.phases else "nothing yet"
 
     def begins(self, name: str, moment: float) -> None:
-        """The next phase; one that goes on is not begun again, another one was broken off."""
+        """The next phase; one that goes on is not begun again, another one was broken off.
+
+        Arguments:
+            name: what the device does.
+            moment: when, in seconds since 1970.
+        """
         if self.phases and self.phases[-1].end is None:
             if self.phases[-1].name == name:
                 return
@@ -109,7 +119,13 @@ class Way:
         self.phases.append(Phase(name, self._milliseconds(moment)))
 
     def ends(self, moment: float, outcome: str, *, failed: bool = False) -> None:
-        """The phase that goes on is over."""
+        """The phase that goes on is over; when none goes on, nothing happens.
+
+        Arguments:
+            moment: when, in seconds since 1970.
+            outcome: how it ended, in words.
+            failed: whether that was a refusal.
+        """
         if self.phases and self.phases[-1].end is None:
             phase = self.phases[-1]
             phase.end, phase.outcome, phase.failed = self._milliseconds(moment), outcome, failed
@@ -142,8 +158,7 @@ class Timeline(Drawing):
                 rows.append((name, answered, _ms(way.total) if way.outcome == _THERE else "", way.outcome))
                 continue
             for phase in way.phases:
-                takes = "goes on" if phase.end is None else _ms(phase.takes)
-                rows.append((name, phase.name, _ms(phase.begin), takes, phase.outcome))
+                rows.append((name, phase.name, _ms(phase.begin), phase.told, phase.outcome))
             rows.append((name, "all of it", _ms(0), _ms(way.total), way.outcome))
         return rows
 
@@ -165,8 +180,11 @@ class Timeline(Drawing):
         )
         longest = max((way.total for way in self.ways), default=0.0)
         step = _step(longest)
-        scale = _Scale(step * _SPACES)
         detailed = self._detailed
+
+        def scale(milliseconds: float) -> int:
+            return MARGIN + _NAMES_WIDTH + round(_ROOM * milliseconds / (step * _SPACES))
+
         parts: list[str] = []
         y = MARGIN + _AXIS
         for way, name in list(zip(self.ways, self._names(), strict=True))[:_MOST_ROWS]:
@@ -195,20 +213,9 @@ class Timeline(Drawing):
 _SPACES = 4
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """From milliseconds to a place in the picture.
-
-    Attributes:
-        full: milliseconds at the right end.
-    """
-
-    full: float
-
-    def at(self, milliseconds: float) -> int:
-        """Units from the left."""
-        room = PAGE_WIDTH - 2 * MARGIN - _NAMES_WIDTH - _NUMBERS_WIDTH
-        return MARGIN + _NAMES_WIDTH + round(room * milliseconds / self.full)
+#: From milliseconds to units from the left.
+_Scale = Callable[[float], int]
+_ROOM = PAGE_WIDTH - 2 * MARGIN - _NAMES_WIDTH - _NUMBERS_WIDTH
 
 
 def _step(longest: float) -> float:
@@ -221,7 +228,7 @@ def _step(longest: float) -> float:
 
 
 def _mark(scale: _Scale, milliseconds: float, bottom: int) -> list[str]:
-    x = scale.at(milliseconds)
+    x = scale(milliseconds)
     return [
         words(x, MARGIN + 12, _ms(milliseconds), small=True, anchor="middle"),
         line(x, MARGIN + 18, x, bottom, guide=True),
@@ -239,10 +246,9 @@ def _detailed(parts: list[str], way: Way, name: str, scale: _Scale, y: int) -> i
     for phase in way.phases:
         y += _ROW
         parts.append(words(MARGIN, y + 16, phase.name))
-        begin, end = scale.at(phase.begin), scale.at(phase.end if phase.end is not None else way.total)
+        begin, end = scale(phase.begin), scale(phase.end if phase.end is not None else way.total)
         parts.append(_bar(begin, end, y, dashed=phase.failed))
-        takes = "goes on" if phase.end is None else _ms(phase.takes)
-        takes += f", {phase.outcome}" if phase.failed else ""
+        takes = phase.told + (f", {phase.outcome}" if phase.failed else "")
         if end + 8 + width_of(takes) <= PAGE_WIDTH - MARGIN:
             parts.append(words(end + 8, y + 16, takes))
         else:
@@ -253,9 +259,9 @@ def _detailed(parts: list[str], way: Way, name: str, scale: _Scale, y: int) -> i
 def _compact(parts: list[str], way: Way, name: str, scale: _Scale, y: int) -> int:
     """A way in one line: until DPS has answered, and from there to the hub."""
     parts.append(words(MARGIN, y + 16, shortened(name, _NAMES_WIDTH - 8)))
-    middle = scale.at(way.total if way.answered is None else way.answered)
-    parts.append(_bar(scale.at(0), middle, y, dashed=way.phases[-1].failed and not way.assigned))
-    end = scale.at(way.total)
+    middle = scale(way.total if way.answered is None else way.answered)
+    parts.append(_bar(scale(0), middle, y, dashed=way.phases[-1].failed and not way.assigned))
+    end = scale(way.total)
     if end > middle:
         parts.append(_bar(middle, end, y, filled=False, dashed=way.phases[-1].failed))
     parts.append(words(end + 8, y + 16, _ms(way.total) + (", refused" if way.phases[-1].failed else "")))
@@ -307,7 +313,14 @@ def timeline(dps: Any, *, after: int = 0, device: str | Sequence[str] = (), titl
 
 
 def ways_of(events: Iterable[Mapping[str, Any]]) -> list[Way]:
-    """Put the events of each device together."""
+    """Put the events of each device together.
+
+    Arguments:
+        events: the trace, oldest first. Those without a time are passed over, and those of other services.
+
+    Returns:
+        A way for each boot, in the order in which they began.
+    """
     ways: list[Way] = []
     for event in events:
         moment = moment_of(event)

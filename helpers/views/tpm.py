@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from helpers.tpm.activation import ActivationBlob
-from helpers.tpm.structures import (
-    DECRYPT,
-    FIXED_TPM,
-    RESTRICTED,
-    SENSITIVE_DATA_ORIGIN,
-    SIGN,
-    TPM_ALG_RSA,
-    PublicArea,
-)
+from helpers.tpm.structures import Algorithm, Attribute, PublicArea
 
 from .picture import MARGIN, PADDING, PAGE_WIDTH, Drawing, arrow, band, frame, line, paragraph, picture, words
 from .text import Row, Table
@@ -68,15 +60,11 @@ class _Key:
     below: bool = False
 
 
+_AS_OLD = "as old as the chip, the same for life"
 _GUARDS = "made for its owner, guards the owner's keys"
 _HIERARCHIES: Mapping[str, tuple[_Key, ...]] = {
     "Endorsement hierarchy: the maker's": (
-        _Key(
-            "Endorsement key (EK)",
-            "as old as the chip, the same for life",
-            "its public half, by which one knows the TPM",
-            "its private half",
-        ),
+        _Key("Endorsement key (EK)", _AS_OLD, "its public half, by which one knows the TPM", "its private half"),
     ),
     "Owner hierarchy: yours": (
         _Key("Storage root key (SRK)", _GUARDS, "its public half", "its private half"),
@@ -116,11 +104,9 @@ def _inside() -> tuple[int, list[str]]:
             place += _KEY_HEIGHT + _KEY_GAP
         top += height + MARGIN
     chip = frame(MARGIN, MARGIN, _KEY_WIDTH + 4 * MARGIN, top - MARGIN)
-    heads = [
-        words(2 * MARGIN, MARGIN + 23, "TPM", bold=True),
-        words(_OUTSIDE, MARGIN + 23, "What comes out of it", bold=True),
-    ]
-    return top + MARGIN, [chip, *heads, *parts]
+    head = words(2 * MARGIN, MARGIN + 23, "TPM", bold=True)
+    outside = words(_OUTSIDE, MARGIN + 23, "What comes out of it", bold=True)
+    return top + MARGIN, [chip, head, outside, *parts]
 
 
 def _key(key: _Key, top: int) -> list[str]:
@@ -190,21 +176,34 @@ def challenge_parts(challenge: ActivationBlob) -> Drawn:
 
 
 def key_table(tpm: TpmDevice) -> Table:
-    """What the public halves of both keys say about the private ones."""
+    """What the public halves of both keys say about the private ones.
+
+    Arguments:
+        tpm: a device's TPM; only its public keys are read.
+
+    Raises:
+        TpmProtocolError: one of them is no TPM2B_PUBLIC.
+    """
     keys = {"endorsement key (EK)": tpm.endorsement_key, "storage root key (SRK)": tpm.storage_root_key}
     rows = [_key_row(name, PublicArea.parse(base64.b64decode(text))) for name, text in keys.items()]
     return Table("Keys of this TPM", ("key", "algorithm", "made inside", "can leave", "decrypts", "signs"), rows)
 
 
 def _key_row(name: str, key: PublicArea) -> Row:
-    decrypts = "no" if not key.attributes & DECRYPT else "TPM structures only" if key.attributes & RESTRICTED else "yes"
+    decrypts = (
+        "no"
+        if not key.attributes & Attribute.DECRYPT
+        else "TPM structures only"
+        if key.attributes & Attribute.RESTRICTED
+        else "yes"
+    )
     return (
         name,
-        "RSA" if key.algorithm == TPM_ALG_RSA else f"0x{key.algorithm:04X}",
-        _yes(key.attributes & SENSITIVE_DATA_ORIGIN),
-        _yes(not key.attributes & FIXED_TPM),
+        "RSA" if key.algorithm == Algorithm.RSA else f"0x{key.algorithm:04X}",
+        _yes(key.attributes & Attribute.SENSITIVE_DATA_ORIGIN),
+        _yes(not key.attributes & Attribute.FIXED_TPM),
         decrypts,
-        _yes(key.attributes & SIGN),
+        _yes(key.attributes & Attribute.SIGN),
     )
 
 

@@ -24,7 +24,13 @@ _CLOSED = "This form is closed. To change the twin again, run the cell that show
 class TwinEditor(Interactive):
     """Tags, desired and reported properties of one device, and a way to change what is desired.
 
-    Made by :func:`twin_editor`.
+    Arguments:
+        dps: the target, from ``connect(...)``.
+        device_id: the device's name in the hub.
+        hub: host name of its hub.
+
+    Raises:
+        Exception: whatever the registry raises when the twin is read.
     """
 
     def __init__(self, dps: Any, device_id: str, hub: str) -> None:
@@ -58,12 +64,12 @@ class TwinEditor(Interactive):
 
     @property
     def title(self) -> str:
-        """Whose twin it is."""
+        """The heading of both forms, with the device ID."""
         return f"Twin of {self.device_id}"
 
     @property
     def rows(self) -> list[Row]:
-        """Each property with what is desired and what the device reports."""
+        """Each property by name, with what is desired and what the device reports, as JSON; a dash for nothing."""
         names = sorted({*self.desired, *self.reported})
         return [(name, _value(self.desired, name), _value(self.reported, name)) for name in names]
 
@@ -164,15 +170,7 @@ class TwinEditor(Interactive):
         self._say("Read again.")
 
 
-def twin_editor(dps: Any, device_id: str, hub: str) -> TwinEditor:
-    """The twin of a device, with a field to change what is desired.
-
-    Arguments:
-        dps: the target, from ``connect(...)``.
-        device_id: the device's name in the hub.
-        hub: host name of its hub.
-    """
-    return TwinEditor(dps, device_id, hub)
+twin_editor = TwinEditor
 
 
 def _checked(desired: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dps_simulator.hub.cloud_to_device import CloudToDeviceMessage
     from dps_simulator.hub.telemetry import TelemetryMessage
     from dps_simulator.process.address import HubEndpoint, RunningSimulator
-    from dps_simulator.process.store import StoreError
+    from dps_simulator.process.store_errors import StoreError
     from dps_simulator.settings.settings import HubSettings, Policy, Settings, SettingsError, TlsFiles
 
     from .runtime import SimulatorError
@@ -53,7 +53,7 @@ _HOMES = {
     "SettingsError": "settings.settings",
     "Simulator": "simulator",
     "SimulatorError": "runtime",
-    "StoreError": "process.store",
+    "StoreError": "process.store_errors",
     "TelemetryMessage": "hub.telemetry",
     "TlsFiles": "settings.settings",
     "TraceEvent": "common.trace",

@@ -23,7 +23,8 @@ from typing import Any
 from dps_simulator.common.private_files import FolderError, FolderLock
 from dps_simulator.errors.masking import mask_in_name
 from dps_simulator.process.address import FILE_NAME, RunningSimulator
-from dps_simulator.process.store import StoreError, empty
+from dps_simulator.process.store import empty
+from dps_simulator.process.store_errors import StoreError
 from dps_simulator.settings import state_folder
 from dps_simulator.settings.settings import KEYS, Key, Settings, SettingsError, load
 

@@ -45,6 +45,17 @@ OUTPUTS = """Object.fromEntries([...document.querySelectorAll('.jp-CodeCell')].m
     [cell.querySelector('.jp-InputPrompt').innerText, cell.querySelector('.jp-OutputArea')?.innerText]))"""
 
 
+class Lab(str):
+    """The address of a JupyterLab, which knows its folder."""
+
+    folder: Path
+
+    def __new__(cls, address, folder):
+        made = super().__new__(cls, address)
+        made.folder = folder
+        return made
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
         if item.path.parent.name == "browser":
@@ -92,7 +103,7 @@ def lab(tmp_path_factory):
                 assert time.monotonic() < deadline, (folder / "lab.log").read_text()
                 assert server.poll() is None, (folder / "lab.log").read_text()
                 time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield Lab(f"http://127.0.0.1:{port}", folder)
     finally:
         server.terminate()
         server.wait(timeout=PATIENCE)

@@ -1,5 +1,6 @@
 """The notebooks run under plain papermill, wherever it is started, and do not swallow wrong parameters."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def test_each_notebook_alone(fresh, tmp_path, name, folder):
         if out.output_type == "stream" and out.name == "stderr"
     ]
     assert written == []
+
+
+@pytest.mark.anywhere
+def test_a_notebook_that_lies_by_itself_in_a_folder(fresh, tmp_path):
+    """As on Colab, or after a download: what it needs is installed, and the other notebooks are not there."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    name = "13_symmetric_key_verify.ipynb"
+    shutil.copy(NOTEBOOKS / name, folder)
+    code, shown = fresh(*PAPERMILL, name, "executed.ipynb", pace="instant", folder=folder)
+    assert code == 0, shown
 
 
 @pytest.mark.parametrize(

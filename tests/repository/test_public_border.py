@@ -9,7 +9,6 @@ PUBLIC = {
     "dps_simulator",
     "dps_simulator.__main__",
     "dps_simulator.certificates",
-    "dps_simulator.console.client",
     "dps_simulator.process",
     "dps_simulator.rules",
 }

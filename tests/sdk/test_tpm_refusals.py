@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import traceback
+from urllib.parse import quote, unquote
 
 import psutil
 import pytest
@@ -467,9 +468,12 @@ def test_a_token_without_challenge(wire, devices):
 
 def test_a_token_with_a_wrong_signature(wire):
     wire.challenged()
-    token = wire.token()
-    start = token.index("sig=") + 4
-    wrong = token[:start] + ("A" if token[start] != "A" else "B") + token[start + 1 :]
+    before, between, rest = wire.token().partition("sig=")
+    signature, ampersand, after = rest.partition("&")
+    # the bytes are changed, and not the text, whose first character may be the percent sign of an escape
+    first, *others = base64.b64decode(unquote(signature))
+    spoilt = quote(base64.b64encode(bytes([first ^ 1, *others])), safe="")
+    wrong = "".join([before, between, spoilt, ampersand, after])
     read(wire.put(wrong, tpm=wire.keys), 401, "did not sign the token", "signatureInvalid")
 
 

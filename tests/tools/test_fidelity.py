@@ -108,7 +108,7 @@ def area(*operations, setup=()):
 
 
 def operation(question, **changes):
-    return Operation("Operation", question, Provenance.INFERRED, **changes)
+    return Operation("Operation", question, provenance=Provenance.INFERRED, **changes)
 
 
 STATISTICS = HttpQuestion(Door.HUB, "GET", "/statistics/devices")
@@ -144,10 +144,8 @@ def test_an_operation_that_goes_away_is_found_missing(monkeypatch):
 
 def test_what_is_there_is_supported_or_partly_so(prober):
     assert prober.areas([area(operation(STATISTICS))]) == {"Area/Operation": Support.SUPPORTED}
-    partly = operation(STATISTICS, is_partial=True, differences="no colours")
+    partly = operation(STATISTICS, missing="no colours")
     assert prober.areas([area(partly)]) == {"Area/Operation": Support.PARTLY}
-    with pytest.raises(ValueError, match="say in differences"):
-        operation(STATISTICS, is_partial=True)
 
 
 def test_an_accepted_error_counts_as_there(prober):

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from dps_simulator.errors.table import Provenance
-
-_RECORDED = Provenance.RECORDED
-_DOCUMENTED = Provenance.DOCUMENTED
-_SDK_OBSERVED = Provenance.SDK_OBSERVED
-_INFERRED = Provenance.INFERRED
-_SIMULATOR = Provenance.SIMULATOR_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,189 +15,154 @@ class Rule:
     Attributes:
         subject: what it is about.
         text: what happens here.
-        provenance: where that comes from.
         differences: what is different from Azure or not known.
+        provenance: where that comes from.
     """
 
     subject: str
     text: str
-    provenance: Provenance
     differences: str = ""
+    provenance: Provenance = field(kw_only=True)
 
+
+_recorded = partial(Rule, provenance=Provenance.RECORDED)
+_documented = partial(Rule, provenance=Provenance.DOCUMENTED)
+_observed = partial(Rule, provenance=Provenance.SDK_OBSERVED)
+_inferred = partial(Rule, provenance=Provenance.INFERRED)
+_own = partial(Rule, provenance=Provenance.SIMULATOR_ONLY)
 
 RULES: tuple[Rule, ...] = (
-    Rule(
+    _own(
         "A state that cannot be changed",
         "on a full disk a device's message is answered (500 on the twin topic, 400902 by the provisioning service) and "
         "not acknowledged; a session that cannot begin gets CONNACK 3; other connections end",
-        _SIMULATOR,
         "Azure has no such disk; what its services answer in trouble of their own is not published",
     ),
-    Rule(
+    _documented(
         "Attestation by key",
         "individual keys and keys derived from a group's; primary or secondary",
-        _DOCUMENTED,
         "which spelling of a registration ID a derived key belongs to is not published: as given, then lower case",
     ),
-    Rule(
+    _documented(
         "Attestation by certificate",
         "a device's own certificate, or a chain to an enrolled intermediate or a verified CA; the nearest group counts",
-        _DOCUMENTED,
         "two texts are recorded; which mistake gets which of them is inferred",
     ),
-    Rule(
+    _observed(
         "A certificate that is removed",
         "the secondary certificate of an enrollment stays alone when the primary one is removed",
-        _SDK_OBSERVED,
         "live tests of the Azure CLI, for individual enrollments; for groups, and that answers leave the primary one "
         "out then, inferred",
     ),
-    Rule(
+    _documented(
         "Host names of devices",
         "a device may register at the host name of the service as well as at the global one: private endpoints",
-        _DOCUMENTED,
         "over MQTT, WebSockets and HTTPS; both lead to the same here, whatever the network",
     ),
-    Rule(
+    _recorded(
         "Registrations that are no JSON",
         "400012 with the recorded text; what is wrong stands in the trace",
-        _RECORDED,
         "recorded over HTTPS; over MQTT, and for bodies that are nested too deeply, inferred",
     ),
-    Rule(
+    _inferred(
         "Keys of certificates",
         "RSA from 2048 bits, and ECDSA on the curves P-256, P-384 and P-521; others are refused as `notSupported`",
-        _INFERRED,
         "RSA and ECDSA are documented (cipher suites, page on TLS support of iot-dps); curves and sizes are inferred",
     ),
-    Rule(
+    _inferred(
         "What a certificate may look like",
         "what OpenSSL reads is read, and chains are verified by OpenSSL; a limit beyond that is named as one",
-        _INFERRED,
         "a chain of several certificates, UTF-16 and keys are refused where one certificate is wanted",
     ),
-    Rule(
+    _observed(
         "Attestation by TPM",
         "the two-step challenge over HTTPS; the key can only be taken in by the TPM that was enrolled",
-        _SDK_OBSERVED,
         "the order of the parts is what the SDKs read; choices that they leave open may be other ones on Azure",
     ),
-    Rule(
+    _documented(
         "Allocation `hashed`",
         "in proportion to the weights of the linked hubs; always the same hub for the same device",
-        _DOCUMENTED,
         "Azure's hash is not published: single devices may go to other hubs, shares do not",
     ),
-    Rule(
+    _documented(
         "Allocation `geoLatency`",
         "the hub with the lowest latency",
-        _DOCUMENTED,
         "latencies are set, not measured; hubs without one come last",
     ),
-    Rule("Allocation `static`", "the hub of the enrollment", _DOCUMENTED, "without one, the first linked hub"),
-    Rule(
+    _documented("Allocation `static`", "the hub of the enrollment", "without one, the first linked hub"),
+    _documented(
         "Allocation `custom`",
         "the webhook gets the documented request and decides hub, initial twin and payload",
-        _DOCUMENTED,
         "time-out, headers and the errors for answers that cannot be used are inferred; 400207 for a bad status is "
         "recorded",
     ),
-    Rule(
+    _documented(
         "Reprovisioning",
         "the three policies; twins move, are reset or stay, and the old hub loses the device",
-        _DOCUMENTED,
         "`substatus` of a device that stays is recorded for the default policy, inferred for the others, and for API "
         "versions before 2019-04-15, which say `initialAssignment` again",
     ),
-    Rule(
-        "Disabled enrollments",
-        "registering begins, then ends as `disabled`",
-        _SDK_OBSERVED,
-        "for groups it is inferred",
-    ),
-    Rule("Deleting", "an enrollment takes its registrations along; devices stay in their hubs", _INFERRED),
-    Rule(
+    _observed("Disabled enrollments", "registering begins, then ends as `disabled`", "for groups it is inferred"),
+    _inferred("Deleting", "an enrollment takes its registrations along; devices stay in their hubs"),
+    _documented(
         "Device keys in the hub",
         "the hub gets the device's own key, its thumbprint, or for a TPM a new key at every registration",
-        _DOCUMENTED,
         "for a TPM it is inferred",
     ),
-    Rule(
+    _observed(
         "Modules of a device",
         "a device makes, reads and deletes its own modules with its own token, without a policy's name",
-        _SDK_OBSERVED,
         "iot-identity-service and the SDK for C; that a certificate does as well is inferred",
     ),
-    Rule(
+    _documented(
         "Modules of an Edge device",
         "`$edgeAgent` and `$edgeHub` come and go with the capability `iotEdge`",
-        _DOCUMENTED,
         "that they have keys at once, and count in no limit, is inferred",
     ),
-    Rule(
+    _observed(
         "Scopes of devices",
         "`deviceScope` of a leaf and `parentScopes` of an Edge device name another Edge device of the hub",
-        _SDK_OBSERVED,
         "an end-to-end test of the SDK for Node; code 400004, and that it holds for `parentScopes`, are inferred",
     ),
-    Rule(
+    _documented(
         "`modelId` of a twin",
         "what the device announced as `model-id` in its MQTT user name",
-        _DOCUMENTED,
         "that it stays when the device connects without one, and is left out before, is inferred",
     ),
-    Rule(
-        "`tags` of a twin",
-        "no member where there are no tags",
-        _SDK_OBSERVED,
-        "live tests of the Azure CLI and of the SDK for C",
+    _observed(
+        "`tags` of a twin", "no member where there are no tags", "live tests of the Azure CLI and of the SDK for C"
     ),
-    Rule(
-        "Two connections of one device",
-        "the newer one stays, the older one is closed",
-        _DOCUMENTED,
-    ),
-    Rule(
+    _documented("Two connections of one device", "the newer one stays, the older one is closed"),
+    _documented(
         "Expired tokens",
         "end the connection of a device in the second in which they expire",
-        _DOCUMENTED,
         "after a jump of the clock, within a second of it",
     ),
-    Rule(
+    _documented(
         "Access policies",
         "names, rights and both keys as on Azure, for DPS; a rolled key is worthless at once",
-        _DOCUMENTED,
         "a hub has one policy, whose name gives it its rights",
     ),
-    Rule(
+    _inferred(
         "Throttling",
         "off, unless asked for; then the published numbers, 429 and `Retry-After`",
-        _INFERRED,
         "how Azure counts is not published: an even bucket here, and no shaping of traffic",
     ),
-    Rule(
+    _observed(
         "Faults on request (`AzIoTHub_FaultOperationType`)",
         "the ones that MQTT can show: connections end, and devices are kept out for a while",
-        _SDK_OBSERVED,
         "faults of AMQP are refused in the trace",
     ),
-    Rule(
+    _own(
         "Faults that a person switches on (`PUT /simulator/faults`)",
         "slow answers, cut connections, 429 and 503, for a while",
-        _SIMULATOR,
         "a service of Azure that is in trouble may look otherwise",
     ),
-    Rule("Event Grid, diagnostics, routing, IP filters, private links", "not there", _SIMULATOR),
-    Rule(
-        "Time",
-        "a change shows at once everywhere",
-        _SIMULATOR,
-        "on Azure, lists and queries may lag by seconds",
-    ),
-    Rule(
+    _own("Event Grid, diagnostics, routing, IP filters, private links", "not there"),
+    _own("Time", "a change shows at once everywhere", "on Azure, lists and queries may lag by seconds"),
+    _inferred(
         "TLS",
         "1.2 and 1.3; certificates of devices are judged after the handshake, with a reason in the trace",
-        _INFERRED,
         "one certificate for all host names; sessions are not resumed; host names end in `.test`",
     ),
 )

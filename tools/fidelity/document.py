@@ -122,7 +122,7 @@ def _area(area: Area, found: Mapping[str, Support]) -> str:
 
 def _operation(operation: Operation, support: Support) -> list[str]:
     missing = support is Support.NOT
-    note = operation.instead if missing else operation.differences
+    note = operation.instead if missing else operation.missing or operation.differences
     asked = operation.question.shown().replace(SERVICES, "…")
     return [operation.name, asked, support.value, "-" if missing else operation.provenance.value, note]
 

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from dps_simulator.errors.table import Hub, Provenance
+from dps_simulator.errors.table import Hub
 from tools.fidelity.operations import (
     AmqpQuestion,
     Area,
     ConnectQuestion,
     Door,
     HttpQuestion,
-    Operation,
     PublishQuestion,
     SubscribeQuestion,
+    documented,
+    observed,
 )
-
-_RECORDED = Provenance.RECORDED
-_DOCUMENTED = Provenance.DOCUMENTED
-_SDK_OBSERVED = Provenance.SDK_OBSERVED
-_INFERRED = Provenance.INFERRED
 
 _KEYS = {"type": "sas", "symmetricKey": {"primaryKey": "{key}", "secondaryKey": "{key}"}}
 _DEVICE = {"deviceId": "{device}", "status": "enabled", "authentication": _KEYS}
@@ -59,61 +55,38 @@ MQTT = Area(
     ),
     setup=_WITH_DEVICE,
     operations=(
-        Operation(
+        observed(
             "Connect",
             ConnectQuestion(Door.HUB_DEVICE),
-            _SDK_OBSERVED,
             "CONNACK codes for unknown, disabled and wrong devices are inferred (5); never answers session present",
         ),
-        Operation("Connect over WebSocket", ConnectQuestion(Door.HUB_DEVICE, websocket=True), _SDK_OBSERVED),
-        Operation(
-            "Connect with a will",
-            ConnectQuestion(Door.HUB_DEVICE, will="devices/{device}/messages/events/"),
-            _DOCUMENTED,
-        ),
-        Operation("Connect as module", ConnectQuestion(Door.HUB_DEVICE, _MODULE_CLIENT), _SDK_OBSERVED),
-        Operation(
-            "Send telemetry",
-            _publish("devices/{device}/messages/events/"),
-            _DOCUMENTED,
-            _TELEMETRY,
-            is_partial=True,
-        ),
-        Operation(
+        observed("Connect over WebSocket", ConnectQuestion(Door.HUB_DEVICE, websocket=True)),
+        documented("Connect with a will", ConnectQuestion(Door.HUB_DEVICE, will="devices/{device}/messages/events/")),
+        observed("Connect as module", ConnectQuestion(Door.HUB_DEVICE, _MODULE_CLIENT)),
+        documented("Send telemetry", _publish("devices/{device}/messages/events/"), missing=_TELEMETRY),
+        documented(
             "Send telemetry as module",
             _publish("devices/{device}/modules/{module}/messages/events/", client=_MODULE_CLIENT),
-            _DOCUMENTED,
-            _TELEMETRY,
-            is_partial=True,
+            missing=_TELEMETRY,
         ),
-        Operation(
+        documented(
             "Receive messages from the cloud",
             _subscribe("devices/{device}/messages/devicebound/#"),
-            _DOCUMENTED,
-            "MQTT can only complete, not reject or abandon, as on Azure; feedback is not made",
-            is_partial=True,
+            missing="MQTT can only complete, not reject or abandon, as on Azure; feedback is not made",
         ),
-        Operation("Receive direct methods", _subscribe("$iothub/methods/POST/#"), _DOCUMENTED),
-        Operation("Answer a direct method", _publish("$iothub/methods/res/200/?$rid={request}", {}), _DOCUMENTED),
-        Operation("Receive answers about the twin", _subscribe(_ANSWERS), _DOCUMENTED),
-        Operation(
-            "Read the twin", _publish("$iothub/twin/GET/?$rid={request}", "", "$iothub/twin/res/200/"), _DOCUMENTED
-        ),
-        Operation(
+        documented("Receive direct methods", _subscribe("$iothub/methods/POST/#")),
+        documented("Answer a direct method", _publish("$iothub/methods/res/200/?$rid={request}", {})),
+        documented("Receive answers about the twin", _subscribe(_ANSWERS)),
+        documented("Read the twin", _publish("$iothub/twin/GET/?$rid={request}", "", "$iothub/twin/res/200/")),
+        documented(
             "Report properties",
             _publish("$iothub/twin/PATCH/properties/reported/?$rid={request}", {"probe": 1}, "$iothub/twin/res/204/"),
-            _DOCUMENTED,
             "bodies of refusals are inferred",
         ),
-        Operation(
-            "Receive desired properties",
-            _subscribe("$iothub/twin/PATCH/properties/desired/#"),
-            _DOCUMENTED,
-        ),
-        Operation(
+        documented("Receive desired properties", _subscribe("$iothub/twin/PATCH/properties/desired/#")),
+        documented(
             "Receive inputs of a module",
             _subscribe("devices/{device}/modules/{module}/inputs/#", _MODULE_CLIENT),
-            _DOCUMENTED,
             instead="needs IoT Edge; other subscriptions of modules work",
         ),
     ),
@@ -133,44 +106,32 @@ HTTPS = Area(
     notes="Whoever asks, with whatever token, is told that it is not supported by this simulator.",
     setup=_WITH_DEVICE,
     operations=(
-        Operation(
-            "Send device event",
-            _device_request("POST", "/devices/{deviceId}/messages/events", {}),
-            _DOCUMENTED,
-            instead=_BY_MQTT,
+        documented(
+            "Send device event", _device_request("POST", "/devices/{deviceId}/messages/events", {}), instead=_BY_MQTT
         ),
-        Operation(
+        observed(
             "Send module event",
             _device_request("POST", "/devices/{deviceId}/modules/{moduleId}/messages/events", {}),
-            _SDK_OBSERVED,
             instead=_BY_MQTT,
         ),
-        Operation(
+        documented(
             "Receive device bound notification",
             _device_request("GET", "/devices/{deviceId}/messages/deviceBound"),
-            _DOCUMENTED,
             instead=_BY_MQTT,
         ),
-        Operation(
+        documented(
             "Complete device bound notification",
             _device_request("DELETE", "/devices/{deviceId}/messages/deviceBound/{etag}"),
-            _DOCUMENTED,
             instead=_BY_MQTT,
         ),
-        Operation(
+        documented(
             "Abandon device bound notification",
             _device_request("POST", "/devices/{deviceId}/messages/deviceBound/{etag}/abandon"),
-            _DOCUMENTED,
         ),
-        Operation(
-            "Create file upload",
-            _device_request("POST", "/devices/{deviceId}/files", {"blobName": "probe"}),
-            _DOCUMENTED,
-        ),
-        Operation(
+        documented("Create file upload", _device_request("POST", "/devices/{deviceId}/files", {"blobName": "probe"})),
+        documented(
             "Update file upload status",
             _device_request("POST", "/devices/{deviceId}/files/notifications", {"correlationId": "0"}),
-            _DOCUMENTED,
         ),
     ),
 )
@@ -180,40 +141,33 @@ AMQP = Area(
     "the official SDKs",
     notes="Every operation below needs an AMQP connection.",
     operations=(
-        Operation(
+        observed(
             "Devices: telemetry",
             AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/messages/events`"),
-            _SDK_OBSERVED,
             instead=_BY_MQTT,
         ),
-        Operation(
+        observed(
             "Devices: messages from the cloud, methods and twins",
             AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/…`"),
-            _SDK_OBSERVED,
             instead=_BY_MQTT,
         ),
-        Operation(
+        observed(
             "Devices: over WebSocket",
             AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/…`", websocket=True),
-            _SDK_OBSERVED,
             instead=_BY_MQTT,
         ),
-        Operation(
+        observed(
             "Service: send to a device",
             AmqpQuestion(Door.HUB, "`/messages/devicebound`"),
-            _SDK_OBSERVED,
             instead="`POST /simulator/hubs/HOST/devices/ID/messages`, or `Simulator.send_message` in Python",
         ),
-        Operation("Service: feedback", AmqpQuestion(Door.HUB, "`/messages/serviceBound/feedback`"), _SDK_OBSERVED),
-        Operation(
-            "Service: notifications of files",
-            AmqpQuestion(Door.HUB, "`/messages/serviceBound/filenotifications`"),
-            _SDK_OBSERVED,
+        observed("Service: feedback", AmqpQuestion(Door.HUB, "`/messages/serviceBound/feedback`")),
+        observed(
+            "Service: notifications of files", AmqpQuestion(Door.HUB, "`/messages/serviceBound/filenotifications`")
         ),
-        Operation(
+        observed(
             "Service: read telemetry (Event Hubs)",
             AmqpQuestion(Door.HUB, "`messages/events`"),
-            _SDK_OBSERVED,
             instead="`GET /simulator/hubs/HOST/telemetry`, or `Simulator.telemetry` in Python",
         ),
     ),
@@ -236,114 +190,83 @@ SERVICE = Area(
         "errors says inferred."
     ),
     operations=(
-        Operation("Devices_CreateOrUpdateIdentity", _ask("PUT", "/devices/{id}", _DEVICE), _SDK_OBSERVED),
-        Operation("Devices_GetIdentity", _ask("GET", "/devices/{id}"), _SDK_OBSERVED),
-        Operation("Devices_GetDevices", _ask("GET", "/devices"), _SDK_OBSERVED, "in order of creation"),
-        Operation(
+        observed("Devices_CreateOrUpdateIdentity", _ask("PUT", "/devices/{id}", _DEVICE)),
+        observed("Devices_GetIdentity", _ask("GET", "/devices/{id}")),
+        observed("Devices_GetDevices", _ask("GET", "/devices"), "in order of creation"),
+        documented(
             "BulkRegistry_UpdateRegistry",
             _ask("POST", "/devices", [{"id": "{device}", "importMode": "update", "status": "enabled"}]),
-            _DOCUMENTED,
         ),
-        Operation(
-            "Query_GetTwins",
-            _ask("POST", "/devices/query", {"query": "SELECT * FROM devices"}),
-            _DOCUMENTED,
-            _LANGUAGE,
-            is_partial=True,
+        documented(
+            "Query_GetTwins", _ask("POST", "/devices/query", {"query": "SELECT * FROM devices"}), missing=_LANGUAGE
         ),
-        Operation("Devices_GetTwin", _ask("GET", "/twins/{id}"), _DOCUMENTED),
-        Operation("Devices_UpdateTwin", _ask("PATCH", "/twins/{id}", {"tags": {"probe": 1}}), _DOCUMENTED),
-        Operation("Devices_ReplaceTwin", _ask("PUT", "/twins/{id}", {"tags": {}}), _DOCUMENTED),
-        Operation(
+        documented("Devices_GetTwin", _ask("GET", "/twins/{id}")),
+        documented("Devices_UpdateTwin", _ask("PATCH", "/twins/{id}", {"tags": {"probe": 1}})),
+        documented("Devices_ReplaceTwin", _ask("PUT", "/twins/{id}", {"tags": {}})),
+        documented(
             "Devices_InvokeMethod",
             _ask("POST", "/twins/{deviceId}/methods", {"methodName": "probe"}, accepted=_OFFLINE),
-            _DOCUMENTED,
             "answers for devices that are not there, do not answer or answer nonsense are inferred in part",
         ),
-        Operation("Modules_CreateOrUpdateIdentity", _ask("PUT", "/devices/{id}/modules/{mid}", _MODULE), _DOCUMENTED),
-        Operation("Modules_GetIdentity", _ask("GET", "/devices/{id}/modules/{mid}"), _DOCUMENTED),
-        Operation("Modules_GetModulesOnDevice", _ask("GET", "/devices/{id}/modules"), _DOCUMENTED),
-        Operation("Modules_GetTwin", _ask("GET", "/twins/{id}/modules/{mid}"), _DOCUMENTED),
-        Operation(
-            "Modules_UpdateTwin", _ask("PATCH", "/twins/{id}/modules/{mid}", {"tags": {"probe": 1}}), _DOCUMENTED
-        ),
-        Operation("Modules_ReplaceTwin", _ask("PUT", "/twins/{id}/modules/{mid}", {"tags": {}}), _DOCUMENTED),
-        Operation(
+        documented("Modules_CreateOrUpdateIdentity", _ask("PUT", "/devices/{id}/modules/{mid}", _MODULE)),
+        documented("Modules_GetIdentity", _ask("GET", "/devices/{id}/modules/{mid}")),
+        documented("Modules_GetModulesOnDevice", _ask("GET", "/devices/{id}/modules")),
+        documented("Modules_GetTwin", _ask("GET", "/twins/{id}/modules/{mid}")),
+        documented("Modules_UpdateTwin", _ask("PATCH", "/twins/{id}/modules/{mid}", {"tags": {"probe": 1}})),
+        documented("Modules_ReplaceTwin", _ask("PUT", "/twins/{id}/modules/{mid}", {"tags": {}})),
+        documented(
             "Modules_InvokeMethod",
-            _ask(
-                "POST",
-                "/twins/{deviceId}/modules/{moduleId}/methods",
-                {"methodName": "probe"},
-                accepted=_OFFLINE,
-            ),
-            _DOCUMENTED,
+            _ask("POST", "/twins/{deviceId}/modules/{moduleId}/methods", {"methodName": "probe"}, accepted=_OFFLINE),
         ),
-        Operation("Modules_DeleteIdentity", _ask("DELETE", "/devices/{id}/modules/{mid}", guarded=True), _DOCUMENTED),
-        Operation(
-            "CloudToDeviceMessages_PurgeCloudToDeviceMessageQueue",
-            _ask("DELETE", "/devices/{id}/commands"),
-            _DOCUMENTED,
-        ),
-        Operation(
-            "CloudToDeviceMessages_ReceiveFeedbackNotification",
-            _ask("GET", "/messages/serviceBound/feedback"),
-            _DOCUMENTED,
-        ),
-        Operation(
+        documented("Modules_DeleteIdentity", _ask("DELETE", "/devices/{id}/modules/{mid}", guarded=True)),
+        documented("CloudToDeviceMessages_PurgeCloudToDeviceMessageQueue", _ask("DELETE", "/devices/{id}/commands")),
+        documented("CloudToDeviceMessages_ReceiveFeedbackNotification", _ask("GET", "/messages/serviceBound/feedback")),
+        documented(
             "CloudToDeviceMessages_CompleteFeedbackNotification",
             _ask("DELETE", "/messages/serviceBound/feedback/{lockToken}", lockToken="0"),
-            _DOCUMENTED,
         ),
-        Operation(
+        documented(
             "CloudToDeviceMessages_AbandonFeedbackNotification",
             _ask("POST", "/messages/serviceBound/feedback/{lockToken}/abandon", lockToken="0"),
-            _DOCUMENTED,
         ),
-        Operation("Statistics_GetDeviceStatistics", _ask("GET", "/statistics/devices"), _SDK_OBSERVED),
-        Operation("Statistics_GetServiceStatistics", _ask("GET", "/statistics/service"), _SDK_OBSERVED),
-        Operation("Configuration_Get", _ask("GET", "/configurations/{id}"), _DOCUMENTED, instead=_EDGE),
-        Operation(
-            "Configuration_CreateOrUpdate",
-            _ask("PUT", "/configurations/{id}", {"id": "{device}"}),
-            _DOCUMENTED,
-            instead=_EDGE,
+        observed("Statistics_GetDeviceStatistics", _ask("GET", "/statistics/devices")),
+        observed("Statistics_GetServiceStatistics", _ask("GET", "/statistics/service")),
+        documented("Configuration_Get", _ask("GET", "/configurations/{id}"), instead=_EDGE),
+        documented(
+            "Configuration_CreateOrUpdate", _ask("PUT", "/configurations/{id}", {"id": "{device}"}), instead=_EDGE
         ),
-        Operation("Configuration_Delete", _ask("DELETE", "/configurations/{id}"), _DOCUMENTED, instead=_EDGE),
-        Operation("Configuration_GetConfigurations", _ask("GET", "/configurations"), _DOCUMENTED, instead=_EDGE),
-        Operation(
+        documented("Configuration_Delete", _ask("DELETE", "/configurations/{id}"), instead=_EDGE),
+        documented("Configuration_GetConfigurations", _ask("GET", "/configurations"), instead=_EDGE),
+        documented(
             "Configuration_TestQueries",
             _ask("POST", "/configurations/testQueries", {"targetCondition": "*"}),
-            _DOCUMENTED,
             instead=_EDGE,
         ),
-        Operation(
+        documented(
             "Configuration_ApplyOnEdgeDevice",
             _ask("POST", "/devices/{id}/applyConfigurationContent", {}),
-            _DOCUMENTED,
             instead=_EDGE,
         ),
-        Operation(
+        documented(
             "Jobs_CreateImportExportJob",
             _ask("POST", "/jobs/create", {"type": "export"}),
-            _DOCUMENTED,
             instead="use bulk operations",
         ),
-        Operation("Jobs_GetImportExportJobs", _ask("GET", "/jobs"), _DOCUMENTED),
-        Operation("Jobs_GetImportExportJob", _ask("GET", "/jobs/{id}"), _DOCUMENTED),
-        Operation("Jobs_CancelImportExportJob", _ask("DELETE", "/jobs/{id}"), _DOCUMENTED),
-        Operation("Jobs_CreateScheduledJob", _ask("PUT", "/jobs/v2/{id}", {"jobId": "0"}), _DOCUMENTED, instead=_JOB),
-        Operation("Jobs_GetScheduledJob", _ask("GET", "/jobs/v2/{id}"), _DOCUMENTED, instead=_JOB),
-        Operation("Jobs_QueryScheduledJobs", _ask("GET", "/jobs/v2/query"), _DOCUMENTED, instead=_JOB),
-        Operation("Jobs_CancelScheduledJob", _ask("POST", "/jobs/v2/{id}/cancel"), _DOCUMENTED, instead=_JOB),
-        Operation("DigitalTwin_GetDigitalTwin", _ask("GET", "/digitaltwins/{id}"), _DOCUMENTED),
-        Operation("DigitalTwin_UpdateDigitalTwin", _ask("PATCH", "/digitaltwins/{id}", []), _DOCUMENTED),
-        Operation(
+        documented("Jobs_GetImportExportJobs", _ask("GET", "/jobs")),
+        documented("Jobs_GetImportExportJob", _ask("GET", "/jobs/{id}")),
+        documented("Jobs_CancelImportExportJob", _ask("DELETE", "/jobs/{id}")),
+        documented("Jobs_CreateScheduledJob", _ask("PUT", "/jobs/v2/{id}", {"jobId": "0"}), instead=_JOB),
+        documented("Jobs_GetScheduledJob", _ask("GET", "/jobs/v2/{id}"), instead=_JOB),
+        documented("Jobs_QueryScheduledJobs", _ask("GET", "/jobs/v2/query"), instead=_JOB),
+        documented("Jobs_CancelScheduledJob", _ask("POST", "/jobs/v2/{id}/cancel"), instead=_JOB),
+        documented("DigitalTwin_GetDigitalTwin", _ask("GET", "/digitaltwins/{id}")),
+        documented("DigitalTwin_UpdateDigitalTwin", _ask("PATCH", "/digitaltwins/{id}", [])),
+        documented(
             "DigitalTwin_InvokeRootLevelCommand",
             _ask("POST", "/digitaltwins/{id}/commands/{commandName}", {}, commandName="probe"),
-            _DOCUMENTED,
             instead="call a direct method",
         ),
-        Operation(
+        documented(
             "DigitalTwin_InvokeComponentCommand",
             _ask(
                 "POST",
@@ -352,10 +275,9 @@ SERVICE = Area(
                 componentPath="probe",
                 commandName="probe",
             ),
-            _DOCUMENTED,
             instead="call a direct method",
         ),
-        Operation("Devices_DeleteIdentity", _ask("DELETE", "/devices/{id}", guarded=True), _SDK_OBSERVED),
+        observed("Devices_DeleteIdentity", _ask("DELETE", "/devices/{id}", guarded=True)),
     ),
 )
 
@@ -365,16 +287,14 @@ MORE = Area(
     notes="In no list that is published. A device asks for its own modules with its own token.",
     setup=_WITH_DEVICE,
     operations=(
-        Operation(
+        observed(
             "Service_BulkRegenerateDeviceKey",
             _ask("POST", "/devices/keys/regenerate", {"policyKey": "primaryKey", "devices": [{"id": "{device}"}]}),
-            _SDK_OBSERVED,
             "the members of the answer are inferred",
         ),
-        Operation(
+        observed(
             "Modules_OfTheDeviceItself",
             _device_request("GET", "/devices/{deviceId}/modules"),
-            _SDK_OBSERVED,
             "with a certificate instead of a token it is inferred",
         ),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any, Union
 
 from dps_simulator.errors.table import Provenance
@@ -146,27 +147,24 @@ class Operation:
     Attributes:
         name: its name in the published description, or what it does where it has none.
         question: tells whether the simulator has it.
-        provenance: where its answer comes from.
         differences: what is known to be different from Azure, in one line.
-        is_partial: whether something that the operation does on Azure is missing, which ``differences`` then names.
+        missing: the same where a part of the operation is not there: it is supported partly then.
         instead: what one can do while it is not supported.
+        provenance: where its answer comes from.
     """
 
     name: str
     question: Question
-    provenance: Provenance
     differences: str = ""
-    is_partial: bool = False
+    missing: str = ""
     instead: str = ""
+    provenance: Provenance = field(kw_only=True)
 
-    def __post_init__(self) -> None:
-        """Check that what is missing is named.
 
-        Raises:
-            ValueError: it is not.
-        """
-        if self.is_partial and not self.differences:
-            raise ValueError(f"{self.name} is supported partly; say in differences what is missing.")
+#: An operation by where its answer comes from.
+recorded = partial(Operation, provenance=Provenance.RECORDED)
+documented = partial(Operation, provenance=Provenance.DOCUMENTED)
+observed = partial(Operation, provenance=Provenance.SDK_OBSERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +187,7 @@ class Area:
 
 
 class Support(Enum):
-    """What was measured."""
+    """What was measured: the word in the column "here" of the document."""
 
     SUPPORTED = "yes"
     PARTLY = "partly"

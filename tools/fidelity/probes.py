@@ -53,7 +53,7 @@ class FidelityError(Exception):
 
 
 def error_tables() -> dict[str, Mapping[str, ErrorKind]]:
-    """Every class of rows in the table of errors, by name."""
+    """The table of errors: the rows of each of its classes, such as ``Dps``, by name."""
     owners = {name: owner for name, owner in vars(errors).items() if isinstance(owner, type)}
     return {name: rows for name, owner in owners.items() if (rows := errors.table(owner))}
 
@@ -134,7 +134,7 @@ class Prober:
     def _support(self, area: Area, operation: Operation) -> Support:
         if not self.ask(operation.question, f"{area.title}, {operation.name}"):
             return Support.NOT
-        return Support.PARTLY if operation.is_partial else Support.SUPPORTED
+        return Support.PARTLY if operation.missing else Support.SUPPORTED
 
     # --- HTTP -------------------------------------------------------------------------------------------------------
 
@@ -246,7 +246,7 @@ class Prober:
 
 
 def key(area: Area, operation: Operation) -> str:
-    """What names an operation among all."""
+    """What names an operation among all: ``"area/operation"``."""
     return f"{area.title}/{operation.name}"
 
 

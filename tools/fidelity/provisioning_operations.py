@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from dps_simulator.errors.table import Provenance
 from tools.fidelity.operations import (
     AmqpQuestion,
     Area,
     ConnectQuestion,
     Door,
     HttpQuestion,
-    Operation,
     PublishQuestion,
+    SubscribeQuestion,
+    documented,
+    observed,
+    recorded,
 )
-from tools.fidelity.operations import SubscribeQuestion as Subscription
-
-_RECORDED = Provenance.RECORDED
-_DOCUMENTED = Provenance.DOCUMENTED
-_SDK_OBSERVED = Provenance.SDK_OBSERVED
-_INFERRED = Provenance.INFERRED
 
 _KEYS = {"type": "symmetricKey", "symmetricKey": {"primaryKey": "{key}", "secondaryKey": "{key}"}}
 _ENROLLMENT = {"registrationId": "{device}", "attestation": _KEYS}
@@ -30,6 +26,13 @@ def _enroll(identifier: str) -> HttpQuestion:
 
 _REGISTRATION = "/{idScope}/registrations/{registrationId}"
 _ANSWERS = "$dps/registrations/res/#"
+_REGISTER = "PUT/iotdps-register/?$rid={request}"
+
+
+def _publish(request: str, body: object, client: str = "{device}") -> PublishQuestion:
+    topic, answer = f"$dps/registrations/{request}", "$dps/registrations/res/20"
+    return PublishQuestion(Door.PROVISIONING, topic, body, answer, _ANSWERS, client)
+
 
 MQTT = Area(
     "DPS: devices over MQTT 3.1.1",
@@ -40,38 +43,22 @@ MQTT = Area(
     ),
     setup=(_enroll("{device}"),),
     operations=(
-        Operation(
+        recorded(
             "Connect",
             ConnectQuestion(Door.PROVISIONING),
-            _RECORDED,
             "a wrong key gets CONNACK 0 and then 401, as captured; CONNACK codes for malformed names are inferred",
         ),
-        Operation("Connect over WebSocket", ConnectQuestion(Door.PROVISIONING, websocket=True), _SDK_OBSERVED),
-        Operation("Subscribe to answers", Subscription(Door.PROVISIONING, _ANSWERS), _DOCUMENTED),
-        Operation(
+        observed("Connect over WebSocket", ConnectQuestion(Door.PROVISIONING, websocket=True)),
+        documented("Subscribe to answers", SubscribeQuestion(Door.PROVISIONING, _ANSWERS)),
+        recorded(
             "Register",
-            PublishQuestion(
-                Door.PROVISIONING,
-                "$dps/registrations/PUT/iotdps-register/?$rid={request}",
-                {"registrationId": "{device}"},
-                "$dps/registrations/res/20",
-                _ANSWERS,
-            ),
-            _RECORDED,
-            "assigned after 0.3 s (`pace = azure`), at once or after n polls; certificates on request (`csr`) are "
-            "refused",
-            is_partial=True,
+            _publish(_REGISTER, {"registrationId": "{device}"}),
+            missing="assigned after 0.3 s (`pace = azure`), at once or after n polls; certificates on request (`csr`) "
+            "are refused",
         ),
-        Operation(
+        recorded(
             "Ask for the operation's status",
-            PublishQuestion(
-                Door.PROVISIONING,
-                "$dps/registrations/GET/iotdps-get-operationstatus/?$rid={request}&operationId={operation}",
-                "",
-                "$dps/registrations/res/20",
-                _ANSWERS,
-            ),
-            _RECORDED,
+            _publish("GET/iotdps-get-operationstatus/?$rid={request}&operationId={operation}", ""),
         ),
     ),
 )
@@ -82,22 +69,18 @@ HTTPS = Area(
     notes="Symmetric keys, certificates and TPMs.",
     setup=(_enroll("{device}"),),
     operations=(
-        Operation(
+        documented(
             "RegisterDevice",
             HttpQuestion(Door.PROVISIONING, "PUT", f"{_REGISTRATION}/register", {"registrationId": "{device}"}),
-            _DOCUMENTED,
-            "certificates on request (`csr`) are refused; the text beside a TPM's challenge is ours",
-            is_partial=True,
+            missing="certificates on request (`csr`) are refused; the text beside a TPM's challenge is ours",
         ),
-        Operation(
+        documented(
             "OperationStatusLookup",
             HttpQuestion(Door.PROVISIONING, "GET", f"{_REGISTRATION}/operations/{{operationId}}"),
-            _DOCUMENTED,
         ),
-        Operation(
+        documented(
             "DeviceRegistrationStatusLookup",
             HttpQuestion(Door.PROVISIONING, "POST", _REGISTRATION, {"registrationId": "{device}"}),
-            _DOCUMENTED,
             "what it tells of a TPM's key is inferred",
         ),
     ),
@@ -108,17 +91,15 @@ AMQP = Area(
     "DPS: devices over AMQP 1.0",
     "the official SDKs for C, Java, C# and Node",
     operations=(
-        Operation("Register", AmqpQuestion(Door.PROVISIONING, "`iotdps-register`"), _SDK_OBSERVED, instead=_OVER_AMQP),
-        Operation(
+        observed("Register", AmqpQuestion(Door.PROVISIONING, "`iotdps-register`"), instead=_OVER_AMQP),
+        observed(
             "Ask for the operation's status",
             AmqpQuestion(Door.PROVISIONING, "`iotdps-get-operationstatus`"),
-            _SDK_OBSERVED,
             instead=_OVER_AMQP,
         ),
-        Operation(
+        observed(
             "Register over WebSocket",
             AmqpQuestion(Door.PROVISIONING, "`iotdps-register`", websocket=True),
-            _SDK_OBSERVED,
             instead=_OVER_AMQP,
         ),
     ),
@@ -145,68 +126,41 @@ SERVICE = Area(
     setup=(
         _enroll("{device}-2"),
         ConnectQuestion(Door.PROVISIONING, "{device}-2"),
-        PublishQuestion(
-            Door.PROVISIONING,
-            "$dps/registrations/PUT/iotdps-register/?$rid={request}",
-            {"registrationId": "{device}-2"},
-            "$dps/registrations/res/20",
-            _ANSWERS,
-            "{device}-2",
-        ),
+        _publish(_REGISTER, {"registrationId": "{device}-2"}, "{device}-2"),
     ),
     operations=(
-        Operation("IndividualEnrollment_CreateOrUpdate", _service("PUT", "/enrollments/{id}", _ENROLLMENT), _RECORDED),
-        Operation("IndividualEnrollment_Get", _service("GET", "/enrollments/{id}"), _RECORDED),
-        Operation(
-            "IndividualEnrollment_Query",
-            _service("POST", "/enrollments/query", {"query": "SELECT *"}),
-            _RECORDED,
-            _PAGES,
+        recorded("IndividualEnrollment_CreateOrUpdate", _service("PUT", "/enrollments/{id}", _ENROLLMENT)),
+        recorded("IndividualEnrollment_Get", _service("GET", "/enrollments/{id}")),
+        recorded("IndividualEnrollment_Query", _service("POST", "/enrollments/query", {"query": "SELECT *"}), _PAGES),
+        recorded(
+            "IndividualEnrollment_GetAttestationMechanism", _service("POST", "/enrollments/{id}/attestationmechanism")
         ),
-        Operation(
-            "IndividualEnrollment_GetAttestationMechanism",
-            _service("POST", "/enrollments/{id}/attestationmechanism"),
-            _RECORDED,
-        ),
-        Operation(
+        recorded(
             "IndividualEnrollment_RunBulkOperation",
             _service("POST", "/enrollments", {"mode": "update", "enrollments": [{**_ENROLLMENT, "etag": "*"}]}),
-            _RECORDED,
             _MODES,
         ),
-        Operation("IndividualEnrollment_Delete", _service("DELETE", "/enrollments/{id}"), _RECORDED),
-        Operation(
-            "EnrollmentGroup_CreateOrUpdate", _service("PUT", "/enrollmentGroups/{id}", _GROUP, id="{group}"), _RECORDED
-        ),
-        Operation("EnrollmentGroup_Get", _service("GET", "/enrollmentGroups/{id}", id="{group}"), _RECORDED),
-        Operation(
-            "EnrollmentGroup_Query",
-            _service("POST", "/enrollmentGroups/query", {"query": "SELECT *"}),
-            _RECORDED,
-            _PAGES,
-        ),
-        Operation(
+        recorded("IndividualEnrollment_Delete", _service("DELETE", "/enrollments/{id}")),
+        recorded("EnrollmentGroup_CreateOrUpdate", _service("PUT", "/enrollmentGroups/{id}", _GROUP, id="{group}")),
+        recorded("EnrollmentGroup_Get", _service("GET", "/enrollmentGroups/{id}", id="{group}")),
+        recorded("EnrollmentGroup_Query", _service("POST", "/enrollmentGroups/query", {"query": "SELECT *"}), _PAGES),
+        recorded(
             "EnrollmentGroup_GetAttestationMechanism",
             _service("POST", "/enrollmentGroups/{id}/attestationmechanism", id="{group}"),
-            _RECORDED,
         ),
-        Operation(
+        recorded(
             "EnrollmentGroup_RunBulkOperation",
             _service("POST", "/enrollmentGroups", {"mode": "update", "enrollmentGroups": [{**_GROUP, "etag": "*"}]}),
-            _RECORDED,
             _MODES,
         ),
-        Operation(
+        recorded(
             "DeviceRegistrationState_Query",
             _service("POST", "/registrations/{id}/query", id="{group}"),
-            _RECORDED,
             "order and shape of continuation tokens are not Azure's",
         ),
-        Operation("EnrollmentGroup_Delete", _service("DELETE", "/enrollmentGroups/{id}", id="{group}"), _RECORDED),
-        Operation("DeviceRegistrationState_Get", _service("GET", "/registrations/{id}", id="{device}-2"), _RECORDED),
-        Operation(
-            "DeviceRegistrationState_Delete", _service("DELETE", "/registrations/{id}", id="{device}-2"), _RECORDED
-        ),
+        recorded("EnrollmentGroup_Delete", _service("DELETE", "/enrollmentGroups/{id}", id="{group}")),
+        recorded("DeviceRegistrationState_Get", _service("GET", "/registrations/{id}", id="{device}-2")),
+        recorded("DeviceRegistrationState_Delete", _service("DELETE", "/registrations/{id}", id="{device}-2")),
     ),
 )
 

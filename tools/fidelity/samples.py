@@ -77,7 +77,11 @@ class Samples:
         return _NAME.sub(sample, template)
 
     def learn(self, document: Any) -> None:
-        """Remember what later questions may need."""
+        """Remember what later questions may need, such as an ETag, wherever it stands in an answer.
+
+        Arguments:
+            document: the answer, JSON.
+        """
         if isinstance(document, Mapping):
             for name, value in document.items():
                 if name in _LEARNED and isinstance(value, str):

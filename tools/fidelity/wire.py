@@ -47,7 +47,19 @@ class HttpAnswer:
 def ask_http(
     running: RunningSimulator, host: str, method: str, path: str, body: Any, headers: Mapping[str, str]
 ) -> HttpAnswer:
-    """Send one request over a connection of its own."""
+    """Send one request over a connection of its own.
+
+    Arguments:
+        running: the simulator.
+        host: the host name that is addressed.
+        method: of HTTP.
+        path: with its query, quoted.
+        body: JSON, ``None`` for none.
+        headers: besides the content type.
+
+    Raises:
+        RequestException: nothing came back within :data:`TIMEOUT`.
+    """
     data = None if body is None else json.dumps(body)
     kind = {} if body is None else {"Content-Type": "application/json; charset=utf-8"}
     with running.session() as session:
@@ -137,17 +149,29 @@ class MqttClient:
         self._wait(lambda: self.code is not None)
 
     def subscribe(self, topic_filter: str) -> bool:
-        """SUBSCRIBE; tells whether the filter was granted."""
+        """SUBSCRIBE with QoS 1; tells whether the filter was granted.
+
+        Raises:
+            TimeoutError: no answer within :data:`TIMEOUT`.
+        """
         _, number = self._client.subscribe(topic_filter, qos=1)
         return self._wait(lambda: number in self._granted) and self._granted[number][0] != _REFUSED
 
     def publish(self, topic: str, payload: bytes) -> bool:
-        """PUBLISH with QoS 1; tells whether PUBACK came."""
+        """PUBLISH with QoS 1; tells whether PUBACK came.
+
+        Raises:
+            TimeoutError: no answer within :data:`TIMEOUT`.
+        """
         number = self._client.publish(topic, payload, qos=1).mid
         return self._wait(lambda: number in self._published)
 
     def receive(self) -> tuple[str, bytes] | None:
-        """The next message, topic and payload, or ``None`` when the connection was closed."""
+        """The next message, topic and payload, or ``None`` when the connection was closed.
+
+        Raises:
+            TimeoutError: none within :data:`TIMEOUT`.
+        """
         return self._messages.pop(0) if self._wait(lambda: self._messages) else None
 
     def close(self) -> None:

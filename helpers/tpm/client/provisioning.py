@@ -48,14 +48,19 @@ KEY_IS_GONE = (
 
 
 class TpmRegistration:
-    """What both clients have in common; made by :meth:`create_from_tpm`."""
+    """What both clients have in common; made by :meth:`create_from_tpm`.
+
+    Attributes:
+        provisioning_payload: what the device tells the service about itself with the registration; anything that JSON
+            can express, ``None`` for nothing.
+    """
 
     def __init__(self, options: ClientOptions, id_scope: str, tpm: TpmDevice, registration_id: str) -> None:
         self._options = options
         self._id_scope = id_scope
         self._tpm = tpm
         self._registration_id = registration_id
-        self._payload: Any = None
+        self.provisioning_payload: Any = None
 
     @classmethod
     def create_from_tpm(
@@ -90,15 +95,6 @@ class TpmRegistration:
         """The name under which the device registers."""
         return self._registration_id or self._tpm.registration_id
 
-    @property
-    def provisioning_payload(self) -> Any:
-        """What the device tells the service about itself with the registration; anything that JSON can express."""
-        return self._payload
-
-    @provisioning_payload.setter
-    def provisioning_payload(self, payload: Any) -> None:
-        self._payload = payload
-
     def _begin(self) -> RegistrationExchange:
         """Ask the TPM who the device is."""
         logger.info("Registering with Provisioning Service...")
@@ -108,7 +104,7 @@ class TpmRegistration:
                 registration_id=self.registration_id,
                 endorsement_key=self._tpm.endorsement_key,
                 storage_root_key=self._tpm.storage_root_key,
-                payload=self._payload,
+                payload=self.provisioning_payload,
                 user_agent=USER_AGENT,
             )
 
@@ -126,7 +122,7 @@ class TpmRegistration:
 
 
 class TpmProvisioningDeviceClient(TpmRegistration):
-    """Registers a device by its TPM."""
+    """Registers a device by its TPM, and waits for it: the synchronous client, made by :meth:`create_from_tpm`."""
 
     def register(self) -> RegistrationResult:
         """Register the device: answer the service's challenge in the TPM, and take the key for the hub in.
@@ -167,7 +163,7 @@ class TpmProvisioningDeviceClient(TpmRegistration):
 
 
 def registered(step: Finished) -> RegistrationResult:
-    """The result of a registration."""
+    """The result of a registration that came to its end; says so in the log, in the words of the SDK."""
     logger.info("Successfully registered with Provisioning Service")
     return step.result
 

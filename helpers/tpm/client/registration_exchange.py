@@ -122,12 +122,12 @@ class Send:
     """Send a request, then call :meth:`RegistrationExchange.answered`.
 
     Attributes:
-        name: ``register`` or ``query``.
-        method: HTTP method.
-        target: path and query.
-        headers: without ``Host``.
+        name: what errors call the request, ``register`` or ``query``.
+        method: HTTP method, ``PUT`` or ``GET``.
+        target: path and query of the address.
+        headers: all but ``Host`` and those of the connection.
         body: empty for none.
-        pause: seconds to wait before.
+        pause: seconds to wait before it is sent.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Activate:
     """Let the TPM take a key in, then call :meth:`RegistrationExchange.activated`.
 
     Attributes:
-        blob: the wrapped key.
+        blob: the wrapped key, six sized parts, decoded from base64.
         resource: what a token is needed for, signed with this key; empty: no token is needed.
         key_name: name of the key, for the token.
     """
@@ -167,15 +167,16 @@ class RegistrationExchange:
     """One registration.
 
     Arguments:
-        id_scope: the ID scope of the service.
-        registration_id: the device's name.
+        id_scope: the ID scope of the service, e.g. ``0ne00000A01``.
+        registration_id: under which the device registers.
         endorsement_key: base64 of its TPM2B_PUBLIC.
         storage_root_key: base64 of its TPM2B_PUBLIC.
         payload: what the device tells about itself, anything that JSON can express; ``None`` for nothing.
         user_agent: how the client introduces itself.
 
     Attributes:
-        registration_id: the device's name.
+        registration_id: under which the device registers.
+        state: where the registration is.
         replaced_key: whether the TPM holds another key than before the registration; who lets the TPM take one in says
             so here.
 
@@ -205,7 +206,7 @@ class RegistrationExchange:
             document["payload"] = payload
         self._body = _json_bytes(document)
         self.replaced_key = False
-        self._state = State.PRESENTING
+        self.state = State.PRESENTING
         self._token: Secret | None = None
         self._operation = ""
         self._activate = Activate(b"")
@@ -215,18 +216,13 @@ class RegistrationExchange:
         self._polls = 0
 
     @property
-    def state(self) -> State:
-        """Where the registration is."""
-        return self._state
-
-    @property
     def step(self) -> Step:
-        """What to do now."""
-        if self._state is State.FINISHED:
+        """What to do now: send a request, let the TPM take a key in, or nothing more."""
+        if self.state is State.FINISHED:
             return Finished(self._result)
-        if self._state in (State.CHALLENGED, State.ASSIGNED):
+        if self.state in (State.CHALLENGED, State.ASSIGNED):
             return self._activate
-        if self._state is State.WAITING:
+        if self.state is State.WAITING:
             return self._send(QUERY, "GET", f"{self._path}/operations/{quote(self._operation, safe='')}", b"")
         return self._send(REGISTER, "PUT", f"{self._path}/register", self._body)
 
@@ -238,7 +234,7 @@ class RegistrationExchange:
         """
         self._expect(Activate)
         self._token = token or self._token
-        self._state = TRANSITIONS[self._state][Meaning.ACTIVATED]
+        self.state = TRANSITIONS[self.state][Meaning.ACTIVATED]
 
     def answered(self, answer: Answer) -> None:
         """The service answered.
@@ -248,7 +244,7 @@ class RegistrationExchange:
             OperationTimeout: the service stays busy, or does not come to an end.
         """
         self._expect(Send)
-        request = QUERY if self._state is State.WAITING else REGISTER
+        request = QUERY if self.state is State.WAITING else REGISTER
         self._pause = pause_of(answer.retry_after)
         if answer.status >= 429:
             self._delay(request, answer)
@@ -257,7 +253,6 @@ class RegistrationExchange:
         if answer.status == 401 and document.get("authenticationKey") is not None:
             self._go(Meaning.CHALLENGE, request, answer)
             # the service waits for the answer; the pause is for those who ask again
-            self._pause = 0.0
             self._pause, self._delays = 0.0, 0
             self._activate = Activate(
                 _blob(document["authenticationKey"], "the challenge"), self._resource, _key_name(document)
@@ -337,17 +332,17 @@ class RegistrationExchange:
         Raises:
             ServiceError: there is none.
         """
-        following = TRANSITIONS[self._state].get(meaning)
+        following = TRANSITIONS[self.state].get(meaning)
         if following is None:
             raise ServiceError(
                 f"{request} request was answered with status code {answer.status}, {meaning.value}, "
-                f"while {self._state.value}. {_UNEXPECTED[meaning]}"
+                f"while {self.state.value}. {_UNEXPECTED[meaning]}"
             )
-        self._state = following
+        self.state = following
 
     def _expect(self, kind: type[Send] | type[Activate]) -> None:
         if not isinstance(self.step, kind):
-            raise RuntimeError(f"The registration expects something else now: {self._state.value}.")
+            raise RuntimeError(f"The registration expects something else now: {self.state.value}.")
 
     def _send(self, name: str, method: str, path: str, body: bytes) -> Send:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": self._user_agent}

@@ -5,23 +5,13 @@ A real TPM says with a number which handle, session or parameter it did not like
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from helpers.errors import HelperError
-from helpers.tpm.errors import TpmProtocolError
-from helpers.tpm.response_codes import (
-    FORMAT_ONE,
-    PARAMETER,
-    SESSION,
-    TPM_RC_INSUFFICIENT,
-    TPM_RC_MODE,
-    TPM_RC_SIZE,
-    TPM_RC_SYMMETRIC,
-    TPM_RC_VALUE,
-)
-from helpers.tpm.structures import TPM_ALG_AES, TPM_ALG_CFB, TPM_ALG_NULL, Reader
+from helpers.tpm.response_codes import FORMAT_ONE, PARAMETER, SESSION, ResponseCode
+from helpers.tpm.structures import Algorithm, Reader
 
 _POSITION = 0xF00 | PARAMETER
 
@@ -40,19 +30,33 @@ class RefusedError(HelperError):
         super().__init__(f"0x{code:03X}")
 
 
-def parameter_error(code: int, number: int) -> RefusedError:
-    """A refusal because of a parameter."""
-    return RefusedError(code | PARAMETER | number << 8)
+def in_parameter(code: int, number: int) -> int:
+    """The code of a refusal that is about a parameter of the command, counted from 1."""
+    return code | PARAMETER | number << 8
 
 
-def handle_error(code: int, number: int) -> RefusedError:
-    """A refusal because of a handle."""
-    return RefusedError(code | number << 8)
+def in_handle(code: int, number: int) -> int:
+    """The code of a refusal that is about a handle of the command, counted from 1."""
+    return code | number << 8
 
 
-def session_error(code: int, number: int) -> RefusedError:
-    """A refusal because of an authorization."""
-    return RefusedError(code | SESSION | number << 8)
+def in_session(code: int, number: int) -> int:
+    """The code of a refusal that is about an authorization of the command, counted from 1."""
+    return code | SESSION | number << 8
+
+
+def refuse(when: object, code: int) -> None:
+    """Refuse the command on a condition.
+
+    Arguments:
+        when: what is wrong; false, empty or zero when nothing is.
+        code: the response code for it.
+
+    Raises:
+        RefusedError: something is.
+    """
+    if when:
+        raise RefusedError(code)
 
 
 @contextmanager
@@ -63,134 +67,110 @@ def blamed_on_parameter(number: int) -> Iterator[None]:
     except RefusedError as error:
         if not error.code & FORMAT_ONE or error.code & _POSITION:
             raise
-        raise parameter_error(error.code, number) from error
+        raise RefusedError(in_parameter(error.code, number)) from error
 
 
-class Bytes:
+class Bytes(Reader):
     """Reads a structure; what is wrong with it is a refusal without a position."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._reader = Reader(data)
-
-    @property
-    def remaining(self) -> int:
-        """How many bytes are left."""
-        return self._reader.remaining
-
     def take(self, count: int) -> bytes:
-        """The next bytes."""
-        try:
-            return self._reader.take(count)
-        except TpmProtocolError as error:
-            raise RefusedError(TPM_RC_INSUFFICIENT) from error
+        """The next bytes.
+
+        Raises:
+            RefusedError: there are fewer.
+        """
+        refuse(count > self.remaining, ResponseCode.INSUFFICIENT)
+        return super().take(count)
 
     def number(self, size: int) -> int:
-        """The next bytes as a number."""
+        """The next bytes as a number, most significant first."""
         return int.from_bytes(self.take(size), "big")
 
-    def sized(self, largest: int) -> bytes:
-        """The content of a TPM2B."""
+    def buffer(self, largest: int) -> bytes:
+        """The content of a TPM2B of at most so many bytes."""
         size = self.number(2)
-        if size > largest:
-            raise RefusedError(TPM_RC_SIZE)
+        refuse(size > largest, ResponseCode.SIZE)
         return self.take(size)
+
+    def one_of(self, numbers: Container[int], size: int, code: int = ResponseCode.VALUE) -> int:
+        """The next bytes as a number that has to be one of these; ``code`` refuses another one."""
+        number = self.number(size)
+        refuse(number not in numbers, code)
+        return number
 
     def symmetric(self) -> int:
         """A symmetric algorithm: the bits of an AES key for CFB mode, 0 for none."""
-        algorithm = self.number(2)
-        if algorithm == TPM_ALG_NULL:
+        if self.one_of((Algorithm.NULL, Algorithm.AES), 2, ResponseCode.SYMMETRIC) == Algorithm.NULL:
             return 0
-        if algorithm != TPM_ALG_AES:
-            raise RefusedError(TPM_RC_SYMMETRIC)
-        bits = self.number(2)
-        if bits not in (128, 256):
-            raise RefusedError(TPM_RC_VALUE)
-        if self.number(2) != TPM_ALG_CFB:
-            raise RefusedError(TPM_RC_MODE)
+        bits = self.one_of((128, 256), 2)
+        self.one_of((Algorithm.CFB,), 2, ResponseCode.MODE)
         return bits
 
     def structure(self, parse: Callable[[Bytes], T]) -> T:
         """A structure with its size in front, which must be right."""
         size = self.number(2)
-        if not size:
-            raise RefusedError(TPM_RC_SIZE)
+        refuse(not size, ResponseCode.SIZE)
         before = self.remaining
         parsed = parse(self)
-        if before - self.remaining != size:
-            raise RefusedError(TPM_RC_SIZE)
+        refuse(before - self.remaining != size, ResponseCode.SIZE)
         return parsed
+
+    def registers(self, most: int = 16) -> int:
+        """A selection of PCRs in at most so many banks; gives how many banks are in it."""
+        count = self.number(4)
+        refuse(count > most, ResponseCode.SIZE)
+        for _ in range(count):
+            self.take(2)
+            self.take(self.number(1))
+        return count
 
     def since(self, remaining: int) -> bytes:
         """The bytes that were read since so many were left."""
-        return self._data[len(self._data) - remaining : len(self._data) - self.remaining]
-
-    def rest(self) -> bytes:
-        """All bytes that are left."""
-        return self._reader.rest()
+        return self._data[len(self._data) - remaining : self._position]
 
     def finish(self) -> None:
         """Refuse bytes that are left over."""
-        if self.remaining:
-            raise RefusedError(TPM_RC_SIZE)
+        refuse(self.remaining, ResponseCode.SIZE)
 
 
-class Arguments:
-    """The parameters of a command, taken in their order.
+#: Reads one parameter of a command.
+Parameter = Callable[[Bytes], Any]
+
+
+def number(size: int) -> Parameter:
+    """A parameter that is a number of so many bytes."""
+    return lambda reader: reader.number(size)
+
+
+def sized(largest: int) -> Parameter:
+    """A parameter that is a TPM2B of at most so many bytes."""
+    return lambda reader: reader.buffer(largest)
+
+
+def one_of(numbers: Container[int], size: int, code: int = ResponseCode.VALUE) -> Parameter:
+    """A parameter that is one of these numbers, of so many bytes; ``code`` refuses another one."""
+    return lambda reader: reader.one_of(numbers, size, code)
+
+
+def structure(parse: Callable[[Bytes], object]) -> Parameter:
+    """A parameter that is a structure with its size in front."""
+    return lambda reader: reader.structure(parse)
+
+
+def read_parameters(data: bytes, parameters: Iterable[Parameter]) -> list[Any]:
+    """Read all parameters of a command.
 
     Arguments:
         data: everything after the handles and authorizations.
+        parameters: what reads each of them, in their order.
+
+    Raises:
+        RefusedError: one of them is wrong, and the code says which; or bytes are left over.
     """
-
-    def __init__(self, data: bytes) -> None:
-        self._bytes = Bytes(data)
-        self._number = 0
-
-    def number(self, size: int) -> int:
-        """The next parameter, a number."""
-        with self._next():
-            return self._bytes.number(size)
-
-    def sized(self, largest: int) -> bytes:
-        """The next parameter, a TPM2B."""
-        with self._next():
-            return self._bytes.sized(largest)
-
-    def one_of(self, numbers: Container[int], size: int, code: int = TPM_RC_VALUE) -> int:
-        """The next parameter, a number that has to be one of these."""
-        with self._next():
-            number = self._bytes.number(size)
-            if number not in numbers:
-                raise RefusedError(code)
-            return number
-
-    def structure(self, parse: Callable[[Bytes], T]) -> T:
-        """The next parameter, a structure with its size in front."""
-        with self._next():
-            return self._bytes.structure(parse)
-
-    def symmetric(self) -> int:
-        """The next parameter, a symmetric algorithm; see :meth:`Bytes.symmetric`."""
-        with self._next():
-            return self._bytes.symmetric()
-
-    def registers(self, most: int = 16) -> int:
-        """The next parameter, a selection of PCRs; gives how many banks are in it."""
-        with self._next():
-            count = self._bytes.number(4)
-            if count > most:
-                raise RefusedError(TPM_RC_SIZE)
-            for _ in range(count):
-                self._bytes.take(2)
-                self._bytes.take(self._bytes.number(1))
-            return count
-
-    def finish(self) -> None:
-        """Refuse bytes that are left over. Called before the command does anything."""
-        self._bytes.finish()
-
-    @contextmanager
-    def _next(self) -> Iterator[None]:
-        self._number += 1
-        with blamed_on_parameter(self._number):
-            yield
+    reader = Bytes(data)
+    values: list[Any] = []
+    for place, read in enumerate(parameters, 1):
+        with blamed_on_parameter(place):
+            values.append(read(reader))
+    reader.finish()
+    return values

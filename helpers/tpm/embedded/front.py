@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from helpers.tpm.errors import TpmError, TpmProtocolError
 from helpers.tpm.structures import MAX_MESSAGE_SIZE, u32
 from helpers.tpm.transports.port_pair import bind_port_pair
-from helpers.tpm.transports.transport import Transport
+from helpers.tpm.transports.transport import Closing, Transport
 
 SEND_COMMAND = 8
 HANDSHAKE = 15
@@ -31,17 +31,8 @@ SESSION_END = 20
 STOP = 21
 
 #: Signals of the platform that need nothing but an answer: the TPM behind is on all the time, and keeps what it stores.
-PLATFORM_SIGNALS = {
-    1: "power on",
-    2: "power off",
-    3: "physical presence on",
-    4: "physical presence off",
-    9: "cancel on",
-    10: "cancel off",
-    11: "non-volatile memory on",
-    12: "non-volatile memory off",
-    17: "reset",
-}
+#: Power on and off, physical presence on and off, cancel on and off, non-volatile memory on and off, and reset.
+PLATFORM_SIGNALS = (1, 2, 3, 4, 9, 10, 11, 12, 17)
 
 MAX_CLIENTS = 32
 
@@ -86,7 +77,7 @@ class Framing:
     _received: bytearray = field(default_factory=bytearray)
 
     def feed(self, data: bytes) -> None:
-        """Add what was received."""
+        """Add bytes that were received, however they are cut; :meth:`next` takes the messages out."""
         self._received += data
 
     def next(self) -> Command | Answer | End | None:
@@ -140,7 +131,7 @@ class Framing:
         del self._received[:count]
 
 
-class MicrosoftSimulatorFront:
+class MicrosoftSimulatorFront(Closing):
     """A TPM on two ports of this machine, for any number of clients, one command at a time.
 
     Like the real thing it asks nobody who they are: every program on this machine may use the TPM while it is open.
@@ -190,12 +181,6 @@ class MicrosoftSimulatorFront:
             self._thread.join()
             self._wake_up.close()
             self._transport.close()
-
-    def __enter__(self) -> MicrosoftSimulatorFront:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     # --- in the thread ------------------------------------------------------------------------------------------
 

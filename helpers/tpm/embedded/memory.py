@@ -13,16 +13,16 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dps_simulator.rules import FolderError, FolderLock, make_folders, write_private
 from helpers.tpm.errors import TpmUnavailableError
-from helpers.tpm.response_codes import TPM_RC_NV_SPACE
-from helpers.tpm.structures import TPM_ALG_RSA
+from helpers.tpm.response_codes import ResponseCode
+from helpers.tpm.structures import Algorithm
 
 from .arguments import RefusedError
 from .objects import RSA_BITS, Sensitive, SoftObject, load_rsa_key, whole_public
@@ -45,12 +45,12 @@ class PrimaryKey:
 
     Attributes:
         modulus: its public half.
-        der: the key.
+        key: the private key in DER.
         seed: what it protects other keys with.
     """
 
     modulus: bytes
-    der: bytes
+    key: bytes
     seed: bytes
 
 
@@ -89,8 +89,7 @@ class PermanentMemory:
         self._keys = Keys()
         self._stamp: tuple[int, int, int] | None = None
         if path is not None:
-            _make_folder(path.parent)
-            self._refresh()
+            self._refresh(path)
 
     @property
     def keys(self) -> Keys:
@@ -100,7 +99,7 @@ class PermanentMemory:
             TpmUnavailableError: another process changed the file, and it cannot be read.
         """
         if self._path is not None and self._stamp != _stamp_of(self._path):
-            self._refresh()
+            self._refresh(self._path)
         return self._keys
 
     @contextmanager
@@ -111,23 +110,20 @@ class PermanentMemory:
             RefusedError: there would be more of them than the memory holds.
             TpmUnavailableError: the file is held by another process, or cannot be read or written.
         """
-        if self._path is None:
+        path = self._path
+        with _locked(path, self._lock_timeout) if path is not None else nullcontext():
+            if path is not None:
+                self._read(path)
             keys = self._keys.copy()
             yield keys
             _check_space(keys)
+            if path is not None:
+                self._write(path, keys)
             self._keys = keys
-            return
-        with _locked(self._path, self._lock_timeout):
-            self._read(self._path)
-            keys = self._keys.copy()
-            yield keys
-            _check_space(keys)
-            self._write(self._path, keys)
 
-    def _refresh(self) -> None:
-        assert self._path is not None  # noqa: S101 - for the type checker
-        with _locked(self._path, self._lock_timeout):
-            self._read(self._path)
+    def _refresh(self, path: Path) -> None:
+        with _locked(path, self._lock_timeout):
+            self._read(path)
 
     def _read(self, path: Path) -> None:
         """Read the file if it changed. Where there is none, this is a new TPM."""
@@ -152,7 +148,7 @@ class PermanentMemory:
 
 def _check_space(keys: Keys) -> None:
     if len(keys.primaries) > _MOST_KEYS or len(keys.persistent) > _MOST_KEYS:
-        raise RefusedError(TPM_RC_NV_SPACE)
+        raise RefusedError(ResponseCode.NV_SPACE)
 
 
 # --- the file ---------------------------------------------------------------------------------------------------
@@ -162,34 +158,25 @@ def _marshal(keys: Keys) -> bytes:
     content = {
         "proof": keys.proof.hex(),
         "primaries": [
-            {
-                "hierarchy": hierarchy,
-                "template": template.hex(),
-                "modulus": primary.modulus.hex(),
-                "key": primary.der.hex(),
-                "seed": primary.seed.hex(),
-            }
+            {"hierarchy": hierarchy, **_hex(template=template, **vars(primary))}
             for (hierarchy, template), primary in keys.primaries.items()
         ],
         "persistent": [
             {
                 "handle": f"0x{handle:08X}",
-                "public": kept.public.area.hex(),
-                "auth": kept.sensitive.auth.hex(),
-                "seed": kept.sensitive.seed.hex(),
-                "key": kept.sensitive.key.hex(),
-                "parent": kept.parent.hex(),
+                **_hex(
+                    public=kept.public.area,
+                    auth=kept.sensitive.auth,
+                    seed=kept.sensitive.seed,
+                    key=kept.sensitive.key,
+                    parent=kept.parent,
+                ),
             }
             for handle, kept in sorted(keys.persistent.items())
         ],
     }
-    document = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "warning": _WARNING,
-        "content": content,
-        "sha256": _digest(content),
-    }
+    head = {"format": _FORMAT, "version": _VERSION, "warning": _WARNING}
+    document = {**head, "content": content, "sha256": _digest(content)}
     return json.dumps(document, indent=1).encode("ascii") + b"\n"
 
 
@@ -204,77 +191,74 @@ def _parse(path: Path) -> Keys:
     Raises:
         TpmUnavailableError: it is damaged, or something else.
     """
-    # exceptions of the parsers may repeat what they read, so they do not become causes here
-    reason, instead = "", "Move"
-    keys = Keys()
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
     except OSError as error:
-        raise TpmUnavailableError(
-            f"The state of the embedded TPM, {path}, cannot be read ({error.strerror or error})."
-        ) from error
+        raise _unreadable(path, error) from error
+    found = _keys_or_problem(data)
+    if isinstance(found, Keys):
+        return found
+    problem, remedy = found
+    raise TpmUnavailableError(
+        f"{path} {problem}. It was left as it is. {remedy} it away to get a new TPM, which has another endorsement "
+        "key and so needs a new enrollment, or choose another folder."
+    )
+
+
+def _keys_or_problem(data: bytes) -> Keys | tuple[str, str]:
+    """What is in the file; else what is wrong with it, and what to do with it before it is moved away.
+
+    Exceptions of the parsers may repeat what they read, so they do not become causes.
+    """
+    problem = "is not a state of the embedded TPM"
     try:
-        if len(data) > _LARGEST_FILE:
-            raise ValueError
-        document = json.loads(data)
+        document = json.loads(data) if len(data) <= _LARGEST_FILE else {}
         if document["format"] != _FORMAT:
-            raise ValueError
-    except (ValueError, TypeError, LookupError, RecursionError):
-        reason = "is not a state of the embedded TPM"
-    else:
-        if document.get("version") != _VERSION:
-            found = f"{document.get('version')!r:.20}"
-            reason = f"has format {found} of another version of these notebooks (this one reads version {_VERSION})"
-            instead = "Use it with that version. Move"
-        else:
-            try:
-                keys = _keys_of(document)
-            except (ValueError, TypeError, LookupError, RefusedError, RecursionError):
-                reason = "is damaged"
-    if reason:
-        raise TpmUnavailableError(
-            f"{path} {reason}. It was left as it is. {instead} it away to get a new TPM, which has another endorsement "
-            "key and so needs a new enrollment, or choose another folder."
-        )
-    return keys
+            return problem, "Move"
+        problem = "is damaged"
+        if (version := document.get("version")) == _VERSION:
+            return _keys_of(document)
+    except (ValueError, TypeError, LookupError, RefusedError, RecursionError):
+        return problem, "Move"
+    return (
+        f"has format {version!r:.20} of another version of these notebooks (this one reads version {_VERSION})",
+        "Use it with that version. Move",
+    )
 
 
 def _keys_of(document: dict[str, Any]) -> Keys:
     content = document["content"]
     if not hmac.compare_digest(str(document["sha256"]).encode("utf-8", "replace"), _digest(content).encode()):
         raise ValueError
-    keys = Keys(_bytes(content["proof"]))
+    keys = Keys(_unhex(content, "proof")[0])
     for entry in content["primaries"]:
-        template = _bytes(entry["template"])
+        template, *halves = _unhex(entry, "template", "modulus", "key", "seed")
         whole_public(template)
-        primary = PrimaryKey(_bytes(entry["modulus"]), _bytes(entry["key"]), _bytes(entry["seed"]))
+        primary = PrimaryKey(*halves)
         if len(primary.modulus) != RSA_BITS // 8 or len(primary.seed) != _SEED_SIZE:
             raise ValueError
-        load_rsa_key(primary.der)
+        load_rsa_key(primary.key)
         keys.primaries[int(entry["hierarchy"]), template] = primary
     for entry in content["persistent"]:
-        kept = _persistent(entry)
-        handle = int(entry["handle"], 16)
+        area, auth, seed, key, parent = _unhex(entry, "public", "auth", "seed", "key", "parent")
+        public, handle = whole_public(area), int(entry["handle"], 16)
+        if public.algorithm == Algorithm.RSA:
+            load_rsa_key(key)
         if handle not in _PERSISTENT_HANDLES:
             raise ValueError
-        keys.persistent[handle] = kept
+        keys.persistent[handle] = SoftObject(public, Sensitive(public.algorithm, auth, seed, key), parent)
     _check_space(keys)
     return keys
 
 
-def _persistent(entry: dict[str, Any]) -> SoftObject:
-    public = whole_public(_bytes(entry["public"]))
-    sensitive = Sensitive(public.algorithm, _bytes(entry["auth"]), _bytes(entry["seed"]), _bytes(entry["key"]))
-    if public.algorithm == TPM_ALG_RSA:
-        load_rsa_key(sensitive.key)
-    return SoftObject(public, sensitive, _bytes(entry["parent"]))
+def _hex(**values: bytes) -> dict[str, str]:
+    return {name: value.hex() for name, value in values.items()}
 
 
-def _bytes(text: Any) -> bytes:
-    if not isinstance(text, str):
-        raise TypeError
-    return bytes.fromhex(text)
+def _unhex(entry: Mapping[str, str], *names: str) -> list[bytes]:
+    """The reverse of :func:`_hex`, in the order of the names."""
+    return [bytes.fromhex(entry[name]) for name in names]
 
 
 def _stamp_of(path: Path) -> tuple[int, int, int] | None:
@@ -284,10 +268,12 @@ def _stamp_of(path: Path) -> tuple[int, int, int] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TpmUnavailableError(
-            f"The state of the embedded TPM, {path}, cannot be read ({error.strerror or error})."
-        ) from error
+        raise _unreadable(path, error) from error
     return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _unreadable(path: Path, error: OSError) -> TpmUnavailableError:
+    return TpmUnavailableError(f"The state of the embedded TPM, {path}, cannot be read ({error.strerror or error}).")
 
 
 def _make_folder(path: Path) -> None:

@@ -17,49 +17,14 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
-from helpers.tpm.response_codes import (
-    TPM_RC_ATTRIBUTES,
-    TPM_RC_BINDING,
-    TPM_RC_FAILURE,
-    TPM_RC_HASH,
-    TPM_RC_INTEGRITY,
-    TPM_RC_KEY_SIZE,
-    TPM_RC_RANGE,
-    TPM_RC_RESERVED_BITS,
-    TPM_RC_SCHEME,
-    TPM_RC_SIZE,
-    TPM_RC_SYMMETRIC,
-    TPM_RC_TYPE,
-    TPM_RC_VALUE,
-)
-from helpers.tpm.structures import (
-    ADMIN_WITH_POLICY,
-    DECRYPT,
-    ENCRYPTED_DUPLICATION,
-    FIXED_PARENT,
-    FIXED_TPM,
-    NO_DA,
-    RESTRICTED,
-    SENSITIVE_DATA_ORIGIN,
-    SIGN,
-    ST_CLEAR,
-    TPM_ALG_HMAC,
-    TPM_ALG_KEYEDHASH,
-    TPM_ALG_NULL,
-    TPM_ALG_RSA,
-    TPM_ALG_SHA256,
-    USER_WITH_AUTH,
-    sized,
-    u16,
-    u32,
-)
+from helpers.tpm.response_codes import ResponseCode
+from helpers.tpm.structures import Algorithm, Attribute, PublicArea, sized, u16, u32
 
-from .arguments import Bytes, RefusedError
+from .arguments import Bytes, RefusedError, refuse
 
 DIGEST_SIZE = 32
 RSA_BITS = 2_048
 #: Sizes that a structure of each kind may have, as in swtpm.
-MAX_PUBLIC = 512
 MAX_PRIVATE = 1_024
 MAX_SENSITIVE_DATA = 128
 MAX_ENCRYPTED_SECRET = 256
@@ -69,60 +34,37 @@ MAX_HMAC_KEY = 64
 _EXPONENT = 65_537
 _RSA_SCHEMES = range(0x14, 0x18)
 _IV_SIZE = 16
-_KNOWN_ATTRIBUTES = (
-    FIXED_TPM
-    | ST_CLEAR
-    | FIXED_PARENT
-    | SENSITIVE_DATA_ORIGIN
-    | USER_WITH_AUTH
-    | ADMIN_WITH_POLICY
-    | NO_DA
-    | ENCRYPTED_DUPLICATION
-    | RESTRICTED
-    | DECRYPT
-    | SIGN
-)
+_ALL_ATTRIBUTES = sum(Attribute)
+_FIXED = Attribute.FIXED_TPM | Attribute.FIXED_PARENT
+_STORAGE = Attribute.RESTRICTED | Attribute.DECRYPT
 
 
 # --- public halves ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Public:
+class Public(PublicArea):
     """A TPMT_PUBLIC of one of the two kinds that this TPM knows: RSA storage keys and HMAC keys.
 
     Attributes:
-        area: its bytes.
-        algorithm: :data:`TPM_ALG_RSA` or :data:`TPM_ALG_KEYEDHASH`.
-        attributes: what the key may be used for.
-        policy: digest of its policy, empty for none.
-        symmetric_bits: size of the AES key with which a storage key protects others, 0 for none.
-        scheme: of signing, :data:`TPM_ALG_NULL` when the command chooses.
+        symmetric_bits: size in bits of the AES key with which a storage key protects others, 0 for none.
+        scheme: of signing, ``Algorithm.NULL`` when the command chooses.
         unique: modulus of an RSA key, or what binds an HMAC key to its public half.
     """
 
-    area: bytes
-    algorithm: int
-    attributes: int
-    policy: bytes
     symmetric_bits: int
     scheme: int
     unique: bytes
 
-    @cached_property
-    def name(self) -> bytes:
-        """The key's name: the hash of its public half, its algorithm in front."""
-        return u16(TPM_ALG_SHA256) + hashlib.sha256(self.area).digest()
-
     def with_unique(self, unique: bytes) -> Public:
-        """The same, with another :attr:`unique`."""
+        """The key of a template: the same public half with this modulus, or other value, for :attr:`unique`."""
         area = self.area[: len(self.area) - len(sized(self.unique))] + sized(unique)
         return replace(self, area=area, unique=unique)
 
     @property
     def is_storage_key(self) -> bool:
         """Whether other keys can be stored under it."""
-        return self.algorithm == TPM_ALG_RSA and self.has(RESTRICTED | DECRYPT) and not self.attributes & SIGN
+        return self.algorithm == Algorithm.RSA and self.has(_STORAGE) and not self.has(Attribute.SIGN)
 
     def has(self, attributes: int) -> bool:
         """Whether all of these attributes are set."""
@@ -137,21 +79,19 @@ def parse_public(reader: Bytes) -> Public:
     """
     before = reader.remaining
     algorithm = reader.number(2)
-    if algorithm not in (TPM_ALG_RSA, TPM_ALG_KEYEDHASH):
-        raise RefusedError(TPM_RC_TYPE)
-    if reader.number(2) != TPM_ALG_SHA256:
-        raise RefusedError(TPM_RC_HASH)
+    refuse(algorithm not in (Algorithm.RSA, Algorithm.KEYEDHASH), ResponseCode.TYPE)
+    refuse(reader.number(2) != Algorithm.SHA256, ResponseCode.HASH)
     attributes = reader.number(4)
-    if attributes & ~_KNOWN_ATTRIBUTES:
-        raise RefusedError(TPM_RC_RESERVED_BITS)
-    policy = reader.sized(MAX_DIGEST)
-    if algorithm == TPM_ALG_RSA:
+    refuse(attributes & ~_ALL_ATTRIBUTES, ResponseCode.RESERVED_BITS)
+    policy = reader.buffer(MAX_DIGEST)
+    if algorithm == Algorithm.RSA:
         bits, scheme = _rsa_parameters(reader)
-        unique = reader.sized(RSA_BITS // 8)
+        unique = reader.buffer(RSA_BITS // 8)
     else:
         bits, scheme = 0, _hmac_scheme(reader)
-        unique = reader.sized(MAX_DIGEST)
-    return Public(reader.since(before), algorithm, attributes, policy, bits, scheme, unique)
+        unique = reader.buffer(MAX_DIGEST)
+    area = reader.since(before)
+    return Public(area, algorithm, Algorithm.SHA256, attributes, policy, bits, scheme, unique)
 
 
 def whole_public(area: bytes) -> Public:
@@ -172,29 +112,24 @@ def check_policy(public: Public) -> None:
     Raises:
         RefusedError: it is not.
     """
-    if len(public.policy) not in (0, DIGEST_SIZE):
-        raise RefusedError(TPM_RC_SIZE)
+    refuse(len(public.policy) not in (0, DIGEST_SIZE), ResponseCode.SIZE)
 
 
 def _rsa_parameters(reader: Bytes) -> tuple[int, int]:
     symmetric_bits = reader.symmetric()
     scheme = reader.number(2)
-    if scheme != TPM_ALG_NULL:
+    if scheme != Algorithm.NULL:
         # the others are for signing and for plain encryption, which this TPM does not do
-        raise RefusedError(TPM_RC_SCHEME if scheme in _RSA_SCHEMES else TPM_RC_VALUE)
-    if reader.number(2) != RSA_BITS:
-        raise RefusedError(TPM_RC_VALUE)
-    if reader.number(4) not in (0, _EXPONENT):
-        raise RefusedError(TPM_RC_RANGE)
+        raise RefusedError(ResponseCode.SCHEME if scheme in _RSA_SCHEMES else ResponseCode.VALUE)
+    refuse(reader.number(2) != RSA_BITS, ResponseCode.VALUE)
+    refuse(reader.number(4) not in (0, _EXPONENT), ResponseCode.RANGE)
     return symmetric_bits, scheme
 
 
 def _hmac_scheme(reader: Bytes) -> int:
     scheme = reader.number(2)
-    if scheme not in (TPM_ALG_HMAC, TPM_ALG_NULL):
-        raise RefusedError(TPM_RC_VALUE)
-    if scheme == TPM_ALG_HMAC and reader.number(2) != TPM_ALG_SHA256:
-        raise RefusedError(TPM_RC_HASH)
+    refuse(scheme not in (Algorithm.HMAC, Algorithm.NULL), ResponseCode.VALUE)
+    refuse(scheme == Algorithm.HMAC and reader.number(2) != Algorithm.SHA256, ResponseCode.HASH)
     return scheme
 
 
@@ -205,17 +140,12 @@ def check_primary(public: Public) -> None:
         RefusedError: it does not.
     """
     check_policy(public)
-    fixed = public.attributes & (FIXED_TPM | FIXED_PARENT)
-    if public.algorithm != TPM_ALG_RSA:
-        raise RefusedError(TPM_RC_TYPE)
-    if not public.is_storage_key:
-        raise RefusedError(TPM_RC_ATTRIBUTES)
-    if fixed not in (0, FIXED_TPM | FIXED_PARENT) or not public.has(SENSITIVE_DATA_ORIGIN):
-        raise RefusedError(TPM_RC_ATTRIBUTES)
-    if fixed and public.has(ENCRYPTED_DUPLICATION):
-        raise RefusedError(TPM_RC_ATTRIBUTES)
-    if not public.symmetric_bits:
-        raise RefusedError(TPM_RC_SYMMETRIC)
+    fixed = public.attributes & _FIXED
+    refuse(public.algorithm != Algorithm.RSA, ResponseCode.TYPE)
+    refuse(not public.is_storage_key, ResponseCode.ATTRIBUTES)
+    refuse(fixed not in (0, _FIXED) or not public.has(Attribute.SENSITIVE_DATA_ORIGIN), ResponseCode.ATTRIBUTES)
+    refuse(fixed and public.has(Attribute.ENCRYPTED_DUPLICATION), ResponseCode.ATTRIBUTES)
+    refuse(not public.symmetric_bits, ResponseCode.SYMMETRIC)
 
 
 def check_imported(public: Public) -> None:
@@ -224,10 +154,8 @@ def check_imported(public: Public) -> None:
     Raises:
         RefusedError: it is not.
     """
-    if public.attributes & (FIXED_TPM | FIXED_PARENT):
-        raise RefusedError(TPM_RC_ATTRIBUTES)
-    if public.algorithm != TPM_ALG_KEYEDHASH:
-        raise RefusedError(TPM_RC_TYPE)
+    refuse(public.attributes & _FIXED, ResponseCode.ATTRIBUTES)
+    refuse(public.algorithm != Algorithm.KEYEDHASH, ResponseCode.TYPE)
 
 
 def check_scheme(public: Public) -> None:
@@ -236,12 +164,11 @@ def check_scheme(public: Public) -> None:
     Raises:
         RefusedError: it has not.
     """
-    signs, decrypts = public.has(SIGN), public.has(DECRYPT)
-    if public.has(RESTRICTED) and signs == decrypts:
-        raise RefusedError(TPM_RC_ATTRIBUTES)
+    signs, decrypts = public.has(Attribute.SIGN), public.has(Attribute.DECRYPT)
+    refuse(public.has(Attribute.RESTRICTED) and signs == decrypts, ResponseCode.ATTRIBUTES)
     # with both or neither the command chooses; a key that only decrypts would need XOR, which this TPM has not
-    if public.scheme != (TPM_ALG_NULL if signs == decrypts else TPM_ALG_HMAC) or (decrypts and not signs):
-        raise RefusedError(TPM_RC_SCHEME)
+    if public.scheme != (Algorithm.NULL if signs == decrypts else Algorithm.HMAC) or (decrypts and not signs):
+        raise RefusedError(ResponseCode.SCHEME)
 
 
 # --- private halves ---------------------------------------------------------------------------------------------
@@ -264,7 +191,7 @@ class Sensitive:
     key: bytes
 
     def marshal(self) -> bytes:
-        """Its bytes, with their size."""
+        """The bytes of a TPM2B_SENSITIVE, their size in front."""
         return sized(u16(self.algorithm) + sized(self.auth) + sized(self.seed) + sized(self.key))
 
     @property
@@ -280,13 +207,12 @@ def parse_sensitive(data: bytes) -> Sensitive:
         RefusedError: it is none.
     """
     outer = Bytes(data)
-    reader = Bytes(outer.sized(MAX_PRIVATE))
+    reader = Bytes(outer.buffer(MAX_PRIVATE))
     outer.finish()
     algorithm = reader.number(2)
-    if algorithm != TPM_ALG_KEYEDHASH:
-        raise RefusedError(TPM_RC_TYPE)
+    refuse(algorithm != Algorithm.KEYEDHASH, ResponseCode.TYPE)
     sensitive = Sensitive(
-        algorithm, reader.sized(MAX_DIGEST), reader.sized(MAX_DIGEST), reader.sized(MAX_SENSITIVE_DATA)
+        algorithm, reader.buffer(MAX_DIGEST), reader.buffer(MAX_DIGEST), reader.buffer(MAX_SENSITIVE_DATA)
     )
     reader.finish()
     return sensitive
@@ -298,10 +224,8 @@ def check_private_half(sensitive: Sensitive) -> None:
     Raises:
         RefusedError: it has not.
     """
-    if len(sensitive.auth) > DIGEST_SIZE:
-        raise RefusedError(TPM_RC_SIZE)
-    if len(sensitive.seed) != DIGEST_SIZE or len(sensitive.key) > MAX_HMAC_KEY:
-        raise RefusedError(TPM_RC_KEY_SIZE)
+    refuse(len(sensitive.auth) > DIGEST_SIZE, ResponseCode.SIZE)
+    refuse(len(sensitive.seed) != DIGEST_SIZE or len(sensitive.key) > MAX_HMAC_KEY, ResponseCode.KEY_SIZE)
 
 
 def check_binding(public: Public, sensitive: Sensitive) -> None:
@@ -311,7 +235,7 @@ def check_binding(public: Public, sensitive: Sensitive) -> None:
         RefusedError: they do not.
     """
     if not hmac.compare_digest(public.unique, hashlib.sha256(sensitive.seed + sensitive.key).digest()):
-        raise RefusedError(TPM_RC_BINDING)
+        raise RefusedError(ResponseCode.BINDING)
 
 
 # --- whole keys -------------------------------------------------------------------------------------------------
@@ -334,7 +258,7 @@ class SoftObject:
     @cached_property
     def qualified_name(self) -> bytes:
         """The name that also tells all keys above it."""
-        return u16(TPM_ALG_SHA256) + hashlib.sha256(self.parent + self.public.name).digest()
+        return u16(Algorithm.SHA256) + hashlib.sha256(self.parent + self.public.name).digest()
 
     @cached_property
     def _rsa_key(self) -> rsa.RSAPrivateKey:
@@ -350,16 +274,14 @@ class SoftObject:
         Raises:
             RefusedError: it was encrypted for another key, or changed.
         """
-        if len(secret) != RSA_BITS // 8:
-            raise RefusedError(TPM_RC_SIZE)
+        refuse(len(secret) != RSA_BITS // 8, ResponseCode.SIZE)
         oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), label + b"\0")
         try:
             seed = self._rsa_key.decrypt(secret, oaep)
         except ValueError:
             # the code of swtpm; the specification leaves it open
-            raise RefusedError(TPM_RC_FAILURE) from None
-        if len(seed) > DIGEST_SIZE:
-            raise RefusedError(TPM_RC_VALUE)
+            raise RefusedError(ResponseCode.FAILURE) from None
+        refuse(len(seed) > DIGEST_SIZE, ResponseCode.VALUE)
         return seed
 
     def wrap_child(self, public: Public, sensitive: Sensitive) -> bytes:
@@ -383,7 +305,7 @@ class SoftObject:
         seed = self.sensitive.seed
         body = _checked(seed, private, public.name)
         reader = Bytes(body)
-        iv, encrypted = reader.sized(_IV_SIZE), reader.rest()
+        iv, encrypted = reader.buffer(_IV_SIZE), reader.rest()
         key = kdfa(seed, b"STORAGE", public.name, b"", self.public.symmetric_bits)
         return parse_sensitive(aes_cfb(key, encrypted, iv, decrypt=True))
 
@@ -435,9 +357,8 @@ def unwrap_inner(key: bytes, name: bytes, wrapped: bytes) -> bytes:
         RefusedError: it was changed, or is bound to another key.
     """
     reader = Bytes(aes_cfb(key, wrapped, bytes(_IV_SIZE), decrypt=True))
-    digest, sensitive = reader.sized(MAX_DIGEST), reader.rest()
-    if not hmac.compare_digest(digest, hashlib.sha256(sensitive + name).digest()):
-        raise RefusedError(TPM_RC_INTEGRITY)
+    digest, sensitive = reader.buffer(MAX_DIGEST), reader.rest()
+    refuse(not hmac.compare_digest(digest, hashlib.sha256(sensitive + name).digest()), ResponseCode.INTEGRITY)
     return sensitive
 
 
@@ -465,7 +386,6 @@ def _integrity(seed: bytes, body: bytes, name: bytes) -> bytes:
 
 def _checked(seed: bytes, wrapped: bytes, name: bytes) -> bytes:
     reader = Bytes(wrapped)
-    integrity, body = reader.sized(MAX_DIGEST), reader.rest()
-    if not hmac.compare_digest(integrity, _integrity(seed, body, name)):
-        raise RefusedError(TPM_RC_INTEGRITY)
+    integrity, body = reader.buffer(MAX_DIGEST), reader.rest()
+    refuse(not hmac.compare_digest(integrity, _integrity(seed, body, name)), ResponseCode.INTEGRITY)
     return body

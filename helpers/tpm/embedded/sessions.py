@@ -11,17 +11,10 @@ import hmac
 import secrets
 from dataclasses import dataclass, field
 
-from helpers.tpm.response_codes import (
-    TPM_RC_ATTRIBUTES,
-    TPM_RC_BAD_AUTH,
-    TPM_RC_NONCE,
-    TPM_RC_RESERVED_BITS,
-    TPM_RC_SIZE,
-    TPM_RC_VALUE,
-)
-from helpers.tpm.structures import TPM_RS_PW, CommandCode, sized, u32
+from helpers.tpm.response_codes import ResponseCode
+from helpers.tpm.structures import CommandCode, Handle, sized, u32
 
-from .arguments import Bytes, RefusedError, session_error
+from .arguments import Bytes, RefusedError, in_session, refuse
 
 NONCE_SIZE = 32
 CONTINUE_SESSION = 0x01
@@ -39,7 +32,7 @@ class Authorization:
     """What a command brings to show that it may use a handle.
 
     Attributes:
-        session: :data:`TPM_RS_PW` for a password, or the handle of a session.
+        session: ``Handle.PASSWORD`` for a password, or the handle of a session.
         nonce: of the caller.
         attributes: of the session, such as whether it goes on.
         proof: the password, or an HMAC over the command.
@@ -52,8 +45,8 @@ class Authorization:
 
     @property
     def is_password(self) -> bool:
-        """Whether it is a password."""
-        return self.session == TPM_RS_PW
+        """Whether the command brings a password and no session."""
+        return self.session == Handle.PASSWORD
 
 
 def parse_authorizations(reader: Bytes) -> list[Authorization]:
@@ -63,13 +56,11 @@ def parse_authorizations(reader: Bytes) -> list[Authorization]:
         RefusedError: they are none.
     """
     size = reader.number(4)
-    if not _SMALLEST_AUTHORIZATION <= size <= reader.remaining:
-        raise RefusedError(TPM_RC_SIZE)
+    refuse(not _SMALLEST_AUTHORIZATION <= size <= reader.remaining, ResponseCode.SIZE)
     area = Bytes(reader.take(size))
     authorizations: list[Authorization] = []
     while area.remaining:
-        if len(authorizations) == _MOST_AUTHORIZATIONS:
-            raise session_error(TPM_RC_SIZE, _MOST_AUTHORIZATIONS + 1)
+        refuse(len(authorizations) == _MOST_AUTHORIZATIONS, in_session(ResponseCode.SIZE, _MOST_AUTHORIZATIONS + 1))
         authorizations.append(_authorization(area, len(authorizations) + 1))
     return authorizations
 
@@ -77,19 +68,17 @@ def parse_authorizations(reader: Bytes) -> list[Authorization]:
 def _authorization(area: Bytes, number: int) -> Authorization:
     try:
         session = area.number(4)
-        if session != TPM_RS_PW and session not in POLICY_HANDLES and session not in _HMAC_HANDLES:
-            raise RefusedError(TPM_RC_VALUE)
-        nonce, attributes = area.sized(_MAX_AUTH), area.number(1)
-        if attributes & _RESERVED_ATTRIBUTES:
-            raise RefusedError(TPM_RC_RESERVED_BITS)
-        authorization = Authorization(session, nonce, attributes, area.sized(_MAX_AUTH))
+        if session != Handle.PASSWORD and session not in POLICY_HANDLES and session not in _HMAC_HANDLES:
+            raise RefusedError(ResponseCode.VALUE)
+        nonce, attributes = area.buffer(_MAX_AUTH), area.number(1)
+        refuse(attributes & _RESERVED_ATTRIBUTES, ResponseCode.RESERVED_BITS)
+        authorization = Authorization(session, nonce, attributes, area.buffer(_MAX_AUTH))
     except RefusedError as error:
-        raise session_error(error.code, number) from error
-    if authorization.is_password and authorization.nonce:
-        raise session_error(TPM_RC_NONCE, number)
+        raise RefusedError(in_session(error.code, number)) from error
+    refuse(authorization.is_password and authorization.nonce, in_session(ResponseCode.NONCE, number))
     if authorization.attributes & ~CONTINUE_SESSION:
         # parameters are never encrypted here, and nothing is audited
-        raise session_error(TPM_RC_ATTRIBUTES, number)
+        raise RefusedError(in_session(ResponseCode.ATTRIBUTES, number))
     return authorization
 
 
@@ -122,7 +111,7 @@ class PolicySession:
             return
         message = command_hash + authorization.nonce + self.nonce + bytes([authorization.attributes])
         if not hmac.compare_digest(authorization.proof, hmac.digest(b"", message, "sha256")):
-            raise session_error(TPM_RC_BAD_AUTH, number)
+            raise RefusedError(in_session(ResponseCode.BAD_AUTH, number))
 
     def answer(self, authorization: Authorization, response_hash: bytes) -> bytes:
         """What follows the parameters of a response: a new nonce, and an HMAC when the command had one.

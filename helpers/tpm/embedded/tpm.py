@@ -14,115 +14,20 @@ import hashlib
 import hmac
 import struct
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from helpers.tpm.errors import TpmConnectionError
-from helpers.tpm.response_codes import (
-    TPM_RC_ATTRIBUTES,
-    TPM_RC_AUTH_CONTEXT,
-    TPM_RC_AUTH_FAIL,
-    TPM_RC_AUTH_MISSING,
-    TPM_RC_AUTH_TYPE,
-    TPM_RC_AUTH_UNAVAILABLE,
-    TPM_RC_BAD_AUTH,
-    TPM_RC_BAD_TAG,
-    TPM_RC_COMMAND_CODE,
-    TPM_RC_COMMAND_SIZE,
-    TPM_RC_HANDLE,
-    TPM_RC_POLICY_FAIL,
-    TPM_RC_REFERENCE_H0,
-    TPM_RC_REFERENCE_S0,
-    TPM_RC_SUCCESS,
-    TPM_RC_VALUE,
-)
-from helpers.tpm.structures import (
-    ADMIN_WITH_POLICY,
-    MAX_MESSAGE_SIZE,
-    NO_DA,
-    TPM_RH_ENDORSEMENT,
-    TPM_RH_LOCKOUT,
-    TPM_RH_NULL,
-    TPM_RH_OWNER,
-    TPM_RH_PLATFORM,
-    TPM_ST_NO_SESSIONS,
-    TPM_ST_SESSIONS,
-    USER_WITH_AUTH,
-    CommandCode,
-    u32,
-)
+from helpers.tpm.response_codes import ResponseCode
+from helpers.tpm.structures import MAX_MESSAGE_SIZE, Attribute, CommandCode, Tag, u32
 
-from .arguments import Arguments, Bytes, RefusedError, handle_error, session_error
-from .commands import PERSISTENT_HANDLES, TRANSIENT_HANDLES, Answer, Sequence, SoftCommands
+from .arguments import Bytes, RefusedError, in_handle, in_session, read_parameters, refuse
+from .commands import PERSISTENT_HANDLES, SHAPES, TRANSIENT_HANDLES, HmacSequence, Needed, Role, Shape, SoftCommands
 from .memory import LOCK_TIMEOUT, PermanentMemory
 from .objects import SoftObject
 from .sessions import CONTINUE_SESSION, POLICY_HANDLES, Authorization, parse_authorizations, password_answer
 
 _HEADER_SIZE = 10
 _RESPONSE_TAG_OF_TPM_1 = 0x00C4
-
-
-_AUTHORITIES = (TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_LOCKOUT, TPM_RH_PLATFORM)
-
-
-class Kind(Enum):
-    """What a handle of a command must lead to: ranges of handles, and single ones."""
-
-    OBJECT = (TRANSIENT_HANDLES, PERSISTENT_HANDLES)
-    OBJECT_OR_NONE = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, (TPM_RH_NULL,))
-    ENTITY = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, _AUTHORITIES)
-    ENTITY_OR_NONE = (TRANSIENT_HANDLES, PERSISTENT_HANDLES, _AUTHORITIES, (TPM_RH_NULL,))
-    HIERARCHY = ((TPM_RH_OWNER, TPM_RH_ENDORSEMENT, TPM_RH_NULL, TPM_RH_PLATFORM),)
-    PROVISION = ((TPM_RH_OWNER, TPM_RH_PLATFORM),)
-    POLICY = (POLICY_HANDLES,)
-
-
-class Role(Enum):
-    """Why a handle needs an authorization: to use a key, or to vouch for it."""
-
-    USER = "user"
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a command looks like.
-
-    Attributes:
-        action: what it does.
-        handles: their kinds.
-        roles: for as many of the first handles as need an authorization.
-        takes_sessions: whether there may be authorizations at all.
-    """
-
-    action: Callable[[SoftCommands, list[int], Arguments], Answer]
-    handles: tuple[Kind, ...] = ()
-    roles: tuple[Role, ...] = ()
-    takes_sessions: bool = True
-
-
-SHAPES = {
-    CommandCode.EvictControl: Shape(SoftCommands.evict_control, (Kind.PROVISION, Kind.OBJECT), (Role.USER,)),
-    CommandCode.CreatePrimary: Shape(SoftCommands.create_primary, (Kind.HIERARCHY,), (Role.USER,)),
-    CommandCode.SequenceComplete: Shape(SoftCommands.sequence_complete, (Kind.OBJECT,), (Role.USER,)),
-    CommandCode.Startup: Shape(SoftCommands.startup, takes_sessions=False),
-    CommandCode.ActivateCredential: Shape(
-        SoftCommands.activate_credential, (Kind.OBJECT, Kind.OBJECT), (Role.ADMIN, Role.USER)
-    ),
-    CommandCode.PolicySecret: Shape(SoftCommands.policy_secret, (Kind.ENTITY, Kind.POLICY), (Role.USER,)),
-    CommandCode.HMAC: Shape(SoftCommands.hmac, (Kind.OBJECT,), (Role.USER,)),
-    CommandCode.Import: Shape(SoftCommands.import_key, (Kind.OBJECT,), (Role.USER,)),
-    CommandCode.Load: Shape(SoftCommands.load, (Kind.OBJECT,), (Role.USER,)),
-    CommandCode.HMAC_Start: Shape(SoftCommands.hmac_start, (Kind.OBJECT,), (Role.USER,)),
-    CommandCode.SequenceUpdate: Shape(SoftCommands.sequence_update, (Kind.OBJECT,), (Role.USER,)),
-    CommandCode.FlushContext: Shape(SoftCommands.flush_context, takes_sessions=False),
-    CommandCode.ReadPublic: Shape(SoftCommands.read_public, (Kind.OBJECT,)),
-    CommandCode.StartAuthSession: Shape(SoftCommands.start_auth_session, (Kind.OBJECT_OR_NONE, Kind.ENTITY_OR_NONE)),
-    CommandCode.GetCapability: Shape(SoftCommands.get_capability),
-    CommandCode.GetRandom: Shape(SoftCommands.get_random),
-}
 
 
 class SoftTpm:
@@ -154,9 +59,9 @@ class SoftTpm:
             try:
                 return self._run(command)
             except RefusedError as error:
-                if error.code == TPM_RC_BAD_TAG:
+                if error.code == ResponseCode.BAD_TAG:
                     return _message(_RESPONSE_TAG_OF_TPM_1, error.code)
-                return _message(TPM_ST_NO_SESSIONS, error.code)
+                return _message(Tag.NO_SESSIONS, error.code)
 
     def close(self) -> None:
         """Forget everything but the kept keys, as when the machine is switched off. Closing twice is fine."""
@@ -171,57 +76,55 @@ class SoftTpm:
     def _run(self, command: bytes) -> bytes:
         code, with_sessions, reader = _parse_header(command)
         shape = SHAPES[code]
-        handles = [_handle(reader, kind, number) for number, kind in enumerate(shape.handles, 1)]
+        handles = [_handle(reader, needed, number) for number, needed in enumerate(shape.handles, 1)]
         self._check_presence(handles)
         authorizations: list[Authorization] = []
         if with_sessions:
-            if not shape.takes_sessions:
-                raise RefusedError(TPM_RC_AUTH_CONTEXT)
+            refuse(not shape.takes_sessions, ResponseCode.AUTH_CONTEXT)
             authorizations = parse_authorizations(reader)
         parameters = reader.rest()
         names = b"".join(map(self._commands.name, handles))
         command_hash = hashlib.sha256(u32(code) + names + parameters).digest()
         self._authorize(shape, handles, authorizations, command_hash)
-        answer = shape.action(self._commands, handles, Arguments(parameters))
+        answer = shape.action(self._commands, *handles, *read_parameters(parameters, shape.parameters))
         body = b"" if answer.handle is None else u32(answer.handle)
         if not with_sessions:
-            return _message(TPM_ST_NO_SESSIONS, TPM_RC_SUCCESS, body + answer.parameters)
+            return _message(Tag.NO_SESSIONS, ResponseCode.SUCCESS, body + answer.parameters)
         body += u32(len(answer.parameters)) + answer.parameters
-        response_hash = hashlib.sha256(u32(TPM_RC_SUCCESS) + u32(code) + answer.parameters).digest()
+        response_hash = hashlib.sha256(u32(ResponseCode.SUCCESS) + u32(code) + answer.parameters).digest()
         for authorization in authorizations:
             body += self._session_answer(authorization, response_hash)
-        return _message(TPM_ST_SESSIONS, TPM_RC_SUCCESS, body)
+        return _message(Tag.SESSIONS, ResponseCode.SUCCESS, body)
 
     def _check_presence(self, handles: list[int]) -> None:
         """Make sure that every handle leads to something."""
         for number, handle in enumerate(handles, 1):
             if handle in PERSISTENT_HANDLES and self._commands.find(handle) is None:
-                raise handle_error(TPM_RC_HANDLE, number)
+                raise RefusedError(in_handle(ResponseCode.HANDLE, number))
             if (handle in TRANSIENT_HANDLES and self._commands.find(handle) is None) or (
                 handle in POLICY_HANDLES and handle not in self._commands.working.sessions
             ):
-                raise RefusedError(TPM_RC_REFERENCE_H0 + number - 1)
+                raise RefusedError(ResponseCode.REFERENCE_H0 + number - 1)
 
     def _authorize(
         self, shape: Shape, handles: list[int], authorizations: list[Authorization], command_hash: bytes
     ) -> None:
         sessions = self._commands.working.sessions
+        roles = [needed.role for needed in shape.handles if needed.role is not None]
         for number, authorization in enumerate(authorizations, 1):
             if authorization.is_password:
                 continue
-            if authorization.session not in sessions:
-                raise RefusedError(TPM_RC_REFERENCE_S0 + number - 1)
+            refuse(authorization.session not in sessions, ResponseCode.REFERENCE_S0 + number - 1)
             if any(other.session == authorization.session for other in authorizations[: number - 1]):
-                raise session_error(TPM_RC_HANDLE, number)
-        if len(authorizations) < len(shape.roles):
-            raise RefusedError(TPM_RC_AUTH_MISSING)
+                raise RefusedError(in_session(ResponseCode.HANDLE, number))
+        refuse(len(authorizations) < len(roles), ResponseCode.AUTH_MISSING)
         for number, authorization in enumerate(authorizations, 1):
-            if number > len(shape.roles):
+            if number > len(roles):
                 # a password without a handle it is for, and a session that would audit or encrypt
-                code = TPM_RC_HANDLE if authorization.is_password else TPM_RC_ATTRIBUTES
-                raise session_error(code, number)
+                code = ResponseCode.HANDLE if authorization.is_password else ResponseCode.ATTRIBUTES
+                raise RefusedError(in_session(code, number))
             found = self._commands.find(handles[number - 1])
-            role = shape.roles[number - 1]
+            role = roles[number - 1]
             if authorization.is_password:
                 _check_password(found, authorization, role, number)
             else:
@@ -229,7 +132,7 @@ class SoftTpm:
 
     def _check_policy(
         self,
-        found: SoftObject | Sequence | None,
+        found: SoftObject | HmacSequence | None,
         authorization: Authorization,
         role: Role,
         command_hash: bytes,
@@ -238,13 +141,12 @@ class SoftTpm:
         """Compare what a policy session was shown with what the key asks for."""
         if not isinstance(found, SoftObject):
             # a hierarchy or sequence
-            raise RefusedError(TPM_RC_AUTH_UNAVAILABLE)
+            raise RefusedError(ResponseCode.AUTH_UNAVAILABLE)
         session = self._commands.working.sessions[authorization.session]
         # to vouch for a key, the session would have to be bound to the command, by TPM2_PolicyCommandCode
         if role is Role.ADMIN or not hmac.compare_digest(session.digest, found.public.policy):
-            raise session_error(TPM_RC_POLICY_FAIL, number)
-        if session.command and session.command != command_hash:
-            raise session_error(TPM_RC_POLICY_FAIL, number)
+            raise RefusedError(in_session(ResponseCode.POLICY_FAIL, number))
+        refuse(session.command and session.command != command_hash, in_session(ResponseCode.POLICY_FAIL, number))
         session.check_proof(authorization, command_hash, number)
 
     def _session_answer(self, authorization: Authorization, response_hash: bytes) -> bytes:
@@ -261,42 +163,39 @@ def _parse_header(command: bytes) -> tuple[CommandCode, bool, Bytes]:
     """Which command it is, whether authorizations follow, and the rest."""
     reader = Bytes(command)
     tag = reader.number(2)
-    if tag not in (TPM_ST_NO_SESSIONS, TPM_ST_SESSIONS):
-        raise RefusedError(TPM_RC_BAD_TAG)
-    if reader.number(4) != len(command) or len(command) > MAX_MESSAGE_SIZE:
-        raise RefusedError(TPM_RC_COMMAND_SIZE)
+    refuse(tag not in (Tag.NO_SESSIONS, Tag.SESSIONS), ResponseCode.BAD_TAG)
+    refuse(reader.number(4) != len(command) or len(command) > MAX_MESSAGE_SIZE, ResponseCode.COMMAND_SIZE)
     number = reader.number(4)
     try:
-        return CommandCode(number), tag == TPM_ST_SESSIONS, reader
+        return CommandCode(number), tag == Tag.SESSIONS, reader
     except ValueError:
-        raise RefusedError(TPM_RC_COMMAND_CODE) from None
+        raise RefusedError(ResponseCode.COMMAND_CODE) from None
 
 
-def _handle(reader: Bytes, kind: Kind, number: int) -> int:
+def _handle(reader: Bytes, needed: Needed, number: int) -> int:
     """Read a handle and make sure that it is of the right kind."""
     try:
         handle = reader.number(4)
     except RefusedError as error:
-        raise handle_error(error.code, number) from error
-    if not any(handle in handles for handles in kind.value):
-        raise handle_error(TPM_RC_VALUE, number)
+        raise RefusedError(in_handle(error.code, number)) from error
+    refuse(not any(handle in handles for handles in needed.handles), in_handle(ResponseCode.VALUE, number))
     return handle
 
 
-def _check_password(found: SoftObject | Sequence | None, authorization: Authorization, role: Role, number: int) -> None:
+def _check_password(
+    found: SoftObject | HmacSequence | None, authorization: Authorization, role: Role, number: int
+) -> None:
     """Check the password of a key or sequence; hierarchies have the empty one."""
     password, guarded = b"", False
-    if isinstance(found, Sequence):
+    if isinstance(found, HmacSequence):
         password = found.password
     elif found is not None:
-        if role is Role.ADMIN and found.public.has(ADMIN_WITH_POLICY):
-            raise RefusedError(TPM_RC_AUTH_TYPE)
-        if role is Role.USER and not found.public.has(USER_WITH_AUTH):
-            raise RefusedError(TPM_RC_AUTH_UNAVAILABLE)
-        password, guarded = found.sensitive.password, not found.public.has(NO_DA)
+        refuse(role is Role.ADMIN and found.public.has(Attribute.ADMIN_WITH_POLICY), ResponseCode.AUTH_TYPE)
+        refuse(role is Role.USER and not found.public.has(Attribute.USER_WITH_AUTH), ResponseCode.AUTH_UNAVAILABLE)
+        password, guarded = found.sensitive.password, not found.public.has(Attribute.NO_DA)
     if not _equal(authorization.proof.rstrip(b"\0"), password):
         # a real TPM counts wrong guesses for keys without the attribute noDA, and answers differently
-        raise session_error(TPM_RC_AUTH_FAIL if guarded else TPM_RC_BAD_AUTH, number)
+        raise RefusedError(in_session(ResponseCode.AUTH_FAIL if guarded else ResponseCode.BAD_AUTH, number))
 
 
 def _equal(one: bytes, other: bytes) -> bool:

@@ -9,8 +9,9 @@ import os
 import socket
 import stat
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from helpers.tpm.errors import TpmConnectionError, TpmProtocolError, TpmUnavailableError
 from helpers.tpm.structures import MAX_MESSAGE_SIZE
@@ -24,7 +25,7 @@ _LONGEST_SOCKET_PATH = 107 if sys.platform == "linux" else 103
 
 
 class Transport(Protocol):
-    """The way to a TPM."""
+    """The way to a TPM: bytes of one command in, bytes of its response out."""
 
     def exchange(self, command: bytes) -> bytes:
         """Send a command and give the response.
@@ -35,6 +36,20 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let the TPM go. Closing twice is fine."""
+
+
+class Closing(ABC):
+    """Something that is closed where a ``with`` block ends."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let it go. Closing twice is fine."""
 
 
 class SocketTransport:
@@ -93,19 +108,13 @@ def connect_unix(path: Path, timeout: float = TIMEOUT) -> SocketTransport:
     """
     check_socket_path(path)
     connection = socket.socket(socket.AF_UNIX)
-    return _connected(connection, str(path), f"the socket {path}", timeout)
-
-
-def connect_tcp(host: str, port: int, timeout: float = TIMEOUT) -> SocketTransport:
-    """Connect to a TPM that listens on a TCP port.
-
-    Raises:
-        TpmUnavailableError: nothing listens there.
-    """
-    connection = socket.socket(socket.AF_INET)
-    # a command is one small message; waiting for more to send would only delay it
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return _connected(connection, (host, port), f"{host} port {port}", timeout)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(str(path))
+    except OSError as error:
+        connection.close()
+        raise TpmUnavailableError(f"No TPM listens on the socket {path} ({error.strerror or error}).") from error
+    return SocketTransport(connection, timeout)
 
 
 def check_socket_path(path: Path) -> None:
@@ -176,16 +185,6 @@ class DeviceFileTransport:
         if self._open:
             self._open = False
             os.close(self._file)
-
-
-def _connected(connection: socket.socket, address: str | tuple[str, int], what: str, timeout: float) -> SocketTransport:
-    try:
-        connection.settimeout(timeout)
-        connection.connect(address)
-    except OSError as error:
-        connection.close()
-        raise TpmUnavailableError(f"No TPM listens on {what} ({error.strerror or error}).") from error
-    return SocketTransport(connection, timeout)
 
 
 def _size_of(header: bytes) -> int:

@@ -15,31 +15,17 @@ from dps_simulator.common.http import Request, Response
 from dps_simulator.common.service_faults import ServiceFaults
 from dps_simulator.common.throttling import Limits
 from dps_simulator.common.trace import CAPACITY, Trace, TraceEvent
-from dps_simulator.errors.table import ErrorKind, Provenance, ServiceError, ascii_json, dps_body
+from dps_simulator.errors.table import ServiceError, ascii_json, dps_body
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Route
 
+from . import refusals
 from .faults import ManagementFaults
 from .messages import HubMessages
+from .refusals import invalid, no_hub, told_as_invalid, whole_number
 
 #: Bytes of the trace that are made in one go; one event may be longer.
 PIECE = 32_768
-
-_ONLY_HERE = Provenance.SIMULATOR_ONLY
-UNAUTHORIZED = ErrorKind(
-    "ManagementUnauthorized",
-    401900,
-    "The management token is missing or wrong. Every start of a simulator makes a new one: in a notebook run the cell "
-    "with connect(...) again, elsewhere read endpoint.json again.",
-    _ONLY_HERE,
-)
-INVALID = ErrorKind("ManagementInvalid", 400901, "The request is invalid.", _ONLY_HERE)
-HUB_UNKNOWN = ErrorKind("ManagementHubUnknown", 404901, "There is no such hub.", _ONLY_HERE)
-_ROUTE = ErrorKind("ManagementRoute", 404900, "There is no such route.", _ONLY_HERE)
-_METHOD = ErrorKind("ManagementMethod", 405900, "The method is not allowed here.", _ONLY_HERE)
-_MEDIA_TYPE = ErrorKind("ManagementMediaType", 415900, "The content type must be JSON.", _ONLY_HERE)
-_INTERNAL = ErrorKind("ManagementInternal", 500900, "The simulator failed; see its log.", _ONLY_HERE)
-
 
 #: What can be set of a hub: names of this API → fields of its link.
 _HUB_FIELDS = {
@@ -121,8 +107,8 @@ class ManagementEndpoint(HttpEndpoint):
         self._controls = controls
         self._token = token
         self._events = trace
-        messages = HubMessages(controls.hubs.find, invalid=INVALID, hub_unknown=HUB_UNKNOWN)
-        faults = ManagementFaults(controls.faults, invalid=INVALID)
+        messages = HubMessages(controls.hubs.find)
+        faults = ManagementFaults(controls.faults)
         super().__init__(
             service="management",
             routes=(
@@ -143,13 +129,13 @@ class ManagementEndpoint(HttpEndpoint):
                 Route("POST", "/simulator/stop", "stop", self._stop, right="all"),
             ),
             failures=Failures(
-                route_not_found=_ROUTE,
-                method_not_allowed=_METHOD,
-                invalid_body=INVALID,
-                missing_api_version=INVALID,
-                api_version_not_supported=INVALID,
-                unsupported_media_type=_MEDIA_TYPE,
-                internal=_INTERNAL,
+                route_not_found=refusals.ROUTE,
+                method_not_allowed=refusals.METHOD,
+                invalid_body=refusals.INVALID,
+                missing_api_version=refusals.INVALID,
+                api_version_not_supported=refusals.INVALID,
+                unsupported_media_type=refusals.MEDIA_TYPE,
+                internal=refusals.INTERNAL,
             ),
             render_error=dps_body,
             clock=clock,
@@ -163,7 +149,7 @@ class ManagementEndpoint(HttpEndpoint):
         given = request.headers.get("authorization", "")
         # headers that are not UTF-8 arrive with surrogates
         if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), f"Bearer {self._token}".encode()):
-            raise ServiceError(UNAUTHORIZED)
+            raise ServiceError(refusals.UNAUTHORIZED)
 
     def _health(self, call: Call) -> Response:
         return Response(body=dict(self._controls.health()))
@@ -174,13 +160,9 @@ class ManagementEndpoint(HttpEndpoint):
     def _set_pace(self, call: Call) -> Response:
         pace = call.body.get("pace") if isinstance(call.body, dict) else None
         if not isinstance(pace, str):
-            raise ServiceError(
-                INVALID, 'The body must be {"pace": "azure"}, {"pace": "instant"} or {"pace": "polls=n"}.'
-            )
-        try:
+            raise invalid('The body must be {"pace": "azure"}, {"pace": "instant"} or {"pace": "polls=n"}.')
+        with told_as_invalid():
             self._controls.set_pace(pace)
-        except ValueError as error:
-            raise ServiceError(INVALID, str(error)) from error
         return self._read_pace(call)
 
     def _read_limits(self, call: Call) -> Response:
@@ -188,13 +170,9 @@ class ManagementEndpoint(HttpEndpoint):
 
     def _set_limits(self, call: Call) -> Response:
         if not isinstance(call.body, dict):
-            raise ServiceError(
-                INVALID, 'The body must be a JSON object such as {"mode": "azure", "registrations_per_minute": 20}.'
-            )
-        try:
+            raise invalid('The body must be a JSON object such as {"mode": "azure", "registrations_per_minute": 20}.')
+        with told_as_invalid():
             self._controls.set_limits(Limits.of(call.body))
-        except ValueError as error:
-            raise ServiceError(INVALID, str(error)) from error
         return self._read_limits(call)
 
     def _read_connection(self, call: Call) -> Response:
@@ -213,34 +191,28 @@ class ManagementEndpoint(HttpEndpoint):
         unknown = sorted(set(body) - set(_HUB_FIELDS)) if isinstance(body, dict) else [""]
         if unknown:
             what = f"{unknown[0]!r:.80} is unknown" if isinstance(body, dict) else "it is none"
-            raise ServiceError(
-                INVALID, f"The body must be a JSON object with {', '.join(_HUB_FIELDS)}, all optional; {what}."
-            )
+            raise invalid(f"The body must be a JSON object with {', '.join(_HUB_FIELDS)}, all optional; {what}.")
         if not isinstance(body.get("linked", True), bool):
-            raise ServiceError(INVALID, "linked must be true or false.")
+            raise invalid("linked must be true or false.")
         if body.get("linked") is False and len(body) > 1:
             others = ", ".join(name for name in body if name != "linked")
-            raise ServiceError(INVALID, f"A hub that is not linked has no {others}; leave that out.")
+            raise invalid(f"A hub that is not linked has no {others}; leave that out.")
         fields = {_HUB_FIELDS[name]: value for name, value in body.items()}
-        try:
+        with told_as_invalid():
             self._controls.hubs.put(call.parameters["host"], **fields)
-        except ValueError as error:
-            raise ServiceError(INVALID, str(error)) from error
         return self._list_hubs(call)
 
     def _remove_hub(self, call: Call) -> Response:
         host = call.parameters["host"]
-        try:
+        with told_as_invalid():
             found = self._controls.hubs.remove(host)
-        except ValueError as error:
-            raise ServiceError(INVALID, str(error)) from error
         if not found:
-            raise ServiceError(HUB_UNKNOWN, f"There is no hub {host!r:.260}.")
+            raise no_hub(host)
         return Response(204)
 
     def _read_trace(self, call: Call) -> Response:
-        after = _whole_number(call, "after", 0)
-        limit = _whole_number(call, "limit", CAPACITY)
+        after = whole_number(call, "after", 0)
+        limit = whole_number(call, "limit", CAPACITY)
         return Response(pieces=_trace_pieces(self._events.read(after, limit), self._events.last_sequence))
 
     def _clear_trace(self, call: Call) -> Response:
@@ -267,10 +239,3 @@ def _trace_pieces(events: Iterable[TraceEvent], last: int) -> Iterator[bytes]:
             yield bytes(piece)
             piece.clear()
     yield bytes(piece) + b'],"last":%d}' % last
-
-
-def _whole_number(call: Call, name: str, default: int) -> int:
-    text = call.request.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and len(text) <= 15):
-        raise ServiceError(INVALID, f"{name} is {text!r:.80}; expected a whole number.")
-    return int(text)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from dps_simulator.common.http import Response
 from dps_simulator.common.service_faults import ServiceFault, ServiceFaults
-from dps_simulator.errors.table import ErrorKind, ServiceError
 from dps_simulator.wire.http import Call, Route
+
+from .refusals import invalid, told_as_invalid
 
 _EXAMPLE = '{"service": "provisioning", "kind": "latency", "delay": 1.5, "duration": 60}'
 
@@ -17,12 +18,10 @@ class ManagementFaults:
 
     Arguments:
         faults: those of the running simulator.
-        invalid: the row of the error table for wrong requests.
     """
 
-    def __init__(self, faults: ServiceFaults, *, invalid: ErrorKind) -> None:
+    def __init__(self, faults: ServiceFaults) -> None:
         self._faults = faults
-        self._invalid = invalid
 
     def routes(self) -> Sequence[Route]:
         """The rows for the table of the endpoint."""
@@ -37,17 +36,15 @@ class ManagementFaults:
 
     def _put(self, call: Call) -> Response:
         if not isinstance(call.body, dict):
-            raise ServiceError(self._invalid, f"The body must be a JSON object such as {_EXAMPLE}.")
-        try:
+            raise invalid(f"The body must be a JSON object such as {_EXAMPLE}.")
+        with told_as_invalid():
             self._faults.put(ServiceFault.of(call.body))
-        except ValueError as error:
-            raise ServiceError(self._invalid, str(error)) from error
         return self._read(call)
 
     def _clear(self, call: Call) -> Response:
         unknown = sorted(set(call.request.query) - {"service", "kind"})
         if unknown:
             # a misspelt one would switch off more than was meant
-            raise ServiceError(self._invalid, f"{unknown[0]!r:.80} is unknown; the query may have service and kind.")
+            raise invalid(f"{unknown[0]!r:.80} is unknown; the query may have service and kind.")
         query = call.request.query
         return Response(body={"faults": self._faults.clear(query.get("service", ""), query.get("kind", ""))})

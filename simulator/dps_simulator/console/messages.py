@@ -14,23 +14,18 @@ from datetime import datetime, timezone
 from typing import Any
 
 from dps_simulator.common.http import Response
-from dps_simulator.errors.table import ErrorKind, ServiceError, described
+from dps_simulator.errors.table import described
 from dps_simulator.errors.timestamps import azure_timestamp
-from dps_simulator.hub.cloud_to_device import CloudToDeviceMessage, QueuedMessage
+from dps_simulator.hub.cloud_to_device import TEXTS, CloudToDeviceMessage, QueuedMessage
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.hub.telemetry import MAX_MESSAGES, TelemetryMessage
 from dps_simulator.wire.http import Call, Route
 from dps_simulator.wire.json_body import load_json
 
+from .refusals import invalid, no_hub, whole_number
+
 #: Fields of a message to a device that are texts: the API's name and the domain's.
-_TEXTS = {
-    "messageId": "message_id",
-    "correlationId": "correlation_id",
-    "userId": "user_id",
-    "contentType": "content_type",
-    "contentEncoding": "content_encoding",
-    "ack": "ack",
-}
+_TEXTS = {**TEXTS, "ack": "ack"}
 _TIME = re.compile(
     # the hour 24 is one for Python from 3.13 on only
     r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d{1,9})?(?P<zone>[Zz]|[+-]\d\d:\d\d)?",
@@ -44,14 +39,10 @@ class HubMessages:
 
     Arguments:
         find: the hub of a host name, ``None`` when there is none.
-        invalid: row of the error table for a wrong request.
-        hub_unknown: row for a hub that does not exist.
     """
 
-    def __init__(self, find: Callable[[str], IotHub | None], *, invalid: ErrorKind, hub_unknown: ErrorKind) -> None:
+    def __init__(self, find: Callable[[str], IotHub | None]) -> None:
         self._find = find
-        self._invalid = invalid
-        self._hub_unknown = hub_unknown
 
     def routes(self) -> tuple[Route, ...]:
         """Rows for the table of an endpoint."""
@@ -65,81 +56,73 @@ class HubMessages:
         host = call.parameters["host"]
         hub = self._find(host)
         if hub is None:
-            raise ServiceError(self._hub_unknown, f"There is no hub {host!r:.260}.")
+            raise no_hub(host)
         return hub
 
     def _read(self, call: Call) -> Response:
         telemetry = self._hub(call).telemetry
-        after = self._whole_number(call, "after", 0)
-        limit = self._whole_number(call, "limit", MAX_MESSAGES)
+        after = whole_number(call, "after", 0)
+        limit = whole_number(call, "limit", MAX_MESSAGES)
         messages = telemetry.read(after, limit, call.request.query.get("device", ""))
         return Response(body={"messages": [rendered(each) for each in messages], "last": telemetry.last_sequence})
 
     def _send(self, call: Call) -> Response:
         hub, device_id = self._hub(call), call.parameters["id"]
-        queued = hub.cloud_to_device.send(device_id, self._message(call.body))
+        queued = hub.cloud_to_device.send(device_id, _message(call.body))
         return Response(201, {**_receipt(queued), "cloudToDeviceMessageCount": hub.cloud_to_device.waiting(device_id)})
 
-    def _message(self, body: object) -> CloudToDeviceMessage:
-        if not isinstance(body, Mapping):
-            raise self._wrong(f"The body must be a JSON object, not {described(body)}.")
-        unknown = sorted(set(body) - set(_FIELDS))
-        if unknown:
-            raise self._wrong(f"{unknown[0]!r:.100} is no field of a message; there are {', '.join(_FIELDS)}.")
-        if "body" in body and "bodyBase64" in body:
-            raise self._wrong("body and bodyBase64 exclude each other.")
-        texts = {}
-        for name, own in _TEXTS.items():
-            value = body.get(name)
-            if value is None:
-                continue
-            if not isinstance(value, str):
-                raise self._wrong(f"{name} is {described(value)}; it must be a text.")
-            texts[own] = value
-        properties = body.get("properties")
-        if properties is None:
-            properties = {}
-        if not isinstance(properties, Mapping):
-            raise self._wrong(f"properties is {described(properties)}; it must be a JSON object of texts.")
-        return CloudToDeviceMessage(
-            body=self._bytes(body), properties=properties, expiry=self._expiry(body.get("expiryTimeUtc")), **texts
-        )
 
-    def _bytes(self, body: Mapping[str, Any]) -> bytes:
-        """The body: a text as it is, any other JSON as JSON, or bytes in base64."""
-        encoded = body.get("bodyBase64")
-        if encoded is not None:
-            try:
-                return base64.b64decode(encoded, validate=True)
-            except (ValueError, TypeError) as error:
-                raise self._wrong(f"bodyBase64 is no base64: {error}") from error
-        value = body.get("body", "")
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        return text.encode()
+def _message(body: object) -> CloudToDeviceMessage:
+    if not isinstance(body, Mapping):
+        raise invalid(f"The body must be a JSON object, not {described(body)}.")
+    unknown = sorted(set(body) - set(_FIELDS))
+    if unknown:
+        raise invalid(f"{unknown[0]!r:.100} is no field of a message; there are {', '.join(_FIELDS)}.")
+    if "body" in body and "bodyBase64" in body:
+        raise invalid("body and bodyBase64 exclude each other.")
+    texts = {}
+    for name, own in _TEXTS.items():
+        value = body.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, str):
+            raise invalid(f"{name} is {described(value)}; it must be a text.")
+        texts[own] = value
+    properties = body.get("properties")
+    if properties is None:
+        properties = {}
+    if not isinstance(properties, Mapping):
+        raise invalid(f"properties is {described(properties)}; it must be a JSON object of texts.")
+    return CloudToDeviceMessage(
+        body=_bytes(body), properties=properties, expiry=_expiry(body.get("expiryTimeUtc")), **texts
+    )
 
-    def _expiry(self, given: object) -> datetime | None:
-        if given is None:
-            return None
-        match = _TIME.fullmatch(str(given))
+
+def _bytes(body: Mapping[str, Any]) -> bytes:
+    """The body: a text as it is, any other JSON as JSON, or bytes in base64."""
+    encoded = body.get("bodyBase64")
+    if encoded is not None:
         try:
-            if match is None:
-                raise ValueError
-            # Azure's fractions have seven digits; those after the sixth are dropped
-            text = match[0].upper() if match["zone"] else f"{match[0]}Z"
-            return datetime.fromisoformat(text).astimezone(timezone.utc)
-        except (ValueError, OverflowError) as error:
-            raise self._wrong(
-                f"expiryTimeUtc is {given!r:.60}; it must be a time such as 2026-01-31T12:00:00Z."
-            ) from error
+            return base64.b64decode(encoded, validate=True)
+        except (ValueError, TypeError) as error:
+            raise invalid(f"bodyBase64 is no base64: {error}") from error
+    value = body.get("body", "")
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode()
 
-    def _whole_number(self, call: Call, name: str, default: int) -> int:
-        text = call.request.query.get(name, str(default))
-        if not (text.isascii() and text.isdigit() and len(text) <= 15):
-            raise self._wrong(f"{name} is {text!r:.80}; expected a whole number.")
-        return int(text)
 
-    def _wrong(self, text: str) -> ServiceError:
-        return ServiceError(self._invalid, text)
+def _expiry(given: object) -> datetime | None:
+    if given is None:
+        return None
+    match = _TIME.fullmatch(str(given))
+    try:
+        if match is None:
+            raise ValueError
+        # Azure's fractions have seven digits; those after the sixth are dropped
+        text = match[0].upper() if match["zone"] else f"{match[0]}Z"
+        return datetime.fromisoformat(text).astimezone(timezone.utc)
+    except (ValueError, OverflowError) as error:
+        raise invalid(f"expiryTimeUtc is {given!r:.60}; it must be a time such as 2026-01-31T12:00:00Z.") from error
 
 
 def rendered(message: TelemetryMessage) -> dict[str, Any]:

@@ -36,9 +36,9 @@ class Element:
     """One value.
 
     Attributes:
-        tag: which kind.
-        content: what is in it.
-        encoding: with tag and length.
+        tag: its first byte, which says of what kind it is.
+        content: its bytes without tag and length.
+        encoding: its bytes with tag and length.
     """
 
     tag: int
@@ -59,7 +59,7 @@ class Fields:
         signed: the part that is signed.
         version: 1 to 3; others occur.
         serial_number: its bytes, most significant first, two's complement.
-        signature_algorithm: its number.
+        signature_algorithm: its number (OID) with dots.
         extensions: their values by their numbers, the first one where there are several.
         critical: the numbers of those that nobody may ignore.
         framed: names, dates and key of this certificate between other fields, which every library can read.

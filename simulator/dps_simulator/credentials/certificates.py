@@ -74,7 +74,7 @@ class Certificate:
 
     @property
     def der(self) -> bytes:
-        """Its encoding."""
+        """The bytes of its DER encoding, without what may have followed them."""
         return self.fields.encoding
 
     @property
@@ -82,34 +82,35 @@ class Certificate:
         """Whether ``parsed`` is the certificate itself, and not only its names, dates and key."""
         return self.parsed.public_bytes(serialization.Encoding.DER) == self.der
 
-    @property
+    @cached_property
     def common_name(self) -> str | None:
         """The common name in the subject, the most specific one of several, or ``None``."""
-        return self._facts[0]
+        names = self.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(names[-1].value) if names else None
 
-    @property
+    @cached_property
     def subject_name(self) -> str:
-        """Whom the certificate is about, e.g. ``CN=pump-101``."""
-        return self._facts[1]
+        """Whom the certificate is about, as RFC 4514 writes names, e.g. ``CN=pump-101``."""
+        return self.parsed.subject.rfc4514_string()
 
-    @property
+    @cached_property
     def issuer_name(self) -> str:
-        """Who signed it."""
-        return self._facts[2]
+        """Who signed it, as RFC 4514 writes names."""
+        return self.parsed.issuer.rfc4514_string()
 
-    @property
+    @cached_property
     def is_authority(self) -> bool:
         """Whether it may sign certificates: its basic constraints say so."""
-        return self._facts[3]
+        return (self.fields.authority() or (False, None))[0]
 
     @cached_property
     def sha1_thumbprint(self) -> str:
-        """Upper-case hexadecimal digits without separators."""
+        """SHA-1 of its encoding: 40 upper-case hexadecimal digits without separators."""
         return hashlib.sha1(self.der).hexdigest().upper()  # noqa: S324  (the API's own word for it)
 
     @cached_property
     def sha256_thumbprint(self) -> str:
-        """Upper-case hexadecimal digits without separators."""
+        """SHA-256 of its encoding: 64 upper-case hexadecimal digits without separators."""
         return hashlib.sha256(self.der).hexdigest().upper()
 
     @property
@@ -119,17 +120,17 @@ class Certificate:
 
     @property
     def not_before(self) -> datetime:
-        """From when on it is valid."""
+        """From when on it is valid (aware, in UTC)."""
         return self.parsed.not_valid_before_utc
 
     @property
     def not_after(self) -> datetime:
-        """Until when it is valid."""
+        """Until when it is valid (aware, in UTC)."""
         return self.parsed.not_valid_after_utc
 
     @property
     def pem(self) -> str:
-        """As text."""
+        """The certificate as a block of PEM, with a line break at its end."""
         return ssl.DER_cert_to_PEM_cert(self.der)
 
     def info(self) -> Document:
@@ -144,13 +145,6 @@ class Certificate:
             "serialNumber": _serial_number(self.fields),
             "version": self.fields.version,
         }
-
-    @cached_property
-    def _facts(self) -> tuple[str | None, str, str, bool]:
-        names = self.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        common_name = str(names[-1].value) if names else None
-        is_authority, _ = self.fields.authority() or (False, None)
-        return common_name, self.parsed.subject.rfc4514_string(), self.parsed.issuer.rfc4514_string(), is_authority
 
     def __eq__(self, other: object) -> bool:
         return self.der == other.der if isinstance(other, Certificate) else NotImplemented
@@ -200,8 +194,8 @@ def read_certificate(field: str, text: object) -> Certificate:
     """Read a certificate that a client wrote, as leniently as OpenSSL does: PEM, base64 of DER, or base64 of PEM.
 
     Arguments:
-        field: its name in the error.
-        text: what stands there.
+        field: how the error calls the field that the client wrote.
+        text: the value of the field, of whatever type.
 
     Raises:
         ServiceError: it is something else; says what, and never repeats it, as it may be a private key.

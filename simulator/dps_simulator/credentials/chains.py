@@ -101,7 +101,7 @@ def build_path(presented: Sequence[Certificate], known: Iterable[Certificate], n
     Arguments:
         presented: what the device shows, its own certificate first, the others in any order; at least one.
         known: certificates that the service has and trusts.
-        now: the time, if it is to count.
+        now: the present time (aware, in UTC), if it is to count.
     """
     trusted = list(dict.fromkeys(known))
     pool = [*trusted, *(each for each in dict.fromkeys(presented[1:]) if each not in trusted)]
@@ -192,29 +192,27 @@ def judge_path(path: Sequence[Certificate], now: datetime) -> Problem | None:
 
     Arguments:
         path: the device's certificate first, each signed by the next, the last one trusted.
-        now: the time.
+        now: the present time (aware, in UTC).
     """
-    for certificate in path:
-        problem = _validity(certificate, now)
-        if problem is not None:
-            return problem
-    # stricter than RFC 5280 (6.1.4 l): authorities that only change their own key count, as the library counts them
-    for below, issuer in enumerate(path[1:]):
-        problem = _authority(issuer, below, path[below])
-        if problem is not None:
-            return problem
-    leaf = path[0]
-    if leaf.is_authority:
-        return Problem(
-            Finding.AUTHORITY_USED_AS_DEVICE,
-            f"the device uses the certificate of an authority ({leaf.subject_name!r:.200}) as its own; give every "
-            "device a certificate of its own, which the authority signs",
-        )
-    problem = None
-    for check in (_purpose, strength_of):
-        for certificate in path:
-            problem = problem or check(certificate)
-    return problem or _verified(path, now)
+    problems = itertools.chain(
+        (_validity(each, now) for each in path),
+        # stricter than RFC 5280 (6.1.4 l): authorities that only change their own key count, as the library counts them
+        (_authority(issuer, below, path[below]) for below, issuer in enumerate(path[1:])),
+        (_device(each) for each in path[:1]),
+        (_purpose(each) for each in path),
+        (strength_of(each) for each in path),
+    )
+    return next((problem for problem in problems if problem is not None), None) or _verified(path, now)
+
+
+def _device(leaf: Certificate) -> Problem | None:
+    if not leaf.is_authority:
+        return None
+    return Problem(
+        Finding.AUTHORITY_USED_AS_DEVICE,
+        f"the device uses the certificate of an authority ({leaf.subject_name!r:.200}) as its own; give every "
+        "device a certificate of its own, which the authority signs",
+    )
 
 
 def _validity(certificate: Certificate, now: datetime) -> Problem | None:

@@ -41,7 +41,7 @@ class X509Evidence:
 
     @property
     def leaf(self) -> Certificate:
-        """The device's own certificate."""
+        """The certificate whose private key the device proved to have in the handshake."""
         return self.chain[0]
 
 

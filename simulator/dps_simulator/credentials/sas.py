@@ -40,7 +40,7 @@ class SharedAccessSignature:
 
     Attributes:
         resource: the text after ``sr=``, exactly as it stands in the token.
-        signature: the decoded signature.
+        signature: the bytes of the signature, decoded from base64.
         expiry: Unix time in seconds from which on the token is worthless.
         key_name: the policy name; ``None`` when absent or empty.
         expiry_text: the text after ``se=``, exactly as it stands in the token.
@@ -110,8 +110,8 @@ def sign(resource: str, key: bytes, expiry: int, key_name: str | None = None) ->
 
     Arguments:
         resource: the text after ``sr=``; it is used as it is, so percent-encode it before or leave it plain.
-        key: the decoded key.
-        expiry: Unix time in seconds.
+        key: the bytes of the key, decoded from base64.
+        expiry: Unix time in seconds from which on the token is worthless.
         key_name: name of the policy that the key belongs to; ``None`` leaves ``skn`` out.
 
     Raises:

@@ -21,7 +21,7 @@ class SymmetricKey:
     """A key.
 
     Attributes:
-        data: its bytes.
+        data: its bytes, 16 to 64 of them.
         text: the same in base64, as it was written.
     """
 
@@ -35,7 +35,7 @@ class SymmetricKey:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> SymmetricKey:
-        """The key with these bytes."""
+        """The key with these bytes, of which there may be 16 to 64; nothing is checked."""
         return cls(data, base64.b64encode(data).decode("ascii"))
 
     @classmethod

@@ -21,10 +21,9 @@ import hashlib
 import hmac
 import secrets
 import struct
-from typing import Protocol
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
 try:
@@ -32,6 +31,8 @@ try:
 except ModuleNotFoundError:  # pragma: no cover - depends on what is installed
     # cryptography moved it in version 47
     from cryptography.hazmat.primitives.ciphers.modes import CFB
+
+from .tpm_keys import TpmPublicKey
 
 #: Sizes that a secret can have: more than a block of its hash does not fit into an HMAC key of a TPM.
 SECRET_SIZES = range(1, 65)
@@ -56,30 +57,14 @@ class TpmBlobError(Exception):
     """A secret cannot be wrapped. The text never contains it."""
 
 
-class StorageKey(Protocol):
-    """The public half of a key of the TPM under which secrets can be stored."""
-
-    @property
-    def name(self) -> bytes:
-        """The key's name: the identifier of its hash and the hash of its public area."""
-
-    @property
-    def public_key(self) -> rsa.RSAPublicKey:
-        """What to encrypt with."""
-
-    @property
-    def symmetric_bits(self) -> int:
-        """Size of the AES keys that protect what is stored under it."""
-
-
-def make_blob(endorsement: StorageKey, storage_root: StorageKey, secret: bytes, address: bytes = b"") -> bytes:
+def make_blob(endorsement: TpmPublicKey, storage_root: TpmPublicKey, secret: bytes, address: bytes = b"") -> bytes:
     """Wrap a secret for the TPM that has both keys.
 
     Arguments:
-        endorsement: the TPM's endorsement key.
-        storage_root: its storage root key.
+        endorsement: the key of the TPM for which the inner key is sealed.
+        storage_root: the key of the TPM under which the secret will lie there.
         secret: becomes an HMAC key inside the TPM.
-        address: what the secret is for.
+        address: what the secret is for, at most 512 bytes; no SDK reads it.
 
     Raises:
         TpmBlobError: the secret or the address has a wrong size, or a key cannot encrypt.
@@ -122,7 +107,7 @@ def _hmac_key(secret: bytes) -> tuple[bytes, bytes]:
     return public, sensitive
 
 
-def _wrap(parent: StorageKey, label: str, name: bytes, content: bytes) -> tuple[bytes, bytes]:
+def _wrap(parent: TpmPublicKey, label: str, name: bytes, content: bytes) -> tuple[bytes, bytes]:
     """Protect something for the holder of a storage key, bound to a name; also gives the encrypted seed."""
     seed = secrets.token_bytes(_HASH_SIZE)
     encrypted = _aes_cfb(_kdfa(seed, "STORAGE", name, parent.symmetric_bits), content)

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from dps_simulator.errors.table import Dps, ServiceError, described
 
+from .symmetric_keys import decoded
+
 #: Longer texts are refused unread. A key of 2048 bits has about 424 characters, a certificate pasted instead 2,000.
 MAX_TEXT_SIZE = 16_384
 KEY_BITS = 2048
@@ -39,8 +41,6 @@ _AES_BITS = (128, 192, 256)
 _USER_WITH_AUTH, _ADMIN_WITH_POLICY, _NO_DA = 0x00000040, 0x00000080, 0x00000400
 _RESTRICTED, _DECRYPT, _SIGN = 0x00010000, 0x00020000, 0x00040000
 
-# not b64decode(validate=True): what it takes is another thing in another version of Python
-_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]{0,40})")
 _DER_SEQUENCE = 0x30
 
@@ -50,7 +50,7 @@ class KeyRole:
     """What a key of the TPM is for.
 
     Attributes:
-        name: how texts call it.
+        name: how error texts call it, e.g. ``endorsement key``.
         handle: where TPMs of IoT devices keep it.
     """
 
@@ -59,7 +59,7 @@ class KeyRole:
 
     @property
     def advice(self) -> str:
-        """What to paste."""
+        """How the key is read out with tpm2-tools, as a sentence for whoever gave something else."""
         return (
             f"Paste base64 of the TPM2B_PUBLIC of the TPM's {self.name}, size in front: "
             f"tpm2_readpublic -c 0x{self.handle:08x} -o key.pub && base64 -w0 key.pub"
@@ -75,11 +75,11 @@ class TpmPublicKey:
     """An endorsement key or a storage root key. Two are equal when their encodings are.
 
     Attributes:
-        encoded: the TPM2B_PUBLIC.
+        encoded: the bytes of the TPM2B_PUBLIC, its size in front.
         attributes: what the key may be used for (TPMA_OBJECT).
         policy: digest of the policy that its use asks for, empty for none.
         symmetric_bits: size of the AES keys that protect what is stored under it.
-        public_key: what to encrypt with.
+        public_key: RSA with 2048 bits, to encrypt for the TPM.
     """
 
     encoded: bytes
@@ -122,7 +122,7 @@ class TpmPublicKey:
 
     @property
     def text(self) -> str:
-        """Base64 of the encoding."""
+        """Base64 of the TPM2B_PUBLIC, as enrollments have it."""
         return base64.b64encode(self.encoded).decode("ascii")
 
     @property
@@ -136,7 +136,7 @@ class TpmKeys:
     """The keys by which a device's TPM is known.
 
     Attributes:
-        endorsement: its endorsement key.
+        endorsement: its endorsement key, which is its identity.
         storage_root: its storage root key; ``None`` where a device left it out.
     """
 
@@ -151,7 +151,7 @@ class SecretForTpm:
     Attributes:
         endorsement: the TPM's endorsement key.
         storage_root: its storage root key.
-        key: the secret.
+        key: the secret, 1 to 64 bytes.
         address: what it is for, e.g. ``contoso-hub-1.azure-devices.test/devices/pump-101``.
     """
 
@@ -165,9 +165,9 @@ def read_tpm_key(name: str, text: object, role: KeyRole) -> TpmPublicKey:
     """Read a key that a client wrote.
 
     Arguments:
-        name: the field, for the error.
-        text: what stands there.
-        role: which key is meant.
+        name: how the error calls the field that the client wrote.
+        text: the value of the field, base64 of a TPM2B_PUBLIC; of whatever type.
+        role: which of the two keys belongs there.
 
     Raises:
         ServiceError: it is missing or something else; says what and what to paste, and never repeats it.
@@ -212,15 +212,14 @@ def _decoded(text: object) -> bytes:
         raise ValueError(f"has {len(text)} characters; at most {MAX_TEXT_SIZE} are allowed")
     _refuse_pem(text)
     # base64 comes in lines from some programs
-    compact = "".join(text.split())
-    if not _BASE64.fullmatch(compact):
+    content = decoded("".join(text.split()))
+    if content is None:
         raise ValueError("is not base64 (letters, digits, + and /, padded with = to a multiple of 4)")
-    decoded = base64.b64decode(compact)
-    if decoded.startswith(b"-----BEGIN"):
-        _refuse_pem(decoded.decode("latin-1"))
-    if decoded[:1] == bytes([_DER_SEQUENCE]):
-        _refuse_der(decoded)
-    return decoded
+    if content.startswith(b"-----BEGIN"):
+        _refuse_pem(content.decode("latin-1"))
+    if content[:1] == bytes([_DER_SEQUENCE]):
+        _refuse_der(content)
+    return content
 
 
 def _refuse_pem(text: str) -> None:
@@ -234,7 +233,7 @@ def _refuse_pem(text: str) -> None:
     raise ValueError("is PEM; it must be the public key as the TPM gives it")
 
 
-def _refuse_der(decoded: bytes) -> NoReturn:
+def _refuse_der(content: bytes) -> NoReturn:
     """Say what it is that begins like a sequence of ASN.1; a TPM2B_PUBLIC that does would be much longer.
 
     Raises:
@@ -246,7 +245,7 @@ def _refuse_der(decoded: bytes) -> NoReturn:
     }
     for what, read in readers.items():
         try:
-            read(decoded)
+            read(content)
         except (ValueError, UnsupportedAlgorithm):
             continue
         raise ValueError(f"{what}; it must be the public key as the TPM gives it")

@@ -16,11 +16,11 @@ from urllib.parse import quote
 
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.ports import Document, Storage
-from dps_simulator.errors.table import Hub, ServiceError, described
+from dps_simulator.errors.table import Hub, ServiceError
 from dps_simulator.errors.timestamps import azure_timestamp
 
+from .checks import check_id, invalid, wrong_value
 from .connections import Connections
-from .devices import check_device_id
 
 #: Messages that wait for one device.
 MAX_WAITING = 50
@@ -34,6 +34,14 @@ TIME_TO_LIVE = timedelta(hours=1)
 MAX_DELIVERIES = 10
 #: What a sender can ask to be told. It is kept and shown to the device; nobody is told anything here.
 ACKNOWLEDGEMENTS = ("none", "positive", "negative", "full")
+#: System properties of a message that are texts: what APIs call them, and what the fields below are called.
+TEXTS: Mapping[str, str] = {
+    "messageId": "message_id",
+    "correlationId": "correlation_id",
+    "userId": "user_id",
+    "contentType": "content_type",
+    "contentEncoding": "content_encoding",
+}
 #: Messages that are read from the store at a time.
 _BATCH = 200
 
@@ -85,9 +93,9 @@ class CloudToDeviceQueues:
     """The queues of one hub. They are stored; only who holds which message right now is forgotten at a restart.
 
     Arguments:
-        host: the hub's host name.
-        storage: where messages are kept.
-        clock: the time.
+        host: host name of the hub, e.g. ``contoso-hub-1.azure-devices.test``.
+        storage: the store, in whose collections messages outlive this process.
+        clock: gives the present time (aware, in UTC).
         has_device: whether a device is registered.
         connections: a connected device is told that something waits.
         admit: asked before a message is queued; may refuse it.
@@ -121,7 +129,7 @@ class CloudToDeviceQueues:
         Raises:
             ServiceError: there is no such device, its queue is full, the message is too large or a field is wrong.
         """
-        check_device_id(device_id)
+        check_id(device_id)
         now = self._clock.now()
         checked = _checked(message, device_id, now)
         if not self._has_device(device_id):
@@ -191,7 +199,7 @@ class CloudToDeviceQueues:
         Raises:
             ServiceError: there is no such device.
         """
-        check_device_id(device_id)
+        check_id(device_id)
         if not self._has_device(device_id):
             raise _not_found(device_id)
         count = self.waiting(device_id)
@@ -271,25 +279,18 @@ def _checked(message: CloudToDeviceMessage, device_id: str, now: datetime) -> Cl
         ServiceError: a field is wrong, or it is too large.
     """
     if message.ack not in ACKNOWLEDGEMENTS:
-        raise _wrong("ack", message.ack, " or ".join(map(repr, ACKNOWLEDGEMENTS)))
+        raise wrong_value("ack", message.ack, " or ".join(map(repr, ACKNOWLEDGEMENTS)))
     if message.expiry is not None and message.expiry <= now:
-        raise _wrong("expiryTimeUtc", azure_timestamp(message.expiry), f"later than now, {azure_timestamp(now)}")
-    texts = {
-        "messageId": message.message_id,
-        "correlationId": message.correlation_id,
-        "userId": message.user_id,
-        "contentType": message.content_type,
-        "contentEncoding": message.content_encoding,
-    }
+        raise wrong_value("expiryTimeUtc", azure_timestamp(message.expiry), f"later than now, {azure_timestamp(now)}")
+    texts = {name: getattr(message, own) for name, own in TEXTS.items()}
     for name, value in texts.items():
         _check_text(name, value)
     for name, value in message.properties.items():
         _check_text("the name of a property", name)
         if not name or name.startswith(("$", "iothub-")):
-            raise ServiceError(
-                Hub.ARGUMENT_INVALID,
+            raise invalid(
                 f"properties has the name {name!r:.100}, which is empty or reserved; choose one that does not begin "
-                "with $ or iothub-.",
+                "with $ or iothub-."
             )
         _check_text(f"properties.{name}", value)
     size = len(message.body) + sum(len(text.encode()) for text in texts.values())
@@ -308,26 +309,16 @@ def _checked(message: CloudToDeviceMessage, device_id: str, now: datetime) -> Cl
 
 def _check_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise _wrong(name, value, "a text")
+        raise wrong_value(name, value, "a text")
     try:
         value.encode()
     except UnicodeEncodeError as error:
         name = name.encode("ascii", "replace").decode()
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"{name:.120} holds half of a surrogate pair; it must be Unicode."
-        ) from error
-
-
-def _wrong(name: str, value: object, expected: str) -> ServiceError:
-    shown = f"{value!r:.100}" if isinstance(value, str) else described(value)
-    return ServiceError(Hub.ARGUMENT_INVALID, f"{name:.120} is {shown}; it must be {expected}.")
+        raise invalid(f"{name:.120} holds half of a surrogate pair; it must be Unicode.") from error
 
 
 def _not_found(device_id: str) -> ServiceError:
     return ServiceError(Hub.DEVICE_NOT_FOUND, f"The device {device_id!r} is not registered.")
-
-
-_TEXTS = ("message_id", "correlation_id", "user_id", "content_type", "content_encoding", "ack")
 
 
 def _document(device_id: str, queued: QueuedMessage) -> Document:
@@ -341,7 +332,7 @@ def _document(device_id: str, queued: QueuedMessage) -> Document:
         "deliveryCount": queued.deliveries,
         "body": base64.b64encode(message.body).decode("ascii"),
         "properties": dict(message.properties),
-        "texts": {name: getattr(message, name) for name in _TEXTS},
+        "texts": {name: getattr(message, name) for name in (*TEXTS.values(), "ack")},
     }
 
 

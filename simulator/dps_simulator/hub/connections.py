@@ -33,7 +33,7 @@ class Connections:
     """The live connections of one hub, at most one per device and one per module.
 
     Arguments:
-        clock: tells when things happened.
+        clock: gives the times of connecting, of messages and of disconnecting (aware, in UTC).
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -67,7 +67,7 @@ class Connections:
         return previous
 
     def heard(self, device_id: str) -> None:
-        """The device sent something."""
+        """Note that the device sent something just now; nothing happens when it is not connected."""
         if device_id in self._live:
             changed = self._liveliness[device_id].changed
             self._liveliness[device_id] = Liveliness(connected=True, changed=changed, active=self._clock.now())
@@ -89,7 +89,11 @@ class Connections:
             connection.drop(error)
 
     def drop_all(self, error: ServiceError) -> None:
-        """Close every connection and forget everybody."""
+        """Close every connection, and forget also when devices were last connected.
+
+        Arguments:
+            error: why, as the clients are told.
+        """
         for device_id in list(self._live):
             self.drop(device_id, error)
         self._liveliness.clear()

@@ -1,7 +1,8 @@
-"""Device identities: who may connect to a hub, and how.
+"""Device identities: who may connect to a hub, and how, each with its twin.
 
-An identity is kept as a JSON object; this module makes it from what clients send, and renders it as the hub's API
-shows it. Where identities are stored and who is connected is the business of :mod:`dps_simulator.hub.hub`.
+This module makes them from what clients send, and renders them as the hub's API shows them. Documents of the store
+become these types where they are read, and documents again where they are written. Where identities are stored and who
+is connected is the business of :mod:`dps_simulator.hub.hub`.
 
 Source: Microsoft documentation, iot-hub-devguide-identity-registry; field names and order are those of the published
 API description 2021-04-12.
@@ -12,8 +13,9 @@ from __future__ import annotations
 import base64
 import re
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,6 +24,9 @@ from dps_simulator.common.ports import DeviceCredentials, Document
 from dps_simulator.credentials import symmetric_keys
 from dps_simulator.errors.table import Hub, ServiceError, described
 from dps_simulator.errors.timestamps import azure_timestamp
+
+from .checks import check_id, invalid, wrong_value
+from .twins import Twin, new_twin
 
 #: What the API shows for a time that never came.
 NEVER = "0001-01-01T00:00:00Z"
@@ -41,6 +46,8 @@ _EDGE_SCOPE = re.compile(r"ms-azure-iot-edge://(.+)-[0-9]+")
 _EPOCH = datetime(1, 1, 1, tzinfo=timezone.utc)
 _KEY_NAMES = ("primaryKey", "secondaryKey")
 _THUMBPRINT_NAMES = ("primaryThumbprint", "secondaryThumbprint")
+#: What stands for no credentials, until some are made.
+_NOT_GIVEN = DeviceCredentials()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +66,8 @@ class Liveliness:
 
     @property
     def state(self) -> str:
-        """The word the API uses."""
+        """``connectionState`` of the hub's API: ``Connected`` or ``Disconnected``."""
         return "Connected" if self.connected else "Disconnected"
-
-
-def check_device_id(device_id: object) -> str:
-    """Return the device ID when it is possible.
-
-    Raises:
-        ServiceError: it is not.
-    """
-    if not isinstance(device_id, str) or not DEVICE_ID.fullmatch(device_id):
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            f"The device ID {device_id!r:.200} is not possible: 1 to 128 ASCII letters, digits and - . + % _ # * ? ! "
-            "( ) , : = @ $ ' are allowed, and case matters.",
-        )
-    return device_id
 
 
 def check_precondition(if_match: str | None, etag: str) -> None:
@@ -94,69 +86,235 @@ def check_precondition(if_match: str | None, etag: str) -> None:
         )
 
 
-def new_identity(device_id: str, body: Mapping[str, Any], now: datetime, *, after: str = "") -> Document:
-    """Make an identity from the body of a request.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity(ABC):
+    """What a hub keeps of a device or a module: who it is, how it proves itself, its twin.
+
+    Attributes:
+        device_id: the device.
+        module_id: the module, empty for the device itself.
+        generation: tells it from an earlier one with the same name, see :func:`new_generation`.
+        etag: changes with everything but the twin.
+        authentication: how it authenticates.
+        status: ``enabled`` or ``disabled``. A module has its device's, and is kept without.
+        twin: its twin.
+        subscriptions: topic filters and granted QoS that its persistent session holds.
+    """
+
+    device_id: str
+    module_id: str = ""
+    generation: str
+    etag: str = ""
+    authentication: DeviceCredentials = _NOT_GIVEN
+    status: str = "enabled"
+    twin: Twin
+    subscriptions: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def address(self) -> str:
+        """Under what it is kept, connected and addressed: ``{device ID}/{module ID}``, or the device ID."""
+        return f"{self.device_id}/{self.module_id}" if self.module_id else self.device_id
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """The address itself and, of a device, those of its modules."""
+        return (self.address,)
+
+    @property
+    def path(self) -> Sequence[str]:
+        """What its tokens are for, behind the hub's host name."""
+        return ("devices", self.device_id, *(("modules", self.module_id) if self.module_id else ()))
+
+    @abstractmethod
+    def changed(self, body: Mapping[str, Any], now: datetime) -> Identity:
+        """Apply the body of an update. What the body leaves out stays; an empty key is made anew.
+
+        Raises:
+            ServiceError: a field is wrong; the text names it.
+        """
+
+    @abstractmethod
+    def to_document(self) -> Document:
+        """How it is kept."""
+
+    @abstractmethod
+    def to_json(self, liveliness: Liveliness, waiting: int = 0) -> Document:
+        """The identity as the hub's API shows it.
+
+        Arguments:
+            liveliness: what is known of its connection.
+            waiting: how many messages wait for it.
+        """
+
+    @abstractmethod
+    def twin_json(self, liveliness: Liveliness, waiting: int = 0) -> Document:
+        """The twin as the service side sees it; arguments as for :meth:`to_json`."""
+
+    def _twin_content(self, liveliness: Liveliness, waiting: int) -> Document:
+        """What the twins of devices and of modules have in common."""
+        return {
+            "connectionState": liveliness.state,
+            "lastActivityTime": rendered_time(liveliness.active),
+            "cloudToDeviceMessageCount": waiting,
+            "authenticationType": self.authentication.type,
+            "x509Thumbprint": authentication_json(self.authentication)["x509Thumbprint"],
+            **self.twin.to_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device(Identity):
+    """A device.
+
+    Attributes:
+        status_reason: why it has its status, in the words of whoever set it.
+        status_updated: when that last changed, as answers write times.
+        is_edge: whether it is an IoT Edge device.
+        scope: of an Edge device its own, of another one that of the Edge device above it; empty without.
+        parents: the scopes of the Edge devices above an Edge device.
+        modules: the IDs of its modules, in order of creation.
+    """
+
+    status_reason: str | None = None
+    status_updated: str = NEVER
+    is_edge: bool = False
+    scope: str = ""
+    parents: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Its own address and those of its modules."""
+        return (self.device_id, *(f"{self.device_id}/{module_id}" for module_id in self.modules))
+
+    @property
+    def scopes_above(self) -> Sequence[str]:
+        """The scopes that it lies in: an Edge device names its parent, any other device lies in one's scope."""
+        return self.parents if self.is_edge else tuple(filter(None, (self.scope,)))
+
+    def changed(self, body: Mapping[str, Any], now: datetime) -> Device:
+        """Apply the body of an update. What the body leaves out stays; an empty key is made anew.
+
+        Raises:
+            ServiceError: a field is wrong; the text names it.
+        """
+        if body.get("deviceId", self.device_id) != self.device_id:
+            raise wrong_value("deviceId", body["deviceId"], f"the ID in the path, {self.device_id!r}")
+        status = _status(body, self.status)
+        is_edge = _edge(body, self.is_edge)
+        if is_edge:
+            scope = f"ms-azure-iot-edge://{self.device_id}-{self.generation}"
+        else:
+            scope = _scope(body, "" if self.is_edge else self.scope)
+        return replace(
+            self,
+            etag=new_etag(),
+            status=status,
+            status_reason=checked_text(body, "statusReason", MAX_STATUS_REASON, self.status_reason),
+            status_updated=azure_timestamp(now) if status != self.status else self.status_updated,
+            authentication=checked_authentication(body.get("authentication"), self.authentication),
+            is_edge=is_edge,
+            scope=scope,
+            parents=_parents(body, self.parents) if is_edge else (),
+        )
+
+    def to_document(self) -> Document:
+        """How it is kept."""
+        return {
+            "identity": {
+                "deviceId": self.device_id,
+                "generationId": self.generation,
+                "etag": self.etag,
+                "status": self.status,
+                "statusReason": self.status_reason,
+                "statusUpdatedTime": self.status_updated,
+                "authentication": authentication_json(self.authentication),
+                "capabilities": {"iotEdge": self.is_edge},
+                "deviceScope": self.scope,
+                "parentScopes": list(self.parents),
+            },
+            "twin": self.twin.to_document(),
+            "subscriptions": dict(self.subscriptions),
+            "modules": list(self.modules),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Device:
+        """What :meth:`to_document` made, of this version or an earlier one."""
+        identity = document["identity"]
+        return cls(
+            device_id=identity["deviceId"],
+            generation=identity["generationId"],
+            etag=identity["etag"],
+            status=identity["status"],
+            status_reason=identity["statusReason"],
+            status_updated=identity["statusUpdatedTime"],
+            authentication=authentication_of(identity["authentication"]),
+            is_edge=identity["capabilities"]["iotEdge"],
+            scope=identity["deviceScope"],
+            parents=tuple(identity.get("parentScopes", ())),
+            twin=Twin.from_document(document["twin"]),
+            subscriptions=document.get("subscriptions", {}),
+            modules=tuple(document.get("modules", ())),
+        )
+
+    def to_json(self, liveliness: Liveliness, waiting: int = 0) -> Document:
+        """The identity as the hub's API shows it."""
+        return {
+            "deviceId": self.device_id,
+            "generationId": self.generation,
+            "etag": self.etag,
+            "connectionState": liveliness.state,
+            "status": self.status,
+            "statusReason": self.status_reason,
+            "connectionStateUpdatedTime": rendered_time(liveliness.changed),
+            "statusUpdatedTime": self.status_updated,
+            "lastActivityTime": rendered_time(liveliness.active),
+            "cloudToDeviceMessageCount": waiting,
+            "authentication": authentication_json(self.authentication),
+            **self._place(),
+        }
+
+    def twin_json(self, liveliness: Liveliness, waiting: int = 0) -> Document:
+        """The twin as the service side sees it."""
+        return {
+            "deviceId": self.device_id,
+            "etag": self.twin.etag,
+            "deviceEtag": self.etag,
+            "status": self.status,
+            "statusReason": self.status_reason,
+            "statusUpdateTime": self.status_updated,
+            **self._twin_content(liveliness, waiting),
+            **self._place(),
+        }
+
+    def _place(self) -> Document:
+        return {
+            "capabilities": {"iotEdge": self.is_edge},
+            **({"deviceScope": self.scope} if self.scope else {}),
+            "parentScopes": list(self.scopes_above),
+        }
+
+
+def new_device(device_id: str, body: Mapping[str, Any], now: datetime, *, after: str = "") -> Device:
+    """Make a device, with an empty twin, from the body of a request.
 
     Arguments:
-        device_id: the ID from the path.
-        body: the request's JSON object.
-        now: the present time.
+        device_id: the ID in the path of the request; one in the body has to be the same.
+        body: the fields that the request sets, in the names of the hub's API.
+        now: the present time (aware, in UTC).
         after: the generation that was last given out; the new one is greater.
 
     Raises:
         ServiceError: a field is wrong; the text names it.
     """
-    check_device_id(device_id)
-    _check_same_id(device_id, body)
-    generation = new_generation(now, after)
-    edge = _edge(body, False)
-    scope = _edge_scope(device_id, generation) if edge else _scope(body, "")
+    device = Device(device_id=check_id(device_id), generation=new_generation(now, after), twin=new_twin(now))
+    return replace(device.changed(body, now), status_updated=NEVER)
+
+
+def authentication_json(credentials: DeviceCredentials) -> Document:
+    """How a device or module authenticates, as the API shows it and as it is kept."""
     return {
-        "deviceId": device_id,
-        "generationId": generation,
-        "etag": new_etag(),
-        "status": _status(body, "enabled"),
-        "statusReason": checked_text(body, "statusReason", MAX_STATUS_REASON, None),
-        "statusUpdatedTime": NEVER,
-        "authentication": checked_authentication(body.get("authentication"), None),
-        "capabilities": {"iotEdge": edge},
-        "deviceScope": scope,
-        "parentScopes": _parents(body, []) if edge else [],
-    }
-
-
-def changed_identity(current: Mapping[str, Any], body: Mapping[str, Any], now: datetime) -> Document:
-    """Apply the body of an update to an identity. What the body leaves out stays; an empty key is made anew.
-
-    Raises:
-        ServiceError: a field is wrong; the text names it.
-    """
-    device_id = current["deviceId"]
-    _check_same_id(device_id, body)
-    status = _status(body, current["status"])
-    edge = _edge(body, current["capabilities"]["iotEdge"])
-    was_edge = current["capabilities"]["iotEdge"]
-    if edge:
-        scope = _edge_scope(device_id, current["generationId"])
-    else:
-        scope = _scope(body, "" if was_edge else current["deviceScope"])
-    return {
-        **current,
-        "etag": new_etag(),
-        "status": status,
-        "statusReason": checked_text(body, "statusReason", MAX_STATUS_REASON, current["statusReason"]),
-        "statusUpdatedTime": azure_timestamp(now) if status != current["status"] else current["statusUpdatedTime"],
-        "authentication": checked_authentication(body.get("authentication"), current["authentication"]),
-        "capabilities": {"iotEdge": edge},
-        "deviceScope": scope,
-        "parentScopes": _parents(body, current.get("parentScopes", []) if was_edge else []) if edge else [],
-    }
-
-
-def authentication_body(credentials: DeviceCredentials) -> Document:
-    """What a client would send to give a device these credentials: just what is then kept of them."""
-    return {
-        "type": credentials.type,
         "symmetricKey": {
             "primaryKey": credentials.primary_key or None,
             "secondaryKey": credentials.secondary_key or None,
@@ -165,41 +323,15 @@ def authentication_body(credentials: DeviceCredentials) -> Document:
             "primaryThumbprint": credentials.primary_thumbprint or None,
             "secondaryThumbprint": credentials.secondary_thumbprint or None,
         },
+        "type": credentials.type,
     }
 
 
-def render_identity(identity: Mapping[str, Any], liveliness: Liveliness, waiting: int = 0) -> Document:
-    """The identity as the hub's API shows it.
-
-    Arguments:
-        identity: as it is kept.
-        liveliness: what is known of its connection.
-        waiting: how many messages wait for it.
-    """
-    rendered = {
-        "deviceId": identity["deviceId"],
-        "generationId": identity["generationId"],
-        "etag": identity["etag"],
-        "connectionState": liveliness.state,
-        "status": identity["status"],
-        "statusReason": identity["statusReason"],
-        "connectionStateUpdatedTime": rendered_time(liveliness.changed),
-        "statusUpdatedTime": identity["statusUpdatedTime"],
-        "lastActivityTime": rendered_time(liveliness.active),
-        "cloudToDeviceMessageCount": waiting,
-        "authentication": identity["authentication"],
-        "capabilities": identity["capabilities"],
-    }
-    if identity["deviceScope"]:
-        rendered["deviceScope"] = identity["deviceScope"]
-    rendered["parentScopes"] = scopes_above(identity)
-    return rendered
-
-
-def scopes_above(identity: Mapping[str, Any]) -> list[str]:
-    """The scopes that an identity lies in: an Edge device names its parent, any other device lies in one's scope."""
-    above = identity.get("parentScopes", []) if identity["capabilities"]["iotEdge"] else [identity["deviceScope"]]
-    return [scope for scope in above if scope]
+def authentication_of(document: Mapping[str, Any]) -> DeviceCredentials:
+    """What :func:`authentication_json` made."""
+    keys, thumbprints = document["symmetricKey"], document["x509Thumbprint"]
+    texts = (*(keys[name] for name in _KEY_NAMES), *(thumbprints[name] for name in _THUMBPRINT_NAMES))
+    return DeviceCredentials(document["type"], *(text or "" for text in texts))
 
 
 def edge_device_of(scope: str) -> str:
@@ -209,7 +341,7 @@ def edge_device_of(scope: str) -> str:
 
 
 def new_key() -> str:
-    """A random symmetric key."""
+    """A symmetric key that nobody knows yet: base64 of 32 random bytes."""
     return base64.b64encode(secrets.token_bytes(32)).decode("ascii")
 
 
@@ -230,25 +362,14 @@ def rendered_time(moment: datetime | None) -> str:
     return NEVER if moment is None else azure_timestamp(moment)
 
 
-def wrong_value(field: str, value: object, expected: str) -> ServiceError:
-    """The error for a field. Not for keys: it repeats the value."""
-    shown = f"{value!r:.100}" if isinstance(value, str) else described(value)
-    return ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {shown}; it must be {expected}.")
-
-
 def _object(value: object, field: str) -> Mapping[str, Any]:
     """The value as an object; ``null`` counts as left out."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         # the value is not repeated: a key may stand in the wrong place
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"{field} is {described(value)}; it must be a JSON object.")
+        raise invalid(f"{field} is {described(value)}; it must be a JSON object.")
     return value
-
-
-def _check_same_id(device_id: str, body: Mapping[str, Any]) -> None:
-    if body.get("deviceId", device_id) != device_id:
-        raise wrong_value("deviceId", body["deviceId"], f"the ID in the path, {device_id!r}")
 
 
 def _status(body: Mapping[str, Any], default: str) -> str:
@@ -284,18 +405,14 @@ def _edge(body: Mapping[str, Any], default: bool) -> bool:
 def _scope(body: Mapping[str, Any], default: str) -> str:
     scope = body.get("deviceScope")
     if scope is None:
-        above = _parents(body, [])
+        above = _parents(body, ())
         return above[0] if above else default
     if not isinstance(scope, str) or len(scope) > MAX_DEVICE_SCOPE:
         raise wrong_value("deviceScope", scope, f"a text of at most {MAX_DEVICE_SCOPE} characters")
     return scope
 
 
-def _edge_scope(device_id: str, generation: str) -> str:
-    return f"ms-azure-iot-edge://{device_id}-{generation}"
-
-
-def _parents(body: Mapping[str, Any], default: list[str]) -> list[str]:
+def _parents(body: Mapping[str, Any], default: tuple[str, ...]) -> tuple[str, ...]:
     """The scopes of the Edge devices above an Edge device."""
     parents = body.get("parentScopes")
     if parents is None:
@@ -303,21 +420,21 @@ def _parents(body: Mapping[str, Any], default: list[str]) -> list[str]:
     possible = isinstance(parents, list) and len(parents) <= MAX_PARENTS
     if not possible or not all(isinstance(parent, str) and 0 < len(parent) <= MAX_DEVICE_SCOPE for parent in parents):
         raise wrong_value("parentScopes", parents, f"an array of at most {MAX_PARENTS} deviceScope of an Edge device")
-    return list(parents)
+    return tuple(parents)
 
 
-def checked_authentication(given: object, current: Mapping[str, Any] | None) -> Document:
+def checked_authentication(given: object, current: DeviceCredentials) -> DeviceCredentials:
     """How a device or module authenticates, from the body of a request.
 
     Arguments:
         given: the object ``authentication``; without it what was stays, and at the beginning two keys are made.
-        current: what was before, ``None`` at the beginning.
+        current: what was before.
 
     Raises:
         ServiceError: a field is wrong; the text names it.
     """
-    if given is None and current is not None:
-        return dict(current)
+    if given is None and current != _NOT_GIVEN:
+        return current
     body = _object(given, "authentication")
     thumbprints = _object(body.get("x509Thumbprint"), "authentication.x509Thumbprint")
     keys = _object(body.get("symmetricKey"), "authentication.symmetricKey")
@@ -328,15 +445,20 @@ def checked_authentication(given: object, current: Mapping[str, Any] | None) -> 
     if not isinstance(kind, str) or kind.lower() not in names:
         raise wrong_value("authentication.type", kind, " or ".join(repr(name) for name in AUTHENTICATION_TYPES))
     kind = names[kind.lower()]
-    kept = current["symmetricKey"] if current is not None and current["type"] == SAS else {}
-    return {
-        "symmetricKey": {name: _key(keys, name, kept.get(name)) if kind == SAS else None for name in _KEY_NAMES},
-        "x509Thumbprint": _thumbprints(thumbprints) if kind == SELF_SIGNED else dict.fromkeys(_THUMBPRINT_NAMES),
-        "type": kind,
-    }
+    if kind == SAS:
+        kept = zip(_KEY_NAMES, (current.primary_key, current.secondary_key), strict=True)
+        return DeviceCredentials(SAS, *(_key(keys, name, key) for name, key in kept))
+    if kind == SELF_SIGNED:
+        primary, secondary = (_thumbprint(thumbprints, name) for name in _THUMBPRINT_NAMES)
+        if not primary and not secondary:
+            raise invalid(
+                "authentication.x509Thumbprint needs a primaryThumbprint or a secondaryThumbprint for type selfSigned."
+            )
+        return DeviceCredentials(SELF_SIGNED, primary_thumbprint=primary, secondary_thumbprint=secondary)
+    return DeviceCredentials(kind)
 
 
-def _key(keys: Mapping[str, Any], name: str, kept: str | None) -> str:
+def _key(keys: Mapping[str, Any], name: str, kept: str) -> str:
     key = keys.get(name)
     if key is None:
         return kept or new_key()
@@ -344,26 +466,14 @@ def _key(keys: Mapping[str, Any], name: str, kept: str | None) -> str:
         return new_key()
     problem = symmetric_keys.problem(key)
     if problem:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"authentication.symmetricKey.{name} {problem} Leave it out to have one made."
-        )
+        raise invalid(f"authentication.symmetricKey.{name} {problem} Leave it out to have one made.")
     return str(key)
 
 
-def _thumbprints(given: Mapping[str, Any]) -> Document:
-    thumbprints: Document = {}
-    for name in _THUMBPRINT_NAMES:
-        value = given.get(name) or None
-        if value is not None:
-            if not isinstance(value, str) or not _THUMBPRINT.fullmatch(value.upper()):
-                raise wrong_value(
-                    f"authentication.x509Thumbprint.{name}", value, "40 (SHA-1) or 64 (SHA-256) hexadecimal digits"
-                )
-            value = value.upper()
-        thumbprints[name] = value
-    if not any(thumbprints.values()):
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            "authentication.x509Thumbprint needs a primaryThumbprint or a secondaryThumbprint for type selfSigned.",
+def _thumbprint(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name) or ""
+    if value and (not isinstance(value, str) or not _THUMBPRINT.fullmatch(value.upper())):
+        raise wrong_value(
+            f"authentication.x509Thumbprint.{name}", value, "40 (SHA-1) or 64 (SHA-256) hexadecimal digits"
         )
-    return thumbprints
+    return str(value).upper()

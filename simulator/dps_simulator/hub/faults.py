@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from dps_simulator.errors.table import ErrorKind, Hub, ServiceError
 
+from .checks import invalid
+
 OPERATION = "AzIoTHub_FaultOperationType"
 REASON = "AzIoTHub_FaultOperationCloseReason"
 DELAY = "AzIoTHub_FaultOperationDelayInSecs"
@@ -29,22 +31,8 @@ FAULTS: Mapping[str, ErrorKind] = {
     "InvokeMaxMessageQuota": Hub.QUOTA_EXCEEDED,
     "InvokeAuthError": Hub.UNAUTHORIZED_ACCESS,
 }
-#: What the tests use besides.
-AMQP_FAULTS = frozenset(
-    {
-        "KillAmqpConnection",
-        "KillAmqpSession",
-        "KillAmqpCBSLinkReq",
-        "KillAmqpCBSLinkResp",
-        "KillAmqpD2CLink",
-        "KillAmqpC2DLink",
-        "KillAmqpTwinLinkReq",
-        "KillAmqpTwinLinkResp",
-        "KillAmqpMethodReqLink",
-        "KillAmqpMethodRespLink",
-        "ShutDownAmqp",
-    }
-)
+#: How the names of those begin that the tests use besides.
+_OF_AMQP = ("KillAmqp", "ShutDownAmqp")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +41,7 @@ class Fault:
 
     Attributes:
         operation: its name, one of :data:`FAULTS`.
-        reason: the sender's words.
+        reason: the sender's words, empty when it gave none; they stand in the trace.
         delay: seconds until it begins.
         duration: seconds that it lasts.
     """
@@ -65,7 +53,7 @@ class Fault:
 
     @property
     def error(self) -> ServiceError:
-        """What the device's connection ends with."""
+        """The error with which the device's connection ends; its ``reason`` quotes the sender, for the trace."""
         words = f" ({self.reason:.200})" if self.reason else ""
         return ServiceError(FAULTS[self.operation], reason=f"the device asked for the fault {self.operation}{words}")
 
@@ -83,13 +71,13 @@ def asked_fault(properties: Mapping[str, str | None]) -> Fault | None:
     """
     if OPERATION not in properties:
         return None
-    operation = properties[OPERATION]
-    if operation in AMQP_FAULTS:
-        raise ServiceError(Hub.NOT_SUPPORTED, f"The fault {operation} needs AMQP: not supported by this simulator.")
-    if operation is None or operation not in FAULTS:
+    operation = properties[OPERATION] or ""
+    if operation.startswith(_OF_AMQP):
         raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"{OPERATION} is {operation!r:.100}; this simulator knows {', '.join(FAULTS)}."
+            Hub.NOT_SUPPORTED, f"The fault {operation:.100} needs AMQP: not supported by this simulator."
         )
+    if operation not in FAULTS:
+        raise invalid(f"{OPERATION} is {properties[OPERATION]!r:.100}; this simulator knows {', '.join(FAULTS)}.")
     return Fault(
         operation,
         properties.get(REASON) or "",
@@ -102,7 +90,5 @@ def _seconds(name: str, given: str | None, most: int) -> int:
     if given is None:
         return 0
     if not (given.isascii() and given.isdigit() and len(given) <= 9 and int(given) <= most):
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"{name} is {given!r:.40}; it must be a whole number of seconds from 0 to {most}."
-        )
+        raise invalid(f"{name} is {given!r:.40}; it must be a whole number of seconds from 0 to {most}.")
     return int(given)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -11,48 +13,17 @@ from dps_simulator.common.clock import Clock
 from dps_simulator.common.ports import DeviceCredentials, Document, Storage
 from dps_simulator.common.throttling import Throttle
 from dps_simulator.credentials.certificates import Certificate
-from dps_simulator.errors.table import Hub, ServiceError, described
+from dps_simulator.errors.table import Hub, ServiceError
 
+from .checks import check_id, json_object, wrong_value
 from .cloud_to_device import CloudToDeviceQueues
 from .connections import Connections
-from .devices import (
-    authentication_body,
-    changed_identity,
-    check_device_id,
-    check_precondition,
-    edge_device_of,
-    new_identity,
-    render_identity,
-    scopes_above,
-    wrong_value,
-)
+from .devices import Device, Identity, check_precondition, edge_device_of, new_device
 from .hub_queries import MAX_PAGE, TWIN_WORK, HubQueries, QueryPage, Steps, Work
 from .hub_records import MAX_BATCH, HubRecords
-from .modules import (
-    EDGE_MODULES,
-    MAX_MODULES,
-    changed_module,
-    check_address,
-    check_module_id,
-    module_address,
-    new_module,
-    render_module,
-    split_address,
-)
+from .modules import EDGE_MODULES, MAX_MODULES, Module, check_address, module_address, new_module, split_address
 from .telemetry import TelemetryBuffer
-from .twins import (
-    TwinChange,
-    device_view,
-    new_twin,
-    patch_twin,
-    portable_twin,
-    render_module_twin,
-    render_twin,
-    replace_twin,
-    report,
-    reset_twin,
-    twin_etag,
-)
+from .twins import Twin, TwinChange, new_twin, patch_twin, replace_twin, report
 
 __all__ = ["MAX_PAGE", "IotHub", "QueryPage", "Steps"]
 
@@ -69,7 +40,7 @@ class IotHub:
     Arguments:
         host: the hub's host name; kept in lower case.
         storage: where devices and modules are kept.
-        clock: the time.
+        clock: gives the present time (aware, in UTC).
         authorities: gives the CA certificates whose devices may connect. On Azure every hub has its own; here all hubs
             share the verified ones of the provisioning service (simulator-only).
         throttle: the limits of the hub; ``None`` for none.
@@ -114,28 +85,27 @@ class IotHub:
         """All changes inside are kept, or none. May be nested."""
         return self._storage.transaction()
 
-    # ---- devices
+    # ---- devices and modules
 
-    def has_device(self, device_id: str) -> bool:
-        """Whether the device is in the registry; the address of a module asks for that module."""
-        return self._records.find(device_id) is not None
+    def has_device(self, address: str) -> bool:
+        """Whether the device, or module, is in the registry."""
+        return self._records.find(address) is not None
 
-    def identity(self, address: str) -> Document | None:
-        """The identity as it is kept, with its keys; ``None`` when it is unknown. A module has its device's status."""
-        record = self._records.find(address)
-        device_id, module_id = split_address(address)
-        if record is None or not module_id:
-            return None if record is None else dict(record["identity"])
-        device = self._records.find(device_id)
-        return None if device is None else {**record["identity"], "status": device["identity"]["status"]}
+    def identity(self, address: str) -> Identity | None:
+        """The device or module, with its keys; ``None`` when it is unknown. A module has its device's status."""
+        found = self._records.find(address)
+        if not isinstance(found, Module):
+            return found
+        device = self._records.device(found.device_id)
+        return None if device is None else replace(found, status=device.status)
 
-    def device(self, device_id: str) -> Document:
-        """The identity as the hub's API shows it.
+    def device(self, address: str) -> Document:
+        """The identity of a device or module as the hub's API shows it.
 
         Raises:
-            ServiceError: there is no such device.
+            ServiceError: there is no such device or module.
         """
-        return self._rendered(self._require(check_device_id(device_id)))
+        return self._rendered(self._require(address))
 
     def devices(self, top: int = MAX_PAGE) -> list[Document]:
         """The first identities in order of creation, at most 1000."""
@@ -146,66 +116,78 @@ class IotHub:
         work = Work()
         top = min(top, MAX_PAGE)
         for found in islice(self._records.devices(batch=min(top, MAX_BATCH)), top):
-            yield self._rendered(found.record)
+            yield self._rendered(found.identity)
             work.add(TWIN_WORK, found.size)
             if work.ends_step():
                 yield None
 
+    def modules(self, device_id: str) -> list[Document]:
+        """The identities of a device's modules, in order of creation.
+
+        Raises:
+            ServiceError: there is no such device.
+        """
+        return [self._rendered(module) for module in self._records.modules_of(self._require_device(device_id))]
+
     def put_device(
         self,
-        device_id: str,
+        address: str,
         body: object,
         if_match: str | None = None,
         initial_twin: Mapping[str, Any] | None = None,
     ) -> Document:
-        """Create a device, or with ``If-Match`` change one.
+        """Create a device or a module of one, or with ``If-Match`` change it.
 
         Arguments:
-            device_id: the device.
+            address: the device or module.
             body: the fields of its identity.
             if_match: the ETag of the identity to change; ``None`` creates one.
-            initial_twin: the twin of a new device, see :func:`~dps_simulator.hub.twins.new_twin`.
+            initial_twin: the twin of a new one, see :func:`~dps_simulator.hub.twins.new_twin`.
 
         Raises:
-            ServiceError: a wrong field, a device that exists (without ``If-Match``) or does not (with it), or an ETag
-                that does not match.
+            ServiceError: a wrong field, one that exists (without ``If-Match``) or does not (with it), an ETag that does
+                not match, a module of no device, or one too many.
         """
-        check_device_id(device_id)
-        fields = _object(body)
+        device_id, module_id = check_address(address)
+        fields = json_object("The body", body)
         with self._storage.transaction():
-            record = self._records.find(device_id)
-            before = "enabled"
-            if record is None:
+            device = self._require_device(device_id) if module_id else None
+            found = self._records.find(address)
+            if found is None:
                 if if_match is not None:
-                    raise _not_found(device_id)
-                record = self._new(device_id, fields, initial_twin)
+                    raise _not_found(address)
+                new = self._new_module(device, module_id, fields) if device else self._new(device_id, fields)
+                changed: Identity = replace(new, twin=new_twin(self._clock.now(), initial_twin))
             elif if_match is None:
-                raise ServiceError(Hub.DEVICE_EXISTS, reason=f"{device_id!r} exists and there is no If-Match header")
+                kind = Hub.MODULE_EXISTS if module_id else Hub.DEVICE_EXISTS
+                raise ServiceError(kind, reason=f"{address!r} exists and there is no If-Match header")
             else:
-                check_precondition(if_match, record["identity"]["etag"])
-                before = record["identity"]["status"]
-                changed = changed_identity(record["identity"], fields, self._clock.now())
-                self._check_scopes(changed, record["identity"])
-                record["identity"] = changed
-            self._save_device(device_id, record)
-            status = record["identity"]["status"]
-            if status != before:
-                self._records.list_status(device_id, status)
-        if status == "disabled":
+                check_precondition(if_match, found.etag)
+                changed = found.changed(fields, self._clock.now())
+                if isinstance(changed, Device) and isinstance(found, Device):
+                    self._check_scopes(changed, found)
+            changed = self._save(changed)
+            if changed.status != (found.status if found else "enabled"):
+                self._records.list_status(device_id, changed.status)
+        if changed.status == "disabled":
             disabled = ServiceError(Hub.UNAUTHORIZED_ACCESS, reason=f"the device {device_id!r} was disabled")
-            self._storage.when_committed(lambda: self._drop(device_id, record, disabled))
-        return self._rendered(record)
+            self._storage.when_committed(lambda: self._drop(changed, disabled))
+        return self._rendered(changed)
 
-    def delete_device(self, device_id: str, if_match: str | None = None) -> None:
-        """Delete a device with its modules, twins and messages, and drop its connections.
+    def delete_device(self, address: str, if_match: str | None = None) -> None:
+        """Delete a device with its modules and messages, or a module; twins go, and connections are dropped.
 
         Raises:
-            ServiceError: there is no such device, or the ETag does not match.
+            ServiceError: there is no such device or module, or the ETag does not match.
         """
         with self._storage.transaction():
-            record = self._require(check_device_id(device_id))
-            check_precondition(if_match, record["identity"]["etag"])
-            self._remove(device_id, record)
+            found = self._require(address)
+            check_precondition(if_match, found.etag)
+            if isinstance(found, Module):
+                device = self._require_device(found.device_id)
+                others = tuple(module_id for module_id in device.modules if module_id != found.module_id)
+                self._records.save(replace(device, modules=others))
+            self._remove(found)
 
     def statistics(self) -> Document:
         """How many devices there are, and how many of them may connect."""
@@ -224,85 +206,6 @@ class IotHub:
         self._storage.when_committed(lambda: self.connections.drop_all(_gone("the hub was reset")))
         self._storage.when_committed(self.telemetry.clear)
 
-    # ---- modules
-
-    def modules(self, device_id: str) -> list[Document]:
-        """The identities of a device's modules, in order of creation.
-
-        Raises:
-            ServiceError: there is no such device.
-        """
-        device = self._require(check_device_id(device_id))
-        return [self._rendered(record) for record in self._records.modules_of(device_id, device)]
-
-    def module(self, device_id: str, module_id: str) -> Document:
-        """The identity of a module as the hub's API shows it.
-
-        Raises:
-            ServiceError: there is no such device or module.
-        """
-        check_module_id(module_id)
-        return self._rendered(self._require(module_address(device_id, module_id)))
-
-    def put_module(
-        self,
-        device_id: str,
-        module_id: str,
-        body: object,
-        if_match: str | None = None,
-        initial_twin: Mapping[str, Any] | None = None,
-    ) -> tuple[Document, bool]:
-        """Create a module of a device, or with ``If-Match`` change one; see :meth:`put_device`.
-
-        Returns:
-            The identity, and whether it is new.
-
-        Raises:
-            ServiceError: as for a device; there is no such device; or it would have too many modules.
-        """
-        check_module_id(module_id)
-        fields = _object(body)
-        address = module_address(device_id, module_id)
-        with self._storage.transaction():
-            device = self._require(check_device_id(device_id))
-            record = self._records.find(address)
-            is_new = record is None
-            if record is None:
-                if if_match is not None:
-                    raise _not_found(address)
-                modules = device.setdefault("modules", [])
-                if len(set(modules) - set(EDGE_MODULES)) >= MAX_MODULES:
-                    raise ServiceError(
-                        Hub.TOO_MANY_MODULES, f"The device {device_id!r} has {MAX_MODULES} modules, which is the most."
-                    )
-                self._make_room()
-                record = self._new_module(device_id, module_id, fields, initial_twin)
-                modules.append(module_id)
-                self._records.save(device_id, device)
-            elif if_match is None:
-                raise ServiceError(Hub.MODULE_EXISTS, reason=f"{address!r} exists and there is no If-Match header")
-            else:
-                check_precondition(if_match, record["identity"]["etag"])
-                record["identity"] = changed_module(record["identity"], fields)
-            self._records.save(address, record)
-        return self._rendered(record), is_new
-
-    def delete_module(self, device_id: str, module_id: str, if_match: str | None = None) -> None:
-        """Delete a module with its twin and drop its connection.
-
-        Raises:
-            ServiceError: there is no such device or module, or the ETag does not match.
-        """
-        check_module_id(module_id)
-        address = module_address(device_id, module_id)
-        with self._storage.transaction():
-            record = self._require(address)
-            check_precondition(if_match, record["identity"]["etag"])
-            device = self._require(device_id)
-            device["modules"].remove(module_id)
-            self._records.save(device_id, device)
-            self._remove(address, record)
-
     # ---- what the provisioning service does
 
     def provision_device(
@@ -320,30 +223,28 @@ class IotHub:
 
         Its modules, if it has any, stay as they are: the provisioning service knows nothing of modules.
         """
-        body = {"authentication": authentication_body(credentials), "capabilities": {"iotEdge": iot_edge}}
-        record = self._records.find(device_id)
-        if record is None:
-            with self._storage.transaction():
-                self._save_device(device_id, self._new(device_id, body, initial_twin))
+        found = self._records.device(device_id)
+        is_same = found is not None and (found.authentication, found.is_edge) == (credentials, iot_edge)
+        if is_same and not reset:
             return
-        unchanged = all(record["identity"][name] == body[name] for name in body)
-        if unchanged and not reset:
-            return
-        now = self._clock.now()
+        body = {"capabilities": {"iotEdge": iot_edge}}
         change: TwinChange | None = None
-        if not unchanged:
-            record["identity"] = changed_identity(record["identity"], body, now)
-        if reset:
-            change = reset_twin(record["twin"], initial_twin, now)
-            record["twin"] = change.twin
+        now = self._clock.now()
+        if found is None:
+            changed = replace(self._new(device_id, body), authentication=credentials, twin=new_twin(now, initial_twin))
+        else:
+            changed = found if is_same else replace(found.changed(body, now), authentication=credentials)
+            if reset:
+                change = replace_twin(found.twin, initial_twin, now)
+                changed = replace(changed, twin=change.twin)
         with self._storage.transaction():
-            self._save_device(device_id, record)
+            self._save(changed)
         self._tell(device_id, change)
 
     def twin_content(self, device_id: str) -> Document | None:
         """The content of the device's twin without versions and metadata, ``None`` when the device is unknown."""
-        record = self._records.find(device_id)
-        return None if record is None else portable_twin(record["twin"])
+        device = self._records.device(device_id)
+        return None if device is None else device.twin.content()
 
     def remove_device(self, device_id: str) -> Document | None:
         """Delete the device and return the content of its twin, ``None`` when it is unknown.
@@ -352,11 +253,11 @@ class IotHub:
         that provisioning carries them over).
         """
         with self._storage.transaction():
-            record = self._records.find(device_id)
-            if record is None:
+            device = self._records.device(device_id)
+            if device is None:
                 return None
-            self._remove(device_id, record)
-        return portable_twin(record["twin"])
+            self._remove(device)
+        return device.twin.content()
 
     # ---- twins
 
@@ -390,7 +291,7 @@ class IotHub:
         Raises:
             ServiceError: there is no such device or module.
         """
-        return device_view(self._require(address)["twin"])
+        return self._require(address).twin.device_json()
 
     def report(self, address: str, patch: object) -> int:
         """Merge into the reported properties; returns their new version.
@@ -399,10 +300,10 @@ class IotHub:
             ServiceError: no such device or module, or the properties would break a rule.
         """
         with self._storage.transaction():
-            record = self._require(address)
-            record["twin"] = report(record["twin"], patch, self._clock.now())
-            self._records.save(address, record)
-        return int(record["twin"]["reported"]["version"])
+            found = self._require(address)
+            twin = report(found.twin, patch, self._clock.now())
+            self._records.save(replace(found, twin=twin))
+        return twin.reported.version
 
     def announce_model(self, address: str, model_id: str) -> None:
         """Keep which model a device or module says it follows; one that says nothing leaves it as it is (inferred).
@@ -412,10 +313,9 @@ class IotHub:
         if not model_id:
             return
         with self._storage.transaction():
-            record = self._records.find(address)
-            if record is not None and record["twin"].get("modelId") != model_id:
-                record["twin"]["modelId"] = model_id
-                self._records.save(address, record)
+            found = self._records.find(address)
+            if found is not None and found.twin.model_id != model_id:
+                self._records.save(replace(found, twin=replace(found.twin, model_id=model_id)))
 
     def query(self, text: object, *, page_size: int = MAX_PAGE, continuation: str | None = None) -> Steps:
         """One page of a query over the twins, in steps; see :meth:`~dps_simulator.hub.hub_queries.HubQueries.run`."""
@@ -425,126 +325,132 @@ class IotHub:
 
     def subscriptions(self, address: str) -> dict[str, int]:
         """Topic filters and granted QoS that the persistent session of a device or module holds."""
-        record = self._records.find(address)
-        return {} if record is None else dict(record.get("subscriptions", {}))
+        found = self._records.find(address)
+        return {} if found is None else dict(found.subscriptions)
 
     def keep_subscriptions(self, address: str, subscriptions: Mapping[str, int]) -> None:
         """Replace what a persistent session holds. An unknown device or module is ignored."""
         with self._storage.transaction():
-            record = self._records.find(address)
-            if record is not None and record.get("subscriptions", {}) != subscriptions:
-                record["subscriptions"] = dict(subscriptions)
-                self._records.save(address, record)
+            found = self._records.find(address)
+            if found is not None and found.subscriptions != subscriptions:
+                self._records.save(replace(found, subscriptions=subscriptions))
 
     # ---- inside
 
-    def _require(self, address: str) -> Document:
+    def _require(self, address: str) -> Identity:
         device_id, module_id = check_address(address)
-        record = self._records.find(address)
-        if record is None:
+        found = self._records.find(address)
+        if found is None:
             raise _not_found(address if module_id and self.has_device(device_id) else device_id)
-        return record
+        return found
+
+    def _require_device(self, device_id: str) -> Device:
+        device = self._records.device(check_id(device_id))
+        if device is None:
+            raise _not_found(device_id)
+        return device
 
     def _make_room(self) -> None:
         self.throttle.claim("devices", self._records.total, self._host)
 
-    def _new(self, device_id: str, body: Mapping[str, Any], initial_twin: Mapping[str, Any] | None) -> Document:
+    def _new(self, device_id: str, body: Mapping[str, Any]) -> Device:
         self._make_room()
-        now = self._clock.now()
-        identity = new_identity(device_id, body, now, after=self._last_generation)
-        self._last_generation = identity["generationId"]
-        self._check_scopes(identity)
-        return {"identity": identity, "twin": new_twin(now, initial_twin)}
+        device = new_device(device_id, body, self._clock.now(), after=self._last_generation)
+        self._last_generation = device.generation
+        self._check_scopes(device)
+        return device
 
-    def _new_module(
-        self, device_id: str, module_id: str, body: Mapping[str, Any], initial_twin: Mapping[str, Any] | None = None
-    ) -> Document:
-        now = self._clock.now()
-        identity = new_module(device_id, module_id, body, now, after=self._last_generation)
-        self._last_generation = identity["generationId"]
-        return {"identity": identity, "twin": new_twin(now, initial_twin)}
+    def _new_module(self, device: Device, module_id: str, body: Mapping[str, Any]) -> Module:
+        if len(set(device.modules) - set(EDGE_MODULES)) >= MAX_MODULES:
+            raise ServiceError(
+                Hub.TOO_MANY_MODULES, f"The device {device.device_id!r} has {MAX_MODULES} modules, which is the most."
+            )
+        self._make_room()
+        module = self._made_module(device.device_id, module_id, body)
+        self._records.save(replace(device, modules=(*device.modules, module_id)))
+        return module
 
-    def _save_device(self, device_id: str, record: Document) -> None:
-        """Keep a device, and the modules that an Edge device has by itself and any other device has not."""
-        modules = record.get("modules", [])
-        is_edge = record["identity"]["capabilities"]["iotEdge"]
-        for module_id in EDGE_MODULES:
-            address = module_address(device_id, module_id)
-            if is_edge and module_id not in modules:
-                self._records.save(address, self._new_module(device_id, module_id, {}))
-                modules.append(module_id)
-            elif not is_edge and module_id in modules:
-                modules.remove(module_id)
-                self._remove(address, self._require(address))
-        if modules:
-            record["modules"] = modules
-        self._records.save(device_id, record)
+    def _made_module(self, device_id: str, module_id: str, body: Mapping[str, Any]) -> Module:
+        module = new_module(device_id, module_id, body, self._clock.now(), after=self._last_generation)
+        self._last_generation = module.generation
+        return module
+
+    def _save(self, identity: Identity) -> Identity:
+        """Keep a device with the modules that an Edge device has by itself and any other device has not, or a module.
+
+        Returns:
+            What is kept.
+        """
+        if isinstance(identity, Device):
+            modules = identity.modules
+            for module_id in EDGE_MODULES:
+                address = module_address(identity.device_id, module_id)
+                if identity.is_edge and module_id not in modules:
+                    self._records.save(self._made_module(identity.device_id, module_id, {}))
+                    modules = (*modules, module_id)
+                elif not identity.is_edge and module_id in modules:
+                    modules = tuple(each for each in modules if each != module_id)
+                    self._remove(self._require(address))
+            identity = replace(identity, modules=modules)
+        self._records.save(identity)
+        return identity
 
     def _give_edge_modules(self) -> None:
         """Give Edge devices their modules in a state that was written before they had any."""
         with self._storage.transaction():
             for found in self._records.devices():
-                identity = found.record["identity"]
-                if identity["capabilities"]["iotEdge"]:
-                    self._save_device(identity["deviceId"], found.record)
+                if isinstance(found.identity, Device) and found.identity.is_edge:
+                    self._save(found.identity)
             self._records.note_done(_EDGE_MODULES_GIVEN)
 
-    def _check_scopes(self, identity: Mapping[str, Any], before: Mapping[str, Any] | None = None) -> None:
+    def _check_scopes(self, device: Device, before: Device | None = None) -> None:
         """Refuse a scope that no other Edge device has; what was before may stay.
 
         Source: the end-to-end tests of the SDK for Node, where it has to fail. The code is inferred, and that it is
         the same for ``parentScopes``.
         """
-        known = () if before is None else scopes_above(before)
-        for scope in scopes_above(identity):
+        known = () if before is None else before.scopes_above
+        for scope in device.scopes_above:
             edge_id = edge_device_of(scope)
-            edge = None if edge_id in ("", identity["deviceId"]) else self._records.find(edge_id)
-            if scope not in known and (edge is None or edge["identity"]["deviceScope"] != scope):
-                raise wrong_value(
-                    "parentScopes" if identity["capabilities"]["iotEdge"] else "deviceScope",
-                    scope,
-                    "the deviceScope of an Edge device in this hub",
-                )
+            edge = None if edge_id in ("", device.device_id) else self._records.device(edge_id)
+            if scope not in known and (edge is None or edge.scope != scope):
+                name = "parentScopes" if device.is_edge else "deviceScope"
+                raise wrong_value(name, scope, "the deviceScope of an Edge device in this hub")
 
-    def _remove(self, address: str, record: Mapping[str, Any]) -> None:
+    def _remove(self, identity: Identity) -> None:
         def forget() -> None:
-            self._drop(address, record, _gone(f"{address!r} was deleted"))
-            for gone in _addresses(address, record):
+            self._drop(identity, _gone(f"{identity.address!r} was deleted"))
+            for gone in identity.addresses:
                 self.connections.forget(gone)
 
-        self._records.remove(address, record)
-        for gone in _addresses(address, record):
+        self._records.remove(identity)
+        for gone in identity.addresses:
             self.cloud_to_device.forget(gone)
         self._storage.when_committed(forget)
 
-    def _drop(self, address: str, record: Mapping[str, Any], error: ServiceError) -> None:
-        for dropped in _addresses(address, record):
+    def _drop(self, identity: Identity, error: ServiceError) -> None:
+        for dropped in identity.addresses:
             self.connections.drop(dropped, error)
 
-    def _rendered(self, record: Mapping[str, Any]) -> Document:
-        identity = record["identity"]
-        address = _address_of(identity)
-        render = render_module if "moduleId" in identity else render_identity
-        return render(identity, self.connections.liveliness(address), self.cloud_to_device.waiting(address))
+    def _rendered(self, identity: Identity) -> Document:
+        address = identity.address
+        return identity.to_json(self.connections.liveliness(address), self.cloud_to_device.waiting(address))
 
-    def _rendered_twin(self, record: Mapping[str, Any]) -> Document:
-        identity = record["identity"]
-        address = _address_of(identity)
-        render = render_module_twin if "moduleId" in identity else render_twin
-        liveliness, waiting = self.connections.liveliness(address), self.cloud_to_device.waiting(address)
-        return render(identity, record["twin"], liveliness, waiting)
+    def _rendered_twin(self, identity: Identity) -> Document:
+        address = identity.address
+        return identity.twin_json(self.connections.liveliness(address), self.cloud_to_device.waiting(address))
 
     def _write_twin(
-        self, address: str, body: object, if_match: str | None, write: Callable[..., TwinChange]
+        self, address: str, body: object, if_match: str | None, write: Callable[[Twin, object, datetime], TwinChange]
     ) -> Document:
         with self._storage.transaction():
-            record = self._require(address)
-            check_precondition(if_match, twin_etag(record["twin"]))
-            change = write(record["twin"], body, self._clock.now())
-            record["twin"] = change.twin
-            self._records.save(address, record)
+            found = self._require(address)
+            check_precondition(if_match, found.twin.etag)
+            change = write(found.twin, body, self._clock.now())
+            changed = replace(found, twin=change.twin)
+            self._records.save(changed)
         self._tell(address, change)
-        return self._rendered_twin(record)
+        return self._rendered_twin(changed)
 
     def _tell(self, address: str, change: TwinChange | None) -> None:
         if change is None or change.desired_patch is None:
@@ -557,24 +463,6 @@ class IotHub:
                 connection.desired_changed(patch)
 
         self._storage.when_committed(tell)
-
-
-def _object(body: object) -> Mapping[str, Any]:
-    if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(body)}.")
-    return body
-
-
-def _address_of(identity: Mapping[str, Any]) -> str:
-    device_id = str(identity["deviceId"])
-    return module_address(device_id, identity["moduleId"]) if "moduleId" in identity else device_id
-
-
-def _addresses(address: str, record: Mapping[str, Any]) -> Iterator[str]:
-    """The address itself and, of a device, those of its modules."""
-    yield address
-    for module_id in record.get("modules", ()):
-        yield module_address(address, module_id)
 
 
 def _not_found(address: str) -> ServiceError:

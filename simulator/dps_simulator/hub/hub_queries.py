@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Hub, ServiceError, ascii_json, described
+from dps_simulator.errors.table import ascii_json, described
 
+from .checks import invalid
+from .devices import Identity
 from .hub_records import Found, HubRecords
 from .query import MODULES, Query, parse
 
@@ -53,7 +54,7 @@ class QueryPage:
 
 
 class Work:
-    """Counts the work of a step."""
+    """Counts the work of one step of a query, so that a step ends before others have to wait for it."""
 
     def __init__(self) -> None:
         self._done = 0
@@ -75,11 +76,11 @@ class HubQueries:
 
     Arguments:
         host: the hub's host name; a continuation token of another hub is refused.
-        records: the devices and modules.
-        render: makes the twin of a record, as the service side sees it.
+        records: the devices and modules of the hub that are asked about.
+        render: makes the twin of a device or module, as the service side sees it.
     """
 
-    def __init__(self, host: str, records: HubRecords, render: Callable[[Mapping[str, Any]], Document]) -> None:
+    def __init__(self, host: str, records: HubRecords, render: Callable[[Identity], Document]) -> None:
         self._host = host
         self._records = records
         self._render = render
@@ -95,7 +96,7 @@ class HubQueries:
                 query.
         """
         if not isinstance(text, str):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"query must be a query, not {described(text)}.")
+            raise invalid(f"query must be a query, not {described(text)}.")
         query = parse(text)
         digest = hashlib.sha256(f"{self._host}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
         place, given = _read_token(continuation, digest)
@@ -158,7 +159,7 @@ class HubQueries:
                 work.add(0, max(found.size - _USUAL_TWIN, 0))
                 if work.ends_step():  # a large one was work enough to read
                     yield None
-                twin = self._render(found.record)
+                twin = self._render(found.identity)
                 if query.matches(twin):
                     yield found.place, twin
             work.add(TWIN_WORK + query.words)
@@ -206,9 +207,8 @@ class _Room:
         for name, value in row.items():
             size += len(ascii_json({name: value}))
             if size > MAX_PAGE_SIZE:
-                raise ServiceError(
-                    Hub.ARGUMENT_INVALID,
-                    f"A row of the result would take more than {MAX_PAGE_SIZE} bytes; name less after SELECT.",
+                raise invalid(
+                    f"A row of the result would take more than {MAX_PAGE_SIZE} bytes; name less after SELECT."
                 )
         self._rows -= 1
         self._bytes -= size
@@ -229,8 +229,7 @@ def _read_token(token: str | None, digest: str) -> tuple[int, int]:
     except (ValueError, TypeError, RecursionError):
         place, given, of = -1, -1, None
     if of != digest or not all(type(number) is int and 0 <= number < 2**63 for number in (place, given)):
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
-            f"The continuation token {token!r:.60} does not belong to this query. Send the one of the previous page.",
+        raise invalid(
+            f"The continuation token {token!r:.60} does not belong to this query. Send the one of the previous page."
         )
     return place, given

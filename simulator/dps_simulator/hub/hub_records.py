@@ -1,20 +1,18 @@
 """What a hub keeps of devices and modules, with the indexes that answer without reading all of them.
 
-Each record is one document ``{"identity": {…}, "twin": {…}, "subscriptions": {…}}`` under the address of the device or
-module (see :mod:`dps_simulator.hub.modules`); that of a device lists the IDs of its ``modules``. Devices that are
-disabled are listed once more by themselves: they are few, and so they can be counted and found without reading the
-others.
+Each is one document under its address (see :mod:`dps_simulator.hub.modules`). Devices that are disabled are listed once
+more by themselves: they are few, and so they can be counted and found without reading the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from dps_simulator.common.ports import Document, Documents, Storage
+from dps_simulator.common.ports import Documents, Storage, StoredDocument
 
-from .modules import module_address
+from .devices import Device, Identity
+from .modules import Module
 
 #: Documents that are read from the store at a time, and bytes after which no more are. A twin within the limits may,
 #: with its metadata, take more than 1 MB.
@@ -25,16 +23,16 @@ _LARGE = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A record on a walk through many.
+    """A device or module on a walk through many.
 
     Attributes:
         place: where it stands in the order of the walk.
-        record: the record.
+        identity: the device or module.
         size: about how many bytes it takes: a measure of the work that it makes.
     """
 
     place: int
-    record: Document
+    identity: Identity
     size: int
 
 
@@ -68,13 +66,21 @@ class HubRecords:
 
     # ---- single records
 
-    def find(self, address: str) -> Document | None:
-        """The record of a device or module, or ``None``."""
-        return self._of(address).get(self._key(address))
+    def find(self, address: str) -> Identity | None:
+        """The device or module with this address, or ``None``."""
+        if "/" not in address:
+            return self.device(address)
+        document = self._modules.get(self._key(address))
+        return None if document is None else Module.from_document(document)
 
-    def save(self, address: str, record: Mapping[str, Any]) -> None:
-        """Insert or replace a record. Who changes a device's status calls :meth:`list_status`, too."""
-        self._of(address).put(self._key(address), record, parent=self._host)
+    def device(self, device_id: str) -> Device | None:
+        """The device with this ID, or ``None``."""
+        document = self._devices.get(self._key(device_id))
+        return None if document is None else Device.from_document(document)
+
+    def save(self, identity: Identity) -> None:
+        """Insert or replace one. Who changes a device's status calls :meth:`list_status`, too."""
+        self._of(identity).put(self._key(identity.address), identity.to_document(), parent=self._host)
 
     def list_status(self, device_id: str, status: str) -> None:
         """Keep the list of disabled devices true."""
@@ -83,23 +89,23 @@ class HubRecords:
         else:
             self._disabled.delete(self._key(device_id))
 
-    def remove(self, address: str, record: Mapping[str, Any]) -> None:
-        """Delete a record; with a device go its modules."""
-        for module_id in record.get("modules", ()):
-            self._modules.delete(self._key(module_address(address, module_id)))
-        if record["identity"].get("status") == "disabled":
-            self._disabled.delete(self._key(address))
-        self._of(address).delete(self._key(address))
+    def remove(self, identity: Identity) -> None:
+        """Delete one; with a device go its modules."""
+        for address in identity.addresses[1:]:
+            self._modules.delete(self._key(address))
+        if identity.status == "disabled":
+            self._disabled.delete(self._key(identity.address))
+        self._of(identity).delete(self._key(identity.address))
 
     def clear(self) -> None:
-        """Delete all records."""
+        """Delete all records of this hub; those of other hubs in the same store stay."""
         for documents in (self._devices, self._modules, self._disabled):
             documents.clear(parent=self._host)
 
     # ---- many records
 
     def counts(self) -> dict[str, int]:
-        """How many devices have which status."""
+        """How many devices are ``enabled`` and how many ``disabled``; modules do not count."""
         disabled = self._disabled.count(self._host)
         return {"enabled": self._devices.count(self._host) - disabled, "disabled": disabled}
 
@@ -107,27 +113,29 @@ class HubRecords:
         """How many devices and modules there are."""
         return self._devices.count(self._host) + self._modules.count(self._host)
 
-    def modules_of(self, device_id: str, device: Mapping[str, Any]) -> Iterator[Document]:
-        """Records of a device's modules, in order of creation."""
-        for module_id in device.get("modules", ()):
-            record = self.find(module_address(device_id, module_id))
-            if record is not None:
-                yield record
+    def modules_of(self, device: Device) -> Iterator[Module]:
+        """A device's modules, in order of creation."""
+        for address in device.addresses[1:]:
+            module = self.find(address)
+            if isinstance(module, Module):
+                yield module
 
     def devices(self, after: int = 0, batch: int = MAX_BATCH) -> Iterator[Found]:
         """All devices in the order of creation, those behind the place ``after``, read so many at a time at most."""
-        return self._walk(self._devices, after, batch)
+        for stored in self._walk(self._devices, after, batch):
+            yield Found(stored.sequence, Device.from_document(stored.body), stored.size)
 
     def modules(self, after: int = 0) -> Iterator[Found]:
-        """All modules, like :meth:`devices`."""
-        return self._walk(self._modules, after)
+        """All modules in the order of creation, those behind the place ``after``."""
+        for stored in self._walk(self._modules, after):
+            yield Found(stored.sequence, Module.from_document(stored.body), stored.size)
 
     def disabled(self, after: int = 0) -> Iterator[Found]:
         """The disabled devices, each with its place in the order in which they were disabled."""
-        for entry in self._walk(self._disabled, after):
-            record = self.find(entry.record["deviceId"])
-            if record is not None:
-                yield Found(entry.place, record, _LARGE)
+        for stored in self._walk(self._disabled, after):
+            device = self.device(stored.body["deviceId"])
+            if device is not None:
+                yield Found(stored.sequence, device, _LARGE)
 
     def named(self, device_ids: Iterable[str], after: int = 0, *, modules: bool) -> Iterator[Found | None]:
         """The devices with these IDs, or their modules, each with its generation as its place.
@@ -136,14 +144,12 @@ class HubRecords:
         """
         found: list[tuple[int, str]] = []
         for device_id in device_ids:
-            device = self._devices.get(self._key(device_id))
+            device = self.device(device_id)
             if device is None:
                 yield None
                 continue
-            for record in self.modules_of(device_id, device) if modules else (device,):
-                identity = record["identity"]
-                address = module_address(device_id, identity["moduleId"]) if modules else device_id
-                found.append((int(identity["generationId"]), address))
+            for identity in self.modules_of(device) if modules else (device,):
+                found.append((int(identity.generation), identity.address))
                 yield None
         for place, address in sorted(found):
             found_again = self.find(address) if place > after else None
@@ -154,19 +160,17 @@ class HubRecords:
     def _key(self, address: str) -> str:
         return f"{self._host}\n{address}"
 
-    def _of(self, address: str) -> Documents:
-        return self._modules if "/" in address else self._devices
+    def _of(self, identity: Identity) -> Documents:
+        return self._modules if isinstance(identity, Module) else self._devices
 
-    def _walk(self, documents: Documents, after: int, batch: int = MAX_BATCH) -> Iterator[Found]:
+    def _walk(self, documents: Documents, after: int, batch: int = MAX_BATCH) -> Iterator[StoredDocument]:
         while page := documents.page(after=after, limit=batch, parent=self._host, max_bytes=_BATCH_BYTES):
-            for stored in page:
-                yield Found(stored.sequence, stored.body, stored.size)
+            yield from page
             after = page[-1].sequence
 
     def _make_index(self) -> None:
         """List the disabled devices of a state that was written before there was such a list."""
         for found in self.devices():
-            identity = found.record["identity"]
-            if identity["status"] == "disabled":
-                self.list_status(identity["deviceId"], "disabled")
+            if found.identity.status == "disabled":
+                self.list_status(found.identity.device_id, "disabled")
         self._indexed.put(self._host, {}, parent=self._host)

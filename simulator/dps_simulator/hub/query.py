@@ -1,7 +1,7 @@
 """The query language over device twins: ``SELECT … FROM devices [WHERE …] [GROUP BY …]``.
 
 :func:`parse` turns a text into a :class:`Query`; :meth:`Query.matches` and :meth:`Query.rows` evaluate it over twins
-as :func:`~dps_simulator.hub.twins.render_twin` makes them. What a WHERE clause means is in
+as :meth:`~dps_simulator.hub.devices.Identity.twin_json` makes them. What a WHERE clause means is in
 :mod:`dps_simulator.hub.query_conditions`.
 
 Source: Microsoft documentation, iot-hub-devguide-query-language. Functions other than ``IS_DEFINED`` and
@@ -20,18 +20,18 @@ from typing import Any, NoReturn
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Hub, ServiceError
 
+from .checks import invalid
 from .query_conditions import (
     COMPARISONS,
     UNDEFINED,
-    Both,
     Calculation,
     Comparison,
     Constant,
     Contains,
     Defined,
-    Either,
     Elements,
     Expression,
+    Joined,
     Membership,
     Negation,
     Path,
@@ -190,9 +190,7 @@ def parse(text: str) -> Query:
         ServiceError: the text is not a query, or uses what this simulator does not support; says where and why.
     """
     if len(text) > MAX_LENGTH:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"The query has {len(text)} characters; at most {MAX_LENGTH} are allowed."
-        )
+        raise invalid(f"The query has {len(text)} characters; at most {MAX_LENGTH} are allowed.")
     return _Parser(list(_tokens(text)), len(text) + 1).query()
 
 
@@ -208,7 +206,7 @@ def _tokens(text: str) -> Iterator[Token]:
 
 
 def _refuse(position: int, what: str) -> NoReturn:
-    raise ServiceError(Hub.ARGUMENT_INVALID, f"The query is not valid at character {position}: {what}.")
+    raise invalid(f"The query is not valid at character {position}: {what}.")
 
 
 def _unsupported(token: Token, what: str) -> NoReturn:
@@ -354,16 +352,16 @@ class _Parser:
     # ---- conditions
 
     def _any_of(self) -> Expression:
-        parts = [self._all_of()]
-        while self._accept("or"):
-            parts.append(self._all_of())
-        return parts[0] if len(parts) == 1 else Either(tuple(parts))
+        return self._joined(self._all_of, "or", True)
 
     def _all_of(self) -> Expression:
-        parts = [self._negation()]
-        while self._accept("and"):
-            parts.append(self._negation())
-        return parts[0] if len(parts) == 1 else Both(tuple(parts))
+        return self._joined(self._negation, "and", False)
+
+    def _joined(self, part: Callable[[], Expression], word: str, decisive: bool) -> Expression:
+        parts = [part()]
+        while self._accept(word):
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else Joined(tuple(parts), decisive)
 
     def _negation(self) -> Expression:
         token = self._accept("not")

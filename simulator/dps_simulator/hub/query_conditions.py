@@ -193,31 +193,23 @@ class Membership:
 
 
 @dataclass(frozen=True, slots=True)
-class Both:
-    """Parts with AND between them."""
+class Joined:
+    """Parts with AND or with OR between them.
+
+    Attributes:
+        parts: the parts.
+        decisive: what one part has to be for the whole to be that, too: false for AND, true for OR.
+    """
 
     parts: tuple[Expression, ...]
+    decisive: bool
 
     def __call__(self, twin: Mapping[str, Any]) -> Any:
-        """Whether all hold."""
+        """Whether all hold, or one does."""
         values = [_truth(part(twin)) for part in self.parts]
-        if False in values:
-            return False
-        return UNDEFINED if UNDEFINED in values else True
-
-
-@dataclass(frozen=True, slots=True)
-class Either:
-    """Parts with OR between them."""
-
-    parts: tuple[Expression, ...]
-
-    def __call__(self, twin: Mapping[str, Any]) -> Any:
-        """Whether one holds."""
-        values = [_truth(part(twin)) for part in self.parts]
-        if True in values:
-            return True
-        return UNDEFINED if UNDEFINED in values else False
+        if self.decisive in values:
+            return self.decisive
+        return UNDEFINED if UNDEFINED in values else not self.decisive
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,12 +232,11 @@ def possible_values(expression: Expression | None, path: Path) -> frozenset[Any]
                 return frozenset((other.value,))
     elif isinstance(expression, Membership) and expression.wanted and expression.left == path:
         return frozenset(expression.values)
-    elif isinstance(expression, Both):
-        known = [values for part in expression.parts if (values := possible_values(part, path)) is not None]
-        return frozenset.intersection(*known) if known else None
-    elif isinstance(expression, Either):
+    elif isinstance(expression, Joined):
         each = [possible_values(part, path) for part in expression.parts]
         known = [values for values in each if values is not None]
+        if not expression.decisive:
+            return frozenset.intersection(*known) if known else None
         return frozenset().union(*known) if len(known) == len(each) else None
     return None
 

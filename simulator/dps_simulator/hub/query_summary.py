@@ -18,8 +18,8 @@ from itertools import islice
 from typing import Any
 
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Hub, ServiceError
 
+from .checks import invalid
 from .query_conditions import UNDEFINED, Path, kind_of
 
 
@@ -70,10 +70,7 @@ class Summary:
         if cells is None:
             self._size += len(text)
             if self._size > MAX_GROUPS_SIZE:
-                raise ServiceError(
-                    Hub.ARGUMENT_INVALID,
-                    f"What GROUP BY names takes more than {MAX_GROUPS_SIZE} bytes in all groups; name less.",
-                )
+                raise invalid(f"What GROUP BY names takes more than {MAX_GROUPS_SIZE} bytes in all groups; name less.")
             cells = self._cells[key] = self._new()
         for column, cell in zip(self._columns, cells, strict=True):
             cell.add(UNDEFINED if column.path is None else column.path(twin))

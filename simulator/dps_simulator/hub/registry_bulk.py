@@ -19,9 +19,9 @@ from typing import Any
 from dps_simulator.common.ports import Document
 from dps_simulator.errors.table import Hub, ServiceError, described
 
-from .devices import check_device_id, wrong_value
+from .checks import check_id, invalid, wrong_value
 from .hub import IotHub
-from .modules import check_module_id, module_address
+from .modules import module_address
 
 MAX_OPERATIONS = 100
 
@@ -65,7 +65,7 @@ def apply_operations(hub: IotHub, operations: object) -> Document:
     """Do what the list says.
 
     Arguments:
-        hub: where.
+        hub: the hub whose registry is changed.
         operations: the request's JSON: objects with ``id``, ``moduleId``, ``importMode`` and the fields to set.
 
     Returns:
@@ -90,9 +90,7 @@ def apply_operations(hub: IotHub, operations: object) -> Document:
 def _checked(operations: object) -> Sequence[Mapping[str, Any]]:
     if not isinstance(operations, list) or not operations:
         shown = "an empty array" if operations == [] else described(operations)
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"The body is {shown}; it must be an array of 1 to {MAX_OPERATIONS} objects."
-        )
+        raise invalid(f"The body is {shown}; it must be an array of 1 to {MAX_OPERATIONS} objects.")
     if len(operations) > MAX_OPERATIONS:
         raise ServiceError(
             Hub.TOO_MANY_DEVICES,
@@ -100,9 +98,7 @@ def _checked(operations: object) -> Sequence[Mapping[str, Any]]:
         )
     for number, item in enumerate(operations):
         if not isinstance(item, Mapping):
-            raise ServiceError(
-                Hub.ARGUMENT_INVALID, f"The entry [{number}] is {described(item)}; it must be a JSON object."
-            )
+            raise invalid(f"The entry [{number}] is {described(item)}; it must be a JSON object.")
     return operations
 
 
@@ -133,8 +129,8 @@ def failed_entry(item: Mapping[str, Any], error: ServiceError, id_name: str = "d
     """What the answer to a bulk operation says of an entry that failed.
 
     Arguments:
-        item: the entry.
-        error: what went wrong.
+        item: the entry of the request.
+        error: why it was refused; its code and text go into the answer.
         id_name: what the answer calls the device.
     """
     device_id, module_id = _name(item)
@@ -146,10 +142,18 @@ def failed_entry(item: Mapping[str, Any], error: ServiceError, id_name: str = "d
     }
 
 
+def address_of(item: Mapping[str, Any]) -> str:
+    """The address of the device or module that an entry names.
+
+    Raises:
+        ServiceError: an ID is not possible.
+    """
+    device_id, module_id = check_id(item.get("id")), item.get("moduleId") or ""
+    return device_id if module_id == "" else module_address(device_id, check_id(module_id, "module"))
+
+
 def _apply(hub: IotHub, item: Mapping[str, Any]) -> None:
-    device_id = check_device_id(item.get("id"))
-    module_id = item.get("moduleId") or ""
-    address = device_id if module_id == "" else module_address(device_id, check_module_id(module_id))
+    address = address_of(item)
     mode = _mode(item)
     exists = hub.identity(address) is not None
     if not exists and not mode.creates:
@@ -159,31 +163,18 @@ def _apply(hub: IotHub, item: Mapping[str, Any]) -> None:
         return
     if_match = _etag(item, "eTag", exists) if mode.matches else "*"
     if mode.deletes:
-        if module_id:
-            hub.delete_module(device_id, module_id, if_match)
-        else:
-            hub.delete_device(device_id, if_match)
+        hub.delete_device(address, if_match)
         return
     creating = mode.creates and not (mode.changes and exists)
     twin = _twin(item)
     fields = {name: value for name, value in item.items() if name in _IDENTITY_FIELDS and value is not None}
-    put = (device_id, module_id) if module_id else (device_id,)
-    write: Any = hub.put_module if module_id else hub.put_device
-    write(*put, fields, None if creating else if_match, twin if creating else None)
+    hub.put_device(address, fields, None if creating else if_match, twin if creating else None)
     if twin is not None and not creating:
         hub.replace_twin(address, twin, _etag(item, "twinETag", False))
 
 
 _IDENTITY_FIELDS = frozenset(
-    {
-        "status",
-        "statusReason",
-        "authentication",
-        "capabilities",
-        "deviceScope",
-        "parentScopes",
-        "managedBy",
-    }
+    ("status", "statusReason", "authentication", "capabilities", "deviceScope", "parentScopes", "managedBy")
 )
 
 

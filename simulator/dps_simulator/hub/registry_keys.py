@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Hub, ServiceError, described
+from dps_simulator.errors.table import Hub, ServiceError
 
-from .devices import SAS, check_device_id, wrong_value
+from .checks import invalid, json_object, wrong_value
+from .devices import SAS
 from .hub import IotHub
-from .modules import check_module_id, module_address
-from .registry_bulk import MAX_OPERATIONS, failed_entry
+from .modules import split_address
+from .registry_bulk import MAX_OPERATIONS, address_of, failed_entry
 
 #: Which keys are made anew, by ``policyKey``. The description has ``Unknown``, too: the value of what is none of them.
 KEYS: Mapping[str, tuple[str, ...]] = {
@@ -32,7 +33,7 @@ def regenerate_keys(hub: IotHub, body: object) -> Document:
     """Give devices and modules a new primary key, a new secondary one, or both.
 
     Arguments:
-        hub: where.
+        hub: the hub whose devices and modules get them.
         body: the request's JSON: ``policyKey``, and ``devices`` with ``id`` and perhaps ``moduleId``.
 
     Returns:
@@ -41,10 +42,9 @@ def regenerate_keys(hub: IotHub, body: object) -> Document:
     Raises:
         ServiceError: it is no such request, or for too many.
     """
-    if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(body)}.")
-    name = _policy_key(body.get("policyKey"))
-    items = body.get("devices")
+    fields = json_object("The body", body)
+    name = _policy_key(fields.get("policyKey"))
+    items = fields.get("devices")
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         raise wrong_value("devices", items, "an array of objects with the id of a device")
     if len(items) > MAX_OPERATIONS:
@@ -72,21 +72,14 @@ def _policy_key(given: object) -> str:
 
 
 def _regenerate(hub: IotHub, item: Mapping[str, Any], names: Sequence[str]) -> Document:
-    device_id = check_device_id(item.get("id"))
-    module_id = item.get("moduleId") or ""
-    address = device_id if module_id == "" else module_address(device_id, check_module_id(module_id))
+    address = address_of(item)
     identity = hub.identity(address)
     if identity is None:
         hub.twin(address)  # says what is missing
-    elif identity["authentication"]["type"] != SAS:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"{address!r:.300} has no keys; its authentication is another than {SAS!r}."
-        )
+    elif identity.authentication.type != SAS:
+        raise invalid(f"{address!r:.300} has no keys; its authentication is another than {SAS!r}.")
     # an empty key is one that the hub makes
     change = {"authentication": {"type": SAS, "symmetricKey": dict.fromkeys(names, "")}}
-    if module_id:
-        changed, _ = hub.put_module(device_id, module_id, change, "*")
-    else:
-        changed = hub.put_device(device_id, change, "*")
-    keys = changed["authentication"]["symmetricKey"]
+    keys = hub.put_device(address, change, "*")["authentication"]["symmetricKey"]
+    device_id, module_id = split_address(address)
     return {"id": device_id, **({"moduleId": module_id} if module_id else {}), **keys}

@@ -40,10 +40,10 @@ class TelemetryMessage:
 
     Attributes:
         sequence: grows by one per message of a hub.
-        device_id: who sent it.
+        device_id: ID of the device that sent it, or whose module did.
         module_id: which of the device's modules, empty for the device itself.
-        enqueued: when it arrived.
-        body: as sent.
+        enqueued: when it arrived (aware, in UTC).
+        body: its bytes, as they were sent.
         system: system properties by the hub's name.
         properties: application properties; the value is ``None`` for a key without ``=``.
         connection: what the hub itself adds about the sender, by the hub's name.
@@ -76,7 +76,12 @@ class TelemetryMessage:
 
 
 class TelemetryBuffer:
-    """The latest messages of one hub."""
+    """The latest messages of one hub, in memory: the oldest make room when there are too many.
+
+    Arguments:
+        max_messages: how many are kept at the most.
+        max_bytes: how many bytes they may take together.
+    """
 
     def __init__(self, *, max_messages: int = MAX_MESSAGES, max_bytes: int = MAX_BYTES) -> None:
         self._messages: deque[TelemetryMessage] = deque()

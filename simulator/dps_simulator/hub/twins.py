@@ -1,14 +1,6 @@
 """Device twins: tags, desired and reported properties, each with its rules.
 
-A twin is kept as a JSON object::
-
-    {"version": 2, "writes": 1, "tags": {…},
-     "desired": {"values": {…}, "metadata": {…}, "version": 1},
-     "reported": {"values": {…}, "metadata": {…}, "version": 1}}
-
-and, once the device announced one, with its ``modelId``.
-
-Every function is pure: it takes a twin and returns a new one.
+A twin is never changed: every function takes one and returns a new one.
 
 Source: Microsoft documentation, iot-hub-devguide-device-twins.
 """
@@ -19,16 +11,15 @@ import base64
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Hub, ServiceError, ascii_json, described
+from dps_simulator.errors.table import ServiceError, ascii_json, described
 from dps_simulator.errors.timestamps import azure_timestamp
 
-from .devices import NEVER, Liveliness, render_identity
-from .modules import render_module
+from .checks import invalid, json_object
 
 MAX_TAGS_SIZE = 8 * 1024
 MAX_PROPERTIES_SIZE = 32 * 1024
@@ -49,23 +40,121 @@ _SERVICE_KEYS = ("$metadata", "$version")
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """Desired or reported properties.
+
+    Attributes:
+        values: the properties.
+        metadata: one node for each of them, with the time of its last change.
+        version: grows with every change.
+    """
+
+    values: Document
+    metadata: Document
+    version: int
+
+    def to_document(self) -> Document:
+        """How it is kept."""
+        return {"values": self.values, "metadata": self.metadata, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """The twin of a device or a module.
+
+    Attributes:
+        tags: what the service side notes about it.
+        desired, reported: its properties.
+        version: grows with every change.
+        writes: how often the service side wrote it.
+        model_id: the model that the device announced, empty for none.
+    """
+
+    tags: Document
+    desired: Section
+    reported: Section
+    version: int = 2
+    writes: int = 1
+    model_id: str = ""
+
+    @property
+    def etag(self) -> str:
+        """Changes with tags and desired properties: a big-endian counter in base64."""
+        return base64.b64encode(self.writes.to_bytes(8, "big")).decode("ascii")
+
+    @property
+    def _sections(self) -> Mapping[str, Section]:
+        return {"desired": self.desired, "reported": self.reported}
+
+    def to_document(self) -> Document:
+        """How it is kept."""
+        return {
+            "version": self.version,
+            "writes": self.writes,
+            "tags": self.tags,
+            "desired": self.desired.to_document(),
+            "reported": self.reported.to_document(),
+            **({"modelId": self.model_id} if self.model_id else {}),
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Twin:
+        """What :meth:`to_document` made."""
+        return cls(
+            tags=document["tags"],
+            desired=Section(**document["desired"]),
+            reported=Section(**document["reported"]),
+            version=document["version"],
+            writes=document["writes"],
+            model_id=document.get("modelId", ""),
+        )
+
+    def to_json(self) -> Document:
+        """The content as the service side sees it.
+
+        Without tags there is no member ``tags`` (azure-iot-cli-extension and azure-iot-sdk-c, their live tests); that
+        there is no ``modelId`` before one was announced is inferred.
+        """
+        return {
+            "version": self.version,
+            **({"modelId": self.model_id} if self.model_id else {}),
+            **({"tags": self.tags} if self.tags else {}),
+            "properties": {
+                name: {**section.values, "$metadata": section.metadata, "$version": section.version}
+                for name, section in self._sections.items()
+            },
+        }
+
+    def device_json(self) -> Document:
+        """The twin as the device sees it: no tags and no metadata, but versions, without which the SDK fails."""
+        return {name: {**section.values, "$version": section.version} for name, section in self._sections.items()}
+
+    def content(self) -> Document:
+        """The content without versions and metadata: an initial twin plus what was reported."""
+        return {
+            "tags": self.tags,
+            "properties": {"desired": self.desired.values, "reported": self.reported.values},
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class TwinChange:
     """The outcome of a write.
 
     Attributes:
-        twin: the new twin.
+        twin: the twin after the write, as it is kept.
         desired_patch: what a connected device is told, ``None`` when desired properties were not written.
     """
 
-    twin: Document
+    twin: Twin
     desired_patch: Document | None = None
 
 
-def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Document:
+def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Twin:
     """The twin of a new device.
 
     Arguments:
-        now: the present time.
+        now: the present time (aware, in UTC).
         initial: ``{"tags": {…}, "properties": {"desired": {…}, "reported": {…}}}``, any part may be missing.
 
     Raises:
@@ -75,20 +164,18 @@ def new_twin(now: datetime, initial: Mapping[str, Any] | None = None) -> Documen
     # only a twin that moves from another hub, or is imported, brings them (that it does is inferred)
     reported = ((initial or {}).get("properties") or {}).get("reported") or {}
     if not isinstance(reported, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties.reported must be an object, not {described(reported)}.")
+        raise invalid(f"properties.reported must be an object, not {described(reported)}.")
     reported = _without_service_keys(reported)
     check_structure("reported", reported)
     stamp = azure_timestamp(now)
-    return {
-        "version": 2,
-        "writes": 1,
-        "tags": _checked("tags", merge({}, tags)),
-        "desired": _new_section("desired", desired, stamp),
-        "reported": _new_section("reported", reported, stamp),
-    }
+    return Twin(
+        tags=_checked("tags", merge({}, tags)),
+        desired=_new_section("desired", desired, stamp),
+        reported=_new_section("reported", reported, stamp),
+    )
 
 
-def patch_twin(twin: Mapping[str, Any], body: object, now: datetime) -> TwinChange:
+def patch_twin(twin: Twin, body: object, now: datetime) -> TwinChange:
     """Merge a partial twin into tags and desired properties; ``null`` removes.
 
     Raises:
@@ -96,144 +183,41 @@ def patch_twin(twin: Mapping[str, Any], body: object, now: datetime) -> TwinChan
     """
     tags, desired = _parts(body)
     if tags is _MISSING and desired is _MISSING:
-        return TwinChange(dict(twin))
-    changed = _counted(twin)
+        return TwinChange(twin)
+    changed = replace(twin, version=twin.version + 1, writes=twin.writes + 1)
     if tags is not _MISSING:
-        changed["tags"] = _checked("tags", merge(twin["tags"], tags))
+        changed = replace(changed, tags=_checked("tags", merge(twin.tags, tags)))
     if desired is _MISSING:
         return TwinChange(changed)
-    told = desired if desired is not None else dict.fromkeys(twin["desired"]["values"])
-    changed["desired"] = _patched_section("desired", twin["desired"], told, now)
-    return TwinChange(changed, {**told, "$version": changed["desired"]["version"]})
+    told = desired if desired is not None else dict.fromkeys(twin.desired.values)
+    section = _patched_section("desired", twin.desired, told, now)
+    return TwinChange(replace(changed, desired=section), {**told, "$version": section.version})
 
 
-def replace_twin(twin: Mapping[str, Any], body: object, now: datetime) -> TwinChange:
-    """Replace tags and desired properties as a whole; a missing part becomes empty.
+def replace_twin(twin: Twin, body: object, now: datetime) -> TwinChange:
+    """Replace tags and desired properties as a whole; a missing part becomes empty. Reported properties stay.
 
     Raises:
         ServiceError: the body breaks a rule.
     """
     tags, desired = _parts(body)
-    stamp = azure_timestamp(now)
-    changed = _counted(twin)
-    changed["tags"] = _checked("tags", merge({}, tags))
-    section = _new_section("desired", desired, stamp)
-    section["version"] = twin["desired"]["version"] + 1
-    _number(section["metadata"], section["version"])
-    changed["desired"] = section
+    tags = _checked("tags", merge({}, tags))
+    section = _new_section("desired", desired, azure_timestamp(now), twin.desired.version + 1)
+    changed = replace(twin, tags=tags, desired=section, version=twin.version + 1, writes=twin.writes + 1)
     # MQTT knows only patches, so the device is told the whole document, and null for what is gone
-    told = difference(twin["desired"]["values"], section["values"])
-    return TwinChange(changed, {**told, "$version": section["version"]})
+    told = difference(twin.desired.values, section.values)
+    return TwinChange(changed, {**told, "$version": section.version})
 
 
-def report(twin: Mapping[str, Any], body: object, now: datetime) -> Document:
+def report(twin: Twin, body: object, now: datetime) -> Twin:
     """Merge a device's patch into the reported properties; ``null`` removes.
 
     Raises:
         ServiceError: the patch or the outcome breaks a rule.
     """
-    if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"Reported properties must be a JSON object, not {described(body)}.")
-    check_structure("reported", body)
-    changed = dict(twin)
-    changed["reported"] = _patched_section("reported", twin["reported"], body, now)
-    changed["version"] = twin["version"] + 1
-    return changed
-
-
-def reset_twin(twin: Mapping[str, Any], initial: Mapping[str, Any], now: datetime) -> TwinChange:
-    """Back to an initial twin, as reprovisioning does. Reported properties stay."""
-    return replace_twin(twin, initial, now)
-
-
-def portable_twin(twin: Mapping[str, Any]) -> Document:
-    """The content without versions and metadata: an initial twin plus what was reported."""
-    return {
-        "tags": twin["tags"],
-        "properties": {"desired": twin["desired"]["values"], "reported": twin["reported"]["values"]},
-    }
-
-
-def twin_etag(twin: Mapping[str, Any]) -> str:
-    """Changes with tags and desired properties: a big-endian counter in base64."""
-    return base64.b64encode(int(twin["writes"]).to_bytes(8, "big")).decode("ascii")
-
-
-def render_twin(
-    identity: Mapping[str, Any], twin: Mapping[str, Any], liveliness: Liveliness, waiting: int = 0
-) -> Document:
-    """The twin of a device as the service side sees it.
-
-    Arguments:
-        identity: the device, as it is kept.
-        twin: its twin.
-        liveliness: what is known of its connection.
-        waiting: how many messages wait for it.
-    """
-    device = render_identity(identity, liveliness, waiting)
-    rendered = {
-        "deviceId": device["deviceId"],
-        "etag": twin_etag(twin),
-        "deviceEtag": device["etag"],
-        "status": device["status"],
-        "statusReason": device["statusReason"],
-        "statusUpdateTime": device["statusUpdatedTime"],
-        **_rendered_content(device, twin),
-        "capabilities": device["capabilities"],
-    }
-    if "deviceScope" in device:
-        rendered["deviceScope"] = device["deviceScope"]
-    rendered["parentScopes"] = device["parentScopes"]
-    return rendered
-
-
-def render_module_twin(
-    identity: Mapping[str, Any], twin: Mapping[str, Any], liveliness: Liveliness, waiting: int = 0
-) -> Document:
-    """The twin of a module as the service side sees it.
-
-    Modules have no status of their own, and the documented example says ``enabled``; that it always does is inferred.
-    """
-    module = render_module(identity, liveliness, waiting)
-    return {
-        "deviceId": module["deviceId"],
-        "moduleId": module["moduleId"],
-        "etag": twin_etag(twin),
-        "deviceEtag": module["etag"],
-        "status": "enabled",
-        "statusUpdateTime": NEVER,
-        **_rendered_content(module, twin),
-    }
-
-
-def _rendered_content(identity: Mapping[str, Any], twin: Mapping[str, Any]) -> Document:
-    """What the twins of devices and of modules have in common.
-
-    Without tags there is no member ``tags`` (azure-iot-cli-extension and azure-iot-sdk-c, their live tests); that there
-    is no ``modelId`` before one was announced is inferred.
-    """
-    return {
-        "connectionState": identity["connectionState"],
-        "lastActivityTime": identity["lastActivityTime"],
-        "cloudToDeviceMessageCount": identity["cloudToDeviceMessageCount"],
-        "authenticationType": identity["authentication"]["type"],
-        "x509Thumbprint": identity["authentication"]["x509Thumbprint"],
-        "version": twin["version"],
-        **{name: twin[name] for name in ("modelId", "tags") if twin.get(name)},
-        "properties": {
-            name: {
-                **twin[name]["values"],
-                "$metadata": twin[name]["metadata"],
-                "$version": twin[name]["version"],
-            }
-            for name in ("desired", "reported")
-        },
-    }
-
-
-def device_view(twin: Mapping[str, Any]) -> Document:
-    """The twin as the device sees it: no tags and no metadata, but versions, without which the SDK fails."""
-    return {name: {**twin[name]["values"], "$version": twin[name]["version"]} for name in ("desired", "reported")}
+    patch = json_object("Reported properties", body)
+    check_structure("reported", patch)
+    return replace(twin, reported=_patched_section("reported", twin.reported, patch, now), version=twin.version + 1)
 
 
 def merge(target: object, patch: object) -> Any:
@@ -270,17 +254,13 @@ def _parts(body: object) -> tuple[Any, Any]:
     What only the service writes (reported properties as seen from here, ``$metadata``, ``$version``, the fields of
     the identity) is ignored, because clients send back what they have read.
     """
-    if not isinstance(body, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"A twin must be a JSON object, not {described(body)}.")
-    properties = body.get("properties")
-    if properties is None:
-        properties = {}
-    elif not isinstance(properties, Mapping):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"properties must be a JSON object, not {described(properties)}.")
-    tags, desired = body.get("tags", _MISSING), properties.get("desired", _MISSING)
+    given = json_object("A twin", body)
+    properties = given.get("properties")
+    properties = {} if properties is None else json_object("properties", properties)
+    tags, desired = given.get("tags", _MISSING), properties.get("desired", _MISSING)
     for name, part in (("tags", tags), ("properties.desired", desired)):
-        if part is not _MISSING and part is not None and not isinstance(part, Mapping):
-            raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} must be a JSON object, not {described(part)}.")
+        if part is not _MISSING and part is not None:
+            json_object(name, part)
     if isinstance(desired, Mapping):
         desired = _without_service_keys(desired)
     for name, part in (("tags", tags), ("desired", desired)):
@@ -292,46 +272,27 @@ def _without_service_keys(section: Mapping[str, Any]) -> Document:
     return {key: value for key, value in section.items() if key not in _SERVICE_KEYS}
 
 
-def _counted(twin: Mapping[str, Any]) -> Document:
-    return {**twin, "version": twin["version"] + 1, "writes": twin["writes"] + 1}
-
-
-def _new_section(name: str, values: Any, stamp: str) -> Document:
+def _new_section(name: str, values: Any, stamp: str, version: int = 1) -> Section:
     values = _checked(name, merge({}, values))
-    metadata = _metadata(values, stamp)
-    section = {"values": values, "metadata": metadata, "version": 1}
-    if name == "desired":
-        _number(metadata, 1)
-    return section
+    return Section(values, _metadata(values, stamp, version if name == "desired" else None), version)
 
 
-def _patched_section(name: str, section: Mapping[str, Any], patch: Mapping[str, Any], now: datetime) -> Document:
-    values = _checked(name, merge(section["values"], patch))
-    version = section["version"] + 1
-    marks = {"$lastUpdated": azure_timestamp(now)}
+def _patched_section(name: str, section: Section, patch: Mapping[str, Any], now: datetime) -> Section:
+    values = _checked(name, merge(section.values, patch))
+    version = section.version + 1
+    marks: Document = {"$lastUpdated": azure_timestamp(now)}
     if name == "desired":
         marks["$lastUpdatedVersion"] = version
-    return {
-        "values": values,
-        "metadata": _patched_metadata(section["metadata"], values, patch, marks),
-        "version": version,
-    }
+    return Section(values, _patched_metadata(section.metadata, values, patch, marks), version)
 
 
-def _metadata(values: object, stamp: str) -> Document:
-    """One node per property, each with the time of its last change; an array counts as one value."""
-    node: Document = {"$lastUpdated": stamp}
-    if isinstance(values, Mapping):
-        node.update((key, _metadata(value, stamp)) for key, value in values.items())
+def _metadata(values: object, stamp: str, version: int | None) -> Document:
+    """One node per property, each with the time and version of its last change; an array counts as one value."""
+    below = values if isinstance(values, Mapping) else {}
+    node: Document = {"$lastUpdated": stamp, **{key: _metadata(value, stamp, version) for key, value in below.items()}}
+    if version is not None:
+        node["$lastUpdatedVersion"] = version
     return node
-
-
-def _number(metadata: Document, version: int) -> None:
-    """Write the version of the last change into every node."""
-    children = [value for value in metadata.values() if isinstance(value, dict)]
-    metadata["$lastUpdatedVersion"] = version
-    for child in children:
-        _number(child, version)
 
 
 def _patched_metadata(old: Mapping[str, Any], values: object, patch: object, marks: Document) -> Document:
@@ -352,15 +313,12 @@ def _checked(section: str, value: Any) -> Document:
     size = _size(value)
     limit = SECTION_LIMITS[section]
     if size > limit:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID, f"{section} would take {size} bytes; at most {limit} are allowed in a twin."
-        )
+        raise invalid(f"{section} would take {size} bytes; at most {limit} are allowed in a twin.")
     length = len(ascii_json(value))
     if length > MAX_WEIGHTLESS * limit:
-        raise ServiceError(
-            Hub.ARGUMENT_INVALID,
+        raise invalid(
             f"{section} would take {length} characters of JSON, with much in it that has no size, such as null in an "
-            f"array; this simulator keeps at most {MAX_WEIGHTLESS * limit}.",
+            f"array; this simulator keeps at most {MAX_WEIGHTLESS * limit}."
         )
     return dict(value)
 
@@ -413,7 +371,7 @@ def _check_key(place: tuple[str | int, ...], key: str) -> None:
 
 def _broken(place: tuple[str | int, ...], rule: str) -> ServiceError:
     shown = ".".join(map(str, place))
-    return ServiceError(Hub.ARGUMENT_INVALID, f"{shown:.300} is not possible in a twin: {rule}.")
+    return invalid(f"{shown:.300} is not possible in a twin: {rule}.")
 
 
 def _size(value: object) -> int:

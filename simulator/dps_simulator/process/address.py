@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -88,24 +88,9 @@ class RunningSimulator(Clients):
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dictionary with everything, secrets included."""
-        return {
-            "process_id": self.process_id,
-            "version": self.version,
-            "id_scope": self.id_scope,
-            "provisioning_host": self.provisioning_host,
-            "service_host": self.service_host,
-            "management_host": self.management_host,
-            "service_connection_string": self.service_connection_string,
-            "hubs": [{"host": hub.host, "connection_string": hub.connection_string} for hub in self.hubs],
-            "proxy_port": self.proxy_port,
-            "tls_port": self.tls_port,
-            "certificate_authority_file": str(self.certificate_authority_file),
-            "management_token": self.management_token,
-            "address": self.address,
-            "standard_ports": list(self.standard_ports),
-            "code": self.code,
-            "code_folder": self.code_folder,
-        }
+        document = asdict(self)
+        document["certificate_authority_file"] = str(self.certificate_authority_file)
+        return document
 
     def public_json(self) -> dict[str, Any]:
         """The same without secrets, for the line that announces a ready simulator."""
@@ -126,11 +111,11 @@ def read(folder: Path) -> RunningSimulator | None:
     """Read the endpoint file of a state folder; ``None`` when there is none or it is not readable as one."""
     try:
         document = {**_DEFAULTS, **json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))}
-        fields: dict[str, Any] = {name: _typed(document[name], str) for name in _TEXTS}
-        fields.update({name: _number(document[name], most) for name, most in _NUMBERS.items()})
-        ipaddress.ip_address(fields["address"])
+        known: dict[str, Any] = {name: _typed(document[name], str) for name in _TEXTS}
+        known.update({name: _number(document[name], most) for name, most in _NUMBERS.items()})
+        ipaddress.ip_address(known["address"])
         return RunningSimulator(
-            **fields,
+            **known,
             hubs=tuple(
                 HubEndpoint(_typed(hub["host"], str), _typed(hub["connection_string"], str)) for hub in document["hubs"]
             ),
@@ -145,18 +130,7 @@ def read(folder: Path) -> RunningSimulator | None:
 _DEFAULTS = {"address": "127.0.0.1", "standard_ports": (), "code": "", "code_folder": ""}
 _MAX_PORT = 65_535
 _NUMBERS = {"process_id": 2**31 - 1, "proxy_port": _MAX_PORT, "tls_port": _MAX_PORT}
-_TEXTS = (
-    "version",
-    "id_scope",
-    "provisioning_host",
-    "service_host",
-    "management_host",
-    "service_connection_string",
-    "management_token",
-    "address",
-    "code",
-    "code_folder",
-)
+_TEXTS = tuple(each.name for each in fields(RunningSimulator) if each.type == "str")
 
 
 def _number(value: Any, most: int) -> int:

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from dps_simulator.common.ports import Document, StoredDocument
 
 from .rows import BODY, COLUMNS, checksum_of
 
-
-class Statements(Protocol):
-    """Who runs the statements: the store.
-
-    What cannot be done is a :class:`~dps_simulator.process.store_errors.StoreError`.
-    """
-
-    def rows(self, statement: str, values: Sequence[object], max_bytes: int | None = None) -> list[Any]:
-        """What a statement finds; texts are bytes. Once bodies take ``max_bytes``, no more is read."""
-
-    def opened(self, row: Sequence[Any]) -> tuple[int, str, str, Document]:
-        """Sequence, key, parent and body of a row."""
-
-    def change(self, statement: str, values: Sequence[object] = ()) -> int:
-        """Run a statement; returns how many rows it changed."""
-
-    def change_many(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
-        """Run a statement for many rows."""
+if TYPE_CHECKING:
+    from .store import Store
 
 
 #: Made once: what ``json.dumps`` makes for every call costs as much as a small document.
@@ -40,12 +24,12 @@ _PUT = (
 
 
 class Collection:
-    """One collection of a the store. Made by :meth:`dps_simulator.process.store.Store.collection`.
+    """One collection of the store. Made by :meth:`dps_simulator.process.store.Store.collection`.
 
     Every method raises :class:`~dps_simulator.process.store_errors.StoreError` when the state cannot be used.
     """
 
-    def __init__(self, store: Statements, name: str) -> None:
+    def __init__(self, store: Store, name: str) -> None:
         self._store = store
         self._name = name
 

@@ -24,20 +24,8 @@ from typing import IO, Any
 from dps_simulator.common.private_files import FolderError, FolderLock, check_owner, open_own, private_folder
 
 from . import fingerprint, program, replacement
-from .address import FILE_NAME, HubEndpoint, RunningSimulator, read
+from .address import FILE_NAME, RunningSimulator, read
 from .log import LIMIT as LOG_LIMIT
-
-__all__ = [
-    "HubEndpoint",
-    "LaunchError",
-    "RunningSimulator",
-    "TokenError",
-    "ensure_running",
-    "find",
-    "manage",
-    "remove",
-    "stop",
-]
 
 LOG_NAME = "simulator.log"
 #: Held by the simulator while it runs.
@@ -273,7 +261,8 @@ def _replace(
 def _check_format(state: Path) -> None:
     """See that we can open what a running simulator keeps, before it is stopped for us."""
     # whoever only looks for a running simulator shall not pay for this
-    from .store import StoreError, check  # noqa: PLC0415
+    from .store import check  # noqa: PLC0415
+    from .store_errors import StoreError  # noqa: PLC0415
 
     try:
         check(state)

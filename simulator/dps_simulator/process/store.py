@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +22,9 @@ from .store_errors import (
     BusyStoreError,
     DamagedStoreError,
     ForeignStoreError,
-    FullStoreError,
-    ReadOnlyStoreError,
     StoreError,
     UnreadableStoreError,
 )
-
-__all__ = [
-    "FILES",
-    "FILE_NAME",
-    "BusyStoreError",
-    "Collection",
-    "DamagedStoreError",
-    "ForeignStoreError",
-    "FullStoreError",
-    "ReadOnlyStoreError",
-    "Store",
-    "StoreError",
-    "UnreadableStoreError",
-    "check",
-    "empty",
-]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -123,7 +105,7 @@ def empty(folder: Path, keep: Iterable[str] = ()) -> None:
     if not os.path.lexists(path):
         return
     try:
-        with _open_store(folder) as store:
+        with closing(Store(folder)) as store:
             store.clear(keep)
     except (BusyStoreError, ForeignStoreError):
         raise
@@ -132,18 +114,9 @@ def empty(folder: Path, keep: Iterable[str] = ()) -> None:
     except StoreError:
         kept = _read_lasting(path, keep)
         _remove(folder)
-        with _open_store(folder) as store, store.transaction():
+        with closing(Store(folder)) as store, store.transaction():
             for name, key, parent, body in kept:
                 store.collection(name).put(key, body, parent)
-
-
-@contextmanager
-def _open_store(folder: Path) -> Iterator[Store]:
-    store = Store(folder)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _read_lasting(path: Path, names: Iterable[str]) -> list[tuple[str, str, str, Document]]:

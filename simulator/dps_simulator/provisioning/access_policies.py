@@ -66,7 +66,7 @@ class AccessPolicy:
         return any(right == own or right in CONTAINED.get(own, ()) for own in self.rights)
 
     def decoded_keys(self) -> tuple[bytes, bytes]:
-        """Both keys, decoded."""
+        """The bytes of the primary and of the secondary key, either of which signs tokens."""
         return SymmetricKey.of(self.primary_key).data, SymmetricKey.of(self.secondary_key).data
 
     def to_json(self) -> Document:
@@ -88,7 +88,7 @@ class AccessPolicies:
     """All policies of a service. One of them, the owner's, always exists: the simulator's own clients use it.
 
     Arguments:
-        storage: where they are kept.
+        storage: the store, in whose collections they outlive this process.
         owner_name: name of the owner's policy, as the settings say.
         owner_key: its primary key, as the settings say, base64. Once it was replaced here, the new one counts, until
             the settings name yet another.
@@ -112,7 +112,7 @@ class AccessPolicies:
 
     @property
     def owner(self) -> AccessPolicy:
-        """The policy that always exists."""
+        """The policy of the settings, which always exists and has all rights."""
         name = (self._owners.get(_OWNER) or {})["name"]
         return AccessPolicy.from_document(self._documents.get(lookup_key(name)) or {})
 

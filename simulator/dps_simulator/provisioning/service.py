@@ -26,11 +26,11 @@ class ProvisioningService:
     """A device provisioning service.
 
     Arguments:
-        storage: where enrollments and registrations are kept.
-        clock: the time.
+        storage: the store, in whose collections enrollments and registrations outlive this process.
+        clock: gives the present time (aware, in UTC).
         id_scope: the service's ID scope, e.g. ``0ne00000A01``.
         hubs: tells the hubs that exist and are linked now.
-        pace: how long registering takes.
+        pace: how long registering takes: as on Azure, not at all, or so many polls.
         links: how the hubs are linked; ``None`` for links of its own, in which nothing is said about any hub.
         throttle: the limits of the service; ``None`` for none.
         authorities: the uploaded CA certificates, where others know them as well; ``None`` for those of the storage.
@@ -112,8 +112,8 @@ class ProvisioningService:
         """Judge a device by its evidence. A token alone may be signed by a TPM, too: its enrollment tells.
 
         Arguments:
-            registration_id: as the device presents it.
-            evidence: what the device shows.
+            registration_id: the ID that the device gives, in its spelling.
+            evidence: what the device shows as proof: a token, certificates, or what its TPM signed.
             individual: the individual enrollment for the registration ID, ``None`` when there is none.
             check_expiry: false for a token with which the device already registered over the same connection.
 

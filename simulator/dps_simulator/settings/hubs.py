@@ -10,7 +10,7 @@ from typing import Any
 
 from dps_simulator.common.hub_links import HIGHEST_WEIGHT, LOWEST_WEIGHT, MAX_LATENCY, HubLink
 
-from .values import SettingsError, host_name, key, named, number_value, switch_value, text, whole_number_value
+from .values import SettingsError, host_name, key, named, number_value, switch_value, tables, text, whole_number_value
 
 policy_name = text(re.compile(r"[A-Za-z0-9._-]{1,64}"), "letters, digits, dots, dashes and underscores, at most 64")
 
@@ -34,7 +34,7 @@ class HubSettings:
 
     Attributes:
         host: host name, lower case.
-        policy: who may use its service API.
+        policy: name and key of the policy that may use its service API.
         weight: its share of the devices, relative to the other hubs; 1 to 1000.
         latency: milliseconds from the devices to it; ``None`` when nobody knows.
         apply_allocation_policy: whether it takes devices that no enrollment sends to it by name.
@@ -122,9 +122,8 @@ def hubs_of_file(value: Any, file: Path) -> tuple[HubSettings, ...]:
     Raises:
         SettingsError: it is something else, or a table has a wrong or unknown key; the text names file and table.
     """
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise SettingsError(f"{file}: hubs must be written as [[hubs]] tables.")
-    return tuple(_hub_of_file(item, f"{file}: [[hubs]] {number}") for number, item in enumerate(value, 1))
+    given = tables("hubs", value, file)
+    return tuple(_hub_of_file(item, f"{file}: [[hubs]] {number}") for number, item in enumerate(given, 1))
 
 
 def _hub_of_file(table: Mapping[str, Any], place: str) -> HubSettings:

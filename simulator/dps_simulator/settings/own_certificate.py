@@ -28,7 +28,7 @@ def check(files: TlsFiles, hosts: Iterable[str], now: datetime) -> None:
     Arguments:
         files: certificate, key and what clients trust.
         hosts: host names that clients will ask for.
-        now: the time.
+        now: the present time (aware, in UTC).
 
     Raises:
         OwnCertificateError: a file is missing or not what it should be, or key and certificate do not belong together.

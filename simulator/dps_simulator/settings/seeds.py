@@ -20,7 +20,7 @@ class Enrollments(Protocol):
     """Enrollments of one kind, as far as seeds need them."""
 
     def put(self, enrollment_id: str, document: dict[str, Any], /) -> object:
-        """Create one."""
+        """Create an enrollment from the fields of the API; raises ``ServiceError`` for one that is refused."""
 
     def all(self) -> Iterator[object]:
         """Every one there is."""
@@ -30,7 +30,7 @@ class Authorities(Protocol):
     """Uploaded CA certificates, as far as seeds need them."""
 
     def put(self, name: str, upload: Mapping[str, Any], /, *, must_be_new: bool) -> object:
-        """Upload one."""
+        """Upload a certificate under a name; raises ``ServiceError`` for one that is refused."""
 
     def all(self) -> Sequence[object]:
         """Every one there is."""
@@ -40,7 +40,7 @@ class Hub(Protocol):
     """A hub, as far as seeds need it."""
 
     def devices(self, limit: int, /) -> Sequence[object]:
-        """So many devices at most."""
+        """The first devices of the hub, at most so many."""
 
     def put_device(self, device_id: str, identity: dict[str, Any], /, *, initial_twin: Any) -> object:
         """Create a device with its twin."""
@@ -66,7 +66,7 @@ def apply(
 
     Arguments:
         seeds: see :class:`~dps_simulator.settings.seeds_in_file.Seeds`.
-        storage: what is kept.
+        storage: the store, where a note says that the seeds were applied.
         authorities: get the certificates.
         groups: get the enrollments of groups.
         individuals: get the individual enrollments.

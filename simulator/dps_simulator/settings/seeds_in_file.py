@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .hubs import HubSettings
-from .values import SettingsError, host_name, named
+from .values import SettingsError, host_name, named, tables
 from .values import path as path_of
 
 #: Seeds of one kind.
@@ -139,17 +139,12 @@ def seeds_of_file(document: Mapping[str, Any], file: Path) -> Seeds:
     Raises:
         SettingsError: a table is none, or a certificate cannot be read; the text names file, table and key.
     """
-    tables: dict[str, Any] = {}
-    for table in TABLES:
-        given = document.get(table, [])
-        if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-            raise SettingsError(f"{file}: {table} must be written as [[{table}]] tables.")
-        tables[table] = given
-    tables["certificates"] = [
+    seeds: dict[str, Any] = {table: tuple(tables(table, document.get(table, []), file)) for table in TABLES}
+    seeds["certificates"] = tuple(
         _certificate(item, f"{file}: [[certificates]] {number}", file.parent)
-        for number, item in enumerate(tables["certificates"], 1)
-    ]
-    return Seeds(**{table: tuple(items) for table, items in tables.items()}, source=str(file))
+        for number, item in enumerate(seeds["certificates"], 1)
+    )
+    return Seeds(**seeds, source=str(file))
 
 
 def _certificate(table: Mapping[str, Any], place: str, folder: Path) -> Mapping[str, Any]:

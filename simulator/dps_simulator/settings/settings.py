@@ -79,13 +79,13 @@ class Settings:
         management_host: host name of the management plane (Azure Resource Manager).
         pace: ``azure``, ``instant`` or ``polls=n``.
         state: folder for everything that outlives the process; ``None`` keeps it in memory.
-        service_policy: who may use the service API.
+        service_policy: name and key of the policy that may use the service API.
         hubs: the IoT hubs, at least one.
         allocation_policy: how a new provisioning service distributes devices: ``hashed``, ``geoLatency`` or ``static``.
         limits: ``off``, ``azure`` or single limits, see :class:`~dps_simulator.common.throttling.Limits`.
         seeds: what a new simulator begins with.
         tls: own server certificate; ``None`` lets the simulator make one.
-        bind: the IP address to listen on.
+        bind: the IP address to listen on; one that other machines reach asks for ``allow_remote``.
         allow_remote: permits a ``bind`` that lets other machines in.
         standard_ports: also listen on 8883 and 443.
         development: whether keys and ports are those that everybody knows; only on loopback.
@@ -219,8 +219,6 @@ def _limits(value: str) -> str:
         raise SettingsError(str(error)) from None
 
 
-_NAME_CONSTRAINTS = checks.choice("auto", "on", "off")
-
 KEYS: tuple[Key, ...] = (
     Key("id_scope", "ID scope that devices give", checks.text(_ID_SCOPE, "letters and digits, at most 32")),
     Key("provisioning_host", "host name of the device endpoint", host_name),
@@ -251,7 +249,7 @@ KEYS: tuple[Key, ...] = (
     Key(
         "name_constraints",
         "whether the simulator's CA can vouch for simulated names only: on, off or auto (off with standard_ports)",
-        _NAME_CONSTRAINTS,
+        checks.choice("auto", "on", "off"),
     ),
     Key("proxy_port", "port of the HTTP CONNECT proxy; 0 takes the previous one or any", checks.number(65_535)),
     Key("tls_port", "port for direct TLS; 0 takes the previous one or any", checks.number(65_535)),
@@ -264,12 +262,8 @@ _BY_NAME = {key.name: key for key in KEYS}
 
 #: What the values of a :class:`Settings` are checked with, beside those that have a text of their own.
 _CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    "id_scope": checks.text(_ID_SCOPE, "letters and digits, at most 32"),
-    "pace": checks.text(_PACE, "azure, instant or polls=n with n up to 1000"),
-    "bind": checks.address,
-    "allocation_policy": checks.choice(*SERVICE_POLICIES),
-    "limits": _limits,
-    "name_constraints": _NAME_CONSTRAINTS,
+    **{name: _BY_NAME[name].parse for name in ("id_scope", "pace", "bind", "allocation_policy", "limits")},
+    "name_constraints": _BY_NAME["name_constraints"].parse,
     "proxy_port": checks.number_value(65_535),
     "tls_port": checks.number_value(65_535),
     "idle_stop": checks.number_value(1_000_000),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -35,31 +34,46 @@ def named(name: str, parse: Callable[[Any], Any], value: Any) -> Any:
         raise SettingsError(f"{name}: {error}") from None
 
 
+def tables(name: str, value: Any, file: Path) -> list[dict[str, Any]]:
+    """The tables that a settings file has under a name.
+
+    Arguments:
+        name: what stands in the double brackets.
+        value: what was read under it.
+        file: the path of the file, for the error.
+
+    Raises:
+        SettingsError: it is something else; the text names the file.
+    """
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise SettingsError(f"{file}: {name} must be written as [[{name}]] tables.")
+    return value
+
+
 def impossible(value: object, expected: str) -> SettingsError:
     """The error for a wrong value. Not for keys: it repeats the value."""
     return SettingsError(f"{value!r:.80} is not possible; expected {expected}.")
 
 
-def text(pattern: re.Pattern[str], expected: str) -> Callable[[Any], str]:
-    """A check for texts that match as a whole."""
+def _check(fits: Callable[[Any], object], expected: str) -> Callable[[Any], Any]:
+    """A check that gives back a value that fits, and refuses another one with what was expected."""
 
-    def parse(value: Any) -> str:
-        if not isinstance(value, str) or not pattern.fullmatch(value):
+    def parse(value: Any) -> Any:
+        if not fits(value):
             raise impossible(value, expected)
         return value
 
     return parse
 
 
+def text(pattern: re.Pattern[str], expected: str) -> Callable[[Any], str]:
+    """A check for texts that match as a whole."""
+    return _check(lambda value: isinstance(value, str) and pattern.fullmatch(value), expected)
+
+
 def choice(*choices: str) -> Callable[[Any], str]:
     """A check for one of several words."""
-
-    def parse(value: Any) -> str:
-        if value not in choices:
-            raise impossible(value, f"one of {', '.join(choices)}")
-        return str(value)
-
-    return parse
+    return _check(lambda value: value in choices, f"one of {', '.join(choices)}")
 
 
 def host_name(value: str) -> str:
@@ -85,19 +99,11 @@ def _is_address(value: str) -> bool:
     return True
 
 
-def address(value: str) -> str:
-    """An IP address.
-
-    Raises:
-        SettingsError: it is none.
-    """
-    if not _is_address(value):
-        raise impossible(value, "an IP address such as 127.0.0.1")
-    return value
+address = _check(_is_address, "an IP address such as 127.0.0.1")
 
 
 def number(most: float) -> Callable[[str], int]:
-    """A check for texts that are whole numbers from 0."""
+    """A check for texts that are whole numbers from 0 to another one; gives the number."""
 
     def parse(value: str) -> int:
         if not value.isascii() or not value.isdigit() or int(value) > most:
@@ -108,30 +114,21 @@ def number(most: float) -> Callable[[str], int]:
 
 
 def number_value(most: float) -> Callable[[Any], float]:
-    """A check for numbers from 0."""
+    """A check for numbers from 0 to another one, with or without a fraction; for those that are numbers already."""
+    return _check(lambda value: _is_number(value) and 0 <= value <= most, f"a number from 0 to {most:g}")
 
-    def check(value: Any) -> float:
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not math.isfinite(value)
-            or not 0 <= value <= most
-        ):
-            raise impossible(value, f"a number from 0 to {most:g}")
-        return value
 
-    return check
+def _is_number(value: object) -> bool:
+    """Whether it is a number; ``True`` counts as 1 in Python, and nobody means it."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def whole_number_value(least: int, most: int) -> Callable[[Any], int]:
-    """A check for whole numbers between two others."""
-
-    def check(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise impossible(value, f"a whole number from {least} to {most}")
-        return value
-
-    return check
+    """A check for whole numbers from one to another; for those that are numbers already."""
+    return _check(
+        lambda value: _is_number(value) and isinstance(value, int) and least <= value <= most,
+        f"a whole number from {least} to {most}",
+    )
 
 
 def switch(value: str) -> bool:
@@ -145,15 +142,7 @@ def switch(value: str) -> bool:
     return value.lower() in {"1", "true", "yes"}
 
 
-def switch_value(value: Any) -> bool:
-    """True or false.
-
-    Raises:
-        SettingsError: it is neither.
-    """
-    if not isinstance(value, bool):
-        raise impossible(value, "true or false")
-    return value
+switch_value = _check(lambda value: isinstance(value, bool), "true or false")
 
 
 def path(value: str) -> Path:

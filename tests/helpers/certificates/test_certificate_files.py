@@ -354,9 +354,7 @@ def test_kinds_of_keys_that_no_service_takes(tmp_path):
 def test_a_weak_authority_in_the_chain(tmp_path, device):
     # OpenSSL does not take it, whatever the device's own certificate is
     key = rsa.generate_private_key(public_exponent=65_537, key_size=1_024)  # noqa: S505  (that is the mistake)
-    weak = certificates.build(
-        "Weak", key.public_key(), None, days=3, extensions=certificates.authority_extensions(), signing_key=key
-    )
+    weak = certificates.build("Weak", key.public_key(), key, days=3, extensions=certificates.authority_extensions())
     files = device.save(tmp_path)
     files.chain_file.write_text(device.chain + certificate_files.pem(weak))
     with pytest.raises(CertificateError, match=r"OpenSSL, which the SDK uses, does not take .* too .*P-256"):

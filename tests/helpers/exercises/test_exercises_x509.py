@@ -48,7 +48,7 @@ def test_member_certificate(said, pumps, make, says):
 
 def _self_signed(name):
     key = certificates.new_key("ec")
-    built = certificates.build(name, key.public_key(), None, days=1, extensions=[], signing_key=key)
+    built = certificates.build(name, key.public_key(), key, days=1, extensions=[])
     return built.public_bytes(serialization.Encoding.PEM).decode()
 
 

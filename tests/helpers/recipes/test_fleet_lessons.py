@@ -226,6 +226,6 @@ def test_a_device_of_somebody_else_stays_in_its_hub(dps, monkeypatch):
     workspace.start_over(KETTLES, dps, **NAMES)
     assert asked == []
     workspace.claim(dps, ENROLLMENT, "kettle-001")
-    monkeypatch.setattr(cleanup, "remove_enrollment", lambda *_: None)
+    monkeypatch.setattr(cleanup, "remove_enrollment", lambda *_, **__: None)
     workspace.start_over(KETTLES, dps, **NAMES)
     assert (dps, ONE, "kettle-001") in asked

@@ -49,12 +49,8 @@ from helpers.tpm.structures import (
     MAX_MESSAGE_SIZE,
     SRK_HANDLE,
     SRK_TEMPLATE,
-    TPM_RH_ENDORSEMENT,
-    TPM_RH_NULL,
-    TPM_RH_OWNER,
-    TPM_RH_PLATFORM,
-    TPM_RS_PW,
     CommandCode,
+    Handle,
     sized,
     u16,
     u32,
@@ -519,9 +515,9 @@ def test_other_threads_wait_for_their_turn(kept):
 # --- what it does not do, and refuses ---------------------------------------------------------------------------
 
 NOT_DONE = {
-    "keys of the platform": (create_primary(hierarchy=TPM_RH_PLATFORM), 0x185),
-    "keys of nobody": (create_primary(hierarchy=TPM_RH_NULL), 0x185),
-    "kept for the platform": (evict(SRK_HANDLE, SRK_HANDLE, TPM_RH_PLATFORM), 0x185),
+    "keys of the platform": (create_primary(hierarchy=Handle.PLATFORM), 0x185),
+    "keys of nobody": (create_primary(hierarchy=Handle.NULL), 0x185),
+    "kept for the platform": (evict(SRK_HANDLE, SRK_HANDLE, Handle.PLATFORM), 0x185),
     "primary HMAC keys": (create_primary(bytes.fromhex("0008000b 00040472 0000 0005 000b 0000")), 0x2CA),
     "keys to sign with": (create_primary(template(0x00040472, symmetric=u16(0x10))), 0x2C2),
     "other exponents": (create_primary(template(exponent=3)), 0x2CD),
@@ -533,7 +529,7 @@ NOT_DONE = {
     "sessions with an HMAC": (start_session(kind=0), 0x3C4),
     "sessions to try a policy": (start_session(kind=3), 0x3C4),
     "sessions with salt": (start_session(key=SRK_HANDLE, salt=bytes(256)), 0x19C),
-    "sessions bound to the owner": (start_session(bound=TPM_RH_OWNER), 0x28B),
+    "sessions bound to the owner": (start_session(bound=Handle.OWNER), 0x28B),
     "sessions that encrypt by XOR": (start_session(symmetric=u16(0x0A) + SHA256), 0x4D6),
     "policies that expire": (policy_secret(0x03000000, expiration=60), 0x4C4),
     "RSA keys from elsewhere": (
@@ -541,7 +537,7 @@ NOT_DONE = {
             CommandCode.Import,
             [SRK_HANDLE],
             EMPTY + sized(template(0x00030460)) + EMPTY + EMPTY + u16(0x10),
-            [TPM_RS_PW],
+            [Handle.PASSWORD],
         ),
         0x2CA,
     ),
@@ -609,7 +605,7 @@ def test_any_bytes_get_a_response(target, data):
 
 
 HANDLES = [SRK_HANDLE, EK_HANDLE, ID_KEY_HANDLE, 0x80000000, 0x80000001, 0x03000000, 0, 0xFFFFFFFF]
-HANDLES += [TPM_RH_OWNER, TPM_RH_NULL, TPM_RH_ENDORSEMENT]
+HANDLES += [Handle.OWNER, Handle.NULL, Handle.ENDORSEMENT]
 
 
 @fuzz
@@ -624,7 +620,7 @@ HANDLES += [TPM_RH_OWNER, TPM_RH_NULL, TPM_RH_ENDORSEMENT]
     parameters=st.one_of(
         st.binary(max_size=100),
         st.lists(
-            st.sampled_from([EMPTY, SHA256, AES_128, u16(0x10), u32(0), u32(TPM_RH_NULL), sized(SRK_TEMPLATE), b"\1"])
+            st.sampled_from([EMPTY, SHA256, AES_128, u16(0x10), u32(0), u32(Handle.NULL), sized(SRK_TEMPLATE), b"\1"])
             | st.binary(max_size=20).map(sized),
             max_size=6,
         ).map(b"".join),

@@ -19,11 +19,9 @@ from helpers.tpm.commands import Tpm
 from helpers.tpm.device import TpmDevice
 from helpers.tpm.errors import TpmConnectionError, TpmUnavailableError
 from helpers.tpm.transports import swtpm
-from helpers.tpm.transports.port_pair import bind_port_pair
 from helpers.tpm.transports.swtpm import Swtpm
 
 ROOT = Path(__file__).resolve().parents[3]
-BOTH_WAYS = pytest.mark.parametrize("ports", [False, True], ids=["socket", "ports"])
 
 
 @pytest.fixture
@@ -64,7 +62,7 @@ def pretend(tmp_path, monkeypatch):
 
 
 def programs(folder):
-    """The swtpm that this process has started for a folder, with its guard."""
+    """The swtpm that this process has started for a folder."""
     found = []
     for child in psutil.Process().children(recursive=True):
         try:
@@ -72,12 +70,6 @@ def programs(folder):
                 found.append(child)
         except psutil.Error:  # it ended just now
             continue
-    return found
-
-
-def real(processes):
-    """Without the guard."""
-    (found,) = [each for each in processes if Path(each.cmdline()[0]).name == "swtpm"]
     return found
 
 
@@ -98,10 +90,9 @@ def gone(pids):
 # --- what it is for -------------------------------------------------------------------------------------------------
 
 
-@BOTH_WAYS
-def test_its_keys_outlast_it(installed, folder, ports):
+def test_its_keys_outlast_it(installed, folder):
     def keys():
-        with Swtpm(folder, ports=ports) as program, TpmDevice(Tpm(program.transport()), "swtpm") as device:
+        with Swtpm(folder) as program, TpmDevice(Tpm(program.transport()), "swtpm") as device:
             assert program.is_running
             return device.endorsement_key, device.storage_root_key
 
@@ -133,12 +124,11 @@ def test_a_relative_folder_is_meant_from_where_one_is(installed, tmp_path, monke
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
-@BOTH_WAYS
-def test_nothing_stays(installed, folder, temporary, ports):
+def test_nothing_stays(installed, folder, temporary):
     gc.collect()
     files, threads = len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
     for _ in range(3):
-        with Swtpm(folder, ports=ports) as program:
+        with Swtpm(folder) as program:
             assert list(temporary.iterdir()) == []
             transport = program.transport()
             assert Tpm(transport).random(4)
@@ -147,7 +137,6 @@ def test_nothing_stays(installed, folder, temporary, ports):
             transport.close()
         program.close()
         assert not program.is_running
-        # the guard of one on ports takes notice a moment later
         assert gone(pids)
     assert len(os.listdir("/proc/self/fd")) <= files  # noqa: PTH208
     assert threading.active_count() <= threads
@@ -172,9 +161,8 @@ def test_it_ends_when_its_only_client_lets_go(installed, folder):
         program.transport()
 
 
-@BOTH_WAYS
-def test_one_that_was_forgotten_ends(installed, folder, ports):
-    program = Swtpm(folder, ports=ports)
+def test_one_that_was_forgotten_ends(installed, folder):
+    program = Swtpm(folder)
     assert programs(folder)
     del program
     gc.collect()
@@ -196,56 +184,6 @@ def test_threads_share_one_connection(installed, folder):
     assert len(set(got)) == 400
 
 
-# --- ports ----------------------------------------------------------------------------------------------------------
-
-
-def test_ports_serve_one_client_after_the_other(installed, folder):
-    with Swtpm(folder, ports=True) as program:
-        first = program.transport()
-        assert Tpm(first).random(4)
-        # only who has to wait in vain is impatient
-        with impatient(program, 0.5):
-            second = program.transport()
-        with pytest.raises(
-            TpmConnectionError, match=r"did not answer within 0.5 seconds. It serves one client at a time"
-        ):
-            Tpm(second).random(4)
-        first.close()
-        with pytest.raises(TpmConnectionError, match="was closed"):
-            Tpm(first).random(4)
-        third = program.transport()
-        assert Tpm(third).random(4)
-        third.close()
-
-
-def test_a_socket_has_no_port(installed, folder):
-    with Swtpm(folder) as program, pytest.raises(TpmUnavailableError, match="ports=True"):
-        print(program.port)  # noqa: T201 - reading it is what fails
-
-
-def test_ports_that_somebody_else_took_are_replaced(installed, folder, monkeypatch):
-    def pair():
-        attempts.append(1)
-        return bind_port_pair() if len(attempts) > 2 else tuple(each.dup() for each in taken)
-
-    attempts = []
-    taken = bind_port_pair()
-    monkeypatch.setattr(swtpm, "bind_port_pair", pair)
-    for each in taken:
-        each.listen()
-    with taken[0], taken[1]:
-        with Swtpm(folder, ports=True) as program:
-            assert program.port != taken[0].getsockname()[1]
-            transport = program.transport()
-            assert Tpm(transport).random(4)
-            transport.close()
-        assert len(attempts) == 3
-        monkeypatch.setattr(swtpm, "bind_port_pair", lambda: tuple(each.dup() for each in taken))
-        with pytest.raises(TpmUnavailableError, match="ports taken 5 times"):
-            Swtpm(folder, ports=True)
-    assert programs(folder) == []
-
-
 # --- it does not start ----------------------------------------------------------------------------------------------
 
 
@@ -258,11 +196,10 @@ def test_a_missing_swtpm_is_named_with_the_way_out(folder, monkeypatch, tmp_path
     assert not folder.exists()
 
 
-@BOTH_WAYS
-def test_a_folder_in_use_is_named(installed, folder, ports):
+def test_a_folder_in_use_is_named(installed, folder):
     with Swtpm(folder) as program:
         with pytest.raises(TpmUnavailableError, match=r"in use already. Close it in the other notebook") as caught:
-            Swtpm(folder, ports=ports)
+            Swtpm(folder)
         assert str(folder) in str(caught.value)
         assert Tpm(program.transport()).random(4)
     with Swtpm(folder):
@@ -280,26 +217,23 @@ def test_a_damaged_state_is_said(installed, folder):
     assert programs(folder) == []
 
 
-@BOTH_WAYS
-def test_an_end_at_the_start_shows_the_end_of_the_log(pretend, folder, temporary, ports):
+def test_an_end_at_the_start_shows_the_end_of_the_log(pretend, folder, temporary):
     pretend("#!/bin/sh\nfor i in 1 2 3; do echo swtpm: line $i; done\necho 'swtpm: what went wrong' >&2\nexit 3\n")
     with pytest.raises(TpmUnavailableError, match=r"\(exit status 3: line 2; line 3; what went wrong\)"):
-        Swtpm(folder, ports=ports)
+        Swtpm(folder)
     assert list(temporary.iterdir()) == []
 
 
-@BOTH_WAYS
-def test_a_death_at_the_start_is_said(pretend, folder, ports):
+def test_a_death_at_the_start_is_said(pretend, folder):
     pretend("#!/bin/sh\nkill -SEGV $$\n")
     with pytest.raises(TpmUnavailableError, match=r"ended at its start \(killed by signal 11\)"):
-        Swtpm(folder, ports=ports)
+        Swtpm(folder)
 
 
-@BOTH_WAYS
-def test_a_start_that_never_comes_is_waited_for_no_longer_than_said(pretend, folder, temporary, ports):
+def test_a_start_that_never_comes_is_waited_for_no_longer_than_said(pretend, folder, temporary):
     pretend("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(TpmUnavailableError, match=r"did not start within 0.2 seconds \(it said nothing\)"):
-        Swtpm(folder, ports=ports, timeout=0.2)
+        Swtpm(folder, timeout=0.2)
     assert programs(folder) == []
     assert list(temporary.iterdir()) == []
 
@@ -327,8 +261,6 @@ def test_a_path_that_is_too_long_for_a_socket_is_named(installed, folder, tmp_pa
     assert "bytes" in str(caught.value)
     assert "set TMPDIR to a shorter one" in str(caught.value)
     assert list(long.iterdir()) == []
-    with Swtpm(folder, ports=True):  # needs no socket
-        pass
 
 
 def test_no_folder_for_temporary_files_is_said(installed, folder, tmp_path, monkeypatch):
@@ -349,15 +281,14 @@ def test_a_folder_that_is_a_file_is_said(installed, folder):
 # --- it dies, or says nothing ---------------------------------------------------------------------------------------
 
 
-@BOTH_WAYS
 @pytest.mark.parametrize(
     ("number", "words"), [(signal.SIGKILL, "killed by signal 9"), (signal.SIGTERM, "exit status 0")]
 )
-def test_the_next_exchange_after_its_end_says_so(installed, folder, ports, number, words):
-    with Swtpm(folder, ports=ports) as program:
+def test_the_next_exchange_after_its_end_says_so(installed, folder, number, words):
+    with Swtpm(folder) as program:
         tpm = Tpm(program.transport())
         assert tpm.random(4)
-        process = real(programs(folder))
+        process = programs(folder)[0]
         process.send_signal(number)
         assert gone([process.pid])
         with pytest.raises(TpmConnectionError, match=f"swtpm ended in the middle of the work .{words}.*keys are kept"):
@@ -380,7 +311,7 @@ def test_one_that_says_nothing_is_not_waited_for_and_ended(installed, folder, mo
         socket_transport._timeout = 0.3
         socket_transport._connection.settimeout(0.3)
         tpm = Tpm(transport)
-        real(programs(folder)).suspend()
+        programs(folder)[0].suspend()
         with pytest.raises(TpmConnectionError, match=r"did not answer within 0.3 seconds"):
             tpm.random(4)
         with pytest.raises(TpmConnectionError, match="was closed"):
@@ -388,22 +319,17 @@ def test_one_that_says_nothing_is_not_waited_for_and_ended(installed, folder, mo
     assert programs(folder) == []
 
 
-def test_one_that_says_nothing_behind_its_ports_is_ended_too(installed, folder, monkeypatch):
-    monkeypatch.setattr(swtpm, "_END_TIMEOUT", 0.2)
-    with Swtpm(folder, ports=True):
-        process = real(programs(folder))
-        process.suspend()
-    assert gone([process.pid])
-
-
 def test_a_connection_that_breaks_for_another_reason_is_said_as_it_is(installed, folder):
-    with Swtpm(folder, ports=True) as program:
+    with Swtpm(folder) as program:
         transport = program.transport()
+        process = programs(folder)[0]
+        # it does not end with its connection, and that need not be waited for
+        process.suspend()
         transport._connection.close()
-        # it does not end, and that need not be waited for
         with impatient(program, 0.1), pytest.raises(TpmConnectionError, match="The connection to the TPM broke"):
             Tpm(transport).random(4)
         assert program.is_running
+        process.resume()
 
 
 def test_the_end_can_be_asked_for_while_somebody_waits(installed, folder):
@@ -416,7 +342,7 @@ def test_the_end_can_be_asked_for_while_somebody_waits(installed, folder):
     said = []
     program = Swtpm(folder, timeout=PATIENCE)
     tpm = Tpm(program.transport())
-    process = real(programs(folder))
+    process = programs(folder)[0]
     process.suspend()
     waiting = threading.Thread(target=wait)
     waiting.start()
@@ -436,7 +362,7 @@ from helpers.tpm.commands import Tpm
 from helpers.tpm.transports.swtpm import Swtpm
 
 signal.signal(signal.SIGINT, lambda *_: None)
-program = Swtpm(Path(sys.argv[1]), ports=sys.argv[2] == "ports")
+program = Swtpm(Path(sys.argv[1]))
 tpm = Tpm(program.transport())
 print(*[child.pid for child in psutil.Process().children(recursive=True)], flush=True)
 for line in sys.stdin:
@@ -444,11 +370,11 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(params=["socket", "ports"])
-def owner(request, installed, folder):
+@pytest.fixture
+def owner(installed, folder):
     """Another process that has opened a TPM, as a kernel does, and the processes below it."""
     process = subprocess.Popen(
-        [sys.executable, "-c", OWNER, str(folder), request.param],
+        [sys.executable, "-c", OWNER, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -38,12 +38,8 @@ from helpers.tpm.structures import (
     ID_KEY_HANDLE,
     SRK_HANDLE,
     SRK_TEMPLATE,
-    TPM_RH_ENDORSEMENT,
-    TPM_RH_LOCKOUT,
-    TPM_RH_NULL,
-    TPM_RH_OWNER,
-    TPM_RS_PW,
     CommandCode,
+    Handle,
     sized,
     u16,
     u32,
@@ -74,7 +70,7 @@ MISUSE = {
     "read what is not there": (message(CommandCode.ReadPublic, [UNKNOWN]), 0x18B),
     "read what is not loaded": (message(CommandCode.ReadPublic, [FREE]), 0x910),
     "read a session": (message(CommandCode.ReadPublic, [0x03000000]), 0x184),
-    "read with a password": (message(CommandCode.ReadPublic, [SRK_HANDLE], b"", [TPM_RS_PW]), 0x98B),
+    "read with a password": (message(CommandCode.ReadPublic, [SRK_HANDLE], b"", [Handle.PASSWORD]), 0x98B),
     "half a handle": (struct.pack(">HIIH", 0x8001, 12, CommandCode.ReadPublic, 0x8100), 0x19A),
     "HMAC of more than the input buffer": (hmac_of(ID_KEY_HANDLE, bytes(1025)), 0x1D5),
     "HMAC with SHA-1": (hmac_of(ID_KEY_HANDLE, algorithm=u16(4)), 0x2C4),
@@ -82,9 +78,9 @@ MISUSE = {
     "HMAC with the storage root key": (hmac_of(SRK_HANDLE), 0x18A),
     "HMAC without authorization": (message(CommandCode.HMAC, [ID_KEY_HANDLE], sized(b"x") + SHA256), 0x125),
     "HMAC with a wrong password": (hmac_of(ID_KEY_HANDLE, authorizations=[authorization(proof=b"x")]), 0x9A2),
-    "HMAC with two passwords": (hmac_of(ID_KEY_HANDLE, authorizations=[TPM_RS_PW, TPM_RS_PW]), 0xA8B),
-    "HMAC with four passwords": (hmac_of(ID_KEY_HANDLE, authorizations=[TPM_RS_PW] * 4), 0xC95),
-    "HMAC with the owner as session": (hmac_of(ID_KEY_HANDLE, authorizations=[TPM_RH_OWNER]), 0x984),
+    "HMAC with two passwords": (hmac_of(ID_KEY_HANDLE, authorizations=[Handle.PASSWORD, Handle.PASSWORD]), 0xA8B),
+    "HMAC with four passwords": (hmac_of(ID_KEY_HANDLE, authorizations=[Handle.PASSWORD] * 4), 0xC95),
+    "HMAC with the owner as session": (hmac_of(ID_KEY_HANDLE, authorizations=[Handle.OWNER]), 0x984),
     "HMAC with an unknown session": (hmac_of(ID_KEY_HANDLE, authorizations=[0x03000000]), 0x918),
     "HMAC with an unknown HMAC session": (hmac_of(ID_KEY_HANDLE, authorizations=[0x02000000]), 0x918),
     "password with a nonce": (hmac_of(ID_KEY_HANDLE, authorizations=[authorization(nonce=b"1")]), 0x98F),
@@ -92,30 +88,30 @@ MISUSE = {
     "reserved attribute": (hmac_of(ID_KEY_HANDLE, authorizations=[authorization(attributes=0x09)]), 0x9A1),
     "password of 65 bytes": (hmac_of(ID_KEY_HANDLE, authorizations=[authorization(proof=bytes(65))]), 0x995),
     "authorizations of no bytes": (hmac_of(ID_KEY_HANDLE, authorizations=[]), 0x095),
-    "authorization cut off": (hmac_of(ID_KEY_HANDLE, authorizations=[TPM_RS_PW, b"\x40\0"]), 0xA9A),
+    "authorization cut off": (hmac_of(ID_KEY_HANDLE, authorizations=[Handle.PASSWORD, b"\x40\0"]), 0xA9A),
     "authorizations longer than the command": (
         struct.pack(">HIIII", 0x8002, 18, CommandCode.HMAC, ID_KEY_HANDLE, 99),
         0x095,
     ),
     "bytes left over": (hmac_of(ID_KEY_HANDLE, algorithm=SHA256 + b"x"), 0x095),
-    "parameter cut off": (message(CommandCode.HMAC, [ID_KEY_HANDLE], b"\0\x05abc", [TPM_RS_PW]), 0x1DA),
-    "parameter missing": (message(CommandCode.HMAC, [ID_KEY_HANDLE], sized(b"abc"), [TPM_RS_PW]), 0x2DA),
+    "parameter cut off": (message(CommandCode.HMAC, [ID_KEY_HANDLE], b"\0\x05abc", [Handle.PASSWORD]), 0x1DA),
+    "parameter missing": (message(CommandCode.HMAC, [ID_KEY_HANDLE], sized(b"abc"), [Handle.PASSWORD]), 0x2DA),
     "start an HMAC with the storage root key": (start_hmac(SRK_HANDLE), 0x18A),
     "complete what is no sequence": (complete(ID_KEY_HANDLE), 0x189),
     "keep under a used handle": (evict(LOADED, SRK_HANDLE), 0x14C),
     "keep beyond the owner's handles": (evict(LOADED, 0x81800000), 0x1CD),
     "keep a kept key elsewhere": (evict(ID_KEY_HANDLE, UNKNOWN), 0x28B),
-    "keep with the endorsement hierarchy": (evict(ID_KEY_HANDLE, ID_KEY_HANDLE, TPM_RH_ENDORSEMENT), 0x184),
+    "keep with the endorsement hierarchy": (evict(ID_KEY_HANDLE, ID_KEY_HANDLE, Handle.ENDORSEMENT), 0x184),
     "keep a sequence": (evict(SEQUENCE, UNKNOWN), 0x282),
     "read a sequence": (message(CommandCode.ReadPublic, [SEQUENCE]), 0x103),
     "HMAC with a sequence": (hmac_of(SEQUENCE), 0x18A),
-    "sequence with an unknown hierarchy": (complete(SEQUENCE, hierarchy=TPM_RH_LOCKOUT), 0x2C4),
+    "sequence with an unknown hierarchy": (complete(SEQUENCE, hierarchy=Handle.LOCKOUT), 0x2C4),
     "load under a sequence": (load(b"x", SRK_TEMPLATE, SEQUENCE), 0x18A),
     "unload what is not loaded": (flush(FREE), 0x1CB),
     "unload a kept key": (flush(SRK_HANDLE), 0x1C4),
-    "unload a hierarchy": (flush(TPM_RH_OWNER), 0x1C4),
+    "unload a hierarchy": (flush(Handle.OWNER), 0x1C4),
     "end a session that is none": (flush(0x03000002), 0x1CB),
-    "unload with a password": (message(CommandCode.FlushContext, [], u32(LOADED), [TPM_RS_PW]), 0x145),
+    "unload with a password": (message(CommandCode.FlushContext, [], u32(LOADED), [Handle.PASSWORD]), 0x145),
     "start again": (message(CommandCode.Startup, [], u16(0)), 0x100),
     "unknown command": (message(0x1FF), 0x143),
     "command of a vendor": (message(0x20000001), 0x143),
@@ -132,8 +128,8 @@ MISUSE = {
     "session with salt for an HMAC key": (start_session(key=ID_KEY_HANDLE), 0x19C),
     "policy of a session that is none": (policy_secret(0x03000001), 0x911),
     "policy of a handle that is no session": (policy_secret(SRK_HANDLE), 0x284),
-    "policy for nobody": (policy_secret(0x03000000, TPM_RH_NULL), 0x184),
-    "primary key for nobody who exists": (create_primary(hierarchy=TPM_RH_LOCKOUT), 0x184),
+    "policy for nobody": (policy_secret(0x03000000, Handle.NULL), 0x184),
+    "primary key for nobody who exists": (create_primary(hierarchy=Handle.LOCKOUT), 0x184),
     "primary key without its secret": (create_primary(secret=EMPTY), 0x1D5),
     "primary key with a long password": (create_primary(secret=sized(sized(b"x" * 33) + EMPTY)), 0x1D5),
     "primary key with a longer password": (create_primary(secret=sized(sized(b"x" * 65) + EMPTY)), 0x1D5),
@@ -216,15 +212,15 @@ def session(transport):
 
 
 def test_the_endorsement_key_is_not_used_with_a_password(activate):
-    assert activate([TPM_RS_PW, TPM_RS_PW]) == "0x12f"
+    assert activate([Handle.PASSWORD, Handle.PASSWORD]) == "0x12f"
 
 
 def test_the_endorsement_key_is_not_used_with_an_empty_policy(activate, session):
-    assert activate([TPM_RS_PW, session]) == "0xa9d"
+    assert activate([Handle.PASSWORD, session]) == "0xa9d"
 
 
 def test_one_authorization_is_not_enough_for_two_keys(activate):
-    assert activate([TPM_RS_PW]) == "0x125"
+    assert activate([Handle.PASSWORD]) == "0x125"
 
 
 def test_the_storage_root_key_has_no_policy(activate, transport, session):
@@ -238,12 +234,12 @@ def test_a_session_cannot_authorize_twice(activate, transport, session):
 
 
 def test_to_vouch_for_the_endorsement_key_takes_more_than_a_password(activate):
-    assert activate([TPM_RS_PW, TPM_RS_PW], (EK_HANDLE, EK_HANDLE)) == "0x124"
+    assert activate([Handle.PASSWORD, Handle.PASSWORD], (EK_HANDLE, EK_HANDLE)) == "0x124"
 
 
 def test_to_vouch_for_the_endorsement_key_takes_more_than_its_policy(activate, transport, session):
     assert response_code(transport, policy_secret(session)) == 0
-    assert activate([session, TPM_RS_PW], (EK_HANDLE, SRK_HANDLE)) == "0x99d"
+    assert activate([session, Handle.PASSWORD], (EK_HANDLE, SRK_HANDLE)) == "0x99d"
 
 
 def test_hierarchies_have_no_policy(transport, session):
@@ -258,15 +254,15 @@ def test_sequences_have_no_policy(device, transport, session):
 
 def test_what_was_shown_is_used_up(activate, transport, session):
     assert response_code(transport, policy_secret(session)) == 0
-    assert activate([TPM_RS_PW, session]) == "0x0"
-    assert activate([TPM_RS_PW, session]) == "0xa9d"
+    assert activate([Handle.PASSWORD, session]) == "0x0"
+    assert activate([Handle.PASSWORD, session]) == "0xa9d"
     assert response_code(transport, policy_secret(session)) == 0
-    assert activate([TPM_RS_PW, session]) == "0x0"
+    assert activate([Handle.PASSWORD, session]) == "0x0"
 
 
 def test_a_session_ends_with_the_command_that_says_so(activate, transport, session):
     assert response_code(transport, policy_secret(session)) == 0
-    assert activate([TPM_RS_PW, authorization(session, attributes=0)]) == "0x0"
+    assert activate([Handle.PASSWORD, authorization(session, attributes=0)]) == "0x0"
     assert response_code(transport, flush(session)) == 0x1CB
 
 
@@ -292,23 +288,23 @@ def test_a_session_can_be_promised_to_one_command(activate, transport, session):
 
 def test_a_session_that_was_promised_to_another_command(activate, transport, session):
     assert response_code(transport, policy_secret(session, command=bytes(32))) == 0
-    assert activate([TPM_RS_PW, session]) == "0xa9d"
+    assert activate([Handle.PASSWORD, session]) == "0xa9d"
 
 
 def test_another_reference_is_another_policy(activate, transport, session):
     assert response_code(transport, policy_secret(session, reference=b"ref")) == 0
-    assert activate([TPM_RS_PW, session]) == "0xa9d"
+    assert activate([Handle.PASSWORD, session]) == "0xa9d"
 
 
 def test_another_entity_is_another_policy(activate, device, transport, session):
     assert device.storage_root_key
     assert response_code(transport, policy_secret(session, SRK_HANDLE)) == 0
-    assert activate([TPM_RS_PW, session]) == "0xa9d"
+    assert activate([Handle.PASSWORD, session]) == "0xa9d"
 
 
 def test_a_wrong_hmac_of_a_session(activate, transport, session):
     assert response_code(transport, policy_secret(session)) == 0
-    assert activate([TPM_RS_PW, authorization(session, proof=bytes(32))]) == "0xaa2"
+    assert activate([Handle.PASSWORD, authorization(session, proof=bytes(32))]) == "0xaa2"
 
 
 def test_the_hmac_of_a_session_is_checked_and_answered(device, transport):
@@ -325,7 +321,7 @@ def test_the_hmac_of_a_session_is_checked_and_answered(device, transport):
     command_hash = hashlib.sha256(u32(CommandCode.ActivateCredential) + names + parameters).digest()
     nonce = bytes(range(16))
     proof = hmac.digest(b"", command_hash + nonce + nonce_of_tpm + b"\1", "sha256")
-    authorizations = [TPM_RS_PW, authorization(session, proof, nonce)]
+    authorizations = [Handle.PASSWORD, authorization(session, proof, nonce)]
     command = message(CommandCode.ActivateCredential, [SRK_HANDLE, EK_HANDLE], parameters, authorizations)
     response = answer(transport, command)
     assert response[6:10] == bytes(4)
@@ -358,8 +354,8 @@ def test_three_keys_are_the_most(device, transport):
 
 
 def test_the_same_template_gives_the_same_key(tpm):
-    one = tpm.create_primary(TPM_RH_ENDORSEMENT, EK_TEMPLATE)
-    two = tpm.create_primary(TPM_RH_ENDORSEMENT, EK_TEMPLATE)
+    one = tpm.create_primary(Handle.ENDORSEMENT, EK_TEMPLATE)
+    two = tpm.create_primary(Handle.ENDORSEMENT, EK_TEMPLATE)
     assert one[1] == two[1]
     assert one[0] != two[0]
 
@@ -367,10 +363,10 @@ def test_the_same_template_gives_the_same_key(tpm):
 def test_another_unique_or_hierarchy_gives_another_key(tpm):
     publics = []
     for hierarchy, public in [
-        (TPM_RH_OWNER, SRK_TEMPLATE),
-        (TPM_RH_ENDORSEMENT, SRK_TEMPLATE),
-        (TPM_RH_OWNER, template(unique=bytes(256))),
-        (TPM_RH_OWNER, template(exponent=65537)),
+        (Handle.OWNER, SRK_TEMPLATE),
+        (Handle.ENDORSEMENT, SRK_TEMPLATE),
+        (Handle.OWNER, template(unique=bytes(256))),
+        (Handle.OWNER, template(exponent=65537)),
     ]:
         handle, area = tpm.create_primary(hierarchy, public)
         tpm.flush_context(handle)
@@ -393,9 +389,9 @@ def test_what_create_primary_tells_fits_together(transport):
     assert body[:5] == b"\0\0\1\0\0"
     assert digest == sized(hashlib.sha256(data[2:]).digest())
     assert name == sized(b"\0\x0b" + hashlib.sha256(area[2:]).digest())
-    assert ticket[:6] == u16(0x8021) + u32(TPM_RH_OWNER)
+    assert ticket[:6] == u16(0x8021) + u32(Handle.OWNER)
     no_registers = u32(0) + sized(hashlib.sha256().digest())
-    parent = u16(0x10) + sized(u32(TPM_RH_OWNER)) * 2
+    parent = u16(0x10) + sized(u32(Handle.OWNER)) * 2
     assert data[2:] == no_registers + b"\1" + parent + sized(b"outside")
 
 
@@ -412,7 +408,7 @@ def test_names_and_qualified_names_are_right(device, transport):
 
     area, storage_name, storage_qualified = parts(SRK_HANDLE)
     assert storage_name == named(area)
-    assert storage_qualified == named(u32(TPM_RH_OWNER) + storage_name)
+    assert storage_qualified == named(u32(Handle.OWNER) + storage_name)
     area, name, qualified = parts(ID_KEY_HANDLE)
     assert name == named(area)
     assert qualified == named(storage_qualified + name)
@@ -455,7 +451,7 @@ def test_a_sequence_is_gone_when_it_is_complete(device, transport):
     assert response_code(transport, update(sequence, b"one ")) == 0
     response = answer(transport, complete(sequence, b"two"))
     assert response[16:48] == hmac.digest(KEY, b"one two", "sha256")
-    assert response[48:56] == u16(0x8024) + u32(TPM_RH_NULL) + EMPTY
+    assert response[48:56] == u16(0x8024) + u32(Handle.NULL) + EMPTY
     assert response_code(transport, update(sequence)) == 0x910
 
 
@@ -494,7 +490,7 @@ IMPORTED = bytes.fromhex("0008000b000404400000 0005000b 0020") + bytes(32)
 def test_imports_that_make_no_sense(device, transport, inner, public, duplicate, seed, cipher, code):
     assert device.storage_root_key
     parameters = sized(inner) + sized(public) + sized(duplicate) + sized(seed) + cipher
-    answer = response_code(transport, message(CommandCode.Import, [SRK_HANDLE], parameters, [TPM_RS_PW]))
+    answer = response_code(transport, message(CommandCode.Import, [SRK_HANDLE], parameters, [Handle.PASSWORD]))
     # a seed that cannot be decrypted is a general failure in the TPM of libtpms 0.9, and names the parameter in 0.10
     assert hex(answer) in ((hex(code), "0x4c4") if code == 0x101 else (hex(code),))
 

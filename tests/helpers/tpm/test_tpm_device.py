@@ -12,20 +12,7 @@ from tpm_messages import template
 from helpers.tpm import ActivationError, TpmDevice, TpmResponseError, TpmUnavailableError, open_tpm
 from helpers.tpm.commands import Tpm
 from helpers.tpm.embedded.tpm import SoftTpm
-from helpers.tpm.structures import (
-    EK_HANDLE,
-    EK_POLICY,
-    EK_TEMPLATE,
-    NO_DA,
-    SIGN,
-    SRK_HANDLE,
-    ST_CLEAR,
-    TPM_RH_ENDORSEMENT,
-    TPM_RH_OWNER,
-    USER_WITH_AUTH,
-    CommandCode,
-    sized,
-)
+from helpers.tpm.structures import EK_HANDLE, EK_POLICY, EK_TEMPLATE, SRK_HANDLE, Attribute, CommandCode, Handle, sized
 
 
 def count(device, command):
@@ -47,8 +34,8 @@ def test_an_endorsement_key_that_is_there_stays(transport):
     """Other software makes the key with 256 zeros as ``unique``, which is another key."""
     tpm = Tpm(transport)
     other = EK_TEMPLATE[:-2] + sized(bytes(256))
-    handle, public = tpm.create_primary(TPM_RH_ENDORSEMENT, other)
-    tpm.evict_control(TPM_RH_OWNER, handle, EK_HANDLE)
+    handle, public = tpm.create_primary(Handle.ENDORSEMENT, other)
+    tpm.evict_control(Handle.OWNER, handle, EK_HANDLE)
     tpm.flush_context(handle)
     device = TpmDevice(tpm, "under test")
     assert base64.b64decode(device.endorsement_key) == public
@@ -56,23 +43,23 @@ def test_an_endorsement_key_that_is_there_stays(transport):
     assert device.sign(b"text")
     assert tpm.read_public(EK_HANDLE) == public
     # the key that the template of the SDKs would give is another one
-    assert tpm.create_primary(TPM_RH_ENDORSEMENT, EK_TEMPLATE)[1] != public
+    assert tpm.create_primary(Handle.ENDORSEMENT, EK_TEMPLATE)[1] != public
 
 
 def test_a_storage_root_key_that_is_there_stays(transport):
     tpm = Tpm(transport)
     handle, public = tpm.create_primary(
-        TPM_RH_OWNER, template(symmetric=bytes.fromhex("0006 0080 0043"), exponent=65537)
+        Handle.OWNER, template(symmetric=bytes.fromhex("0006 0080 0043"), exponent=65537)
     )
-    tpm.evict_control(TPM_RH_OWNER, handle, SRK_HANDLE)
+    tpm.evict_control(Handle.OWNER, handle, SRK_HANDLE)
     tpm.flush_context(handle)
     assert base64.b64decode(TpmDevice(tpm, "under test").storage_root_key) == public
 
 
 def test_an_endorsement_key_of_another_policy_cannot_be_used(transport):
     tpm = Tpm(transport)
-    handle, _ = tpm.create_primary(TPM_RH_ENDORSEMENT, EK_TEMPLATE.replace(EK_POLICY, bytes(32)))
-    tpm.evict_control(TPM_RH_OWNER, handle, EK_HANDLE)
+    handle, _ = tpm.create_primary(Handle.ENDORSEMENT, EK_TEMPLATE.replace(EK_POLICY, bytes(32)))
+    tpm.evict_control(Handle.OWNER, handle, EK_HANDLE)
     tpm.flush_context(handle)
     device = TpmDevice(tpm, "under test")
     with pytest.raises(ActivationError, match="TPM_RC_POLICY_FAIL") as caught:
@@ -221,7 +208,7 @@ def test_folders_may_be_given_as_paths(tmp_path):
 
 def test_a_key_that_the_tpm_does_not_keep_is_told_apart_from_one_it_cannot_open(device):
     device.activate(made_for(device, b"the key before"))
-    lost_at_power_off = SIGN | NO_DA | USER_WITH_AUTH | ST_CLEAR
+    lost_at_power_off = Attribute.SIGN | Attribute.NO_DA | Attribute.USER_WITH_AUTH | Attribute.ST_CLEAR
     with pytest.raises(ActivationError, match=r"did not keep the key in it .* the key before is gone") as caught:
         device.activate(made_for(device, b"another key", attributes=lost_at_power_off))
     assert caught.value.field == "id_key_public"

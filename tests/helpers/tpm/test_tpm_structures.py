@@ -137,11 +137,11 @@ def test_a_response_code_has_a_name_and_a_position(code, name, base, position):
 
 
 def test_every_named_code_has_a_meaning():
-    named = {name: code for name, code in vars(codes).items() if name.startswith("TPM_RC_")}
-    assert len(named) > 30
-    for name, code in named.items():
-        assert codes.name_of(code) == name
+    assert len(codes.ResponseCode) > 30
+    for code in codes.ResponseCode:
+        assert codes.name_of(code) == f"TPM_RC_{code.name}"
         assert "not in the table" not in codes.meaning_of(code)
+        assert code.meaning
 
 
 def test_a_code_outside_the_table_says_so():

@@ -1,6 +1,7 @@
 """Tokens that a TPM signs are those that the plain key would make, and the SDK gets new ones in time."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient
@@ -71,14 +72,20 @@ class AsyncClient(Client):
         self.tokens.append(token)
 
 
-def test_the_client_gets_a_new_token_when_it_asks(tpm):
+@pytest.fixture
+def one_moment(monkeypatch):
+    """Two tokens expire in the same second, however long a TPM takes to sign."""
+    monkeypatch.setattr(tokens, "time", SimpleNamespace(time=lambda: 1_800_000_000.0))
+
+
+def test_the_client_gets_a_new_token_when_it_asks(tpm, one_moment):
     client = Client()
     renew_tokens(client, tpm, HUB, DEVICE, 500)
     client.on_new_sastoken_required()
     assert client.tokens == [hub_token(tpm, HUB, DEVICE, 500).reveal()]
 
 
-def test_so_does_the_asynchronous_one(tpm):
+def test_so_does_the_asynchronous_one(tpm, one_moment):
     client = AsyncClient()
     renew_tokens(client, tpm, HUB, DEVICE, 500)
     asyncio.run(client.on_new_sastoken_required())

@@ -2,30 +2,16 @@
 
 import struct
 
-from helpers.tpm.structures import (
-    SRK_HANDLE,
-    SRK_TEMPLATE,
-    TPM_ALG_SHA256,
-    TPM_RH_ENDORSEMENT,
-    TPM_RH_NULL,
-    TPM_RH_OWNER,
-    TPM_RS_PW,
-    TPM_ST_NO_SESSIONS,
-    TPM_ST_SESSIONS,
-    CommandCode,
-    sized,
-    u16,
-    u32,
-)
+from helpers.tpm.structures import SRK_HANDLE, SRK_TEMPLATE, Algorithm, CommandCode, Handle, Tag, sized, u16, u32
 
 EMPTY = sized(b"")
 NONE = bytes.fromhex("0010")
 AES_128 = bytes.fromhex("0006 0080 0043")
-SHA256 = u16(TPM_ALG_SHA256)
+SHA256 = u16(Algorithm.SHA256)
 NO_SECRET = sized(EMPTY + EMPTY)
 
 
-def authorization(session=TPM_RS_PW, proof=b"", nonce=b"", attributes=1):
+def authorization(session=Handle.PASSWORD, proof=b"", nonce=b"", attributes=1):
     return u32(session) + sized(nonce) + bytes([attributes]) + sized(proof)
 
 
@@ -35,7 +21,7 @@ def message(code, handles=(), parameters=b"", authorizations=None):
     if authorizations is not None:
         area = b"".join(one if isinstance(one, bytes) else authorization(one) for one in authorizations)
         body += u32(len(area)) + area
-    tag = TPM_ST_NO_SESSIONS if authorizations is None else TPM_ST_SESSIONS
+    tag = Tag.NO_SESSIONS if authorizations is None else Tag.SESSIONS
     return struct.pack(">HII", tag, 10 + len(body) + len(parameters), code) + body + parameters
 
 
@@ -64,7 +50,7 @@ def template(
     attributes=0x00030472,
     *,
     algorithm=1,
-    name_algorithm=TPM_ALG_SHA256,
+    name_algorithm=Algorithm.SHA256,
     policy=b"",
     symmetric=AES_128,
     scheme=NONE,
@@ -87,47 +73,47 @@ def template(
 
 
 def create_primary(
-    public=SRK_TEMPLATE, hierarchy=TPM_RH_OWNER, *, secret=NO_SECRET, outside=EMPTY, registers=None, authorizations=None
+    public=SRK_TEMPLATE, hierarchy=Handle.OWNER, *, secret=NO_SECRET, outside=EMPTY, registers=None, authorizations=None
 ):
     parameters = secret + sized(public) + outside + (u32(0) if registers is None else registers)
-    return message(CommandCode.CreatePrimary, [hierarchy], parameters, authorizations or [TPM_RS_PW])
+    return message(CommandCode.CreatePrimary, [hierarchy], parameters, authorizations or [Handle.PASSWORD])
 
 
-def evict(handle, where, hierarchy=TPM_RH_OWNER):
-    return message(CommandCode.EvictControl, [hierarchy, handle], u32(where), [TPM_RS_PW])
+def evict(handle, where, hierarchy=Handle.OWNER):
+    return message(CommandCode.EvictControl, [hierarchy, handle], u32(where), [Handle.PASSWORD])
 
 
 def flush(handle):
     return message(CommandCode.FlushContext, [], u32(handle))
 
 
-def hmac_of(key, data=b"text", algorithm=SHA256, authorizations=(TPM_RS_PW,)):
+def hmac_of(key, data=b"text", algorithm=SHA256, authorizations=(Handle.PASSWORD,)):
     return message(CommandCode.HMAC, [key], sized(data) + algorithm, authorizations)
 
 
 def start_hmac(key, password=b""):
-    return message(CommandCode.HMAC_Start, [key], sized(password) + SHA256, [TPM_RS_PW])
+    return message(CommandCode.HMAC_Start, [key], sized(password) + SHA256, [Handle.PASSWORD])
 
 
-def update(sequence, data=b"text", authorizations=(TPM_RS_PW,)):
+def update(sequence, data=b"text", authorizations=(Handle.PASSWORD,)):
     return message(CommandCode.SequenceUpdate, [sequence], sized(data), authorizations)
 
 
-def complete(sequence, data=b"text", hierarchy=TPM_RH_NULL):
-    return message(CommandCode.SequenceComplete, [sequence], sized(data) + u32(hierarchy), [TPM_RS_PW])
+def complete(sequence, data=b"text", hierarchy=Handle.NULL):
+    return message(CommandCode.SequenceComplete, [sequence], sized(data) + u32(hierarchy), [Handle.PASSWORD])
 
 
 def start_session(
-    *, nonce=bytes(32), salt=b"", kind=1, symmetric=None, hash_algorithm=SHA256, key=TPM_RH_NULL, bound=TPM_RH_NULL
+    *, nonce=bytes(32), salt=b"", kind=1, symmetric=None, hash_algorithm=SHA256, key=Handle.NULL, bound=Handle.NULL
 ):
     parameters = sized(nonce) + sized(salt) + bytes([kind]) + (symmetric or NONE) + hash_algorithm
     return message(CommandCode.StartAuthSession, [key, bound], parameters)
 
 
-def policy_secret(session, entity=TPM_RH_ENDORSEMENT, *, nonce=b"", command=b"", reference=b"", expiration=0):
+def policy_secret(session, entity=Handle.ENDORSEMENT, *, nonce=b"", command=b"", reference=b"", expiration=0):
     parameters = sized(nonce) + sized(command) + sized(reference) + u32(expiration)
-    return message(CommandCode.PolicySecret, [entity, session], parameters, [TPM_RS_PW])
+    return message(CommandCode.PolicySecret, [entity, session], parameters, [Handle.PASSWORD])
 
 
-def load(private, public, parent=SRK_HANDLE, authorizations=(TPM_RS_PW,)):
+def load(private, public, parent=SRK_HANDLE, authorizations=(Handle.PASSWORD,)):
     return message(CommandCode.Load, [parent], sized(private) + sized(public), authorizations)

@@ -36,6 +36,7 @@ def test_the_picture_is_a_png_with_words_for_whoever_cannot_see_it(chart):
     assert words.startswith("Bar chart: Ovens per hub. even: one.azure-devices.test 3 of 4, ")
     assert "custom: one.azure-devices.test 0 of 3, two.azure-devices.test 2 of 3" in words
     assert f'<img alt="{words}" src="data:image/png;base64,' in data["text/html"]
+    assert data["text/html"] == chart.html()
     assert data["text/plain"] == str(chart)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from helpers.tpm import ActivationBlob
 from helpers.tpm.activation import FIELDS
-from helpers.tpm.structures import EK_TEMPLATE, SIGN, SRK_TEMPLATE, CommandCode, sized
+from helpers.tpm.structures import EK_TEMPLATE, SRK_TEMPLATE, Attribute, CommandCode, sized
 from helpers.views.picture import width_of
 from helpers.views.sequence import refused, steps_of
 from helpers.views.tpm import COMMANDS, PARTS, challenge_parts, command_table, inside_the_tpm, key_table
@@ -101,7 +101,7 @@ def test_the_keys_are_read_from_their_public_halves():
         assert line.split()[-6:] == ["yes", "no", "TPM", "structures", "only", "no"]
     signing = bytearray(SRK_TEMPLATE)
     signing[0:2] = b"\x00\x23"
-    signing[4:8] = SIGN.to_bytes(4, "big")
+    signing[4:8] = Attribute.SIGN.to_bytes(4, "big")
     other = Keys(storage_root_key=base64.b64encode(sized(bytes(signing))).decode())
     assert str(key_table(other)).splitlines()[4].split()[-5:] == ["0x0023", "no", "yes", "no", "yes"]
     signing[4:8] = (0x00020000).to_bytes(4, "big")

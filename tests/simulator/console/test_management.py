@@ -11,9 +11,9 @@ from patience import PATIENCE, wait_until
 
 from dps_simulator import ManualClock, Simulator
 from dps_simulator.common.trace import CAPACITY, Trace
-from dps_simulator.console import endpoint as management
+from dps_simulator.console import refusals
 from dps_simulator.console.endpoint import PIECE, _trace_pieces
-from dps_simulator.errors.table import Provenance, ascii_json
+from dps_simulator.errors.table import ErrorKind, Provenance, ascii_json
 from dps_simulator.process import launcher
 from dps_simulator.process.address import RunningSimulator
 from dps_simulator.settings.settings import MAX_HUBS, HubSettings
@@ -411,6 +411,6 @@ def test_stop(tmp_path):
 
 
 def test_every_error_says_that_only_the_simulator_knows_it():
-    kinds = [value for value in vars(management).values() if isinstance(value, management.ErrorKind)]
+    kinds = [value for value in vars(refusals).values() if isinstance(value, ErrorKind)]
     assert len(kinds) == 7
     assert {kind.provenance for kind in kinds} == {Provenance.SIMULATOR_ONLY}

@@ -13,7 +13,7 @@ from dps_simulator.common.clock import ManualClock
 from dps_simulator.credentials.sas import sign
 from dps_simulator.errors.table import Hub, ServiceError
 from dps_simulator.hub.api.access import HubAccess
-from dps_simulator.hub.devices import new_identity
+from dps_simulator.hub.devices import new_device
 from dps_simulator.hub.modules import new_module
 
 HOST = "contoso-hub-1.azure-devices.test"
@@ -53,7 +53,7 @@ def refused(access, *arguments):
 
 
 def identity(device_id="d"):
-    return new_identity(device_id, BY_AUTHORITY, NOW)
+    return new_device(device_id, BY_AUTHORITY, NOW)
 
 
 def ders(*issued):
@@ -158,5 +158,5 @@ def test_tokens_that_do_not_admit_a_module(access, password, reason):
 
 
 def test_the_token_of_a_module_does_not_admit_its_device(access):
-    device = new_identity("d", keys(DEVICE), NOW)
+    device = new_device("d", keys(DEVICE), NOW)
     assert "does not contain" in refused(access, token("devices/d/modules/m", DEVICE), device).reason

@@ -528,7 +528,7 @@ MODULE = f"{DEVICE}/filter"
 @pytest.fixture
 def module(world):
     keys = {"primaryKey": text(PRIMARY), "secondaryKey": text(SECONDARY)}
-    world.hub.put_module(DEVICE, "filter", {"authentication": {"symmetricKey": keys, "type": "sas"}})
+    world.hub.put_device(f"{DEVICE}/filter", {"authentication": {"symmetricKey": keys, "type": "sas"}})
 
     def connect(**changes):
         resource = f"{HOST}%2Fdevices%2F{DEVICE}%2Fmodules%2Ffilter"
@@ -546,13 +546,13 @@ def test_a_module_connects_beside_its_device(world, module):
     _, device = world.connect()
     session, link = module()
     assert link.log == device.log == [("accept",)]
-    assert world.hub.module(DEVICE, "filter")["connectionState"] == "Connected"
+    assert world.hub.device(f"{DEVICE}/filter")["connectionState"] == "Connected"
     send(session, f"devices/{DEVICE}/modules/filter/messages/events/%24.on=alerts&a=b", b"1")
     message = list(world.hub.telemetry)[-1]
     assert (message.device_id, message.module_id) == (DEVICE, "filter")
     assert (message.system, message.properties) == ({"output-name": "alerts"}, {"a": "b"})
     session.disconnected(True)
-    assert world.hub.module(DEVICE, "filter")["connectionState"] == "Disconnected"
+    assert world.hub.device(f"{DEVICE}/filter")["connectionState"] == "Disconnected"
     assert world.hub.device(DEVICE)["connectionState"] == "Connected"
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import base64
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
 from dps_simulator.common.clock import ManualClock
 from dps_simulator.common.http import Peer, Request
-from dps_simulator.console.endpoint import HUB_UNKNOWN, INVALID
+from dps_simulator.common.trace import Trace
 from dps_simulator.console.messages import HubMessages
+from dps_simulator.console.refusals import HUB_UNKNOWN, INVALID
 from dps_simulator.errors.table import Hub, ServiceError
-from dps_simulator.hub.api.purge import purge_route
+from dps_simulator.hub.api.device import HubDeviceEndpoint
+from dps_simulator.hub.api.service import HubServiceEndpoint
 from dps_simulator.hub.cloud_to_device import MAX_WAITING
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.store import Store
 from dps_simulator.wire.http import Call
 
 HOST = "contoso-hub-1.azure-devices.test"
+KEY = base64.b64encode(b"k" * 32).decode()
 
 
 @pytest.fixture
@@ -30,7 +34,7 @@ def hub():
 
 @pytest.fixture
 def api(hub):
-    messages = HubMessages({HOST: hub}.get, invalid=INVALID, hub_unknown=HUB_UNKNOWN)
+    messages = HubMessages({HOST: hub}.get)
     read, send = (route.operation for route in messages.routes())
 
     def call(operation, parameters, query=None, body=None):
@@ -185,8 +189,11 @@ def test_wrong_numbers(api, name, value):
 
 
 async def purge(hub, device_id):
-    call = Call(Request("", "", {}, {}, b"", Peer()), {"id": device_id})
-    return (await purge_route(hub).operation(call)).body
+    clock, trace = ManualClock(), Trace(ManualClock())
+    facts = {"hub": hub, "clock": clock, "trace": trace, "policy_name": "iothubowner", "policy_key": KEY}
+    devices = HubDeviceEndpoint(**facts, call_later=lambda *_: None)
+    api = HubServiceEndpoint(**facts, devices=devices, transaction=nullcontext)
+    return (await api._purge(Call(Request("", "", {}, {}, b"", Peer()), {"id": device_id}))).body
 
 
 @pytest.mark.asyncio

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
+from datetime import datetime, timezone
 
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from dps_simulator.common.clock import ManualClock
 from dps_simulator.common.ports import DeviceCredentials
 from dps_simulator.errors.table import Hub, ServiceError
 from dps_simulator.hub.cloud_to_device import CloudToDeviceMessage
+from dps_simulator.hub.devices import new_device
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.hub.hub_records import HubRecords
 from dps_simulator.hub.modules import EDGE_MODULES, MAX_MODULES
@@ -85,59 +88,58 @@ def refused(kind, function, *arguments, **named):
 def test_create_read_update_delete(hub):
     hub.put_device("d", {})
     before = hub.device("d")
-    created, is_new = hub.put_module("d", "m", {"managedBy": "me"})
-    assert is_new
-    assert hub.module("d", "m") == created
+    created = hub.put_device("d/m", {"managedBy": "me"})
+    assert hub.device("d/m") == created
     assert hub.modules("d") == [created]
     assert hub.device("d") == before
-    changed, is_new = hub.put_module("d", "m", {"managedBy": "you"}, f'"{created["etag"]}"')
-    assert (changed["managedBy"], is_new) == ("you", False)
+    changed = hub.put_device("d/m", {"managedBy": "you"}, f'"{created["etag"]}"')
+    assert changed["managedBy"] == "you"
     assert changed["authentication"] == created["authentication"]
-    refused(Hub.PRECONDITION_FAILED, hub.put_module, "d", "m", {}, created["etag"])
-    refused(Hub.PRECONDITION_FAILED, hub.delete_module, "d", "m", created["etag"])
-    hub.delete_module("d", "m", '"*"')
+    refused(Hub.PRECONDITION_FAILED, hub.put_device, "d/m", {}, created["etag"])
+    refused(Hub.PRECONDITION_FAILED, hub.delete_device, "d/m", created["etag"])
+    hub.delete_device("d/m", '"*"')
     assert hub.modules("d") == []
-    assert "no module 'm'" in refused(Hub.MODULE_NOT_FOUND, hub.module, "d", "m").message
-    refused(Hub.MODULE_NOT_FOUND, hub.delete_module, "d", "m")
-    refused(Hub.MODULE_NOT_FOUND, hub.put_module, "d", "m", {}, "*")
+    assert "no module 'm'" in refused(Hub.MODULE_NOT_FOUND, hub.device, "d/m").message
+    refused(Hub.MODULE_NOT_FOUND, hub.delete_device, "d/m")
+    refused(Hub.MODULE_NOT_FOUND, hub.put_device, "d/m", {}, "*")
 
 
 def test_what_exists_or_does_not(hub):
     for call in (
         lambda: hub.modules("d"),
-        lambda: hub.module("d", "m"),
-        lambda: hub.put_module("d", "m", {}),
-        lambda: hub.delete_module("d", "m"),
+        lambda: hub.device("d/m"),
+        lambda: hub.put_device("d/m", {}),
+        lambda: hub.delete_device("d/m"),
         lambda: hub.twin("d/m"),
     ):
         assert "'d' is not registered" in refused(Hub.DEVICE_NOT_FOUND, call).message
     hub.put_device("d", {})
-    hub.put_module("d", "m", {})
-    error = refused(Hub.MODULE_EXISTS, hub.put_module, "d", "m", {})
+    hub.put_device("d/m", {})
+    error = refused(Hub.MODULE_EXISTS, hub.put_device, "d/m", {})
     assert "no If-Match" in error.reason
     for body in (None, [], "x"):
-        refused(Hub.ARGUMENT_INVALID, hub.put_module, "d", "n", body)
+        refused(Hub.ARGUMENT_INVALID, hub.put_device, "d/n", body)
     for module_id in ("", "a b", "a/b"):
-        refused(Hub.ARGUMENT_INVALID, hub.put_module, "d", module_id, {})
-        refused(Hub.ARGUMENT_INVALID, hub.module, "d", module_id)
-        refused(Hub.ARGUMENT_INVALID, hub.delete_module, "d", module_id)
+        refused(Hub.ARGUMENT_INVALID, hub.put_device, f"d/{module_id}", {})
+        refused(Hub.ARGUMENT_INVALID, hub.device, f"d/{module_id}")
+        refused(Hub.ARGUMENT_INVALID, hub.delete_device, f"d/{module_id}")
     assert [module["moduleId"] for module in hub.modules("d")] == ["m"]
 
 
 def test_a_device_has_a_limited_number_of_modules(hub):
     hub.put_device("d", {})
     for number in range(MAX_MODULES):
-        hub.put_module("d", f"m{number}", {})
-    refused(Hub.TOO_MANY_MODULES, hub.put_module, "d", "one-more", {})
-    hub.put_module("d", "m1", {}, "*")
-    hub.delete_module("d", "m1")
-    hub.put_module("d", "one-more", {})
+        hub.put_device(f"d/m{number}", {})
+    refused(Hub.TOO_MANY_MODULES, hub.put_device, "d/one-more", {})
+    hub.put_device("d/m1", {}, "*")
+    hub.delete_device("d/m1")
+    hub.put_device("d/one-more", {})
     assert [module["moduleId"] for module in hub.modules("d")][-2:] == ["m49", "one-more"]
 
 
 def test_twins_of_modules_are_their_own(hub, store, clock):
     hub.put_device("d", {})
-    hub.put_module("d", "m", {}, initial_twin={"tags": {"kind": "camera"}})
+    hub.put_device("d/m", {}, initial_twin={"tags": {"kind": "camera"}})
     hub.patch_twin("d/m", {"properties": {"desired": {"x": 1}}})
     hub.replace_twin("d", {"tags": {"a": 1}})
     assert hub.report("d/m", {"r": 1}) == 2
@@ -153,10 +155,10 @@ def test_twins_of_modules_are_their_own(hub, store, clock):
 
 def test_modules_are_admitted_with_the_status_of_their_device(hub):
     hub.put_device("d", {})
-    hub.put_module("d", "m", {})
-    assert hub.identity("d/m")["status"] == "enabled"
+    hub.put_device("d/m", {})
+    assert hub.identity("d/m").status == "enabled"
     hub.put_device("d", {"status": "disabled"}, "*")
-    assert hub.identity("d/m")["status"] == "disabled"
+    assert hub.identity("d/m").status == "disabled"
     assert hub.identity("d/n") is None
     # a state that lost the device but not its module
     hub._storage.collection("device").clear()
@@ -165,13 +167,13 @@ def test_modules_are_admitted_with_the_status_of_their_device(hub):
 
 def test_connections_of_modules_end_with_their_device(hub):
     hub.put_device("d", {})
-    hub.put_module("d", "m", {})
+    hub.put_device("d/m", {})
     device, module = FakeConnection(), FakeConnection()
     hub.connections.opened("d", device)
     hub.connections.opened("d/m", module)
     hub.patch_twin("d/m", {"properties": {"desired": {"x": 1}}})
     assert (device.patches, module.patches) == ([], [{"x": 1, "$version": 2}])
-    assert hub.module("d", "m")["connectionState"] == "Connected"
+    assert hub.device("d/m")["connectionState"] == "Connected"
     hub.put_device("d", {"status": "disabled"}, "*")
     assert [each.dropped for each in (device, module)] == [["the device 'd' was disabled"]] * 2
     module = FakeConnection()
@@ -180,16 +182,16 @@ def test_connections_of_modules_end_with_their_device(hub):
     assert module.dropped == ["'d' was deleted"]
     hub.put_device("d", {})
     assert hub.modules("d") == []
-    assert hub.put_module("d", "m", {})[0]["lastActivityTime"].startswith("0001")
+    assert hub.put_device("d/m", {})["lastActivityTime"].startswith("0001")
 
 
 def test_a_module_that_is_deleted_is_dropped(hub):
     hub.put_device("d", {})
-    hub.put_module("d", "m", {})
+    hub.put_device("d/m", {})
     device, module = FakeConnection(), FakeConnection()
     hub.connections.opened("d", device)
     hub.connections.opened("d/m", module)
-    hub.delete_module("d", "m")
+    hub.delete_device("d/m")
     assert (device.dropped, module.dropped) == ([], ["'d/m' was deleted"])
 
 
@@ -208,7 +210,7 @@ def test_messages_are_counted_and_go_with_the_device(hub):
 
 def test_nothing_of_a_module_moves_to_another_hub(hub):
     hub.provision_device("d", DeviceCredentials(), iot_edge=False, initial_twin={}, reset=False)
-    hub.put_module("d", "m", {})
+    hub.put_device("d/m", {})
     hub.provision_device("d", DeviceCredentials(), iot_edge=False, initial_twin={"tags": {"a": 1}}, reset=True)
     assert len(hub.modules("d")) == 1
     assert hub.twin_content("d") == hub.remove_device("d")
@@ -220,7 +222,7 @@ def test_hubs_do_not_share_modules(hub, store, clock):
     other = IotHub(host="contoso-hub-2.azure-devices.test", storage=store, clock=clock)
     for each in (hub, other):
         each.put_device("d", {"status": "disabled"})
-        each.put_module("d", "m", {})
+        each.put_device("d/m", {})
     hub.clear()
     assert len(other.modules("d")) == 1
     assert other.statistics()["disabledDeviceCount"] == 1
@@ -233,8 +235,8 @@ def test_a_failed_change_changes_nothing(hub):
     def fail_at_last():
         with hub.transaction():
             hub.put_device("e", {"status": "disabled"})
-            hub.put_module("d", "m", {})
-            hub.put_module("d", "m", {})
+            hub.put_device("d/m", {})
+            hub.put_device("d/m", {})
 
     refused(Hub.MODULE_EXISTS, fail_at_last)
     assert hub.modules("d") == []
@@ -253,9 +255,9 @@ def modules_of(hub, device_id):
 def test_an_edge_device_has_the_modules_of_its_runtime(hub):
     hub.put_device("e", EDGE)
     assert modules_of(hub, "e") == ["$edgeAgent", "$edgeHub"]
-    assert hub.module("e", "$edgeAgent")["authentication"]["type"] == "sas"
+    assert hub.device("e/$edgeAgent")["authentication"]["type"] == "sas"
     assert hub.twin("e/$edgeHub")["moduleId"] == "$edgeHub"
-    hub.put_module("e", "m", {})
+    hub.put_device("e/m", {})
     hub.put_device("e", {}, "*")
     assert modules_of(hub, "e") == ["$edgeAgent", "$edgeHub", "m"]
     connection = FakeConnection()
@@ -278,33 +280,32 @@ def test_edge_devices_of_an_older_state_have_them_from_the_start():
             for device_id in ("e", "with-module"):
                 older.put_device(device_id, EDGE)
             older.put_device("d", {})
-            older.put_module("with-module", "m", {})
+            older.put_device("with-module/m", {})
             etags = {name: older.device(name)["etag"] for name in ("e", "with-module", "d")}
-            for device_id, kept in (("e", []), ("with-module", ["m"])):
-                record = older._records.find(device_id)
+            for device_id, kept in (("e", ()), ("with-module", ("m",))):
+                device = older._records.device(device_id)
                 for module_id in EDGE_MODULES:
                     storage.collection("module").delete(f"{host}\n{device_id}/{module_id}")
-                record["modules"] = kept
-                older._records.save(device_id, record)
+                older._records.save(replace(device, modules=kept))
             storage.collection("hub index").put(host, {}, parent=host)
             newer = IotHub(host=host, storage=storage, clock=ManualClock())
             assert len(finished(newer.query("SELECT * FROM devices.modules")).items) == 5
             assert newer.twin("e/$edgeHub")["moduleId"] == "$edgeHub"
-            assert newer.identity("e/$edgeAgent")["authentication"]["symmetricKey"]["primaryKey"]
+            assert newer.identity("e/$edgeAgent").authentication.primary_key
             assert (modules_of(newer, "e"), modules_of(newer, "d")) == (["$edgeAgent", "$edgeHub"], [])
             assert modules_of(newer, "with-module") == ["m", "$edgeAgent", "$edgeHub"]
             assert {name: newer.device(name)["etag"] for name in etags} == etags
             # once: the next start reads no device
             again = IotHub(host=host, storage=storage, clock=ManualClock())
-            key = newer.module("e", "$edgeAgent")["authentication"]
-            assert again.module("e", "$edgeAgent")["authentication"] == key
+            key = newer.device("e/$edgeAgent")["authentication"]
+            assert again.device("e/$edgeAgent")["authentication"] == key
 
 
 def test_the_modules_of_the_runtime_count_in_no_limit(hub):
     hub.put_device("e", EDGE)
     for number in range(MAX_MODULES):
-        hub.put_module("e", f"m{number}", {})
-    refused(Hub.TOO_MANY_MODULES, hub.put_module, "e", "one-more", {})
+        hub.put_device(f"e/m{number}", {})
+    refused(Hub.TOO_MANY_MODULES, hub.put_device, "e/one-more", {})
 
 
 def test_provisioning_makes_them_too(hub):
@@ -355,7 +356,7 @@ def test_children_of_an_edge_device_are_found_and_outlive_it(hub):
 
 def test_the_model_that_a_device_announces_stays_in_its_twin(hub):
     hub.put_device("d", {})
-    hub.put_module("d", "m", {})
+    hub.put_device("d/m", {})
     for address in ("d", "d/m"):
         assert "modelId" not in hub.twin(address)
         hub.announce_model(address, "dtmi:com:example:Pump;1")
@@ -376,9 +377,9 @@ def test_the_model_that_a_device_announces_stays_in_its_twin(hub):
 def crowd(hub):
     for number in range(300):
         hub.put_device(f"d{number}", {"status": "disabled" if number % 100 == 7 else "enabled"})
-    hub.put_module("d1", "m1", {}, initial_twin={"tags": {"a": 1}})
-    hub.put_module("d1", "m2", {})
-    hub.put_module("d2", "m1", {})
+    hub.put_device("d1/m1", {}, initial_twin={"tags": {"a": 1}})
+    hub.put_device("d1/m2", {})
+    hub.put_device("d2/m1", {})
     return hub
 
 
@@ -488,7 +489,8 @@ def test_entries_without_a_record_are_skipped(store):
     records = HubRecords(store, HOST)
     records.list_status("gone", "disabled")
     assert list(records.disabled()) == []
-    assert list(records.modules_of("d", {"modules": ["gone"]})) == []
+    device = replace(new_device("d", {}, datetime(2026, 1, 1, tzinfo=timezone.utc)), modules=("gone",))
+    assert list(records.modules_of(device)) == []
 
 
 STEPS = st.lists(
@@ -507,8 +509,8 @@ def do(hub, step, device_id, module_id):
         "disable": lambda: hub.put_device(device_id, {"status": "disabled"}, "*"),
         "enable": lambda: hub.put_device(device_id, {"status": "enabled"}, "*"),
         "delete": lambda: hub.delete_device(device_id),
-        "put module": lambda: hub.put_module(device_id, module_id, {}),
-        "delete module": lambda: hub.delete_module(device_id, module_id),
+        "put module": lambda: hub.put_device(f"{device_id}/{module_id}", {}),
+        "delete module": lambda: hub.delete_device(f"{device_id}/{module_id}"),
         "undo": lambda: undo(hub, device_id),
     }
     steps[step]()
@@ -517,7 +519,7 @@ def do(hub, step, device_id, module_id):
 def undo(hub, device_id):
     with hub.transaction():
         hub.put_device(device_id, {"status": "disabled"}, "*")
-        hub.put_module(device_id, "z", {})
+        hub.put_device(f"{device_id}/z", {})
         hub.delete_device(device_id)
         hub.delete_device(device_id)
 

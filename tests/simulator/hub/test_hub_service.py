@@ -586,7 +586,7 @@ def test_keys_are_regenerated_for_devices_and_modules(world):
     now = world.hub.device("d")["authentication"]["symmetricKey"]
     assert first == {"id": "d", **now}
     assert (now["primaryKey"] == before["primaryKey"], now["secondaryKey"] == before["secondaryKey"]) == (True, False)
-    assert second == {"id": "d", "moduleId": "m", **world.hub.module("d", "m")["authentication"]["symmetricKey"]}
+    assert second == {"id": "d", "moduleId": "m", **world.hub.device("d/m")["authentication"]["symmetricKey"]}
     told = [(each["id"], each["errorCode"]) for each in answer.body["errors"]]
     assert told == [("ca", 400004), ("nobody", 404001), ("a b", 400004)]
 

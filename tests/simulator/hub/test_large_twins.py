@@ -150,7 +150,7 @@ def test_what_has_no_size_cannot_fill_the_memory(weightless):
 def test_what_the_rules_allow_is_kept_whatever_its_letters():
     value = {f"{number:x}": "\N{GRINNING FACE}" * 100 for number in range(80)}
     assert len(json.dumps(value)) > 2.5 * MAX_PROPERTIES_SIZE
-    assert report(new_twin(NOW), value, NOW)["reported"]["values"] == value
+    assert report(new_twin(NOW), value, NOW).reported.values == value
 
 
 def test_a_key_that_stands_in_the_wrong_place_of_a_twin_is_not_repeated():

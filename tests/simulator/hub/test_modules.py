@@ -1,19 +1,19 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
 
 from dps_simulator.errors.table import Hub, ServiceError
-from dps_simulator.hub.devices import NEVER, Liveliness
+from dps_simulator.hub.checks import check_id
+from dps_simulator.hub.devices import NEVER, Liveliness, authentication_json
 from dps_simulator.hub.modules import (
-    changed_module,
+    Module,
     check_address,
-    check_module_id,
     module_address,
     new_module,
-    render_module,
     split_address,
 )
 
@@ -30,7 +30,7 @@ def test_addresses():
 @pytest.mark.parametrize("module_id", ["", "a b", "a/b", "x" * 129, None, 5])
 def test_impossible_module_ids(module_id):
     with pytest.raises(ServiceError, match="The module ID") as caught:
-        check_module_id(module_id)
+        check_id(module_id, "module")
     assert caught.value.kind is Hub.ARGUMENT_INVALID
 
 
@@ -42,31 +42,33 @@ def test_impossible_addresses(address, what):
 
 def test_a_new_module():
     module = new_module("d", "m", {"deviceId": None, "moduleId": "m", "managedBy": "me"}, NOW, after="1")
-    shown = render_module(module, Liveliness(connected=True, changed=NOW), 2)
+    shown = module.to_json(Liveliness(connected=True, changed=NOW), 2)
     assert shown == {
         "moduleId": "m",
         "managedBy": "me",
         "deviceId": "d",
-        "generationId": module["generationId"],
-        "etag": module["etag"],
+        "generationId": module.generation,
+        "etag": module.etag,
         "connectionState": "Connected",
         "connectionStateUpdatedTime": "2026-01-01T00:00:00Z",
         "lastActivityTime": NEVER,
         "cloudToDeviceMessageCount": 2,
-        "authentication": module["authentication"],
+        "authentication": authentication_json(module.authentication),
     }
-    assert all(module["authentication"]["symmetricKey"].values())
-    later = new_module("d", "m", {}, NOW, after=module["generationId"])
-    assert int(later["generationId"]) > int(module["generationId"])
+    assert module.authentication.primary_key
+    assert module.authentication.secondary_key
+    assert Module.from_document(module.to_document()) == module
+    later = new_module("d", "m", {}, NOW, after=module.generation)
+    assert int(later.generation) > int(module.generation)
 
 
 def test_a_change_keeps_what_it_does_not_mention():
     first = new_module("d", "m", {"managedBy": "me", "authentication": {"symmetricKey": {"primaryKey": KEY}}}, NOW)
-    second = changed_module(first, {})
-    assert second == {**first, "etag": second["etag"]}
-    assert second["etag"] != first["etag"]
-    third = changed_module(first, {"managedBy": None, "authentication": {"type": "certificateAuthority"}})
-    assert (third["managedBy"], third["authentication"]["type"]) == (None, "certificateAuthority")
+    second = first.changed({}, NOW)
+    assert second == replace(first, etag=second.etag)
+    assert second.etag != first.etag
+    third = first.changed({"managedBy": None, "authentication": {"type": "certificateAuthority"}}, NOW)
+    assert (third.managed_by, third.authentication.type) == (None, "certificateAuthority")
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_a_change_keeps_what_it_does_not_mention():
 )
 def test_a_wrong_field_is_named(body, field):
     module = new_module("d", "m", {}, NOW)
-    for write in (lambda: new_module("d", "m", body, NOW), lambda: changed_module(module, body)):
+    for write in (lambda: new_module("d", "m", body, NOW), lambda: module.changed(body, NOW)):
         with pytest.raises(ServiceError) as caught:
             write()
         assert caught.value.message.startswith(field)

@@ -123,12 +123,12 @@ def test_modules(hub):
     hub.put_device("d", {})
     entry = {"id": "d", "moduleId": "m"}
     assert apply(hub, {**entry, "managedBy": "me", "tags": {"a": 1}}, {"id": "d", "status": "disabled"}) == DONE
-    assert hub.module("d", "m")["managedBy"] == "me"
+    assert hub.device("d/m")["managedBy"] == "me"
     assert hub.twin("d/m")["tags"] == {"a": 1}
     assert apply(hub, {**entry, "importMode": "updateTwin", "tags": {"a": None}}) == DONE
     assert "tags" not in hub.twin("d/m")
     assert apply(hub, {**entry, "importMode": "update", "tags": {"b": 1}, "managedBy": "you"}) == DONE
-    assert (hub.module("d", "m")["managedBy"], hub.twin("d/m")["tags"]) == ("you", {"b": 1})
+    assert (hub.device("d/m")["managedBy"], hub.twin("d/m")["tags"]) == ("you", {"b": 1})
     assert failed(hub, {**entry, "importMode": "create"})[0] == 409301
     assert apply(hub, {**entry, "importMode": "delete"}) == DONE
     result = apply(hub, {**entry, "importMode": "delete"})

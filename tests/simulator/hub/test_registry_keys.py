@@ -22,7 +22,7 @@ def hub():
 @pytest.mark.parametrize(("name", "kept"), [("primaryKey", "secondaryKey"), ("SECONDARYKEY", "primaryKey")])
 def test_one_key_is_new_and_the_other_stays(hub, name, kept):
     before = hub.put_device("d", {})["authentication"]["symmetricKey"]
-    module, _ = hub.put_module("d", "m", {})
+    module = hub.put_device("d/m", {})
     done = regenerate_keys(hub, {"policyKey": name, "devices": [{"id": "d"}, {"id": "d", "moduleId": "m"}]})
     of_device, of_module = done["rotatedKeys"]
     assert done["errors"] == []

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import pytest
@@ -7,23 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dps_simulator.errors.table import Hub, ServiceError
-from dps_simulator.hub.devices import Liveliness, new_identity
+from dps_simulator.hub.devices import Liveliness, new_device
 from dps_simulator.hub.modules import new_module
 from dps_simulator.hub.twins import (
     MAX_INTEGER,
     MIN_INTEGER,
-    device_view,
+    Twin,
     difference,
     merge,
     new_twin,
     patch_twin,
-    portable_twin,
-    render_module_twin,
-    render_twin,
     replace_twin,
     report,
-    reset_twin,
-    twin_etag,
 )
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -44,15 +40,15 @@ def refused(body, write=patch_twin):
 
 def test_a_new_twin_starts_at_version_1_on_both_sides():
     twin = new_twin(NOW)
-    assert device_view(twin) == {"desired": {"$version": 1}, "reported": {"$version": 1}}
-    assert twin["version"] == 2
-    assert twin_etag(twin) == "AAAAAAAAAAE="
+    assert twin.device_json() == {"desired": {"$version": 1}, "reported": {"$version": 1}}
+    assert twin.version == 2
+    assert twin.etag == "AAAAAAAAAAE="
 
 
 def test_an_initial_twin_is_taken_over():
     twin = new_twin(NOW, {"tags": {"room": "lab", "gone": None}, **desired({"interval": {"seconds": 5}})})
-    assert twin["tags"] == {"room": "lab"}
-    assert twin["desired"] == {
+    assert twin.tags == {"room": "lab"}
+    assert twin.desired.to_document() == {
         "values": {"interval": {"seconds": 5}},
         "metadata": {
             "$lastUpdated": THEN,
@@ -65,15 +61,15 @@ def test_an_initial_twin_is_taken_over():
         },
         "version": 1,
     }
-    assert portable_twin(twin) == {
+    assert twin.content() == {
         "tags": {"room": "lab"},
         "properties": {"desired": {"interval": {"seconds": 5}}, "reported": {}},
     }
 
 
 def test_the_service_sees_versions_and_metadata():
-    identity = new_identity("d", {"capabilities": {"iotEdge": True}}, NOW)
-    shown = render_twin(identity, new_twin(NOW), Liveliness())
+    identity = new_device("d", {"capabilities": {"iotEdge": True}}, NOW)
+    shown = identity.twin_json(Liveliness())
     assert list(shown) == [
         "deviceId",
         "etag",
@@ -92,41 +88,41 @@ def test_the_service_sees_versions_and_metadata():
         "deviceScope",
         "parentScopes",
     ]
-    assert shown["deviceEtag"] == identity["etag"]
+    assert shown["deviceEtag"] == identity.etag
     assert shown["properties"]["reported"] == {"$metadata": {"$lastUpdated": THEN}, "$version": 1}
-    plain = render_twin(new_identity("d", {}, NOW), new_twin(NOW), Liveliness())
+    plain = new_device("d", {}, NOW).twin_json(Liveliness())
     assert "deviceScope" not in plain
     # neither tags nor a model, until there are some
-    more = {**new_twin(NOW, {"tags": {"a": 1}}), "modelId": "dtmi:com:example:Pump;1"}
-    told = list(render_twin(identity, more, Liveliness()))
+    more = replace(new_twin(NOW, {"tags": {"a": 1}}), model_id="dtmi:com:example:Pump;1")
+    told = list(replace(identity, twin=more).twin_json(Liveliness()))
     assert told[12:15] == ["modelId", "tags", "properties"]
-    removed = patch_twin(more, {"tags": {"a": None}}, LATER).twin
-    assert "tags" not in render_twin(identity, removed, Liveliness())
-    assert render_twin(identity, removed, Liveliness())["modelId"] == "dtmi:com:example:Pump;1"
+    removed = replace(identity, twin=patch_twin(more, {"tags": {"a": None}}, LATER).twin)
+    assert "tags" not in removed.twin_json(Liveliness())
+    assert removed.twin_json(Liveliness())["modelId"] == "dtmi:com:example:Pump;1"
 
 
 def test_a_patch_merges_and_null_removes():
     twin = new_twin(NOW, {"tags": {"a": 1, "b": {"c": 1, "d": 2}}, **desired({"x": 1, "y": {"z": 1, "w": 2}})})
     change = patch_twin(twin, {"tags": {"a": None, "b": {"c": 3}}, **desired({"x": None, "y": {"z": 5}})}, LATER)
-    assert change.twin["tags"] == {"b": {"c": 3, "d": 2}}
-    assert change.twin["desired"]["values"] == {"y": {"z": 5, "w": 2}}
+    assert change.twin.tags == {"b": {"c": 3, "d": 2}}
+    assert change.twin.desired.values == {"y": {"z": 5, "w": 2}}
     assert change.desired_patch == {"x": None, "y": {"z": 5}, "$version": 2}
-    assert change.twin["version"] == 3
-    assert twin_etag(change.twin) == "AAAAAAAAAAI="
+    assert change.twin.version == 3
+    assert change.twin.etag == "AAAAAAAAAAI="
     marked = {"$lastUpdated": AFTER, "$lastUpdatedVersion": 2}
-    assert change.twin["desired"]["metadata"] == {
+    assert change.twin.desired.metadata == {
         **marked,
         "y": {**marked, "z": marked, "w": {"$lastUpdated": THEN, "$lastUpdatedVersion": 1}},
     }
-    assert twin["tags"]["a"] == 1
-    assert twin["desired"]["values"]["x"] == 1
+    assert twin.tags["a"] == 1
+    assert twin.desired.values["x"] == 1
 
 
 def test_a_patch_of_tags_alone_leaves_desired_alone():
     change = patch_twin(new_twin(NOW), {"tags": {"a": 1}}, LATER)
     assert change.desired_patch is None
-    assert change.twin["desired"]["version"] == 1
-    assert change.twin["version"] == 3
+    assert change.twin.desired.version == 1
+    assert change.twin.version == 3
 
 
 def test_a_patch_of_nothing_changes_nothing():
@@ -138,36 +134,36 @@ def test_a_patch_of_nothing_changes_nothing():
 def test_null_sections_are_emptied():
     twin = new_twin(NOW, {"tags": {"a": 1}, **desired({"x": 1})})
     change = patch_twin(twin, {"tags": None, **desired(None)}, LATER)
-    assert change.twin["tags"] == {}
-    assert change.twin["desired"]["values"] == {}
+    assert change.twin.tags == {}
+    assert change.twin.desired.values == {}
     assert change.desired_patch == {"x": None, "$version": 2}
 
 
 def test_what_only_the_service_writes_is_ignored_when_sent_back():
     change = patch_twin(new_twin(NOW), desired({"x": 1, "$version": 99, "$metadata": {"$lastUpdated": "?"}}), LATER)
-    assert change.twin["desired"]["values"] == {"x": 1}
-    assert change.twin["desired"]["version"] == 2
+    assert change.twin.desired.values == {"x": 1}
+    assert change.twin.desired.version == 2
 
 
 def test_a_replacement_drops_what_it_does_not_mention_and_keeps_reported():
     twin = new_twin(NOW, {"tags": {"a": 1}, **desired({"x": {"y": 1, "z": 2}, "w": 1})})
     twin = report(twin, {"r": 1}, NOW)
     change = replace_twin(twin, {"tags": {"b": 2}, **desired({"x": {"y": 3}, "n": [1]})}, LATER)
-    assert change.twin["tags"] == {"b": 2}
-    assert change.twin["desired"]["values"] == {"x": {"y": 3}, "n": [1]}
-    assert change.twin["desired"]["version"] == 2
-    assert change.twin["desired"]["metadata"]["n"] == {"$lastUpdated": AFTER, "$lastUpdatedVersion": 2}
-    assert change.twin["reported"]["values"] == {"r": 1}
-    assert change.twin["version"] == 4
+    assert change.twin.tags == {"b": 2}
+    assert change.twin.desired.values == {"x": {"y": 3}, "n": [1]}
+    assert change.twin.desired.version == 2
+    assert change.twin.desired.metadata["n"] == {"$lastUpdated": AFTER, "$lastUpdatedVersion": 2}
+    assert change.twin.reported.values == {"r": 1}
+    assert change.twin.version == 4
     assert change.desired_patch == {"x": {"y": 3, "z": None}, "w": None, "n": [1], "$version": 2}
-    empty = reset_twin(change.twin, {}, LATER)
-    assert (empty.twin["tags"], empty.twin["desired"]["values"]) == ({}, {})
+    empty = replace_twin(change.twin, {}, LATER)
+    assert (empty.twin.tags, empty.twin.desired.values) == ({}, {})
 
 
 def test_reported_properties_have_their_own_version_and_leave_the_etag_alone():
     twin = new_twin(NOW)
     second = report(twin, {"battery": {"level": 5}, "gone": None}, LATER)
-    assert second["reported"] == {
+    assert second.reported.to_document() == {
         "values": {"battery": {"level": 5}},
         "metadata": {
             "$lastUpdated": AFTER,
@@ -175,12 +171,12 @@ def test_reported_properties_have_their_own_version_and_leave_the_etag_alone():
         },
         "version": 2,
     }
-    assert second["version"] == 3
-    assert twin_etag(second) == twin_etag(twin)
+    assert second.version == 3
+    assert second.etag == twin.etag
     third = report(second, {"battery": 7, "n": 1}, LATER)
-    assert third["reported"]["values"] == {"battery": 7, "n": 1}
-    assert third["reported"]["metadata"]["battery"] == {"$lastUpdated": AFTER}
-    assert report(third, {"battery": {"a": 1}}, LATER)["reported"]["values"]["battery"] == {"a": 1}
+    assert third.reported.values == {"battery": 7, "n": 1}
+    assert third.reported.metadata["battery"] == {"$lastUpdated": AFTER}
+    assert report(third, {"battery": {"a": 1}}, LATER).reported.values["battery"] == {"a": 1}
 
 
 @pytest.mark.parametrize("body", [None, [], 5, "x"])
@@ -207,7 +203,7 @@ def nested(levels):
 
 def test_ten_levels_fit_and_eleven_do_not():
     values = {"n": nested(10)}
-    assert patch_twin(new_twin(NOW), {"tags": values}, LATER).twin["tags"] == values
+    assert patch_twin(new_twin(NOW), {"tags": values}, LATER).twin.tags == values
     assert "deeper than 10 levels" in refused({"tags": {"n": nested(11)}})
     assert "deeper than 10 levels" in refused({"tags": {"n": nested(500)}})
     assert "deeper than 10 levels" in refused({"n": nested(11)}, report)
@@ -215,8 +211,8 @@ def test_ten_levels_fit_and_eleven_do_not():
 
 def test_arrays_are_values_and_their_elements_obey_the_rules():
     twin = report(new_twin(NOW), {"list": [1, {"a": None}, "x"]}, LATER)
-    assert twin["reported"]["values"]["list"] == [1, {"a": None}, "x"]
-    assert twin["reported"]["metadata"]["list"] == {"$lastUpdated": AFTER}
+    assert twin.reported.values["list"] == [1, {"a": None}, "x"]
+    assert twin.reported.metadata["list"] == {"$lastUpdated": AFTER}
     assert "contains '.'" in refused({"list": [{"a.b": 1}]}, report)
 
 
@@ -271,12 +267,12 @@ def test_numbers_beyond_what_python_prints_are_refused_too():
 
 def test_control_characters_do_not_count():
     twin = new_twin(NOW, {"tags": {f"k{number}": "\x00\x85" * 1000 + "x" * 900 for number in range(8)}})
-    assert len(twin["tags"]) == 8
+    assert len(twin.tags) == 8
 
 
 def test_imported_reported_properties_follow_the_rules():
     twin = new_twin(NOW, {"properties": {"reported": {"r": 1, "$version": 7, "$metadata": {}}}})
-    assert twin["reported"]["values"] == {"r": 1}
+    assert twin.reported.values == {"r": 1}
     for reported in ({"a.b": 1}, [1]):
         with pytest.raises(ServiceError, match="reported"):
             new_twin(NOW, {"properties": {"reported": reported}})
@@ -284,7 +280,7 @@ def test_imported_reported_properties_follow_the_rules():
 
 def test_the_twin_of_a_module():
     identity = new_module("d", "m", {}, NOW)
-    shown = render_module_twin(identity, new_twin(NOW, {"tags": {"a": 1}}), Liveliness(), 3)
+    shown = replace(identity, twin=new_twin(NOW, {"tags": {"a": 1}})).twin_json(Liveliness(), 3)
     assert list(shown) == [
         "deviceId",
         "moduleId",
@@ -301,7 +297,7 @@ def test_the_twin_of_a_module():
         "tags",
         "properties",
     ]
-    assert (shown["deviceId"], shown["moduleId"], shown["deviceEtag"]) == ("d", "m", identity["etag"])
+    assert (shown["deviceId"], shown["moduleId"], shown["deviceEtag"]) == ("d", "m", identity.etag)
     assert (shown["tags"], shown["cloudToDeviceMessageCount"], shown["status"]) == ({"a": 1}, 3, "enabled")
 
 
@@ -357,12 +353,12 @@ def test_metadata_has_a_node_for_every_property_and_no_other(initial, patches):
     def check(values, metadata):
         children = {key for key in metadata if not key.startswith("$")}
         assert children == (set(values) if isinstance(values, dict) else set())
-        assert 1 <= metadata["$lastUpdatedVersion"] <= twin["desired"]["version"]
+        assert 1 <= metadata["$lastUpdatedVersion"] <= twin.desired.version
         for key in children:
             check(values[key], metadata[key])
 
-    check(twin["desired"]["values"], twin["desired"]["metadata"])
-    assert twin["desired"]["version"] == 1 + len(patches)
+    check(twin.desired.values, twin.desired.metadata)
+    assert twin.desired.version == 1 + len(patches)
 
 
 @given(JSON, JSON)
@@ -374,4 +370,10 @@ def test_any_json_is_stored_or_refused(first, second):
         except ServiceError as error:
             kinds.add(error.kind)
     assert kinds <= {Hub.ARGUMENT_INVALID}
-    assert device_view(twin)
+    assert twin.device_json()
+
+
+@given(OBJECTS, OBJECTS, st.sampled_from(["", "dtmi:com:example:Pump;1"]))
+def test_a_twin_is_read_back_as_it_was_kept(desired_values, reported, model_id):
+    twin = replace(report(new_twin(NOW, desired(desired_values)), reported, LATER), model_id=model_id)
+    assert Twin.from_document(twin.to_document()) == twin

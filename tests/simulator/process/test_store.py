@@ -10,18 +10,15 @@ import pytest
 
 from dps_simulator.process import store as module
 from dps_simulator.process import store_errors
-from dps_simulator.process.store import (
-    FILE_NAME,
-    FILES,
+from dps_simulator.process.store import FILE_NAME, FILES, Store, empty
+from dps_simulator.process.store_errors import (
     BusyStoreError,
     DamagedStoreError,
     ForeignStoreError,
     FullStoreError,
     ReadOnlyStoreError,
-    Store,
     StoreError,
     UnreadableStoreError,
-    empty,
 )
 
 

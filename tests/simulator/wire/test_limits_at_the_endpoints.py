@@ -356,12 +356,12 @@ def test_every_route_of_a_hub_counts_for_what_is_documented(world):
 
 def test_devices_and_modules(world):
     world.limit("devices=3")
-    world.hub.put_module(DEVICE, "camera", {})
+    world.hub.put_device(f"{DEVICE}/camera", {})
     assert world.ask("PUT", "/devices/second", {"deviceId": "second"}).status == 200
     refused = world.ask("PUT", "/devices/third", {"deviceId": "third"})
     assert (refused.status, refused.headers["x-ms-error-code"]) == (Hub.TOO_MANY_DEVICES.status, "413002")
     with pytest.raises(ServiceError) as caught:
-        world.hub.put_module(DEVICE, "microphone", {})
+        world.hub.put_device(f"{DEVICE}/microphone", {})
     assert caught.value.kind is Hub.TOO_MANY_DEVICES
     assert [module["moduleId"] for module in world.hub.modules(DEVICE)] == ["camera"]
     world.hub.delete_device("second")

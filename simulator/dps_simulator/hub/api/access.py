@@ -8,18 +8,18 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 from urllib.parse import unquote
 
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.http import Request
+from dps_simulator.common.ports import DeviceCredentials
 from dps_simulator.credentials.certificates import Certificate
 from dps_simulator.credentials.chains import Finding, Problem, build_path, judge_path
 from dps_simulator.credentials.evidence import X509Evidence, finding_of_unreadable
 from dps_simulator.credentials.sas import SasError, SharedAccessSignature, decode_key
-from dps_simulator.errors.table import Hub, ServiceError
-from dps_simulator.hub.devices import CERTIFICATE_AUTHORITY, SELF_SIGNED
-from dps_simulator.hub.modules import module_address
+from dps_simulator.errors.table import Hub, ServiceError, ascii_json
+from dps_simulator.hub.devices import CERTIFICATE_AUTHORITY, SELF_SIGNED, Identity
+from dps_simulator.hub.modules import Module
 
 REGISTRY_READ = "RegistryRead"
 REGISTRY_WRITE = "RegistryWrite"
@@ -45,9 +45,9 @@ class HubAccess:
     """Checks tokens for one hub. What is wrong goes into the error's ``reason``, which only the trace shows.
 
     Arguments:
-        host: the hub's host name.
+        host: host name of the hub, e.g. ``contoso-hub-1.azure-devices.test``.
         policy_name: the hub's shared access policy.
-        policy_key: its base64 key.
+        policy_key: the key of that policy, base64 of 16 to 64 bytes.
         clock: tells whether a token or a certificate has expired.
         authorities: gives the verified CA certificates whose devices may connect.
 
@@ -90,15 +90,15 @@ class HubAccess:
         self._check_policy(token, right)
         self._check_expiry(token)
 
-    def check_registry(self, request: Request, right: str, identity: Callable[[str], Mapping[str, Any] | None]) -> None:
+    def check_registry(self, request: Request, right: str, identity: Callable[[str], Identity | None]) -> None:
         """Check a request to the service side, which may also be that of a device about its own modules.
 
         A device manages them with what it connects with. Source: iot-identity-service and the test tools of the SDK
         for C, which send the device's own token; that a certificate does as well is inferred.
 
         Arguments:
-            request: the request.
-            right: what a policy needs for it.
+            request: what came in; its token stands in the header ``Authorization``.
+            right: which right a policy needs for it, e.g. ``RegistryRead``.
             identity: finds a device in the hub's registry.
 
         Raises:
@@ -115,12 +115,10 @@ class HubAccess:
         if device is None:
             raise _refused(f"the device {device_id!r:.200} is not registered in {self._host}")
         self.check_device(header, device, request.peer.certificates)
-        if device["status"] != "enabled":
+        if device.status != "enabled":
             raise _refused(f"the device {device_id!r} is disabled")
 
-    def check_device(
-        self, password: str | None, identity: Mapping[str, Any], certificates: Sequence[bytes] = ()
-    ) -> int | None:
+    def check_device(self, password: str | None, identity: Identity, certificates: Sequence[bytes] = ()) -> int | None:
         """Check with what a device or module connects: its token, or what it showed in the TLS handshake.
 
         Arguments:
@@ -134,31 +132,29 @@ class HubAccess:
         Raises:
             ServiceError: see :meth:`check_service`.
         """
-        device_id, authentication = identity["deviceId"], identity["authentication"]
-        module_id = identity.get("moduleId", "")
-        name = module_address(device_id, module_id) if module_id else device_id
-        who = f"the {'module' if module_id else 'device'} {name!r}"
+        name, authentication = identity.address, identity.authentication
+        who = f"the {'module' if isinstance(identity, Module) else 'device'} {name!r}"
         token = _parse(password) if password else None
         if token is None or token.key_name is None:
-            if authentication["type"] == SELF_SIGNED:
-                _check_thumbprint(who, authentication["x509Thumbprint"], certificates, token is not None)
+            if authentication.type == SELF_SIGNED:
+                _check_thumbprint(who, authentication, certificates, token is not None)
                 return None
-            if authentication["type"] == CERTIFICATE_AUTHORITY:
+            if authentication.type == CERTIFICATE_AUTHORITY:
                 self._check_chain(who, name, certificates, token is not None)
                 return None
             if token is None:
                 shown = " but a certificate, and the hub knows its keys only" if certificates else ""
                 raise _refused(f"the device sent no token (the MQTT password is empty){shown}")
         parts = token.resource_parts()
-        wanted = (self._host, "devices", device_id, *(("modules", module_id) if module_id else ()))
+        wanted = (self._host, *identity.path)
         self._check_audience((_without_port(parts[0]), *parts[1:]), wanted)
         if token.key_name is not None:
             self._check_policy(token, DEVICE_CONNECT)
         else:
             if len(parts) != len(wanted):
                 raise _refused(f"the token is for {'/'.join(parts)!r:.300}; a device signs for {'/'.join(wanted)!r}")
-            keys = authentication["symmetricKey"]
-            signed = [token.is_signed_by(decode_key(keys[name])) for name in ("primaryKey", "secondaryKey")]
+            keys = (authentication.primary_key, authentication.secondary_key)
+            signed = [token.is_signed_by(decode_key(key)) for key in keys]
             if not any(signed):
                 raise _refused(f"the token is signed with neither key of {who}")
         self._check_expiry(token)
@@ -236,16 +232,24 @@ class HubAccess:
             raise ServiceError(Hub.TOKEN_EXPIRED, reason=f"the token expired {late:.0f} s ago")
 
 
-def _check_thumbprint(
-    who: str, enrolled: Mapping[str, str | None], certificates: Sequence[bytes], has_token: bool
-) -> None:
+def auth_method(password: str | None) -> str:
+    """How a device proved itself, in the words of the hub.
+
+    Source: Microsoft documentation, iot-hub-devguide-messages-construct (anti-spoofing properties).
+    """
+    by_policy = bool(password) and SharedAccessSignature.parse(password or "").key_name is not None
+    kind, scope = "sas" if password else "x509", "hub" if by_policy else "device"
+    return ascii_json({"scope": scope, "type": kind, "issuer": "iothub"}).decode("ascii")
+
+
+def _check_thumbprint(who: str, enrolled: DeviceCredentials, certificates: Sequence[bytes], has_token: bool) -> None:
     """Compare the device's own certificate with those that the hub knows.
 
     Its issuer and its validity do not count: the hub knows the very certificate. Source: Microsoft documentation,
     iot-hub troubleshooting ("Thumbprint does not match configuration"); that an expired certificate still fits is
     inferred.
     """
-    known = [thumbprint.upper() for thumbprint in enrolled.values() if thumbprint]
+    known = [each.upper() for each in (enrolled.primary_thumbprint, enrolled.secondary_thumbprint) if each]
     shown = " and ".join(dict.fromkeys(known))
     if not certificates:
         what = "a token" if has_token else "neither a certificate nor a token"

@@ -27,9 +27,8 @@ from dps_simulator.wire.mqtt import MqttLink
 from dps_simulator.wire.not_kept import not_kept
 from dps_simulator.wire.presented import presented_certificates
 
-from .access import HubAccess
-from .device_bodies import auth_method, device_json, method_payload
-from .device_methods import Arrivals, MethodCalls, MethodResult
+from .access import HubAccess, auth_method
+from .device_methods import Arrivals, MethodCalls, MethodResult, device_json, method_payload
 from .device_topics import (
     DESIRED_FILTER,
     METHODS_FILTER,
@@ -58,11 +57,11 @@ class HubDeviceEndpoint:
     """Serves the devices of one hub, and their modules; a module goes by the name ``{device ID}/{module ID}``.
 
     Arguments:
-        hub: the hub.
-        clock: the time.
-        trace: where messages are recorded.
+        hub: what keeps the devices, their twins and messages.
+        clock: gives the present time (aware, in UTC).
+        trace: gets what goes over the wire as events, with at most 4,000 bytes of each message.
         policy_name: a shared access policy of the hub; its token may stand in for a device's own.
-        policy_key: the policy's base64 key.
+        policy_key: the key of that policy, base64 of 16 to 64 bytes.
         call_later: runs a function after some seconds, e.g. the method of an event loop.
     """
 
@@ -88,7 +87,11 @@ class HubDeviceEndpoint:
         self._faults: dict[str, Timer] = {}
 
     def application(self, link: MqttLink) -> DeviceSession:
-        """The application for a new connection."""
+        """What answers on one new MQTT connection.
+
+        Arguments:
+            link: the way back to the client.
+        """
         return DeviceSession(self, link)
 
     async def invoke_method(
@@ -272,7 +275,7 @@ class DeviceSession:
             self._expiry = self._endpoint.access.check_device(connect.password, identity, self._link.peer.certificates)
         except ServiceError as error:
             raise _RefusedError(NOT_AUTHORIZED, error.reason, error.finding) from error
-        if identity["status"] != "enabled":
+        if identity.status != "enabled":
             raise _RefusedError(NOT_AUTHORIZED, f"the device {self._client.device_id!r} is disabled")
         if connect.will is not None and self._client.telemetry_bag(connect.will.topic) is None:
             raise _RefusedError(
@@ -291,7 +294,7 @@ class DeviceSession:
             # the one code after which SDKs try again (inferred)
             raise _RefusedError(UNAVAILABLE, error.reason, error.finding) from error
         self._sender = {
-            "iothub-connection-auth-generation-id": identity["generationId"],
+            "iothub-connection-auth-generation-id": identity.generation,
             "iothub-connection-auth-method": auth_method(connect.password),
         }
 
@@ -456,7 +459,7 @@ class DeviceSession:
             self._announce()
 
     def unsubscribe(self, packet: Unsubscribe) -> None:
-        """Forget topic filters, known or not."""
+        """Take subscriptions back. A filter that was never subscribed to is acknowledged all the same."""
         self._record("in", "unsubscribe", detail={"filters": list(packet.filters)})
         for topic_filter in packet.filters:
             self._subscriptions.pop(topic_filter, None)
@@ -536,11 +539,17 @@ class DeviceSession:
 
     @property
     def takes_methods(self) -> bool:
-        """Whether direct methods can be called."""
+        """Whether direct methods can be called: it is connected and subscribed to their topics."""
         return self._open and METHODS_FILTER in self._subscriptions
 
     async def invoke(self, name: str, payload: bytes, timeout: float) -> MethodResult:
-        """Call a direct method; see :meth:`HubDeviceEndpoint.invoke_method`."""
+        """Call a direct method on this connection; see :meth:`HubDeviceEndpoint.invoke_method`.
+
+        Arguments:
+            name: of the method.
+            payload: JSON, as it goes over the wire.
+            timeout: seconds to wait for the answer.
+        """
         request = self._methods.begin()
         self._link.publish(method_topic(name, request), payload)
         self._record("out", "method", detail={"method": name, "request": request, "body": payload[:_TRACED]})

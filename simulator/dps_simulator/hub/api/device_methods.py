@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dps_simulator.errors.table import Hub, ServiceError
+from dps_simulator.hub.checks import invalid
+from dps_simulator.wire.json_body import load_json
 
 #: Methods that may wait for the answer of one device.
 MAX_WAITING_METHODS = 100
@@ -106,3 +108,28 @@ class MethodCalls:
             if self.is_open(request):
                 self.settle(request, ServiceError(Hub.DEVICE_CONNECTION_CLOSED))
         self._waiting = {}
+
+
+def method_payload(data: bytes) -> Any:
+    """What a device answered to a method.
+
+    Raises:
+        ServiceError: it is too large, or no JSON.
+    """
+    if len(data) > MAX_METHOD_PAYLOAD:
+        raise invalid(
+            f"The device's answer has {len(data)} bytes; at most {MAX_METHOD_PAYLOAD} are allowed for a method."
+        )
+    return device_json(data, "The device's answer") if data.strip() else None
+
+
+def device_json(data: bytes, what: str) -> Any:
+    """Parse JSON from a device.
+
+    Raises:
+        ServiceError: it is not valid.
+    """
+    try:
+        return load_json(data)
+    except ValueError as error:
+        raise invalid(f"{what} must be JSON: {error}"[:300]) from error

@@ -151,5 +151,9 @@ def twin_answer_topic(status: int, request: str, version: int | None = None) -> 
 
 
 def desired_topic(version: int) -> str:
-    """Where changed desired properties are published."""
+    """The topic on which a device gets changed desired properties.
+
+    Arguments:
+        version: ``$version`` of the desired properties after the change.
+    """
     return f"$iothub/twin/PATCH/properties/desired/?$version={version}"

@@ -15,10 +15,10 @@ LOOK_AGAIN = 1.0
 
 
 class Timer(Protocol):
-    """What ``call_later`` returns."""
+    """What ``call_later`` returns, as an event loop's does: a call that can still be called off."""
 
     def cancel(self) -> None:
-        """Forget it."""
+        """Call it off; nothing happens when it has been made already."""
 
 
 CallLater = Callable[[float, Callable[[], object]], Timer]
@@ -31,7 +31,7 @@ class Expiries:
     clock every second while somebody waits. There is none while nobody does.
 
     Arguments:
-        clock: the time.
+        clock: gives the present time (aware, in UTC).
         call_later: runs a function after some seconds, e.g. the method of an event loop.
     """
 

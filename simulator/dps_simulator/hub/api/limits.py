@@ -38,7 +38,7 @@ def admit_telemetry(throttle: Throttle, host: str, size: int) -> None:
 
     Arguments:
         throttle: the limits.
-        host: the hub's host name.
+        host: host name of the hub, e.g. ``contoso-hub-1.azure-devices.test``.
         size: bytes of its body; on the daily quota, every 4 KB that it begins count as one message (documented).
 
     Raises:
@@ -57,34 +57,26 @@ def limit_of(method: str, template: str) -> str:
     return ""
 
 
-class HubAdmission:
-    """Counts the requests to one hub, or refuses them.
-
-    What :class:`~dps_simulator.wire.http.HttpEndpoint` calls ``admit``.
+def admit_request(throttle: Throttle, host: str, request: Request, route: Route) -> None:
+    """Count a request to the service API of a hub, or refuse it.
 
     Arguments:
         throttle: the limits.
         host: the hub's host name; every hub has its own numbers.
+        request: the request.
+        route: what it asks for.
+
+    Raises:
+        ServiceError: there are too many.
     """
-
-    def __init__(self, throttle: Throttle, host: str) -> None:
-        self._throttle = throttle
-        self._host = host
-
-    def __call__(self, request: Request, route: Route) -> None:
-        """Count a request.
-
-        Raises:
-            ServiceError: there are too many.
-        """
-        if not self._throttle.active:
-            return
-        self._throttle.check_faults(self._host)  # also for what has no limit
-        limit = limit_of(route.method, route.template)
-        if limit == "method_kilobytes_per_second":
-            self._throttle.take(limit, self._host, _steps(len(request.body)) * _STEP)
-        elif limit:
-            self._throttle.take(limit, self._host)
+    if not throttle.active:
+        return
+    throttle.check_faults(host)  # also for what has no limit
+    limit = limit_of(route.method, route.template)
+    if limit == "method_kilobytes_per_second":
+        throttle.take(limit, host, _steps(len(request.body)) * _STEP)
+    elif limit:
+        throttle.take(limit, host)
 
 
 def _steps(size: int) -> int:

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import re
+from functools import partial
 from typing import Any
 
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.http import Response
 from dps_simulator.common.trace import Trace
-from dps_simulator.errors.table import Hub, ServiceError, described, hub_body
-from dps_simulator.hub.devices import check_device_id
+from dps_simulator.errors.table import Hub, ServiceError, hub_body
+from dps_simulator.hub.checks import check_id, invalid, json_object
 from dps_simulator.hub.hub import MAX_PAGE, IotHub, QueryPage, Steps
-from dps_simulator.hub.modules import check_module_id, module_address
+from dps_simulator.hub.modules import module_address
 from dps_simulator.hub.registry_bulk import apply_operations
 from dps_simulator.hub.registry_keys import regenerate_keys
 from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Operation, Route, Transaction
 
 from .access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, HubAccess
 from .device import HubDeviceEndpoint
-from .limits import HubAdmission
-from .methods import DirectMethods
-from .purge import purge_route
+from .limits import admit_request
+from .methods import call_method
 
 #: Every version since 2018-06-30, and the one that iot-identity-service speaks.
 API_VERSIONS = re.compile(
@@ -85,7 +85,7 @@ class HubServiceEndpoint(HttpEndpoint):
     Arguments:
         hub: the hub.
         devices: reaches the connected devices for direct methods.
-        clock: the time.
+        clock: gives the present time (aware, in UTC).
         trace: where requests are recorded.
         policy_name: the hub's shared access policy.
         policy_key: its base64 key.
@@ -105,7 +105,7 @@ class HubServiceEndpoint(HttpEndpoint):
     ) -> None:
         self._hub = hub
         self._one_query_at_a_time = asyncio.Lock()
-        self._methods = DirectMethods(hub, devices)
+        self._devices = devices
         access = HubAccess(host=hub.host, policy_name=policy_name, policy_key=policy_key, clock=clock)
         super().__init__(
             service="registry",
@@ -117,39 +117,34 @@ class HubServiceEndpoint(HttpEndpoint):
             transaction=transaction,
             authenticate=lambda request, right: access.check_registry(request, right, hub.identity),
             api_version=API_VERSIONS,
-            admit=HubAdmission(hub.throttle, hub.host),
+            admit=partial(admit_request, hub.throttle, hub.host),
         )
 
     def _table(self) -> list[Route]:
-        device, twin = "/devices/{id}", "/twins/{id}"
+        device, twin, keys = "/devices/{id}", "/twins/{id}", "/devices/keys/regenerate"
         module, module_twin = f"{device}/modules/{{module}}", f"{twin}/modules/{{module}}"
+        of_module = f"{module_twin}/methods"
         return [
             Route("POST", "/devices/query", "query", self._query, SERVICE_CONNECT, takes_body=True),
             Route("GET", "/devices", "list devices", self._list_devices, REGISTRY_READ),
             Route("POST", "/devices", "bulk operations", self._apply_operations, REGISTRY_WRITE, takes_body=True),
-            Route(
-                "POST",
-                "/devices/keys/regenerate",
-                "regenerate keys",
-                self._regenerate_keys,
-                REGISTRY_WRITE,
-                takes_body=True,
-            ),
+            Route("POST", keys, "regenerate keys", self._regenerate_keys, REGISTRY_WRITE, takes_body=True),
             Route("PUT", device, "create or update device", self._put_device, REGISTRY_WRITE, takes_body=True),
             Route("GET", device, "get device", self._get_device, REGISTRY_READ),
             Route("DELETE", device, "delete device", self._delete_device, REGISTRY_WRITE),
             Route("GET", f"{device}/modules", "list modules", self._list_modules, REGISTRY_READ),
             Route("PUT", module, "create or update module", self._put_module, REGISTRY_WRITE, takes_body=True),
-            Route("GET", module, "get module", self._get_module, REGISTRY_READ),
-            Route("DELETE", module, "delete module", self._delete_module, REGISTRY_WRITE),
+            Route("GET", module, "get module", self._get_device, REGISTRY_READ),
+            Route("DELETE", module, "delete module", self._delete_device, REGISTRY_WRITE),
             Route("GET", module_twin, "get module twin", self._get_twin, SERVICE_CONNECT),
             Route("PATCH", module_twin, "update module twin", self._patch_twin, SERVICE_CONNECT, takes_body=True),
             Route("PUT", module_twin, "replace module twin", self._replace_twin, SERVICE_CONNECT, takes_body=True),
             Route("GET", twin, "get twin", self._get_twin, SERVICE_CONNECT),
             Route("PATCH", twin, "update twin", self._patch_twin, SERVICE_CONNECT, takes_body=True),
             Route("PUT", twin, "replace twin", self._replace_twin, SERVICE_CONNECT, takes_body=True),
-            *self._methods.routes(),
-            purge_route(self._hub),
+            Route("POST", f"{twin}/methods", "method", self._call_method, SERVICE_CONNECT, takes_body=True),
+            Route("POST", of_module, "method of module", self._call_method, SERVICE_CONNECT, takes_body=True),
+            Route("DELETE", f"{device}/commands", "purge cloud-to-device messages", self._purge, SERVICE_CONNECT),
             Route("GET", "/statistics/devices", "device statistics", self._device_statistics, REGISTRY_READ),
             Route("GET", "/statistics/service", "service statistics", self._service_statistics, SERVICE_CONNECT),
             *(
@@ -160,13 +155,13 @@ class HubServiceEndpoint(HttpEndpoint):
             ),
         ]
 
-    # ---- devices
+    # ---- devices and modules
 
     async def _put_device(self, call: Call) -> Response:
-        return _tagged(self._hub.put_device(call.parameters["id"], call.body, call.header("if-match")))
+        return _tagged(self._hub.put_device(_address(call), call.body, call.header("if-match")))
 
     def _get_device(self, call: Call) -> Response:
-        return _tagged(self._hub.device(call.parameters["id"]))
+        return _tagged(self._hub.device(_address(call)))
 
     async def _list_devices(self, call: Call) -> Response:
         top = _page_size("top", call.request.query.get("top"))
@@ -179,7 +174,7 @@ class HubServiceEndpoint(HttpEndpoint):
         return Response(200, devices)
 
     async def _delete_device(self, call: Call) -> Response:
-        self._hub.delete_device(call.parameters["id"], call.header("if-match"))
+        self._hub.delete_device(_address(call), call.header("if-match"))
         return Response(204)
 
     async def _apply_operations(self, call: Call) -> Response:
@@ -189,24 +184,19 @@ class HubServiceEndpoint(HttpEndpoint):
     async def _regenerate_keys(self, call: Call) -> Response:
         return Response(200, regenerate_keys(self._hub, call.body))
 
-    # ---- modules
-
     async def _put_module(self, call: Call) -> Response:
-        device_id, module_id = _ids(call)
-        module, is_new = self._hub.put_module(device_id, module_id, call.body, call.header("if-match"))
-        response = _tagged(module)
+        is_new = not self._hub.has_device(_address(call))
+        response = await self._put_device(call)
         response.status = 201 if is_new else 200
         return response
-
-    def _get_module(self, call: Call) -> Response:
-        return _tagged(self._hub.module(*_ids(call)))
 
     def _list_modules(self, call: Call) -> Response:
         return Response(200, self._hub.modules(call.parameters["id"]))
 
-    async def _delete_module(self, call: Call) -> Response:
-        self._hub.delete_module(*_ids(call), call.header("if-match"))
-        return Response(204)
+    async def _purge(self, call: Call) -> Response:
+        device_id = call.parameters["id"]
+        total = self._hub.cloud_to_device.purge(device_id)
+        return Response(200, {"totalMessagesPurged": total, "deviceId": device_id, "moduleId": None})
 
     # ---- statistics
 
@@ -216,7 +206,12 @@ class HubServiceEndpoint(HttpEndpoint):
     def _service_statistics(self, _: Call) -> Response:
         return Response(200, {"connectedDeviceCount": self._hub.connections.devices})
 
-    # ---- twins
+    # ---- twins and methods
+
+    async def _call_method(self, call: Call) -> Response:
+        address = _address(call)
+        self._hub.twin(address)  # raises when there is none
+        return await call_method(self._devices, address, call.body)
 
     def _get_twin(self, call: Call) -> Response:
         return _tagged(self._hub.twin(_address(call)))
@@ -228,7 +223,7 @@ class HubServiceEndpoint(HttpEndpoint):
         return _tagged(self._hub.replace_twin(_address(call), call.body, call.header("if-match")))
 
     async def _query(self, call: Call) -> Response:
-        body = _body(call)
+        body = json_object("The body", call.body)
         size = _page_size("x-ms-max-item-count", call.header("x-ms-max-item-count"))
         # an empty header means the same as none
         continuation = call.header("x-ms-continuation") or None
@@ -257,14 +252,10 @@ def _refusal(name: str) -> Operation:
     return refuse
 
 
-def _ids(call: Call) -> tuple[str, str]:
-    """The device and the module in the path."""
-    return check_device_id(call.parameters["id"]), check_module_id(call.parameters["module"])
-
-
 def _address(call: Call) -> str:
-    """Whose twin the path means."""
-    return module_address(*_ids(call)) if "module" in call.parameters else check_device_id(call.parameters["id"])
+    """The device or module in the path."""
+    device_id, module_id = check_id(call.parameters["id"]), call.parameters.get("module")
+    return device_id if module_id is None else module_address(device_id, check_id(module_id, "module"))
 
 
 def _tagged(document: dict[str, Any]) -> Response:
@@ -272,16 +263,10 @@ def _tagged(document: dict[str, Any]) -> Response:
     return Response(200, document, {"ETag": f'"{document["etag"]}"'})
 
 
-def _body(call: Call) -> dict[str, Any]:
-    if not isinstance(call.body, dict):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"The body must be a JSON object, not {described(call.body)}.")
-    return call.body
-
-
 def _page_size(name: str, given: str | None) -> int:
     """How many a header or the query asks for."""
     if given is None:
         return MAX_PAGE
     if not (given.isascii() and given.isdigit() and int(given[:9]) > 0):
-        raise ServiceError(Hub.ARGUMENT_INVALID, f"{name} is {given!r:.60}; it must be a whole number of at least 1.")
+        raise invalid(f"{name} is {given!r:.60}; it must be a whole number of at least 1.")
     return min(int(given[:9]), MAX_PAGE)

@@ -65,7 +65,7 @@ class DpsDeviceEndpoint:
     """Makes an application for every connection of a device.
 
     Arguments:
-        service: the provisioning service.
+        service: what judges devices, and keeps enrollments and registrations.
         clock: gives error answers their time.
         trace: where every message is recorded.
         host: host name of the endpoint, for the trace of clients that name none.
@@ -85,7 +85,11 @@ class DpsDeviceEndpoint:
         self._host = host
 
     def application(self, link: MqttLink) -> MqttApplication:
-        """The application for one connection."""
+        """What answers on one new MQTT connection.
+
+        Arguments:
+            link: the way back to the client.
+        """
         return _DeviceConnection(link, self._operations, self._clock, self._trace, self._host)
 
 

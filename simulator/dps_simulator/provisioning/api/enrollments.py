@@ -24,7 +24,7 @@ class EnrollmentOperations:
     """The operations on one kind of enrollments.
 
     Arguments:
-        service: the provisioning service.
+        service: what judges devices, and keeps enrollments and registrations.
         kind: individual enrollments or groups.
     """
 
@@ -34,12 +34,20 @@ class EnrollmentOperations:
         self._book = service.enrollments.of(kind)
 
     def get(self, call: Call) -> Response:
-        """Answer one enrollment, without its keys."""
+        """Answer one enrollment, without its keys.
+
+        Raises:
+            ServiceError: there is none with this ID.
+        """
         shown = self._service.show_enrollment(self._kind, call.parameters["id"])
         return Response(200, enrollment_for(version_of(call), shown))
 
     def put(self, call: Call) -> Response:
-        """Create or replace one; the answer is 200 for both (recorded)."""
+        """Create or replace one; the answer is 200 for both (recorded).
+
+        Raises:
+            ServiceError: a field is wrong, or ``If-Match`` does not fit.
+        """
         version = version_of(call)
         enrollment = self._book.put(
             call.parameters["id"], call.body, call.header("if-match"), unseen=UNSEEN_IN_ENROLLMENTS[version]
@@ -47,12 +55,20 @@ class EnrollmentOperations:
         return Response(200, enrollment_for(version, enrollment.to_json(with_keys=True)))
 
     def delete(self, call: Call) -> Response:
-        """Remove one."""
+        """Remove one, and with it the registrations of its devices; the answer is 204.
+
+        Raises:
+            ServiceError: there is none with this ID, or ``If-Match`` does not fit.
+        """
         self._book.delete(call.parameters["id"], call.header("if-match"))
         return Response(204)
 
     def query(self, call: Call) -> Response:
-        """Answer a page of them."""
+        """Answer a page of the enrollments of this kind; a header carries the token for the next page.
+
+        Raises:
+            ServiceError: the body is no query, or a header is wrong.
+        """
         if not isinstance(call.body, dict):
             raise ServiceError(Dps.INVALID_BODY, 'The body must be a JSON object such as {"query": "SELECT *"}.')
         page = self._book.query(
@@ -83,7 +99,7 @@ def listed(page: Page, show: Callable[[StoredDocument], Document], item_type: st
     """A page as queries answer it.
 
     Arguments:
-        page: the page.
+        page: the documents of the page, and the token for the next one.
         show: makes JSON of a document.
         item_type: what the documents are.
     """

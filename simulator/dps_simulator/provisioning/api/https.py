@@ -50,7 +50,7 @@ class DpsHttpsEndpoint:
     """Answers devices that register over HTTPS.
 
     Arguments:
-        service: the provisioning service.
+        service: what judges devices, and keeps enrollments and registrations.
         clock: gives error answers their time.
         trace: where every message is recorded.
         host: host name of the endpoint, for the header ``Location``.
@@ -83,7 +83,7 @@ class DpsHttpsEndpoint:
         )
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request. Never raises."""
+        """Answer one request. Never raises: a refusal is an answer with the status of its error."""
         response = await self._endpoint.handle(request)
         tracking_id = response.body.get("trackingId") if isinstance(response.body, dict) else None
         response.headers.setdefault("x-ms-request-id", tracking_id or str(uuid.uuid4()))
@@ -147,7 +147,7 @@ def _shown_certificates(request: Request) -> dict[str, Any]:
 
 
 def _device(call: Call) -> DeviceIdentity:
-    """Who asks, and with which evidence."""
+    """The device that a request says it is from (nothing of it is checked yet), with what it brings as proof."""
     return DeviceIdentity(
         id_scope=call.parameters["scope"],
         registration_id=call.parameters["id"],

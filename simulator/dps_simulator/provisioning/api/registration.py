@@ -54,7 +54,7 @@ class DeviceIdentity:
         """The registration ID, checked once.
 
         Raises:
-            ServiceError: it is not possible.
+            ServiceError: it is too long, or has characters that a registration ID cannot have.
         """
         name = self._name
         if name is None:
@@ -88,7 +88,7 @@ class Outcome(NamedTuple):
     """The answer to a device.
 
     Attributes:
-        status: what it is told.
+        status: the operation and how far it has come, as the device is told.
         reason: why no hub took it, else which key fitted; for the trace.
     """
 
@@ -116,10 +116,10 @@ def sealed(secret: SecretForTpm) -> str:
 
 
 class DeviceOperations:
-    """Register and poll.
+    """Register and poll, whichever protocol a device speaks.
 
     Arguments:
-        service: the provisioning service.
+        service: what judges devices and keeps their registrations.
         refusals: how refused devices are answered.
     """
 
@@ -154,7 +154,7 @@ class DeviceOperations:
         """Start a registration.
 
         Arguments:
-            device: who registers.
+            device: the device that registers, with what it brings as proof.
             request: the body, see :meth:`parse`.
 
         Raises:

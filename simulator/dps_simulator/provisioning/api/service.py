@@ -38,7 +38,7 @@ class DpsServiceEndpoint:
     """The service API.
 
     Arguments:
-        service: the provisioning service.
+        service: what judges devices, and keeps enrollments and registrations.
         clock: the time, for the expiry of tokens.
         trace: where every message is recorded.
         host: host name of the service, which tokens must be for.
@@ -74,7 +74,7 @@ class DpsServiceEndpoint:
         )
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request. Never raises."""
+        """Answer one request. Never raises: a refusal is an answer with the status of its error."""
         return await self._endpoint.handle(request)
 
     # --- routes ---------------------------------------------------------------------------------------------------

@@ -55,8 +55,8 @@ class AllocationWebhooks:
         """The webhook answered.
 
         Arguments:
-            pending: who waited.
-            status: HTTP status.
+            pending: the registration that waited for the webhook.
+            status: HTTP status of the answer.
             body: the answer, one byte more than allowed when it was longer than that.
         """
         answer: Any = None

@@ -50,11 +50,11 @@ class CertificateAuthority:
 
     Attributes:
         name: under which it was uploaded; case does not count.
-        certificate: the certificate.
+        certificate: what was uploaded, which may sign the certificates of devices.
         is_verified: whether its private key was proved, or its owner vouched for it.
-        etag: the tag of this version.
-        created: Unix time of the upload.
-        updated: Unix time of the last change.
+        etag: changes with every change, for ``If-Match``.
+        created: when it was uploaded, Unix time in seconds.
+        updated: when it was last changed, Unix time in seconds.
         verification_code: what the proof must bear; empty before it was asked for.
     """
 
@@ -73,17 +73,24 @@ class CertificateAuthority:
         return cls(**fields)
 
     def to_document(self) -> Document:
-        """What is stored."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return {**fields, "certificate": base64.b64encode(self.certificate.der).decode("ascii")}
+        """The JSON object under which the store keeps it; :meth:`from_document` reads it."""
+        return {
+            "name": self.name,
+            "certificate": base64.b64encode(self.certificate.der).decode("ascii"),
+            "is_verified": self.is_verified,
+            "etag": self.etag,
+            "created": self.created,
+            "updated": self.updated,
+            "verification_code": self.verification_code,
+        }
 
 
 class CertificateAuthorities:
     """All uploaded CA certificates of a provisioning service.
 
     Arguments:
-        storage: where they are kept.
-        clock: the time.
+        storage: the store, in whose collections they outlive this process.
+        clock: gives the present time (aware, in UTC).
     """
 
     def __init__(self, storage: Storage, clock: Clock) -> None:
@@ -226,7 +233,7 @@ class CertificateAuthorities:
             return self._changed(authority, is_verified=True, verification_code="")
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all of them, as a reset of the simulator does; enrollments that name one stay."""
         self._verified = None
         self._documents.clear()
 

@@ -31,9 +31,9 @@ class Challenge:
 
     Attributes:
         endorsement_key: base64 of the key that the device showed then.
-        storage_root_key: base64 of the other one.
-        key: what only the TPM can have read.
-        expires: Unix time from which on it is worthless.
+        storage_root_key: base64 of the storage root key that it showed then.
+        key: the secret inside the challenge, which only the TPM can have read.
+        expires: from when on it is worthless, Unix time in seconds.
     """
 
     endorsement_key: str
@@ -46,8 +46,8 @@ class TpmChallenges:
     """The newest challenge of every device that asked for one.
 
     Arguments:
-        storage: where they are kept.
-        clock: the time.
+        storage: the store, in whose collections they outlive this process.
+        clock: gives the present time (aware, in UTC).
         individuals: whose devices are challenged; with a deleted or changed endorsement key goes the challenge.
         id_scope: part of the address that the key is for.
     """
@@ -64,8 +64,8 @@ class TpmChallenges:
 
         Arguments:
             enrollment: the individual enrollment that has this endorsement key.
-            endorsement: the TPM's endorsement key.
-            storage_root: its storage root key.
+            endorsement: the endorsement key that the device shows, for which the challenge is encrypted.
+            storage_root: the storage root key that it shows, to which the challenge is bound.
         """
         key = secrets.token_bytes(TPM_KEY_SIZE)
         self._challenges.put(
@@ -95,7 +95,7 @@ class TpmChallenges:
         )
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all of them, as a reset of the simulator does: devices have to ask for new ones."""
         self._challenges.clear()
 
     def _enrollment_replaced(self, before: Enrollment, after: Enrollment) -> None:

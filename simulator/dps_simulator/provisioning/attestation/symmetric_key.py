@@ -120,12 +120,12 @@ def attest_symmetric_key(
     """Judge a device that shows a token.
 
     Arguments:
-        registration_id: as the device presents it.
-        evidence: the token.
+        registration_id: the ID that the device gives, in its spelling.
+        evidence: the token, taken apart; nothing of it is checked yet.
         id_scope: the service's ID scope, part of what the token must be for.
-        now: Unix time, ``None`` when the expiry was checked before.
+        now: the present Unix time in seconds, ``None`` when the expiry was checked before.
         individual: the individual enrollment for the registration ID.
-        groups: the enrollment groups.
+        groups: the enrollment groups whose keys are tried where there is no individual enrollment.
     """
     shown = "/".join(evidence.resource)
     if lookup_key(shown) != lookup_key(f"{id_scope}/registrations/{registration_id}"):

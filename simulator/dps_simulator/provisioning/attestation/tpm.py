@@ -44,7 +44,7 @@ class TpmEvidence:
     """A token that a TPM should have signed.
 
     Attributes:
-        token: the token.
+        token: the token that the device sends, taken apart; nothing of it is checked yet.
         keys: the public keys of the TPM, if the request repeats them; one SDK leaves them out.
     """
 
@@ -60,10 +60,10 @@ def identify_tpm(
     That proves nothing yet, as these keys are public: it says who is to be challenged.
 
     Arguments:
-        registration_id: as the device presents it.
+        registration_id: the ID that the device gives, in its spelling.
         keys: the public keys that it shows; ``None`` where it had shown them before.
         individual: the individual enrollment for the registration ID.
-        individuals: all individual enrollments.
+        individuals: all individual enrollments, to find the TPM under another registration ID.
 
     Raises:
         ServiceError: there is no individual enrollment.
@@ -110,12 +110,12 @@ def attest_tpm(
     """Judge a device that shows a token signed by its TPM.
 
     Arguments:
-        registration_id: as the device presents it.
+        registration_id: the ID that the device gives, in its spelling.
         evidence: the token, and perhaps the keys.
         id_scope: the service's ID scope, part of what the token must be for.
-        now: Unix time.
+        now: the present Unix time, in seconds.
         individual: the individual enrollment for the registration ID.
-        individuals: all individual enrollments.
+        individuals: all individual enrollments, to find the TPM under another registration ID.
         challenges: the challenges that were given.
 
     Raises:

@@ -43,13 +43,13 @@ def attest_x509(
     """Judge a device that shows certificates.
 
     Arguments:
-        registration_id: as the device presents it.
-        evidence: the certificates.
-        now: the time, for their validity.
+        registration_id: the ID that the device gives, in its spelling.
+        evidence: the certificates of the TLS handshake, the device's own first.
+        now: the time at which they have to be valid (aware, in UTC).
         individual: the individual enrollment for the registration ID.
-        individuals: all individual enrollments.
-        groups: all enrollment groups.
-        authorities: the uploaded CA certificates.
+        individuals: all individual enrollments, to tell when the certificate is enrolled under another ID.
+        groups: all enrollment groups, of which the one whose authority is nearest counts.
+        authorities: the uploaded CA certificates, to which groups may refer.
     """
     leaf = evidence.leaf
     if leaf.common_name is None:

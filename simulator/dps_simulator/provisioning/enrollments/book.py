@@ -117,7 +117,7 @@ class Enrollment:
 
     @property
     def device_id(self) -> str | None:
-        """The device ID that the enrollment prescribes."""
+        """The device ID that the enrollment prescribes; ``None`` lets the device have its registration ID for one."""
         return self.document.get("deviceId")
 
     @property
@@ -127,7 +127,7 @@ class Enrollment:
 
     @property
     def initial_twin(self) -> Mapping[str, Any] | None:
-        """The twin of a new device."""
+        """What the twin of a new device begins with, ``{"tags": {…}, "properties": {"desired": {…}}}``, or ``None``."""
         return self.document.get("initialTwin")
 
     @property
@@ -182,7 +182,7 @@ class EnrollmentBook:
 
     Arguments:
         kind: individual enrollments or groups.
-        storage: where they are kept.
+        storage: the store, in whose collections they outlive this process.
         clock: gives the times of creation and change.
         linked_hub_hosts: tells the host names of the hubs that are linked now.
         authority_names: tells the names of the CA certificates that are uploaded now.
@@ -222,7 +222,7 @@ class EnrollmentBook:
         self._replacement_listeners.append(listener)
 
     def find(self, identifier: str) -> Enrollment | None:
-        """The enrollment, or ``None``."""
+        """The enrollment with this registration or group ID, whose case does not count, or ``None``."""
         return self.with_key(lookup_key(identifier))
 
     def with_key(self, key: str) -> Enrollment | None:
@@ -231,10 +231,10 @@ class EnrollmentBook:
         return None if document is None else Enrollment(self.kind, document)
 
     def get(self, identifier: str) -> Enrollment:
-        """The enrollment.
+        """The enrollment with this registration or group ID, whose case does not count.
 
         Raises:
-            ServiceError: there is none.
+            ServiceError: there is none; the kind says with which error.
         """
         enrollment = self.find(identifier)
         if enrollment is None:
@@ -276,7 +276,7 @@ class EnrollmentBook:
 
         Arguments:
             identifier: registration ID or group name in the address.
-            body: parsed JSON.
+            body: the request's body, parsed from JSON; of whatever type.
             if_match: the tag that the enrollment must have, or ``*``.
             unseen: fields that the client's version of the API does not know. They are not read, and stay as they are.
 
@@ -373,11 +373,11 @@ class EnrollmentBook:
             more = len(page) == MAX_PAGE_SIZE
 
     def count(self) -> int:
-        """How many there are."""
+        """How many enrollments of this kind there are."""
         return self._documents.count()
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all of them, as a reset of the simulator does; no listener is called."""
         self._documents.clear()
         self._by_evidence.clear()
 
@@ -406,7 +406,7 @@ class Enrollments:
     """Individual enrollments and enrollment groups.
 
     Arguments:
-        storage: where they are kept.
+        storage: the store, in whose collections they outlive this process.
         clock: gives the times of creation and change.
         linked_hub_hosts: tells the host names of the hubs that are linked now.
         authority_names: tells the names of the CA certificates that are uploaded now.
@@ -431,7 +431,7 @@ class Enrollments:
         )
 
     def of(self, kind: EnrollmentKind) -> EnrollmentBook:
-        """The enrollments of a kind."""
+        """The book of a kind: that of the groups for ``GROUP``, else that of the individual enrollments."""
         return self.groups if kind is GROUP else self.individuals
 
     def clear(self) -> None:

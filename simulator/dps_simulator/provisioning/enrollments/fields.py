@@ -112,7 +112,7 @@ def read_fields(body: object, identifier: RegistrationId, situation: Situation) 
     """Check the body of a write and take from it what is to be stored.
 
     Arguments:
-        body: parsed JSON.
+        body: the request's body, parsed from JSON; of whatever type.
         identifier: the identifier in the address, which the body must repeat.
         situation: kind, linked hubs and the enrollment that is replaced.
 

@@ -83,7 +83,7 @@ def allocate(policy: str, registration_id: str, chosen: Sequence[str], linked: S
 
     Arguments:
         policy: one of :data:`POLICIES`.
-        registration_id: of the device.
+        registration_id: the ID that is hashed, so that the device comes to the same hub again.
         chosen: the hubs that the enrollment names, empty for all.
         linked: all linked hubs.
 

@@ -25,8 +25,8 @@ class Assigned(NamedTuple):
     """Where a device is now.
 
     Attributes:
-        place: to be remembered for the next time.
-        substatus: how it came there.
+        place: hub and device ID, to be remembered for the next time.
+        substatus: how it came there, in the words of the device API, e.g. ``initialAssignment``.
     """
 
     place: Place
@@ -64,9 +64,9 @@ class Assignments:
         """Put a device into its hub.
 
         Arguments:
-            enrollment: where it belongs.
+            enrollment: the enrollment that the device belongs to.
             credentials: with what it shall get into the hub.
-            registration_id: its registration ID.
+            registration_id: its registration ID, its device ID where the enrollment names none.
             api_version: the version with which it registered.
             earlier: where it was put before, ``None`` for the first time.
             answer: what the webhook decided, for an enrollment with custom allocation.

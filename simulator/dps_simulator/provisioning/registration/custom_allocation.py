@@ -30,8 +30,8 @@ class AllocationCall:
 
     Attributes:
         url: whom to ask; usually with a key in it.
-        registration_id: of the device.
-        document: the body.
+        registration_id: the ID with which the device registers.
+        document: the body of the request to the webhook.
     """
 
     url: str = field(repr=False)
@@ -73,7 +73,7 @@ def request_document(
 
     Arguments:
         enrollment: where the device belongs.
-        registration_id: of the device.
+        registration_id: the ID with which the device registers.
         current: where it is so far, ``None`` for a device that comes for the first time.
         evidence: with what it proved itself: ``symmetricKey``, ``x509`` or ``tpm``. What stands in it beyond the
             empty object of the documented sample is not sourced, so nothing does.
@@ -114,7 +114,7 @@ def read_answer(body: object, hosts: Sequence[str]) -> AllocationAnswer:
     ``iotHubHostname`` in its table.
 
     Arguments:
-        body: parsed JSON.
+        body: the request's body, parsed from JSON; of whatever type.
         hosts: the hubs among which it had to choose.
 
     Raises:

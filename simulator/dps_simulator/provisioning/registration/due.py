@@ -19,7 +19,7 @@ class DueRegistrations:
     be too wide, for what made them narrower may still be undone, and never too narrow.
 
     Arguments:
-        storage: where they are kept.
+        storage: the store, in whose collections they outlive this process.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -34,14 +34,14 @@ class DueRegistrations:
         """Let a registration wait.
 
         Arguments:
-            key: of the registration.
-            due: Unix time.
+            key: the key under which the registration is kept.
+            due: Unix time in seconds at which it is to be settled.
         """
         self._documents.put(key, {"due": due})
         self._earliest, self._latest = min(self._earliest, due), max(self._latest, due)
 
     def remove(self, key: str) -> None:
-        """Let it wait no more."""
+        """Let the registration under this key wait no more; one that does not wait is fine."""
         self._unsettled = True
         self._documents.delete(key)
         self._storage.when_committed(self._settled)
@@ -50,7 +50,7 @@ class DueRegistrations:
         """The keys of those whose time has come, and when that was.
 
         Arguments:
-            now: Unix time.
+            now: the present Unix time, in seconds.
         """
         # a clock that was set back makes nobody wait longer than usual
         latest = now + ASSIGNMENT_SECONDS
@@ -63,7 +63,7 @@ class DueRegistrations:
         ]
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all of them, as a reset of the simulator does."""
         self._documents.clear()
 
     def _read(self) -> list[tuple[str, float]]:

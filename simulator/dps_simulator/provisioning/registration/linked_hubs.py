@@ -36,14 +36,14 @@ class LinkedHubs:
     They are kept in one document, and remembered, because every registration reads them. Only one object may write it.
 
     Arguments:
-        storage: where they are kept.
+        storage: the store, in whose collections they outlive this process.
         initial: what is linked in the beginning. A hub that the stored links know, also as one that was unlinked,
             stays as it was left.
         policy: the allocation policy in the beginning.
         admit: asked with the number of links before another one is made; may refuse it.
 
     Raises:
-        ValueError: the policy is not possible.
+        ValueError: the policy is none of :data:`SERVICE_POLICIES`.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LinkedHubs:
             self._write(hubs | added)
 
     def all(self) -> tuple[HubLink, ...]:
-        """Every link."""
+        """Every link, in the order in which they were made."""
         return (self._remembered or self._read()).links
 
     def find(self, host: str) -> HubLink | None:

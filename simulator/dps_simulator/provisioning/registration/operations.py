@@ -29,8 +29,9 @@ class Overtaken:
     """An operation that was overtaken.
 
     Attributes:
-        registration: key of its registration.
-        created: Unix time at which it began.
+        registration: the key under which its registration is kept, see
+            :func:`~dps_simulator.common.identifiers.lookup_key`.
+        created: when it began, Unix time in seconds.
         state: how it ended, ``None`` as long as the newer one has not.
     """
 
@@ -39,13 +40,17 @@ class Overtaken:
     state: RegistrationState | None
 
     def to_document(self) -> Document:
-        """How it is kept."""
+        """The JSON object under which the store keeps it; :meth:`from_document` reads it."""
         state = None if self.state is None else self.state.to_json()
         return {"registration": self.registration, "created": self.created, "state": state}
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Overtaken:
-        """What :meth:`to_document` made."""
+        """Read what :meth:`to_document` made.
+
+        Raises:
+            KeyError: the document is of another kind.
+        """
         state = document["state"]
         return cls(
             document["registration"],
@@ -58,7 +63,7 @@ class OvertakenOperations:
     """All operations that were overtaken.
 
     Arguments:
-        storage: where they are kept.
+        storage: the store, in whose collections they outlive this process.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -72,7 +77,7 @@ class OvertakenOperations:
         self._unsettled = False
 
     def find(self, operation_id: str) -> Overtaken | None:
-        """The operation, or ``None``."""
+        """The operation with this ID, ``None`` when it is the newest of its registration, forgotten, or never was."""
         document = self._documents.get(operation_id)
         return None if document is None else Overtaken.from_document(document)
 
@@ -85,7 +90,7 @@ class OvertakenOperations:
         """Forget what is too old, a few at a time, and the oldest when they are too many.
 
         Arguments:
-            now: Unix time.
+            now: the present Unix time, in seconds.
         """
         if self._count and now > self._next_look:
             self._prune_old(now)
@@ -103,13 +108,13 @@ class OvertakenOperations:
                     break
 
     def forget(self, registration: str) -> None:
-        """Forget those of a registration."""
+        """Forget those of the registration that is kept under this key; none of them is fine."""
         while operations := self._documents.page(limit=MAX_PAGE_SIZE, parent=registration):
             for operation in operations:
                 self._forget(operation.key)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Forget all of them, as a reset of the simulator does."""
         self._documents.clear()
         self._count = self._bytes = 0
         self._next_look = -math.inf

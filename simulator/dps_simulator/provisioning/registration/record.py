@@ -27,15 +27,15 @@ class Place(NamedTuple):
     """Where a device was put.
 
     Attributes:
-        host: the hub.
-        device_id: what it is called there.
+        host: host name of the hub.
+        device_id: the device's ID in that hub, which may differ from its registration ID.
     """
 
     host: str
     device_id: str
 
     def to_document(self) -> Document:
-        """How it is kept."""
+        """The JSON object under which the store keeps it."""
         return {"host": self.host, "deviceId": self.device_id}
 
 
@@ -45,7 +45,7 @@ class Failure:
 
     Attributes:
         code: six digits of the error table.
-        message: what the device is told.
+        message: the sentence that the device is told, which names no secret.
     """
 
     code: int
@@ -66,7 +66,7 @@ class AllocationAnswer:
     """What a webhook decided.
 
     Attributes:
-        host: the hub.
+        host: host name of the hub that it chose; it is among those that it was offered.
         initial_twin: replaces that of the enrollment and whatever migration would bring; ``None`` when it says nothing.
         payload: for the device, ``None`` when there is none.
     """
@@ -103,7 +103,7 @@ class RegisteredTpm:
     hub_key: str = field(default="", repr=False)
 
     def to_document(self) -> Document:
-        """How it is kept."""
+        """The JSON object under which the store keeps it, the hub key included."""
         return {
             "endorsementKey": self.endorsement_key,
             "storageRootKey": self.storage_root_key,
@@ -121,11 +121,11 @@ class RegistrationState(NamedTuple):
     Attributes:
         registration_id: in the spelling of the first registration.
         created: when that was, as answers write times.
-        status: where the registration is.
-        updated: when that last changed.
-        etag: of this state.
+        status: how far the registration has come.
+        updated: when that last changed, as answers write times.
+        etag: changes with every change of the state, for ``If-Match``.
         place, substatus: where the device is and how it came there, of one that is assigned.
-        failure: why it is not.
+        failure: why the device is not assigned, of one that failed.
         payload: what a webhook sends the device.
     """
 
@@ -144,9 +144,9 @@ class RegistrationState(NamedTuple):
         """That of a device that registers.
 
         Arguments:
-            registration_id: as the device spells it.
+            registration_id: the ID in the spelling of the device; a later registration keeps that of the first.
             earlier: how its last registration ended, ``None`` for the first one.
-            now: the time.
+            now: the present time (aware, in UTC).
         """
         time = azure_timestamp(now)
         if earlier is not None:
@@ -159,8 +159,8 @@ class RegistrationState(NamedTuple):
         """The next state, with nothing of this one but whose it is.
 
         Arguments:
-            event: what happened.
-            moment: when.
+            event: what happened, see :data:`~dps_simulator.provisioning.registration.states.TRANSITIONS`.
+            moment: when it happened (aware, in UTC).
             facts: ``place``, ``substatus``, ``failure`` and ``payload``, as far as there are any.
         """
         status = TRANSITIONS[self.status, event]
@@ -219,18 +219,18 @@ class Registration:
         enrollment_kind, enrollment_key: the enrollment that it belongs to.
         key_spelling: the registration ID in the spelling that the device's key belongs to.
         leaf_thumbprint: SHA-256 of the certificate that the device showed, empty without one.
-        tpm: the TPM that it showed.
+        tpm: the TPM that it showed, ``None`` without one.
         place: where the device was put last, ``None`` before the first time.
         api_version: the version with which it registered, empty when unknown.
         payload: what it sent along for the webhook, as long as that was not asked.
-        operation: ID of the newest operation.
-        registered: Unix time at which that began, ``None`` when unknown.
+        operation: ID of the newest operation, with which the device polls.
+        registered: Unix time in seconds at which that began, ``None`` when unknown.
         allocation: what a webhook decided, as long as the device is not assigned.
         waiting: whether a webhook is being asked.
         polls: how many polls are still told that it is being assigned.
-        due: Unix time at which it is assigned, ``None`` where that does not depend on time.
+        due: Unix time in seconds at which it is assigned, ``None`` where that does not depend on time.
         reason: why it failed, where the service would not tell.
-        state: what answers show.
+        state: what answers show of it.
     """
 
     enrollment_kind: str

@@ -43,8 +43,8 @@ class Registrations:
     """All registrations and their operations.
 
     Arguments:
-        storage: where they are kept.
-        clock: the time.
+        storage: the store, in whose collections they outlive this process.
+        clock: gives the present time (aware, in UTC).
         enrollments: whose devices register; deleting an enrollment deletes its registrations.
         hubs: tells the hubs that are linked now.
         pace: how long registering takes; may be changed at any time.
@@ -162,7 +162,7 @@ class Registrations:
     # --- for the service API ------------------------------------------------------------------------------------
 
     def count(self) -> int:
-        """How many there are."""
+        """How many registrations there are, in whatever state."""
         return self._registrations.count()
 
     def find(self, registration_id: str) -> Document | None:
@@ -182,7 +182,7 @@ class Registrations:
         """What a device is told that asks for its registration without registering.
 
         Raises:
-            ServiceError: it never registered.
+            ServiceError: the device never registered.
         """
         registration = self._require(registration_id)
         return {**self._proof(registration), **registration.state.to_json()}
@@ -232,7 +232,7 @@ class Registrations:
             self._settle_due(self._clock.now())
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget registrations, operations and pending webhooks, as a reset of the simulator does; hubs stay."""
         for documents in (self._registrations, self._operations, self._due, self._pending):
             documents.clear()
         self._storage.when_committed(self._tell_of_pending)

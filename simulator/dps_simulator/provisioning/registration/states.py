@@ -82,11 +82,11 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class OperationStatus:
-    """The answer to a register or poll request.
+    """What a device is told that registers or polls.
 
     Attributes:
-        operation_id: what to poll.
-        status: where the registration is.
+        operation_id: the ID that the device polls with.
+        status: where the registration is now.
         state: the registration, absent in the first answer while it is being assigned.
         retry_after: whole seconds until the next poll, while it is being assigned.
         secret: the key for the hub, for a device with a TPM; to be sent so that only this TPM can read it.
@@ -106,7 +106,7 @@ class OperationStatus:
         return 202 if self.status is Status.ASSIGNING else 200
 
     def to_json(self) -> Document:
-        """The body of the answer."""
+        """The body of the answer, in the fields of the device API. Without :attr:`secret`, which only blobs carry."""
         body: Document = {"operationId": self.operation_id, "status": self.status.value}
         if self.state is not None:
             body["registrationState"] = dict(self.state)

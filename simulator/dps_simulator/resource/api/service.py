@@ -153,22 +153,9 @@ class ServiceOperations:
     # --- around it --------------------------------------------------------------------------------------------------
 
     def _list_offered(self, call: Call) -> Response:
-        return Response(
-            200,
-            {
-                "value": [
-                    {
-                        "name": f"{PROVIDER}/{name}",
-                        "display": {
-                            "provider": "Microsoft Devices",
-                            "resource": "ProvisioningServices",
-                            "operation": text,
-                        },
-                    }
-                    for name, text in _OFFERED
-                ]
-            },
-        )
+        shown = {"provider": "Microsoft Devices", "resource": "ProvisioningServices"}
+        offered = [{"name": f"{PROVIDER}/{name}", "display": {**shown, "operation": text}} for name, text in _OFFERED]
+        return Response(200, {"value": offered})
 
     def _check_free(self, call: Call) -> Response:
         name = checked_object("The body", call.body).get("name")
