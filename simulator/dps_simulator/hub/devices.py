@@ -26,7 +26,7 @@ from dps_simulator.errors.table import Hub, ServiceError, described
 from dps_simulator.errors.timestamps import azure_timestamp
 
 from .checks import check_id, invalid, wrong_value
-from .twins import Twin, new_twin
+from .twins import EMPTY, Twin, new_twin
 
 #: What the API shows for a time that never came.
 NEVER = "0001-01-01T00:00:00Z"
@@ -47,7 +47,7 @@ _EPOCH = datetime(1, 1, 1, tzinfo=timezone.utc)
 _KEY_NAMES = ("primaryKey", "secondaryKey")
 _THUMBPRINT_NAMES = ("primaryThumbprint", "secondaryThumbprint")
 #: What stands for no credentials, until some are made.
-_NOT_GIVEN = DeviceCredentials()
+NOT_GIVEN = DeviceCredentials()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Identity(ABC):
     module_id: str = ""
     generation: str
     etag: str = ""
-    authentication: DeviceCredentials = _NOT_GIVEN
+    authentication: DeviceCredentials = NOT_GIVEN
     status: str = "enabled"
     twin: Twin
     subscriptions: Mapping[str, int] = field(default_factory=dict)
@@ -296,20 +296,32 @@ class Device(Identity):
         }
 
 
-def new_device(device_id: str, body: Mapping[str, Any], now: datetime, *, after: str = "") -> Device:
-    """Make a device, with an empty twin, from the body of a request.
+def new_device(
+    device_id: str,
+    body: Mapping[str, Any],
+    now: datetime,
+    *,
+    after: str = "",
+    credentials: DeviceCredentials = NOT_GIVEN,
+    initial_twin: Mapping[str, Any] | None = None,
+) -> Device:
+    """Make a device from the body of a request.
 
     Arguments:
         device_id: the ID in the path of the request; one in the body has to be the same.
         body: the fields that the request sets, in the names of the hub's API.
         now: the present time (aware, in UTC).
         after: the generation that was last given out; the new one is greater.
+        credentials: how it authenticates where the body does not say; without them it gets two new keys.
+        initial_twin: the content of its twin, see :func:`~dps_simulator.hub.twins.new_twin`; without, it is empty.
 
     Raises:
         ServiceError: a field is wrong; the text names it.
     """
-    device = Device(device_id=check_id(device_id), generation=new_generation(now, after), twin=new_twin(now))
-    return replace(device.changed(body, now), status_updated=NEVER)
+    generation = new_generation(now, after)
+    device = Device(device_id=check_id(device_id), generation=generation, authentication=credentials, twin=EMPTY)
+    # what is wrong with the body is told before what is wrong with the twin
+    return replace(device.changed(body, now), status_updated=NEVER, twin=new_twin(now, initial_twin))
 
 
 def authentication_json(credentials: DeviceCredentials) -> Document:
@@ -433,7 +445,7 @@ def checked_authentication(given: object, current: DeviceCredentials) -> DeviceC
     Raises:
         ServiceError: a field is wrong; the text names it.
     """
-    if given is None and current != _NOT_GIVEN:
+    if given is None and current != NOT_GIVEN:
         return current
     body = _object(given, "authentication")
     thumbprints = _object(body.get("x509Thumbprint"), "authentication.x509Thumbprint")

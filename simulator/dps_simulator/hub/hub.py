@@ -18,12 +18,12 @@ from dps_simulator.errors.table import Hub, ServiceError
 from .checks import check_id, json_object, wrong_value
 from .cloud_to_device import CloudToDeviceQueues
 from .connections import Connections
-from .devices import Device, Identity, check_precondition, edge_device_of, new_device
+from .devices import NOT_GIVEN, Device, Identity, check_precondition, edge_device_of, new_device
 from .hub_queries import MAX_PAGE, TWIN_WORK, HubQueries, QueryPage, Steps, Work
 from .hub_records import MAX_BATCH, HubRecords
 from .modules import EDGE_MODULES, MAX_MODULES, Module, check_address, module_address, new_module, split_address
 from .telemetry import TelemetryBuffer
-from .twins import Twin, TwinChange, new_twin, patch_twin, replace_twin, report
+from .twins import Twin, TwinChange, patch_twin, replace_twin, report
 
 __all__ = ["MAX_PAGE", "IotHub", "QueryPage", "Steps"]
 
@@ -156,8 +156,11 @@ class IotHub:
             if found is None:
                 if if_match is not None:
                     raise _not_found(address)
-                new = self._new_module(device, module_id, fields) if device else self._new(device_id, fields)
-                changed: Identity = replace(new, twin=new_twin(self._clock.now(), initial_twin))
+                changed: Identity = (
+                    self._new_module(device, module_id, fields, initial_twin)
+                    if device
+                    else self._new(device_id, fields, initial_twin)
+                )
             elif if_match is None:
                 kind = Hub.MODULE_EXISTS if module_id else Hub.DEVICE_EXISTS
                 raise ServiceError(kind, reason=f"{address!r} exists and there is no If-Match header")
@@ -231,7 +234,7 @@ class IotHub:
         change: TwinChange | None = None
         now = self._clock.now()
         if found is None:
-            changed = replace(self._new(device_id, body), authentication=credentials, twin=new_twin(now, initial_twin))
+            changed = self._new(device_id, body, initial_twin, credentials)
         else:
             changed = found if is_same else replace(found.changed(body, now), authentication=credentials)
             if reset:
@@ -353,25 +356,41 @@ class IotHub:
     def _make_room(self) -> None:
         self.throttle.claim("devices", self._records.total, self._host)
 
-    def _new(self, device_id: str, body: Mapping[str, Any]) -> Device:
+    def _new(
+        self,
+        device_id: str,
+        body: Mapping[str, Any],
+        initial_twin: Mapping[str, Any] | None,
+        credentials: DeviceCredentials = NOT_GIVEN,
+    ) -> Device:
         self._make_room()
-        device = new_device(device_id, body, self._clock.now(), after=self._last_generation)
+        now, last = self._clock.now(), self._last_generation
+        device = new_device(device_id, body, now, after=last, credentials=credentials, initial_twin=initial_twin)
         self._last_generation = device.generation
         self._check_scopes(device)
         return device
 
-    def _new_module(self, device: Device, module_id: str, body: Mapping[str, Any]) -> Module:
+    def _new_module(
+        self, device: Device, module_id: str, body: Mapping[str, Any], initial_twin: Mapping[str, Any] | None
+    ) -> Module:
         if len(set(device.modules) - set(EDGE_MODULES)) >= MAX_MODULES:
             raise ServiceError(
                 Hub.TOO_MANY_MODULES, f"The device {device.device_id!r} has {MAX_MODULES} modules, which is the most."
             )
         self._make_room()
-        module = self._made_module(device.device_id, module_id, body)
+        module = self._made_module(device.device_id, module_id, body, initial_twin)
         self._records.save(replace(device, modules=(*device.modules, module_id)))
         return module
 
-    def _made_module(self, device_id: str, module_id: str, body: Mapping[str, Any]) -> Module:
-        module = new_module(device_id, module_id, body, self._clock.now(), after=self._last_generation)
+    def _made_module(
+        self,
+        device_id: str,
+        module_id: str,
+        body: Mapping[str, Any],
+        initial_twin: Mapping[str, Any] | None = None,
+    ) -> Module:
+        now, last = self._clock.now(), self._last_generation
+        module = new_module(device_id, module_id, body, now, after=last, initial_twin=initial_twin)
         self._last_generation = module.generation
         return module
 

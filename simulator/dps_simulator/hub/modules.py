@@ -29,7 +29,7 @@ from .devices import (
     new_generation,
     rendered_time,
 )
-from .twins import Twin, new_twin
+from .twins import EMPTY, Twin, new_twin
 
 #: The modules that an Edge device has by itself. Source: Microsoft documentation, iot-edge iot-edge-runtime; the Azure
 #: CLI, which asks for them. Inferred: that they have keys from the beginning and count in no limit.
@@ -149,8 +149,16 @@ class Module(Identity):
         }
 
 
-def new_module(device_id: str, module_id: str, body: Mapping[str, Any], now: datetime, *, after: str = "") -> Module:
-    """Make a module, with an empty twin, from the body of a request.
+def new_module(
+    device_id: str,
+    module_id: str,
+    body: Mapping[str, Any],
+    now: datetime,
+    *,
+    after: str = "",
+    initial_twin: Mapping[str, Any] | None = None,
+) -> Module:
+    """Make a module from the body of a request.
 
     Arguments:
         device_id: the device ID in the path of the request; one in the body has to be the same.
@@ -158,10 +166,11 @@ def new_module(device_id: str, module_id: str, body: Mapping[str, Any], now: dat
         body: the fields that the request sets, in the names of the hub's API.
         now: the present time (aware, in UTC).
         after: the generation that was last given out; the new one is greater.
+        initial_twin: the content of its twin, see :func:`~dps_simulator.hub.twins.new_twin`; without, it is empty.
 
     Raises:
         ServiceError: a field is wrong; the text names it.
     """
-    generation, twin = new_generation(now, after), new_twin(now)
-    module = Module(device_id=device_id, module_id=check_id(module_id, "module"), generation=generation, twin=twin)
-    return module.changed(body, now)
+    generation = new_generation(now, after)
+    module = Module(device_id=device_id, module_id=check_id(module_id, "module"), generation=generation, twin=EMPTY)
+    return replace(module.changed(body, now), twin=new_twin(now, initial_twin))

@@ -137,6 +137,10 @@ class Twin:
         }
 
 
+#: What stands in the place of a twin while an identity is being made.
+EMPTY = Twin({}, Section({}, {}, 1), Section({}, {}, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class TwinChange:
     """The outcome of a write.
@@ -308,7 +312,7 @@ def _patched_metadata(old: Mapping[str, Any], values: object, patch: object, mar
 
 def _checked(section: str, value: Any) -> Document:
     """Enforce the rules on a merged section; ``None`` and a missing part become an empty object."""
-    if value is None or value is _MISSING:
+    if not value or value is _MISSING:
         return {}
     size = _size(value)
     limit = SECTION_LIMITS[section]

@@ -237,7 +237,9 @@ class AcceptingContext:
         # asks for a certificate; without FAIL_IF_NO_PEER_CERT devices with symmetric keys may come without one
         context.set_verify(SSL.VERIFY_PEER, _note_verification)
         context.set_tlsext_servername_callback(_note_server_name)
-        # a resumed session would hide the client's certificates, so none is kept and no ticket is handed out
+        # A resumed session would hide the client's certificates, so none is kept, and in TLS 1.2 no ticket is handed
+        # out. The two of TLS 1.3 are only names of sessions, which nobody finds; how many there are (OpenSSL's
+        # SSL_CTX_set_num_tickets) cannot be set from Python.
         context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         context.set_session_id(b"simulator")
         context.set_options(
