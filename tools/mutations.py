@@ -52,7 +52,7 @@ with contextlib.suppress(ValueError):
 runpy.run_module("pytest", run_name="__main__", alter_sys=True)
 """
 _TIME = re.compile(r"^\s*(\d+\.\d+)s (?:call|setup|teardown) +(\S.*)$", re.MULTILINE)
-_FAILED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+_FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 # exit statuses of pytest
 _PASSED, _FAILURES, _NO_TESTS = 0, 1, 5
 
