@@ -14,7 +14,7 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors architecture mutations badge binder site clean
+.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots azure-report bench fidelity errors architecture mutations badge binder site clean
 
 help:
 	@echo 'make lab          open JupyterLab on the first notebook; ARGUMENTS go to jupyter lab'
@@ -26,6 +26,7 @@ help:
 	@echo 'make lint         style, types, spelling and the form of the notebooks'
 	@echo 'make notebooks    execute the notebooks and renew their outputs where they changed'
 	@echo 'make screenshots  take pictures of notebooks in a browser, into $(OUTPUT)/screenshots/, and that of README'
+	@echo 'make azure-report  run notebooks on your Azure and on the simulator, and write how the answers differ'
 	@echo 'make bench        measure the simulator'
 	@echo 'make fidelity     renew docs/fidelity.md: what the simulator supports, and where its answers come from'
 	@echo 'make errors       renew docs/errors.md: what every error means'
@@ -142,6 +143,10 @@ notebooks: $(READY)
 screenshots: $(READY_DEV)
 	@DPS_SCREENSHOTS=$(OUTPUT)/screenshots $(RUN) -m pytest -q -m browser tests/browser $(ARGUMENTS)
 	@test ! -d $(OUTPUT)/screenshots/readme || cp $(OUTPUT)/screenshots/readme/*.png docs/pictures/
+
+# needs the settings of an own Azure; what is written has no keys and no names of whoever ran it
+azure-report: $(READY)
+	@$(RUN) -m helpers.comparison --output $(OUTPUT)/azure-report $(ARGUMENTS)
 
 bench: $(READY_DEV)
 	@$(RUN) -m benchmarks $(ARGUMENTS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -35,11 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = azure_settings()
         with of_settings(settings) as dps:
+            hubs = len(dps.hubs)
             private = [*(name for name in names_of(dps) if "." in name), dps.id_scope]
         private.append(settings.get("AZURE_SUBSCRIPTION_ID", ""))
         # the answers are in normal form there already, and nobody needs them afterwards
         with tempfile.TemporaryDirectory(prefix="dps-answers-") as scratch:
-            calls, outcomes = _compared(arguments, Path(scratch))
+            calls, outcomes = _compared(arguments, Path(scratch), hubs)
         if not any(call.azure for call in calls):
             print("error: Azure answered nothing. See the report of the notebooks.", file=sys.stderr)  # noqa: T201
             return 1
@@ -52,8 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _compared(arguments: Any, scratch: Path) -> tuple[list[Call], dict[str, dict[str, str]]]:
+def _compared(arguments: Any, scratch: Path, hubs: int) -> tuple[list[Call], dict[str, dict[str, str]]]:
     outcomes: dict[str, dict[str, str]] = {}
+    # the kernels inherit it, and only the simulator reads it: as many hubs as there are on Azure
+    os.environ["DPS_SIMULATOR_HUBS"] = " ".join(f"contoso-hub-{each}.azure-devices.test" for each in range(1, hubs + 1))
     for target in TARGETS:
         folder = scratch / target
         folder.mkdir()

@@ -7,6 +7,7 @@ different answers to a call, each with the nearest one of the other side.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,14 +82,14 @@ def _by_call(answers: Iterable[Answer]) -> dict[Key, list[Answer]]:
     for answer in answers:
         key = (answer["channel"], answer["service"], answer["operation"])
         different = found.setdefault(key, [])
-        if answer not in different:
+        if not _is_among(answer, different):
             different.append(answer)
     return found
 
 
 def _differences(azure: Sequence[Answer], simulator: Sequence[Answer]) -> Iterator[Difference]:
-    left = [answer for answer in azure if answer not in simulator]
-    right = [answer for answer in simulator if answer not in azure]
+    left = [answer for answer in azure if not _is_among(answer, simulator)]
+    right = [answer for answer in simulator if not _is_among(answer, azure)]
     if len(azure) == len(simulator) == 1 and left:
         # one question, one answer each: also when their statuses differ
         yield from answer_differences(azure[0], simulator[0])
@@ -98,6 +99,11 @@ def _differences(azure: Sequence[Answer], simulator: Sequence[Answer]) -> Iterat
     for answer in right:
         # what was compared from the other side already comes out the same, and counts once
         yield from _nearest(answer, azure, first=False)
+
+
+def _is_among(answer: Answer, others: Iterable[Answer]) -> bool:
+    """Whether an answer is one of the others; for Python, ``true`` and 1 would be the same."""
+    return json.dumps(answer, sort_keys=True) in (json.dumps(other, sort_keys=True) for other in others)
 
 
 def _nearest(answer: Answer, others: Sequence[Answer], *, first: bool) -> Iterator[Difference]:

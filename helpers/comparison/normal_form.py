@@ -28,7 +28,7 @@ _BASE64 = re.compile(r"(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])[A-Za-z0-9+][A-Za-z0-9+/
 #: The registration ID of a TPM: SHA-256 of its endorsement key in base32.
 _TPM_ID = re.compile(r"(?<![a-z0-9])[a-z2-7]{52}(?![a-z0-9])")
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.*?-----END [A-Z ]+-----", re.DOTALL)
-_DIGITS = re.compile(r"(?<!\d)\d{12,}(?!\d)")
+_DIGITS = re.compile(r"(?<![0-9A-Za-z])\d{12,30}(?![0-9A-Za-z])")
 _SERVICE_HOST = re.compile(
     r"(?i)[a-z0-9][a-z0-9.-]*\.(?:azure-devices(?:-provisioning)?|servicebus|azure-api)\.[a-z.]+"
 )
@@ -106,9 +106,9 @@ _PLACEHOLDERS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]
     (_GUID, "<guid>"),
     (_TPM_ID, "<TPM>"),
     (_SERVICE_HOST, "<host>"),
+    (_DIGITS, "<number>"),
     (_HEX, lambda match: f"<hex of {len(match[0])}>"),
     (re.compile(r"\*{4}[A-Za-z0-9+/=_-]{0,4}"), "<secret>"),
-    (_DIGITS, "<number>"),
 )
 
 

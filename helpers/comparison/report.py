@@ -29,6 +29,7 @@ _PRIVATE: Mapping[str, re.Pattern[str]] = {
     "an ID such as that of a subscription": re.compile(r"(?i)[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"),
     "the host name of a service": re.compile(r"(?i)[a-z0-9-]+\.azure-devices(?:-provisioning)?\.[a-z]+"),
     "a thumbprint": re.compile(r"(?i)(?<![0-9a-z])(?:[0-9a-f]{40}|[0-9a-f]{64})(?![0-9a-z])"),
+    "a key": re.compile(r"[A-Za-z0-9+/]{40,88}="),
     "a connection string": re.compile(r"HostName=[^<\s]"),
 }
 
