@@ -21,7 +21,9 @@ _NAMES_BY_MEMBER = {"resourcegroup": "<group>", "subscriptionid": "<subscription
 _TRANSPORT = {"connection", "content-length", "date", "keep-alive", "transfer-encoding"}
 
 _GUID = re.compile(r"(?i)[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(Z|[+-]\d\d:\d\d)?|\d\d/\d\d/\d{4} \d\d:\d\d:\d\d(Z)?")
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d(?:[T ]| at )\d\d:\d\d:\d\d(?:\.\d+)?(Z|[+-]\d\d:\d\d)?|\d\d/\d\d/\d{4} \d\d:\d\d:\d\d(Z)?"
+)
 _HTTP_TIME = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _HEX = re.compile(r"(?i)(?<![0-9a-z])(?=[0-9a-f]*\d)[0-9a-f]{16,128}(?![0-9a-z])")
 _BASE64 = re.compile(r"(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])[A-Za-z0-9+][A-Za-z0-9+/]{19,}={0,2}")
@@ -36,6 +38,8 @@ _SUBSCRIPTION = re.compile(r"(?i)(/subscriptions/)[^/?]+")
 _GROUP = re.compile(r"(?i)(/resourceGroups/)[^/?]+")
 _OPERATION = re.compile(r"(?i)(/operations/|/operationResults/|/asyncOperations?/)[^/?]+")
 _SHORTEST_NAME = 4
+#: Bytes of the longest key.
+_LONGEST_KEY = 64
 
 
 class NormalForm:
@@ -83,7 +87,9 @@ class NormalForm:
             # whether it has quotation marks is a matter of protocol
             return '"<etag>"' if value.startswith('"') else "<etag>"
         if len(value) % 4 == 0 and _BASE64.fullmatch(value):
-            return f"<base64 of {len(value.rstrip('=')) * 3 // 4} bytes>"
+            size = len(value.rstrip("=")) * 3 // 4
+            # certificates of the same kind are not all of the same length
+            return f"<base64 of {size} bytes>" if size <= _LONGEST_KEY else "<long base64>"
         return self.text(value)
 
     def path(self, url: str) -> str:

@@ -281,7 +281,15 @@ def tutorial(arguments: argparse.Namespace, console: Console) -> int:
     _prepare_output(arguments.output)
     with scratch_folder() as scratch, _Pages(arguments.output) as pages:
         run = Run(
-            tracks(paths), values, scratch, environment, arguments.cell_timeout, jobs, arguments.solutions, pages.add
+            # Azure is one service for all tracks; to be compared with it, the simulator must be one, too
+            tracks(paths) if arguments.record is None else [Track("all", tuple(paths))],
+            values,
+            scratch,
+            environment,
+            arguments.cell_timeout,
+            jobs,
+            arguments.solutions,
+            pages.add,
         )
         run.record = arguments.record
         console.print(

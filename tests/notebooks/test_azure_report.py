@@ -61,7 +61,7 @@ def compared(folder, *notebooks):
 @pytest.mark.notebooks
 @pytest.mark.timeout(1_300)
 @namespaces
-@pytest.mark.parametrize("notebooks", [["0"], ["1"], ["2", "3"], ["4"]], ids=["start", "keys", "certificates", "hubs"])
+@pytest.mark.parametrize("notebooks", [["0"], ["1", "2", "3", "9"], ["4"]], ids=["start", "tracks", "hubs"])
 def test_a_simulator_in_the_place_of_azure_does_not_differ(tmp_path, notebooks):
     said, text, document = compared(tmp_path, *notebooks)
     differing = [call for call in document["calls"] if call["differences"]]

@@ -66,7 +66,7 @@ CHANGES = {
     "write": ("write_settings(settings, run=run_commands)", "write_settings(settings, run=run_commands, file={env!r})"),
     "delete": ("remove_settings(run=run_commands)", "remove_settings(run=run_commands, file={env!r})"),
     "run-tracks": ('"0 1 2 3" if', '"00" if'),
-    "report": ("azure-report 0 1 2 3", "azure-report --pace instant 00"),
+    "report": ("build/azure-report", "build/azure-report --pace instant 00"),
 }
 
 

@@ -29,6 +29,8 @@ def form():
         ("etag", '"8d1b"', '"<etag>"'),
         ("$etag", "AAAA", "<etag>"),
         ("createdDateTimeUtc", "2026-11-30T20:31:02.1234567Z", "<time>Z"),
+        ("simulatorReason", "expired on 2026-11-29 at 21:47:40 UTC", "expired on <time> UTC"),
+        ("certificate", KEY.rstrip("=") * 8, "<long base64>"),
         ("lastActivityTime", "0001-01-01T00:00:00", "<time>"),
         ("assignedHub", "Contoso-Hub-2.azure-devices.net", "<hub>"),
         ("message", "no hub contoso-hub-1 at other.azure-devices.net", "no hub <hub name> at <host>"),
