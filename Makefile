@@ -9,11 +9,12 @@ RUN = $(VENV)/bin/python
 READY = $(VENV)/ready
 READY_DEV = $(VENV)/ready-dev
 OUTPUT = build
+DOCS = .venv-docs
 NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots bench fidelity errors architecture mutations badge binder clean
+.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots azure-report bench fidelity errors architecture mutations badge binder site clean
 
 help:
 	@echo 'make lab          open JupyterLab on the first notebook; ARGUMENTS go to jupyter lab'
@@ -25,6 +26,7 @@ help:
 	@echo 'make lint         style, types, spelling and the form of the notebooks'
 	@echo 'make notebooks    execute the notebooks and renew their outputs where they changed'
 	@echo 'make screenshots  take pictures of notebooks in a browser, into $(OUTPUT)/screenshots/, and that of README'
+	@echo 'make azure-report  run notebooks on your Azure and on the simulator, and write how the answers differ'
 	@echo 'make bench        measure the simulator'
 	@echo 'make fidelity     renew docs/fidelity.md: what the simulator supports, and where its answers come from'
 	@echo 'make errors       renew docs/errors.md: what every error means'
@@ -32,6 +34,7 @@ help:
 	@echo 'make mutations    change the simulator in a hundred small ways, and see which of them the tests notice'
 	@echo 'make badge        write the address of your public copy into README, handout and 02, from the remote of git'
 	@echo 'make binder       renew binder/requirements.txt after a change of requirements.txt'
+	@echo 'make site         make web pages of notebooks and documents, in $(OUTPUT)/site/'
 	@echo 'make setup        only install what all of these need, into $(VENV)/'
 	@echo 'make clean        remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
 
@@ -141,6 +144,10 @@ screenshots: $(READY_DEV)
 	@DPS_SCREENSHOTS=$(OUTPUT)/screenshots $(RUN) -m pytest -q -m browser tests/browser $(ARGUMENTS)
 	@test ! -d $(OUTPUT)/screenshots/readme || cp $(OUTPUT)/screenshots/readme/*.png docs/pictures/
 
+# needs the settings of an own Azure; what is written has no keys and no names of whoever ran it
+azure-report: $(READY)
+	@$(RUN) -m helpers.comparison --output $(OUTPUT)/azure-report $(ARGUMENTS)
+
 bench: $(READY_DEV)
 	@$(RUN) -m benchmarks $(ARGUMENTS)
 
@@ -160,9 +167,22 @@ mutations: $(READY_DEV)
 badge: $(READY)
 	@$(RUN) -m tools.badge $(ARGUMENTS)
 
+# an environment of its own, of the same Python: it needs no SDK, and who runs the tests does not need it
+$(DOCS)/ready: $(READY) requirements-docs.txt
+	@echo 'Setting up $(DOCS)/ for the site (once) ...'
+	@$(RUN) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $(DOCS)/ready
+
+# Nothing is executed: the pages show what is committed. ARGUMENTS go to sphinx-build; `-b linkcheck` asks other servers.
+site: $(READY) $(DOCS)/ready
+	@$(RUN) -m tools.site $(OUTPUT)/site-sources
+	@$(DOCS)/bin/python -m sphinx -q -E -W --keep-going -n $(ARGUMENTS) $(OUTPUT)/site-sources $(OUTPUT)/site
+	@echo 'Open $(OUTPUT)/site/index.html'
+
 binder:
 	@$(PYTHON) binder/lock.py
 
 clean:
 	@rm -rf $(OUTPUT) .workspace .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*
-	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@find . -name __pycache__ -not -path './$(VENV)/*' -not -path './$(DOCS)/*' -prune -exec rm -rf {} +

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from . import certificates, enrollments, instructions, memory, readiness, registrations, scale, tutorial
+from . import certificates, enrollments, instructions, learner, memory, readiness, registrations, scale, tutorial
 from .measure import Result
 
 MEASUREMENTS: dict[str, Callable[[], Result | list[Result] | list[Result | str] | str]] = {
@@ -16,6 +16,7 @@ MEASUREMENTS: dict[str, Callable[[], Result | list[Result] | list[Result | str] 
     "ready": readiness.ready_time,
     "tutorial": tutorial.track_against_empty_notebooks,
     "memory": memory.whole_suite,
+    "learner": learner.one_learner,
     "enrollments": enrollments.rest_at_scale,
     "scale": scale.scale,
 }

@@ -6,6 +6,7 @@
         CheckFailed (AssertionError): helpers.checks
         InstallationError (RuntimeError): helpers.installation
         MaskedError: helpers.masking
+            AzureCommandError: helpers.cloud.command_line
             CertificateError (ValueError): helpers.certificates.files
                 _TooLargeError: helpers.certificates.files
             CredentialsError (ValueError): helpers.credentials
@@ -17,6 +18,7 @@
             NotebookError: helpers.runner.documents
             ParameterError (ValueError): helpers.checks
             SettingError (ValueError): helpers.target.settings
+            SettingsFileError: helpers.cloud.settings_file
             TargetError: helpers.target.target
             TpmError: helpers.tpm.errors
                 ActivationError: helpers.tpm.errors
@@ -28,6 +30,7 @@
                 NewerFormatError: helpers.workspace
         ProgressLineError (ValueError): helpers.course.line
         RefusedError: helpers.tpm.embedded.arguments
+        ReportError: helpers.comparison.report
         _PassPhraseWantedError: helpers.certificates.files
 
 What the official clients and the simulator raise goes through as it is.

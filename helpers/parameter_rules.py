@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from dps_simulator.rules import (
@@ -59,6 +59,18 @@ _RULES: Mapping[str, _Rule] = {
         is_address=True,
     ),
     "reset": _Rule(re.compile("yes|no"), "'yes' or 'no'"),
+    # hubs have 3 to 50 characters, and "-hub-2" follows. Source: rules for names of Azure resources
+    "prefix": _Rule(
+        re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){2,39}"),
+        "3 to 40 small letters, digits and single hyphens, with a letter in front and no hyphen at the end",
+    ),
+    "region": _Rule(re.compile(r"[a-z][a-z0-9]{2,39}"), "a region in one word, such as 'westeurope' or 'eastus'"),
+    "tier": _Rule(re.compile("F1|S1"), "'F1' (free, one in a subscription) or 'S1' (costs money)"),
+}
+#: Parameters that are no text: their type, what they may be, and how to say so.
+_NO_TEXT: Mapping[str, tuple[type, Container[object], str]] = {
+    "run_commands": (bool, (False, True), "True or False"),
+    "hubs": (int, (1, 2), "1 or 2"),
 }
 #: Where the notebook has a TPM, the registration ID can be derived from it.
 _DERIVED_ID = replace(_ID, may_be_empty=True)
@@ -135,6 +147,10 @@ def problems(notebook: str, values: Mapping[str, object]) -> list[str]:
 
 
 def _problem(name: str, value: object, *, with_tpm: bool) -> str:
+    if name in _NO_TEXT:
+        kind, allowed, expected = _NO_TEXT[name]
+        fits = type(value) is kind and value in allowed
+        return "" if fits else f"{name} is {shown(value)}; it must be {expected}."
     rule = _DERIVED_ID if with_tpm and name == "registration_id" else _RULES.get(name)
     if rule is None:
         return f"{name}: no rule is known for this parameter."
@@ -153,6 +169,9 @@ def _size(value: str) -> str:
 
 
 def _together(notebook: str, values: Mapping[str, str]) -> Iterator[str]:
+    if values.get("run_commands") == "True" and values.get("target") != "azure":
+        yield "run_commands is True, and target is 'simulator'. Commands run on Azure only: set target to 'azure', too."
+        return
     made = [each for each in MADE.get(notebook, _DEVICES) if values.get(each.parameter)]
     too_long = [problem for each in made if (problem := _too_long(each, values))]
     if too_long:

@@ -67,6 +67,7 @@ class Run:
         jobs: how many tracks run at the same time.
         solved: whether the exercises are filled in, and must then be found right.
         on_end: called with the outcome of every notebook that ran, however that ended.
+        record: a folder in which every answer of the services is noted, a file for each notebook; ``None``: nowhere.
     """
 
     tracks: Sequence[Track]
@@ -77,6 +78,7 @@ class Run:
     jobs: int
     solved: bool = False
     on_end: Callable[[Outcome], object] = lambda outcome: None
+    record: Path | None = None
     outcomes: dict[Path, Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -150,12 +152,13 @@ async def run_track(run: Run, track: Track, display: Display) -> None:
         if values:
             document = with_parameters(document, values)
         display.started(outcome)
+        noted = {} if run.record is None else {"DPS_RECORD_ANSWERS": str(run.record / f"{path.stem}.jsonl")}
         try:
             await execute(
                 outcome,
                 document,
                 scratch=run.scratch / track.name / str(number),
-                environment=environment,
+                environment={**environment, **noted},
                 cell_timeout=run.cell_timeout,
                 on_cell=display.cell_done,
             )
@@ -278,8 +281,17 @@ def tutorial(arguments: argparse.Namespace, console: Console) -> int:
     _prepare_output(arguments.output)
     with scratch_folder() as scratch, _Pages(arguments.output) as pages:
         run = Run(
-            tracks(paths), values, scratch, environment, arguments.cell_timeout, jobs, arguments.solutions, pages.add
+            # Azure is one service for all tracks; to be compared with it, the simulator must be one, too
+            tracks(paths) if arguments.record is None else [Track("all", tuple(paths))],
+            values,
+            scratch,
+            environment,
+            arguments.cell_timeout,
+            jobs,
+            arguments.solutions,
+            pages.add,
         )
+        run.record = arguments.record
         console.print(
             f"{len(paths)} notebooks, {min(jobs, len(run.tracks))} at a time. Target: {facts['target']}.",
             highlight=False,
@@ -517,6 +529,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--output", type=Path, default=Path("build"), help="folder for the report (default: build)")
     run.add_argument(
         "--junit", type=Path, metavar="FILE", help="write the results as JUnit XML, too, for a CI service to show"
+    )
+    run.add_argument(
+        "--record", type=Path, metavar="FOLDER", help="note every answer of the services, for helpers.comparison"
     )
     run.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help="for the notebooks")
 

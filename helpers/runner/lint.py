@@ -117,6 +117,15 @@ def _heading_levels(document: NotebookNode) -> Iterator[Finding]:
         before = level
 
 
+def _steps(document: NotebookNode) -> Iterator[Finding]:
+    expected = 1
+    for position, _, words in headings(document):
+        if (step := re.match(r"Step (\d+)\b", words)) is not None:
+            if int(step[1]) != expected:
+                yield position, f"heading {words!r} follows step {expected - 1}; steps are counted from 1 without gaps"
+            expected = int(step[1]) + 1
+
+
 def _sections(document: NotebookNode) -> Iterator[Finding]:
     if is_page(document):
         return
@@ -257,6 +266,7 @@ def _strings(node: object) -> Iterator[str]:
 RULES: tuple[Rule, ...] = (
     _title,
     _heading_levels,
+    _steps,
     _sections,
     _parameters,
     _code,

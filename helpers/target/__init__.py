@@ -10,28 +10,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 from dps_simulator.process import launcher
 from helpers import workspace
 from helpers.masking import shown
 
-from .azure import (
-    MQTT_PORT,
-    PROBE_SECONDS,
-    azure_settings,
-    checked_id_scope,
-    normalised_host,
-    of_settings,
-    port_is_open,
-)
+from .azure import azure_settings, checked_id_scope, normalised_host, of_settings
+from .ports import HTTPS_PORT, MQTT_PORT, PROBE_SECONDS, PortState, Probe, port_is_open, probe
 from .simulator import SimulatorTarget
 from .target import Target, TargetError
 
 __all__ = [
+    "HTTPS_PORT",
     "MQTT_PORT",
     "PROBE_SECONDS",
     "TARGETS",
+    "PortState",
+    "Probe",
     "Target",
     "TargetError",
     "azure_settings",
@@ -40,6 +38,7 @@ __all__ = [
     "normalised_host",
     "of_simulator",
     "port_is_open",
+    "probe",
 ]
 
 TARGETS = ("simulator", "azure")
@@ -61,6 +60,16 @@ def connect(target: str = "simulator", *, settings: Mapping[str, str] | None = N
         TargetError: for an unknown target, and for missing or wrong settings, all of them at once.
         LaunchError: the simulator cannot be started, or one of other code runs that may not be replaced.
     """
+    dps = _connected(target, settings)
+    if record := os.environ.get("DPS_RECORD_ANSWERS"):
+        # only who compares the simulator with Azure needs it
+        from helpers.comparison import recording  # noqa: PLC0415
+
+        recording.begin(Path(record), dps)
+    return dps
+
+
+def _connected(target: str, settings: Mapping[str, str] | None) -> Target:
     if target == "simulator":
         return of_simulator(launcher.ensure_running(workspace.simulator_state(), say=print))
     if target == "azure":

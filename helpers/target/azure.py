@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +16,7 @@ from helpers.identifiers import bare_host, host_problem, unquoted
 from helpers.masking import shown
 from helpers.views.observation import SdkObserver
 
+from .ports import MQTT_PORT, port_is_open
 from .settings import (
     FOR_MANAGEMENT,
     HUB_DOMAIN,
@@ -32,11 +32,6 @@ from .target import Target, TargetError
 
 if TYPE_CHECKING:
     from azure.mgmt.iothubprovisioningservices import IotDpsClient
-
-#: MQTT over TLS; closed in many company networks and on Binder, where WebSockets over 443 do the same.
-MQTT_PORT = 8883
-#: Seconds that a connection to this port may take to come about.
-PROBE_SECONDS = 3.0
 
 _AZURE_HOST = global_host()
 _ID_SCOPE = re.compile(r"0n[a-z][0-9a-z]{8}", re.IGNORECASE)
@@ -214,21 +209,6 @@ def checked_id_scope(text: str, setting: str = "PROVISIONING_IDSCOPE") -> str:
             "It is not the name of the service and not its host name."
         )
     return stripped
-
-
-def port_is_open(host: str, port: int, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether a TCP connection comes about; it is closed at once.
-
-    Arguments:
-        host: its name.
-        port: its number.
-        seconds: how long to wait for each of its addresses.
-    """
-    try:
-        with socket.create_connection((host, port), timeout=seconds):
-            return True
-    except OSError:
-        return False
 
 
 def _refuse(lines: Sequence[str]) -> NoReturn:

@@ -17,7 +17,7 @@ from helpers.credentials import ConnectionString, Secret
 from helpers.identifiers import bare_host
 from helpers.masking import MaskedError, shown
 from helpers.views.banner import banner_bundle
-from helpers.views.observation import SDK_LOGGER, quieten
+from helpers.views.observation import MQTT_LOGGER, SDK_LOGGER, quieten
 
 from . import registry as registries
 
@@ -62,7 +62,8 @@ class Target(ABC):
         self._manager: IotDpsClient | None = None
         self._transports: list[RequestsTransport] = []
         self._registries: dict[str, Any] = {}
-        quieten(SDK_LOGGER)
+        for name in (SDK_LOGGER, MQTT_LOGGER):
+            quieten(name)
 
     @property
     def service_host(self) -> str:

@@ -14,6 +14,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 SDK_LOGGER = "azure.iot.device"
+#: Where the SDK lets its MQTT client speak. From version 2 on, that one complains of every connection that has ended.
+MQTT_LOGGER = "paho"
 #: The client for TPMs, which the SDK lacks, speaks in the SDK's words where the SDK has any.
 TPM_LOGGER = "helpers.tpm"
 CAPACITY = 1_000

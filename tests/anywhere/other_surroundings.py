@@ -3,8 +3,10 @@
 import contextlib
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import psutil
@@ -47,6 +49,34 @@ OF_A_DEVELOPER = {
 def import_path(checkout):
     """What makes both projects of a checkout importable: a value of PYTHONPATH."""
     return os.pathsep.join([str(checkout), str(checkout / "simulator")])
+
+
+def copy_of_the_project(folder):
+    """What is committed or new, as somebody would clone it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
+    ).stdout
+    for name in os.fsdecode(listed).split("\0"):
+        source = ROOT / name
+        if name and source.is_file():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    return folder
+
+
+CAN_START_ITSELF = (
+    "import dps_simulator, helpers, pytest, subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', '']))"
+)
+
+
+def python_for_everybody(folder):
+    """A Python that finds the packages of this one; where this one lies in the home of root, the system's."""
+    base = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin") or sys.executable
+    subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = (folder / "lib").glob("python3*/site-packages")
+    (packages / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
+    return folder / "bin" / "python"
 
 
 class Surroundings:

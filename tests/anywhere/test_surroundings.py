@@ -4,14 +4,22 @@ import json
 import os
 import shutil
 import stat
-import subprocess
 import sys
-import sysconfig
 import tempfile
 from pathlib import Path
 
 import pytest
-from other_surroundings import EVERYTHING, ROOT, SENSITIVE, SURROUNDINGS, Surroundings, import_path
+from other_surroundings import (
+    CAN_START_ITSELF,
+    EVERYTHING,
+    ROOT,
+    SENSITIVE,
+    SURROUNDINGS,
+    Surroundings,
+    copy_of_the_project,
+    import_path,
+    python_for_everybody,
+)
 
 #: The user and the group of nobody.
 NOBODY = 65534
@@ -89,20 +97,6 @@ def test_the_tutorial_runs_and_reports_in_all_of_them_at_once(tmp_path, streams)
     assert "symmetric_key" in report
 
 
-def copy_of_the_project(folder):
-    """What is committed or new, as somebody would clone it."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
-    ).stdout
-    for name in os.fsdecode(listed).split("\0"):
-        source = ROOT / name
-        if name and source.is_file():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-    return folder
-
-
 needs_git = pytest.mark.skipif(
     shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs git and a clone"
 )
@@ -123,20 +117,6 @@ def test_with_a_long_folder_for_temporary_files(tmp_path):
     folder = tmp_path / ("a rather long name " * 6).strip()
     folder.mkdir()
     Surroundings(TMPDIR=str(folder)).pytest(*SENSITIVE)
-
-
-CAN_START_ITSELF = (
-    "import dps_simulator, helpers, pytest, subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', '']))"
-)
-
-
-def python_for_everybody(folder):
-    """A Python that finds the packages of this one; where this one lies in the home of root, the system's."""
-    base = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin") or sys.executable
-    subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
-    (packages,) = (folder / "lib").glob("python3*/site-packages")
-    (packages / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
-    return folder / "bin" / "python"
 
 
 @pytest.mark.anywhere

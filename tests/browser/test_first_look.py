@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from patience import PATIENCE
 from PIL import Image
 
@@ -32,6 +33,7 @@ def test_binder_opens_the_first_notebook_with_its_table_of_contents(lab, learner
     learner.picture("binder", page.get_by_text("Start here").first)
 
 
+@pytest.mark.anywhere
 def test_the_picture_in_the_readme(learner):
     """A lesson that has run, at its picture; `make screenshots` puts it into `docs/pictures/`."""
     learner.run_all("12_symmetric_key_start.ipynb")

@@ -238,3 +238,19 @@ def test_links_lead_out_of_the_folder_of_the_notebooks(learner, file):
     tab.first.wait_for()
     expect(tab.first).to_have_attribute("aria-selected", "true")
     assert learner.page.locator(".jp-Dialog").count() == 0
+
+
+def test_without_azure_every_command_is_shown_and_none_runs(learner):
+    learner.run_until("61_run_on_azure.ipynb", "passed: nothing of this page is on Azure")
+    learner.see("none was run: nothing was made on Azure, nothing costs.")
+    shown = {
+        "prices": "As listed on",
+        "make": "az iot dps create --name contoso-course-dps",
+        "settings": "Ready for Azure: False",
+        "ways": "Nothing to try",
+        "prove": "passed: nothing of this page is on Azure",
+    }
+    for name, text in shown.items():
+        learner.picture(f"61-{name}", learner.see(text))
+    assert learner.failures() == 0
+    assert learner.accessibility_faults() == []

@@ -162,6 +162,8 @@ PARAMETERS = [path.stem for path in sorted(NOTEBOOKS.glob("*.ipynb")) if "check_
 @pytest.mark.parametrize("notebook", PARAMETERS)
 def test_what_a_notebook_makes_of_its_parameters_is_known(notebook):
     names = parameters_of(notebook)
+    # services are called after the prefix, whose own rule leaves room for what follows
+    names = [name for name in names if name != "prefix"]
     made = {found for code in code_of(notebook) for node in ast.walk(code) if (found := template(node, names))}
     known = {(each.parameter, each.template) for each in MADE.get(notebook, ()) if each.template != "{}"}
     in_helpers = {("member_id", "{}-certified"), ("group_id", "{}-certified")} if notebook.startswith("51") else set()
@@ -246,3 +248,35 @@ def test_names_that_only_look_alike_go_together(quiet):
 def test_what_is_no_text_is_refused_with_its_type(quiet, name, value):
     with pytest.raises(ParameterError, match=rf"{name} is .*of type {type(value).__name__}; it must be text"):
         check_parameters("12_symmetric_key_start", **{name: value})
+
+
+AZURE = {"target": "azure", "run_commands": True, "prefix": "contoso", "region": "westeurope", "tier": "F1", "hubs": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"target": "simulator"}, "set target to 'azure', too"),
+        ({"run_commands": "yes"}, "must be True or False"),
+        ({"run_commands": 1}, "must be True or False"),
+        ({"hubs": 3}, "must be 1 or 2"),
+        ({"hubs": True}, "must be 1 or 2"),
+        ({"prefix": "Contoso"}, "small letters"),
+        ({"prefix": "contoso-"}, "no hyphen at the end"),
+        ({"prefix": "a--b"}, "single hyphens"),
+        ({"prefix": "a; rm"}, "small letters"),
+        ({"region": "West Europe"}, "in one word"),
+        ({"tier": "B1"}, "'F1'"),
+    ],
+)
+def test_what_azure_would_refuse_is_refused_before(quiet, changed, says):
+    check_parameters("61_run_on_azure", **AZURE)
+    with pytest.raises(ParameterError, match=re.escape(says)):
+        check_parameters("61_run_on_azure", **{**AZURE, **changed})
+
+
+def test_names_of_services_fit_with_what_follows_the_prefix(quiet):
+    longest = {**AZURE, "prefix": "a" * 40}
+    check_parameters("61_run_on_azure", **longest)
+    # a hub has at most 50 characters
+    assert len(f"{longest['prefix']}-hub-2") <= 50

@@ -28,13 +28,16 @@ with socket.socket() as plain:  # bring the loopback interface up
     request = struct.pack("16sh", b"lo", 0x1 | 0x40)
     fcntl.ioctl(plain, 0x8914, request)
 
-serve = [sys.executable, "-m", "dps_simulator", "serve", "--json", "--standard-ports", "--state",
+sown = folder / "sown.py"  # a simulator whose answers somebody changed
+program = [str(sown)] if sown.exists() else ["-m", "dps_simulator"]
+serve = [sys.executable, *program, "serve", "--json", "--standard-ports", "--state",
          str(folder / "state"), "--pace", "instant", "--hub", "contoso-hub-1.azure-devices.test",
          "--hub", "contoso-hub-2.azure-devices.test", "--management-host", "management.azure.com"]
 simulator = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True)
 try:
     ready = json.loads(simulator.stdout.readline())
     secrets = json.loads(Path(ready["endpoint_file"]).read_text())
+    (folder / "secrets.json").write_text(json.dumps(secrets))  # for whoever looks for them afterwards
     names = [ready["provisioning_host"], ready["service_host"], ready["management_host"], *ready["hubs"]]
     hosts = folder / "hosts"
     hosts.write_text("127.0.0.1 localhost " + " ".join(names) + "\\n")
@@ -51,7 +54,9 @@ try:
     programs.mkdir(mode=0o700)
     token = {"accessToken": secrets["management_token"], "expires_on": int(time.time()) + 3600}
     login = programs / "az"
-    login.write_text("#!/bin/sh\\necho '" + json.dumps(token) + "'\\n")
+    own = folder / "az.py"  # one that knows more than how to log in
+    login.write_text(f"#!/bin/sh\\nexec '{sys.executable}' '{own}' \\"$@\\"\\n" if own.exists()
+                     else "#!/bin/sh\\necho '" + json.dumps(token) + "'\\n")
     login.chmod(0o700)
     environment = {name: value for name, value in os.environ.items()
                    if not name.startswith(("DPS_SIMULATOR", "PROVISIONING_", "IOTHUB_", "AZURE_"))

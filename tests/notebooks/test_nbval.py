@@ -39,7 +39,8 @@ def test_a_track_in_order_from_the_root(fresh, track):
 LATER = [path for paths in TRACKS.values() for path in paths[1:] if path.name not in ALONE]
 
 
-@pytest.mark.parametrize("path", [of_track(each, each.name[0], id=each.name) for each in LATER])
+@pytest.mark.anywhere
+@pytest.mark.parametrize("path", LATER, ids=lambda path: path.name)
 def test_each_later_one_alone_from_its_own_folder(fresh, path):
     code, shown = fresh(*NBVAL, path.name, pace=_pace([path]), folder=NOTEBOOKS)
     assert code == 0, shown

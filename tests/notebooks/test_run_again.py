@@ -7,7 +7,6 @@ kernel; then with the solutions left in place, where no name is known any more.
 
 import pytest
 from one_kernel import FORGET, OneKernel, failures
-from tiers import of_track
 
 from helpers.runner.documents import code_cells, find, read, tracks
 from helpers.runner.solutions import NOT_YET, with_solutions
@@ -15,7 +14,8 @@ from helpers.runner.solutions import NOT_YET, with_solutions
 pytestmark = [pytest.mark.notebooks, pytest.mark.timeout(1800)]
 
 
-@pytest.mark.parametrize("track", [of_track(each, each.name, id=f"track {each.name}") for each in tracks(find())])
+@pytest.mark.anywhere
+@pytest.mark.parametrize("track", tracks(find()), ids=lambda track: f"track {track.name}")
 def test_again_and_again(track):
     with OneKernel() as kernel:
         for path in (path for path in track.notebooks if code_cells(read(path))):

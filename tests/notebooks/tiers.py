@@ -1,7 +1,7 @@
 """Which runs of notebooks belong to `make test`, and which to the tier of other surroundings.
 
 `make test` compares every notebook with its committed outputs, the notebooks of a track after each other. What is tried
-beyond that, with one notebook alone, again, or spoilt, it tries with one track.
+beyond that, with one notebook alone or spoilt, it tries with one track; what is run again and again, it leaves out.
 """
 
 import pytest

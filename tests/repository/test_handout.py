@@ -25,7 +25,7 @@ def test_make_knows_the_targets_of_the_handout(repository, text):
     phony = re.search(r"^\.PHONY: (.*)$", (repository / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)[
         1
     ].split()
-    named = re.findall(r"`make (\w+)", text)
+    named = re.findall(r"`make ([\w-]+)", text)
     assert named
     assert set(named) <= set(phony)
 

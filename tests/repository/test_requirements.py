@@ -19,7 +19,9 @@ def requirements(path):
     return [Requirement(re.split(r"\s#", line)[0]) for line in lines(path)]
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "binder/requirements.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-dev.txt", "requirements-docs.txt", "binder/requirements.txt"]
+)
 def test_every_package_stands_once_with_one_version(repository, name):
     found = requirements(repository / name)
     names = [canonicalize_name(each.name) for each in found]
@@ -28,7 +30,7 @@ def test_every_package_stands_once_with_one_version(repository, name):
         assert [specifier.operator for specifier in each.specifier] == ["=="], each
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-docs.txt"])
 def test_every_package_has_its_reason(repository, name):
     before = ""
     for line in (repository / name).read_text(encoding="utf-8").splitlines():

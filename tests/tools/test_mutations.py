@@ -225,3 +225,23 @@ def test_tests_that_fail_by_themselves_show_nothing(tmp_path, monkeypatch):
     )
     with pytest.raises(mutations.MutationsError, match=r"(?s)without any change.*test_it"):
         run(tmp_path, [])
+
+
+def test_a_test_that_fails_anyway_notices_nothing(tmp_path, monkeypatch):
+    tests = TESTS + "\n\n    def test_17():\n        assert code.older(17)\n"
+    monkeypatch.setattr(mutations, "ROOT", checkout(tmp_path / "here", code=CODE, tests=tests))
+    assert rows(run(tmp_path, [("older", "(age >= 17)")])) == {
+        ("older", "`age > 17` → `(age >= 17)`"): ["–", "survived", "none of 2"]
+    }
+
+
+def test_who_interrupts_keeps_what_is_known_by_then(tmp_path, monkeypatch):
+    def interrupted(options, folder):
+        yield mutations.Result(
+            1, mutations_of(SOURCE, "queue.py")[0], mutations.Outcome(caught=True, tests=1, by="test_it")
+        )
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mutations, "_try", interrupted)
+    assert mutations.main([str(tmp_path / "table.md")]) == 0
+    assert "Of 1 changes, 1 are caught." in (tmp_path / "table.md").read_text("utf-8")

@@ -1,6 +1,8 @@
 import base64
 import datetime
+import io
 import json
+import logging
 import os
 import socket
 from contextlib import closing
@@ -132,6 +134,18 @@ def test_the_banner_says_that_this_is_not_azure(dps):
     assert "Target(simulator" in repr(dps)
     assert "SharedAccessKey" not in str(bundle) + repr(dps)
     assert dps.provisioning_host.endswith(".test")
+
+
+@pytest.mark.parametrize("name", ["azure.iot.device", "azure.iot.device.common.pipeline", "paho"])
+def test_what_the_sdk_and_its_mqtt_client_complain_of_stays_from_below_the_cell(dps, name, monkeypatch):
+    """Where nobody configured logging, Python prints warnings itself; a cell that writes to stderr fails a run."""
+    printed = io.StringIO()
+    monkeypatch.setattr(logging, "lastResort", logging.StreamHandler(printed))
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    logging.getLogger("somebody else").error("Client is not connected.")
+    assert printed.getvalue() == "Client is not connected.\n"
+    logging.getLogger(name).error("Client is not connected.")
+    assert printed.getvalue() == "Client is not connected.\n"
 
 
 def test_an_unknown_hub_lists_the_known_ones(dps):

@@ -695,6 +695,36 @@ def test_desired_properties_are_pushed_to_subscribers(world):
     ]
 
 
+def test_the_trace_tells_the_whole_of_a_conversation(world):
+    session, link = world.connect()
+    subscribe(session, TWIN_ANSWERS_FILTER, DESIRED_FILTER)
+    send(session, "$iothub/twin/GET/?$rid=1", b" ")
+    send(session, "$iothub/twin/PATCH/properties/reported/?$rid=2", b'{"a": 1}')
+    world.hub.patch_twin(DEVICE, {"properties": {"desired": {"x": 2}}})
+    session.unsubscribe(Unsubscribe(4, (DESIRED_FILTER,)))
+    subscribe(session, DEVICEBOUND)
+    enqueue(world)
+    link.acknowledgements[-1]()
+    session.disconnected(True)
+    told = [(event.direction, event.operation, event.status, event.detail) for event in world.trace.events()]
+    waiting = {"messageId": "m", "deliveryCount": 1, "topic": link.published[-1][0], "body": "hello"}
+    patch = "$iothub/twin/PATCH/properties/reported/?$rid=2"
+    assert told[1:] == [
+        ("out", "connect", 0, {}),
+        ("in", "subscribe", None, {"filters": [TWIN_ANSWERS_FILTER, DESIRED_FILTER]}),
+        ("in", "twin get", None, {"topic": "$iothub/twin/GET/?$rid=1", "qos": 1, "body": " "}),
+        ("out", "twin get", 200, {"body": '{"desired":{"$version":1},"reported":{"$version":1}}'}),
+        ("in", "twin reported", None, {"topic": patch, "qos": 1, "body": '{"a": 1}'}),
+        ("out", "twin reported", 204, {"body": ""}),
+        ("out", "twin desired", None, {"body": {"x": 2, "$version": 2}}),
+        ("in", "unsubscribe", None, {"filters": [DESIRED_FILTER]}),
+        ("in", "subscribe", None, {"filters": [DEVICEBOUND]}),
+        ("out", "cloud-to-device message", None, waiting),
+        ("in", "cloud-to-device acknowledgement", None, {"messageId": "m"}),
+        ("in", "disconnect", None, {"clean": True, "ended": "client"}),
+    ]
+
+
 # ---- subscriptions
 
 

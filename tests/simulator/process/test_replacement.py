@@ -33,7 +33,11 @@ CONNECT = """
 HUB = "contoso-hub-7.azure-devices.test"
 #: What 22de1ab did not write into its endpoint file, nor answer.
 WITHOUT_FINGERPRINT = [
-    ("process/address.py", '            "code": self.code,\n            "code_folder": self.code_folder,\n', ""),
+    (
+        "process/address.py",
+        "        document = asdict(self)\n",
+        '        document = asdict(self)\n        del document["code"], document["code_folder"]\n',
+    ),
     (
         "runtime.py",
         '            "code": fingerprint.loaded(),\n            "codeFolder": str(fingerprint.FOLDER),\n',

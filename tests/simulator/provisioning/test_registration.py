@@ -697,10 +697,14 @@ def test_forgetting_everything(make):
     parts = make()
     parts.enroll()
     parts.enroll_group()
+    overtaken_by_the_next = parts.register().operation_id
     parts.register()
     parts.service.clear()
     assert parts.individuals.count() == parts.groups.count() == 0
     assert parts.registrations.find("device-1") is None
+    parts.enroll()
+    parts.register()
+    fails(lambda: parts.registrations.poll("device-1", overtaken_by_the_next), Dps.OPERATION_NOT_FOUND)
 
 
 def test_an_answer_without_state():
