@@ -14,8 +14,8 @@ from helpers.comparison.report import private
 
 REPORT = ("-m", "helpers.comparison", "--pace", "instant")
 
-#: A simulator in the place of Azure whose answers are changed: a header more, another value, a field more, a field less,
-#: another error code.
+#: A simulator in the place of Azure whose answers are changed: a header more, another value, a field more, a field
+#: less, another error code.
 SOWN = """
 import dataclasses, json, sys
 from dps_simulator.__main__ import main
@@ -61,7 +61,8 @@ def compared(folder, *notebooks):
 @pytest.mark.notebooks
 @pytest.mark.timeout(1_300)
 @namespaces
-@pytest.mark.parametrize("notebooks", [["0"], ["1", "2", "3", "9"], ["4"]], ids=["start", "tracks", "hubs"])
+# 41 is left out: on Azure, without the address of a function of one's own, it has no webhook asked
+@pytest.mark.parametrize("notebooks", [["0"], ["1", "2", "3", "9"], ["42"]], ids=["start", "tracks", "hubs"])
 def test_a_simulator_in_the_place_of_azure_does_not_differ(tmp_path, notebooks):
     said, text, document = compared(tmp_path, *notebooks)
     differing = [call for call in document["calls"] if call["differences"]]

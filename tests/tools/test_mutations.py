@@ -245,3 +245,12 @@ def test_who_interrupts_keeps_what_is_known_by_then(tmp_path, monkeypatch):
     monkeypatch.setattr(mutations, "_try", interrupted)
     assert mutations.main([str(tmp_path / "table.md")]) == 0
     assert "Of 1 changes, 1 are caught." in (tmp_path / "table.md").read_text("utf-8")
+
+
+def test_what_runs_at_import_only_is_tried_with_all_tests(tmp_path, monkeypatch):
+    code = "def limit():\n    return 17\n\n\nLIMIT = limit()\n"
+    tests = "from little import code\n\n\ndef test_it():\n    assert code.LIMIT == 17\n"
+    monkeypatch.setattr(mutations, "ROOT", checkout(tmp_path / "here", code=code, tests=tests))
+    assert rows(run(tmp_path, [("limit", "(18)")])) == {
+        ("limit", "`17` → `(18)`"): ["–", "caught", "`tests/test_code.py::test_it`"]
+    }

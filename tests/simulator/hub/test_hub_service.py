@@ -505,6 +505,9 @@ def test_queries_let_everybody_else_have_a_turn(world):
     assert turns.count("query") > 30
     # at least one turn for others after each step
     assert not any(pair == ("query", "query") for pair in itertools.pairwise(turns))
+    # and a query does not wait for anything else: then others would have had thousands
+    in_a_row = [len(list(same)) for who, same in itertools.groupby(turns) if who == "somebody else"]
+    assert max(in_a_row) < 50
 
 
 # ---- what a device may do with its own modules
