@@ -12,7 +12,7 @@ from dps_simulator.wire.http import Failures, HttpEndpoint, Route
 
 
 def kind(name, status):
-    return ErrorKind(name, status, status * 1_000, f"{name} by the table.", "-", Provenance.SIMULATOR_ONLY, "-")
+    return ErrorKind(name, status * 1_000, f"{name} by the table.", Provenance.SIMULATOR_ONLY)
 
 
 ROUTE, METHOD, BODY = kind("Route", 404), kind("Method", 405), kind("Body", 400)

@@ -9,23 +9,22 @@ from dps_simulator.errors.table import ErrorKind, Provenance, ServiceError
 from dps_simulator.wire.http import Call
 
 
-def _kind(name: str, status: int, code: int, text: str) -> ErrorKind:
-    return ErrorKind(f"Management{name}", status, code, text, "-", Provenance.SIMULATOR_ONLY, "-")
+def _kind(name: str, code: int, text: str) -> ErrorKind:
+    return ErrorKind(f"Management{name}", code, text, Provenance.SIMULATOR_ONLY)
 
 
 UNAUTHORIZED = _kind(
     "Unauthorized",
-    401,
     401900,
     "The management token is missing or wrong. Every start of a simulator makes a new one: in a notebook run the cell "
     "with connect(...) again, elsewhere read endpoint.json again.",
 )
-INVALID = _kind("Invalid", 400, 400901, "The request is invalid.")
-HUB_UNKNOWN = _kind("HubUnknown", 404, 404901, "There is no such hub.")
-ROUTE = _kind("Route", 404, 404900, "There is no such route.")
-METHOD = _kind("Method", 405, 405900, "The method is not allowed here.")
-MEDIA_TYPE = _kind("MediaType", 415, 415900, "The content type must be JSON.")
-INTERNAL = _kind("Internal", 500, 500900, "The simulator failed; see its log.")
+INVALID = _kind("Invalid", 400901, "The request is invalid.")
+HUB_UNKNOWN = _kind("HubUnknown", 404901, "There is no such hub.")
+ROUTE = _kind("Route", 404900, "There is no such route.")
+METHOD = _kind("Method", 405900, "The method is not allowed here.")
+MEDIA_TYPE = _kind("MediaType", 415900, "The content type must be JSON.")
+INTERNAL = _kind("Internal", 500900, "The simulator failed; see its log.")
 
 
 def invalid(text: str) -> ServiceError:

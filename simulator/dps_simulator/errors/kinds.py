@@ -28,25 +28,28 @@ class ErrorKind:
 
     Attributes:
         name: unique name; for the hub it is the name that stands in ``ErrorCode:<name>;``.
-        status: HTTP status, also the status of an MQTT answer topic.
-        code: six-digit error code (``code // 1000`` is the status).
+        code: six-digit error code, whose first three digits are the status.
         message: default text.
-        mqtt: what an MQTT client meets: ``"answer"`` (an answer topic with the status), a CONNACK return code such
-            as ``"CONNACK 5"``, ``"close"`` (the connection is dropped) or ``"-"`` (never over MQTT).
         provenance: how trustworthy the row is.
         source: where the row was learned.
+        mqtt: what an MQTT client meets: ``"answer"`` (an answer topic with the status), a CONNACK return code such
+            as ``"CONNACK 5"``, ``"close"`` (the connection is dropped) or ``"-"`` (never over MQTT).
         gateway: for what stops a request to the service API before an operation sees it, the name that stands in
             ``ErrorCode:<name>;`` then; see :func:`service_body`.
     """
 
     name: str
-    status: int
     code: int
     message: str
-    mqtt: str
     provenance: Provenance
-    source: str
+    source: str = "-"
+    mqtt: str = "-"
     gateway: str = ""
+
+    @property
+    def status(self) -> int:
+        """HTTP status, also the status of an MQTT answer topic."""
+        return self.code // 1_000
 
 
 def table(owner: type) -> Mapping[str, ErrorKind]:
