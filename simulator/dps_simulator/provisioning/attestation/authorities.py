@@ -14,7 +14,7 @@ import base64
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -69,20 +69,12 @@ class CertificateAuthority:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> CertificateAuthority:
         """The one that a stored document describes."""
-        fields = {**document, "certificate": Certificate.from_der(base64.b64decode(document["certificate"]))}
-        return cls(**fields)
+        return cls(**{**document, "certificate": Certificate.from_der(base64.b64decode(document["certificate"]))})
 
     def to_document(self) -> Document:
         """The JSON object under which the store keeps it; :meth:`from_document` reads it."""
-        return {
-            "name": self.name,
-            "certificate": base64.b64encode(self.certificate.der).decode("ascii"),
-            "is_verified": self.is_verified,
-            "etag": self.etag,
-            "created": self.created,
-            "updated": self.updated,
-            "verification_code": self.verification_code,
-        }
+        document = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**document, "certificate": base64.b64encode(self.certificate.der).decode("ascii")}
 
 
 class CertificateAuthorities:
@@ -177,15 +169,15 @@ class CertificateAuthorities:
                 )
             if earlier is not None:
                 etags.check(if_match, earlier.etag)
-            is_same = earlier is not None and earlier.certificate == certificate
+            # who replaces a certificate by itself does not take its proof away
+            proved = earlier is not None and earlier.certificate == certificate and earlier.is_verified
             given = checked_flag("properties.isVerified", properties.get("isVerified"), False)
             now = self._clock.now()
             return self._keep(
                 CertificateAuthority(
                     name=name if earlier is None else earlier.name,
                     certificate=certificate,
-                    # who replaces a certificate by itself does not take its proof away
-                    is_verified=given or (earlier is not None and is_same and earlier.is_verified),
+                    is_verified=given or proved,
                     etag=etags.new_etag(now),
                     created=now.timestamp() if earlier is None else earlier.created,
                     updated=now.timestamp(),
@@ -257,10 +249,9 @@ class CertificateAuthorities:
         etags.check(if_match, authority.etag)
         return authority
 
-    def _changed(self, authority: CertificateAuthority, **fields: Any) -> CertificateAuthority:
+    def _changed(self, authority: CertificateAuthority, **changes: Any) -> CertificateAuthority:
         now = self._clock.now()
-        fields |= {"etag": etags.new_etag(now), "updated": now.timestamp(), "certificate": authority.certificate}
-        return self._keep(CertificateAuthority(**{**authority.to_document(), **fields}))
+        return self._keep(replace(authority, etag=etags.new_etag(now), updated=now.timestamp(), **changes))
 
     def _keep(self, authority: CertificateAuthority) -> CertificateAuthority:
         self._verified = None
