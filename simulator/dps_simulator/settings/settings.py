@@ -200,12 +200,12 @@ class Key:
         return self.name.replace(".", "_")
 
 
-def _limits(value: str) -> str:
-    """Limits as one text, in the spelling that is shown."""
+def _limits(value: str | Mapping[str, Any], place: str = "") -> str:
+    """Limits as one text, in the spelling that is shown; ``place`` is where a table of them stands, for errors."""
     try:
-        return str(Limits.parse(value))
+        return str(Limits.parse(value) if isinstance(value, str) else Limits.of(value))
     except ValueError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(f"{place}{error}") from None
 
 
 def _number(name: str, text: str, most: int) -> Key:
@@ -319,7 +319,7 @@ def _from_file(file: Path) -> dict[str, Any]:
         if name == "hubs":
             values[name] = hubs_of_file(value, file)
         elif name == "limits" and isinstance(value, dict):
-            values[name] = _limits_of_file(value, file)
+            values[name] = _limits(value, f"{file}: [limits], ")
         elif name in TABLES:
             continue
         elif isinstance(value, dict):
@@ -335,13 +335,6 @@ def _warn_of_readers(file: Path) -> None:
     mode = stat.S_IMODE(file.stat().st_mode)
     if os.name == "posix" and mode & 0o077:
         _LOGGER.warning("%s holds keys, and other users can read or change it; run: chmod 600 %s", file, file)
-
-
-def _limits_of_file(table: Mapping[str, Any], file: Path) -> str:
-    try:
-        return str(Limits.of(table))
-    except ValueError as error:
-        raise SettingsError(f"{file}: [limits], {error}") from None
 
 
 def _file_value(name: str, value: Any, file: Path) -> Any:

@@ -141,17 +141,13 @@ class CertificateAuthorities:
             ServiceError: the name, a field or the tag is wrong, or there are too many.
         """
         if not CERTIFICATE_NAME.fullmatch(name):
-            raise ServiceError(
-                ResourceManager.INVALID_REQUEST,
-                f"The name is {name!r:.120}; it must have 1 to 64 letters, digits and . _ -",
-            )
-        properties = _properties(body)
+            raise _invalid(f"The name is {name!r:.120}; it must have 1 to 64 letters, digits and . _ -")
+        properties = checked_object("properties", checked_object("The body", body).get("properties"))
         certificate = _read("properties.certificate", properties.get("certificate"))
         if not certificate.is_authority:
-            raise ServiceError(
-                ResourceManager.INVALID_REQUEST,
+            raise _invalid(
                 f"The certificate of {certificate.subject_name!r:.200} is not that of an authority "
-                "(basicConstraints CA is not set); upload the certificate that signs those of devices.",
+                "(basicConstraints CA is not set); upload the certificate that signs those of devices."
             )
         with self._storage.transaction():
             earlier = self.find(name)
@@ -221,24 +217,17 @@ class CertificateAuthorities:
         with self._storage.transaction():
             authority = self._changing(name, if_match)
             proof = _read("certificate", checked_object("The body", body).get("certificate"))
-            self._check(authority, proof)
+            problem = _problem_of(proof, authority, self._clock.now())
+            if problem is not None:
+                finding, why = problem
+                told = f"The certificate proves nothing: {why}."
+                raise ServiceError(ResourceManager.VERIFICATION_FAILED, told, reason=why, finding=finding.value)
             return self._changed(authority, is_verified=True, verification_code="")
 
     def clear(self) -> None:
         """Forget all of them, as a reset of the simulator does; enrollments that name one stay."""
         self._verified = None
         self._documents.clear()
-
-    def _check(self, authority: CertificateAuthority, proof: Certificate) -> None:
-        problem = _problem_of(proof, authority, self._clock.now())
-        if problem is not None:
-            finding, why = problem
-            raise ServiceError(
-                ResourceManager.VERIFICATION_FAILED,
-                f"The certificate proves nothing: {why}.",
-                reason=why,
-                finding=finding.value,
-            )
 
     def _changing(self, name: str, if_match: str | None) -> CertificateAuthority:
         authority = self.get(name)
@@ -279,11 +268,11 @@ def _problem_of(proof: Certificate, authority: CertificateAuthority, now: dateti
     return None
 
 
-def _properties(body: object) -> Mapping[str, Any]:
-    return checked_object("properties", checked_object("The body", body).get("properties"))
+def _invalid(text: str) -> ServiceError:
+    return ServiceError(ResourceManager.INVALID_REQUEST, text)
 
 
 def _read(field: str, value: object) -> Certificate:
     if value is None:
-        raise ServiceError(ResourceManager.INVALID_REQUEST, f"{field} is missing.")
+        raise _invalid(f"{field} is missing.")
     return read_certificate(field, value)
