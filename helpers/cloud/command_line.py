@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from pathlib import Path
 
+from helpers import checks
 from helpers.credentials import Secret
 from helpers.masking import MaskedError, masked
 
@@ -165,6 +166,22 @@ class CommandLine:
         """How many commands were shown, and whether they ran, as a sentence."""
         many = f"{len(self.shown)} commands were shown"
         return f"{many} and run." if self.runs else f"{many}, none was run: nothing was made on Azure, nothing costs."
+
+    def step(self, name: str, passed: bool, *, hint: str) -> None:
+        """Check what Azure answered, as :func:`helpers.checks.step`; where no command ran, nothing is known.
+
+        Arguments:
+            name: what should be so, as a sentence.
+            passed: whether it is.
+            hint: what to do otherwise.
+
+        Raises:
+            CheckFailed: it is not so.
+        """
+        if self.runs:
+            checks.step(name, passed, hint=hint)
+        else:
+            _say(f"○ not checked, as no command ran: {name}")
 
     def untagged(self) -> list[str]:
         """The shown commands that create something that could carry the tag, and do not."""

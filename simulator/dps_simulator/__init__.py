@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from dps_simulator.hub.telemetry import TelemetryMessage
     from dps_simulator.process.address import HubEndpoint, RunningSimulator
     from dps_simulator.process.store_errors import StoreError
-    from dps_simulator.settings.settings import HubSettings, Policy, Settings, SettingsError, TlsFiles
+    from dps_simulator.settings.hubs import HubSettings, Policy
+    from dps_simulator.settings.settings import Settings, TlsFiles
+    from dps_simulator.settings.values import SettingsError
 
     from .runtime import SimulatorError
     from .simulator import Simulator
@@ -45,12 +47,12 @@ __all__ = [
 _HOMES = {
     "CloudToDeviceMessage": "hub.cloud_to_device",
     "HubEndpoint": "process.address",
-    "HubSettings": "settings.settings",
+    "HubSettings": "settings.hubs",
     "ManualClock": "common.clock",
-    "Policy": "settings.settings",
+    "Policy": "settings.hubs",
     "RunningSimulator": "process.address",
     "Settings": "settings.settings",
-    "SettingsError": "settings.settings",
+    "SettingsError": "settings.values",
     "Simulator": "simulator",
     "SimulatorError": "runtime",
     "StoreError": "process.store_errors",

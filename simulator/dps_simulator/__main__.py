@@ -26,7 +26,8 @@ from dps_simulator.process.address import FILE_NAME, RunningSimulator
 from dps_simulator.process.store import empty
 from dps_simulator.process.store_errors import StoreError
 from dps_simulator.settings import state_folder
-from dps_simulator.settings.settings import KEYS, Key, Settings, SettingsError, load
+from dps_simulator.settings.settings import KEYS, Key, Settings, load
+from dps_simulator.settings.values import SettingsError
 
 from .process import fingerprint, launcher, log, program, replacement, streams
 from .runtime import SimulatorError, SimulatorRuntime, version

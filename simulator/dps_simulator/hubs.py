@@ -15,7 +15,9 @@ from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.address import HubEndpoint
 from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
 from dps_simulator.resource.hub_definitions import HubDoor
-from dps_simulator.settings.settings import MAX_HUBS, HubSettings, Policy, Settings, SettingsError, host_name
+from dps_simulator.settings.hubs import HubSettings, Policy
+from dps_simulator.settings.settings import MAX_HUBS, Settings
+from dps_simulator.settings.values import SettingsError, host_name
 
 _HUB_SUFFIX = ".azure-devices.test"
 _KEY_BYTES = 32

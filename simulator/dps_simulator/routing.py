@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.http import Request, Response
@@ -29,10 +30,11 @@ def means_this_machine(host: str) -> bool:
     return host in {"", "localhost"} or ":" in host or host.rpartition(".")[2].isdigit()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class Routing:
     """Gives what comes in to the endpoint that it is for.
 
-    Arguments:
+    Attributes:
         settings: have the host names of all services but hubs.
         hubs: the hubs.
         devices: where devices register over MQTT.
@@ -45,68 +47,52 @@ class Routing:
         trace: where what nobody answers is recorded.
     """
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        hubs: Hubs,
-        devices: DpsDeviceEndpoint,
-        https: DpsHttpsEndpoint,
-        enrollments: DpsServiceEndpoint,
-        management: ResourceManagerEndpoint,
-        wire: FaultsOnTheWire,
-        settle: Callable[[], object],
-        clock: Clock,
-        trace: Trace,
-    ) -> None:
-        self._hubs = hubs
-        self._devices = devices
-        self._https = https
-        self._enrollments = enrollments
-        self._management = management
-        self._wire = wire
-        self._settle = settle
-        self._clock = clock
-        self._trace = trace
-        self._provisioning_host = settings.provisioning_host
-        self._service_host = settings.service_host
-        self._management_host = settings.management_host
+    settings: Settings
+    hubs: Hubs
+    devices: DpsDeviceEndpoint
+    https: DpsHttpsEndpoint
+    enrollments: DpsServiceEndpoint
+    management: ResourceManagerEndpoint
+    wire: FaultsOnTheWire
+    settle: Callable[[], object]
+    clock: Clock
+    trace: Trace
 
     def hosts(self) -> list[str]:
         """Every host name that is simulated."""
-        return [*self.device_and_service_hosts(), self._management_host]
+        return [*self.device_and_service_hosts(), self.settings.management_host]
 
     def device_and_service_hosts(self) -> list[str]:
         """The host names without that of the management plane, which a certificate of one's own may leave out."""
-        return [self._provisioning_host, self._service_host, *self._hubs.hosts]
+        return [self.settings.provisioning_host, self.settings.service_host, *self.hubs.hosts]
 
     def is_known_host(self, host: str) -> bool:
         """Whether one of the services has this host name."""
-        own = (self._provisioning_host, self._service_host, self._management_host)
-        return host in own or self._hubs.service(host) is not None
+        own = (self.settings.provisioning_host, self.settings.service_host, self.settings.management_host)
+        return host in own or self.hubs.service(host) is not None
 
     async def http(self, request: Request) -> Response:
         """Give the request to the endpoint of its host name."""
         host = request.peer.host
-        if host == self._service_host and is_device_request(request):
-            host = self._provisioning_host
-        if host == self._service_host:
-            return await self._wire.http(request, self._enrollments.handle, service=ENROLLMENTS, named=ENROLLMENTS)
-        if host == self._management_host:
-            return await self._management.handle(request)
-        hub = self._hubs.service(host)
+        if host == self.settings.service_host and is_device_request(request):
+            host = self.settings.provisioning_host
+        if host == self.settings.service_host:
+            return await self.wire.http(request, self.enrollments.handle, service=ENROLLMENTS, named=ENROLLMENTS)
+        if host == self.settings.management_host:
+            return await self.management.handle(request)
+        hub = self.hubs.service(host)
         if hub is not None:
             # what is due stays due where the state cannot be changed, and what can be read is answered all the same
             with contextlib.suppress(StorageError):
-                self._settle()
-            return await self._wire.http(request, hub.registry.handle, service=host, named="registry")
-        if host == self._provisioning_host:
-            return await self._wire.http(request, self._https.handle, service=PROVISIONING, named=PROVISIONING)
+                self.settle()
+            return await self.wire.http(request, hub.registry.handle, service=host, named="registry")
+        if host == self.settings.provisioning_host:
+            return await self.wire.http(request, self.https.handle, service=PROVISIONING, named=PROVISIONING)
         known = ", ".join(self.hosts())
         error = ServiceError(
             Dps.ROUTE_NOT_FOUND, f"The host {host!r:.260} is not simulated here; simulated are {known}."
         )
-        self._trace.record(
+        self.trace.record(
             service="simulator",
             host=host,
             direction="out",
@@ -115,25 +101,25 @@ class Routing:
             status=error.kind.status,
             detail={"reason": error.message},
         )
-        return Response(error.kind.status, dps_body(error, self._clock.now()))
+        return Response(error.kind.status, dps_body(error, self.clock.now()))
 
     def mqtt(self, link: MqttLink, connect: Connect) -> MqttApplication | None:
         """Choose by the host name that was addressed, or by the user name where none is known."""
         host, user_name = link.peer.host, connect.username or ""
         if means_this_machine(host):
             is_registration = "/registrations/" in user_name
-            host = self._provisioning_host if is_registration else user_name.split("/")[0].lower()
-        if host in (self._provisioning_host, self._service_host):
-            return self._wire.mqtt(self._devices.application(link), link, service=PROVISIONING, named=PROVISIONING)
-        hub = self._hubs.service(host)
+            host = self.settings.provisioning_host if is_registration else user_name.split("/")[0].lower()
+        if host in (self.settings.provisioning_host, self.settings.service_host):
+            return self.wire.mqtt(self.devices.application(link), link, service=PROVISIONING, named=PROVISIONING)
+        hub = self.hubs.service(host)
         if hub is not None:
-            return self._wire.mqtt(hub.devices.application(link), link, service=host, named="hub")
+            return self.wire.mqtt(hub.devices.application(link), link, service=host, named="hub")
         self.connection_refused(host, f"no device endpoint has the host name {host!r:.260}")
         return None
 
     def connection_refused(self, host: str, reason: str) -> None:
         """Keep in the trace that somebody could not get in."""
-        self._trace.record(
+        self.trace.record(
             service="simulator",
             host=host,
             direction="in",
@@ -144,5 +130,5 @@ class Routing:
 
     def _addressed(self, host: str) -> str:
         """Which service was meant, in the words of traces; empty for a host that is not simulated."""
-        names = {self._provisioning_host: PROVISIONING, self._service_host: ENROLLMENTS}
-        return "hub" if self._hubs.service(host) is not None else names.get(host, "")
+        names = {self.settings.provisioning_host: PROVISIONING, self.settings.service_host: ENROLLMENTS}
+        return "hub" if self.hubs.service(host) is not None else names.get(host, "")

@@ -230,16 +230,13 @@ class SimulatorRuntime:
             await self._server.start()
         stack.push_async_callback(self._server.stop)
         self._ports.put("ports", {"proxy": self._server.proxy_port, "tls": self._server.tls_port})
-        self._write_endpoint_file()
+        self.running.write(self._folder)
         stack.callback(self._remove_endpoint_file)
 
     @property
     def endpoint_file(self) -> Path:
         """Where everything that a client needs is written, for its owner only."""
         return self._folder / FILE_NAME
-
-    def _write_endpoint_file(self) -> None:
-        self.running.write(self._folder)
 
     def _remove_endpoint_file(self) -> None:
         # one that stays is told from a new one by the process that it names
@@ -252,7 +249,7 @@ class SimulatorRuntime:
         Whoever changed them is told that they are; what the file lacks, the log says.
         """
         try:
-            self._write_endpoint_file()
+            self.running.write(self._folder)
         except OSError as error:
             _LOGGER.error(
                 "%s could not be renewed (%s); it tells of hubs and keys as they were. It is renewed at the next "

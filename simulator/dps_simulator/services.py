@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.service_faults import ServiceFaults
@@ -22,12 +24,14 @@ from dps_simulator.provisioning.registration.states import Pace
 from dps_simulator.provisioning.service import ProvisioningService
 from dps_simulator.resource.api.endpoint import ResourceManagerEndpoint
 from dps_simulator.resource.service_description import ServiceDescription
-from dps_simulator.settings.settings import Policy, Settings
+from dps_simulator.settings.hubs import Policy
+from dps_simulator.settings.settings import Settings
 from dps_simulator.wire.faults import FaultsOnTheWire
 
 from .hubs import Hubs, HubService, connection_string, with_key
 from .routing import Routing
 from .settings import seeds
+from .settings.seeds_in_file import hub_of_device
 
 #: Collections of the store that a reset leaves alone: what a simulator is, not what it learned.
 LASTING_COLLECTIONS = frozenset({"policy key", "access policy of the owner", "linked hub", "hub link", "port"})
@@ -148,14 +152,27 @@ class SimulatedServices:
 
     def _plant(self) -> None:
         """Put the seeds of the settings into what is new."""
-        enrollments = self.provisioning.enrollments
+        authorities, hubs = self._authorities, self.hubs.all()
+        books = (self.provisioning.enrollments.groups, self.provisioning.enrollments.individuals)
+
+        def put_device(seed: Mapping[str, Any]) -> None:
+            identity = {name: value for name, value in seed.items() if name not in ("hub", "twin")}
+            hubs[hub_of_device(seed, list(hubs))].put_device(seed["deviceId"], identity, initial_twin=seed.get("twin"))
+
+        if not seeds.are_due(self._settings.seeds, self._store) or (
+            authorities.all() or any(book.count() for book in books) or any(hub.devices(1) for hub in hubs.values())
+        ):
+            return
         seeds.apply(
             self._settings.seeds,
             self._store,
-            authorities=self._authorities,
-            groups=enrollments.groups,
-            individuals=enrollments.individuals,
-            hubs=self.hubs.all(),
+            {
+                # in this order: groups refer to certificates
+                "certificates": lambda seed: authorities.put(seed["name"], {"properties": seed}, must_be_new=True),
+                "enrollment_groups": lambda seed: books[0].put(seed["enrollmentGroupId"], dict(seed)),
+                "enrollments": lambda seed: books[1].put(seed["registrationId"], dict(seed)),
+                "devices": put_device,
+            },
         )
 
     @property

@@ -11,17 +11,22 @@ from dps_simulator.errors.table import Dps, ServiceError, described
 MAX_TEXT_LENGTH = 2_048
 
 
+def wrong_body(text: str) -> ServiceError:
+    """The error for a body that is not what it should be."""
+    return ServiceError(Dps.INVALID_BODY, text)
+
+
 def invalid(field: str, value: object, expected: str) -> ServiceError:
     """The error for a wrong value. Not for keys: it repeats the value."""
     shown = f"{value!r:.160}" if isinstance(value, str) else described(value)
-    return ServiceError(Dps.INVALID_BODY, f"{field} is {shown}; it must be {expected}.")
+    return wrong_body(f"{field} is {shown}; it must be {expected}.")
 
 
 def checked_object(field: str, value: Any) -> Mapping[str, Any]:
     """The value, which must be a JSON object."""
     if not isinstance(value, Mapping):
         # the value is not repeated: a key may stand in the wrong place
-        raise ServiceError(Dps.INVALID_BODY, f"{field} is {described(value)}; it must be a JSON object.")
+        raise wrong_body(f"{field} is {described(value)}; it must be a JSON object.")
     return value
 
 

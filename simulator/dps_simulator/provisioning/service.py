@@ -14,7 +14,7 @@ from dps_simulator.provisioning.attestation.authorities import CertificateAuthor
 from dps_simulator.provisioning.attestation.challenges import TpmChallenges
 from dps_simulator.provisioning.attestation.symmetric_key import SymmetricKeyEvidence, Verdict, attest_symmetric_key
 from dps_simulator.provisioning.attestation.tpm import TpmEvidence, attest_tpm, identify_tpm
-from dps_simulator.provisioning.attestation.x509 import attest_x509
+from dps_simulator.provisioning.attestation.x509 import X509Attestation
 from dps_simulator.provisioning.enrollments.book import Enrollment, Enrollments
 from dps_simulator.provisioning.enrollments.kinds import INDIVIDUAL, EnrollmentKind
 from dps_simulator.provisioning.registration.linked_hubs import LinkedHubs
@@ -122,15 +122,9 @@ class ProvisioningService:
         """
         now = self._clock.now()
         if isinstance(evidence, X509Evidence):
-            return attest_x509(
-                registration_id,
-                evidence,
-                now=now,
-                individual=individual,
-                individuals=self.enrollments.individuals,
-                groups=self.enrollments.groups,
-                authorities=self.authorities,
-            )
+            return X509Attestation(
+                registration_id, evidence, now, self.enrollments.individuals, self.enrollments.groups, self.authorities
+            ).verdict(individual)
         if isinstance(evidence, SymmetricKeyEvidence) and individual is not None and individual.is_for_tpm:
             evidence = TpmEvidence(evidence)
         if isinstance(evidence, TpmEvidence):

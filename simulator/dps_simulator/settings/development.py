@@ -10,7 +10,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .hubs import HubSettings, Policy
+from .hubs import Policy
 from .values import SettingsError
 
 #: The key of every policy: base64 of ``NOT-A-SECRET-DEVELOPMENT-KEY-32B``. It is published, and protects nothing.
@@ -53,12 +53,3 @@ def with_known_key(name: str, policy: Policy) -> Policy:
     if policy.key not in ("", KEY):
         raise SettingsError(f"{name}: with development every policy has the published key; leave out the key.")
     return replace(policy, key=KEY)
-
-
-def hubs_with_known_keys(hubs: Sequence[HubSettings]) -> tuple[HubSettings, ...]:
-    """The hubs, with policies that have the key that everybody knows.
-
-    Raises:
-        SettingsError: one has a key of its own.
-    """
-    return tuple(replace(hub, policy=with_known_key(f"the hub {hub.host}", hub.policy)) for hub in hubs)

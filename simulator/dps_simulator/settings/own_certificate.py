@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -15,6 +16,7 @@ from dps_simulator.credentials.certificate_encoding import wide_encoding
 
 from .settings import TlsFiles
 
+_T = TypeVar("_T")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -54,38 +56,31 @@ def check(files: TlsFiles, hosts: Iterable[str], now: datetime) -> None:
         _LOGGER.warning("clients will refuse %s: it does not stand for %s", files.certificate, ", ".join(missing))
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, what: str, load: Callable[[bytes], _T]) -> _T:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise OwnCertificateError(
             f"The file {path} cannot be read ({error.strerror or error}). Correct tls in the settings."
         ) from error
-
-
-def _certificates(path: Path) -> Sequence[x509.Certificate]:
-    content = _read(path)
     try:
-        return x509.load_pem_x509_certificates(content)
-    except Exception as error:  # of several kinds
-        raise OwnCertificateError(f"{path} is not a readable certificate in PEM.{_encoding_of(content)}") from error
-
-
-def _encoding_of(content: bytes) -> str:
-    wide = wide_encoding(content)
-    return f" It is text in {wide}; save it as ASCII." if wide else ""
-
-
-def _public_key(path: Path) -> bytes:
-    content = _read(path)
-    try:
-        key = serialization.load_pem_private_key(content, password=None)
+        return load(content)
     except TypeError:
         raise OwnCertificateError(
             f"The key {path} has a password. Remove it, for example with `openssl pkey -in {path.name} -out plain.key`."
         ) from None
     except Exception:  # of several kinds; none is shown, as it could quote the file
-        raise OwnCertificateError(f"{path} is not a readable private key in PEM.{_encoding_of(content)}") from None
+        wide = wide_encoding(content)
+        hint = f" It is text in {wide}; save it as ASCII." if wide else ""
+        raise OwnCertificateError(f"{path} is not a readable {what} in PEM.{hint}") from None
+
+
+def _certificates(path: Path) -> Sequence[x509.Certificate]:
+    return _read(path, "certificate", x509.load_pem_x509_certificates)
+
+
+def _public_key(path: Path) -> bytes:
+    key = _read(path, "private key", lambda content: serialization.load_pem_private_key(content, password=None))
     return _encoded(key.public_key())
 
 

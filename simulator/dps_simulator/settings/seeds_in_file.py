@@ -165,17 +165,9 @@ def _certificate(table: Mapping[str, Any], place: str, folder: Path) -> Mapping[
         raise SettingsError(
             f"{place}, file: {path} has more than {MAX_CERTIFICATE_SIZE} bytes; that is no certificate."
         )
-    return {
-        **{key: table[key] for key in ("name", "isVerified") if key in table},
-        "certificate": _text_of_certificate(content),
-    }
-
-
-def _text_of_certificate(content: bytes) -> str:
-    """PEM as it is, DER in base64."""
-    if b"-----BEGIN" in content:
-        return content.decode("ascii", "replace")
-    return base64.b64encode(content).decode("ascii")
+    # PEM as it is, DER in base64
+    text = (content if b"-----BEGIN" in content else base64.b64encode(content)).decode("ascii", "replace")
+    return {**{key: table[key] for key in ("name", "isVerified") if key in table}, "certificate": text}
 
 
 def holds_keys(document: Mapping[str, Any]) -> bool:

@@ -26,20 +26,6 @@ from .hubs import HubSettings, Policy, checked_hub, checked_policy, hub_from_tex
 from .seeds_in_file import TABLES, Seeds, checked_seeds, holds_keys, seeds_of_file
 from .values import SettingsError, host_name
 
-__all__ = [
-    "KEYS",
-    "MAX_HUBS",
-    "HubSettings",
-    "Key",
-    "Policy",
-    "Seeds",
-    "Settings",
-    "SettingsError",
-    "TlsFiles",
-    "host_name",
-    "load",
-]
-
 _LOGGER = logging.getLogger(__name__)
 
 ENVIRONMENT_PREFIX = "DPS_SIMULATOR_"
@@ -127,10 +113,10 @@ class Settings:
         Raises:
             SettingsError: a value is not possible, or host names collide.
         """
-        for name, check in _CHECKS.items():
-            checks.named(name, check, getattr(self, name))
-        for name in ("provisioning_host", "service_host", "management_host"):
-            object.__setattr__(self, name, checks.named(name, host_name, getattr(self, name)))
+        for key in KEYS:
+            if not (key.path or key.switch or key.repeated or "." in key.name):
+                checked = checks.named(key.name, key.check or key.parse, getattr(self, key.name))
+                object.__setattr__(self, key.name, checked)
         hubs = tuple(checked_hub(f"hubs, {number}", hub) for number, hub in enumerate(self.hubs, 1))
         object.__setattr__(self, "hubs", hubs)
         checked_policy("service_policy", self.service_policy)
@@ -158,9 +144,10 @@ class Settings:
         checked_seeds(self.seeds, hubs)
 
     def _take_known_keys_and_ports(self) -> None:
-        policy = development.with_known_key("service_policy", self.service_policy)
-        object.__setattr__(self, "service_policy", policy)
-        object.__setattr__(self, "hubs", development.hubs_with_known_keys(self.hubs))
+        known_key = development.with_known_key
+        hubs = tuple(replace(hub, policy=known_key(f"the hub {hub.host}", hub.policy)) for hub in self.hubs)
+        object.__setattr__(self, "service_policy", known_key("service_policy", self.service_policy))
+        object.__setattr__(self, "hubs", hubs)
         object.__setattr__(self, "proxy_port", self.proxy_port or development.PROXY_PORT)
         object.__setattr__(self, "tls_port", self.tls_port or development.TLS_PORT)
 
@@ -180,6 +167,7 @@ class Key:
         name: dotted name in the file, e.g. ``service_policy.name``.
         help: one sentence for ``--help`` and the documentation.
         parse: text (from a flag or the environment) to value; raises :class:`SettingsError` with what was expected.
+        check: the same for a value in code, where that is no text.
         secret: never a flag, because command lines are visible to other users of the machine.
         path: a file or folder; relative in the settings file, it is meant relative to that file.
         repeated: a list; as text, its items are separated by spaces or new lines.
@@ -189,6 +177,7 @@ class Key:
     name: str
     help: str
     parse: Callable[[str], Any]
+    check: Callable[[Any], Any] | None = None
     secret: bool = False
     path: bool = False
     repeated: bool = False
@@ -211,12 +200,16 @@ class Key:
         return self.name.replace(".", "_")
 
 
-def _limits(value: str) -> str:
-    """Limits as one text, in the spelling that is shown."""
+def _limits(value: str | Mapping[str, Any], place: str = "") -> str:
+    """Limits as one text, in the spelling that is shown; ``place`` is where a table of them stands, for errors."""
     try:
-        return str(Limits.parse(value))
+        return str(Limits.parse(value) if isinstance(value, str) else Limits.of(value))
     except ValueError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(f"{place}{error}") from None
+
+
+def _number(name: str, text: str, most: int) -> Key:
+    return Key(name, text, checks.number(most), checks.number_value(most))
 
 
 KEYS: tuple[Key, ...] = (
@@ -251,24 +244,13 @@ KEYS: tuple[Key, ...] = (
         "whether the simulator's CA can vouch for simulated names only: on, off or auto (off with standard_ports)",
         checks.choice("auto", "on", "off"),
     ),
-    Key("proxy_port", "port of the HTTP CONNECT proxy; 0 takes the previous one or any", checks.number(65_535)),
-    Key("tls_port", "port for direct TLS; 0 takes the previous one or any", checks.number(65_535)),
-    Key("idle_stop", "stop after so many seconds without a connection; 0 never", checks.number(1_000_000)),
-    Key("webhook_timeout", "seconds that the webhook of a custom allocation may take", checks.number(600)),
+    _number("proxy_port", "port of the HTTP CONNECT proxy; 0 takes the previous one or any", 65_535),
+    _number("tls_port", "port for direct TLS; 0 takes the previous one or any", 65_535),
+    _number("idle_stop", "stop after so many seconds without a connection; 0 never", 1_000_000),
+    _number("webhook_timeout", "seconds that the webhook of a custom allocation may take", 600),
     Key("webhook_authority", "whom to trust, too, when calling such a webhook (PEM)", checks.path, path=True),
 )
 _BY_NAME = {key.name: key for key in KEYS}
-
-
-#: What the values of a :class:`Settings` are checked with, beside those that have a text of their own.
-_CHECKS: Mapping[str, Callable[[Any], Any]] = {
-    **{name: _BY_NAME[name].parse for name in ("id_scope", "pace", "bind", "allocation_policy", "limits")},
-    "name_constraints": _BY_NAME["name_constraints"].parse,
-    "proxy_port": checks.number_value(65_535),
-    "tls_port": checks.number_value(65_535),
-    "idle_stop": checks.number_value(1_000_000),
-    "webhook_timeout": checks.number_value(600),
-}
 
 
 def load(
@@ -337,7 +319,7 @@ def _from_file(file: Path) -> dict[str, Any]:
         if name == "hubs":
             values[name] = hubs_of_file(value, file)
         elif name == "limits" and isinstance(value, dict):
-            values[name] = _limits_of_file(value, file)
+            values[name] = _limits(value, f"{file}: [limits], ")
         elif name in TABLES:
             continue
         elif isinstance(value, dict):
@@ -353,13 +335,6 @@ def _warn_of_readers(file: Path) -> None:
     mode = stat.S_IMODE(file.stat().st_mode)
     if os.name == "posix" and mode & 0o077:
         _LOGGER.warning("%s holds keys, and other users can read or change it; run: chmod 600 %s", file, file)
-
-
-def _limits_of_file(table: Mapping[str, Any], file: Path) -> str:
-    try:
-        return str(Limits.of(table))
-    except ValueError as error:
-        raise SettingsError(f"{file}: [limits], {error}") from None
 
 
 def _file_value(name: str, value: Any, file: Path) -> Any:
@@ -385,18 +360,16 @@ def _parsed(key: Key, given: Any, source: str) -> Any:
 
 
 def _assemble(values: dict[str, Any]) -> Settings:
-    settings = Settings()
-    policy = settings.service_policy
-    plain = {name: value for name, value in values.items() if "." not in name}
-    certificate, key = values.get("tls.certificate"), values.get("tls.key")
-    authority = values.get("tls.authority")
-    if (certificate is None) != (key is None) or (authority is not None and certificate is None):
+    tables: dict[str, dict[str, Any]] = {"service_policy": {}, "tls": {}}
+    plain: dict[str, Any] = {}
+    for name, value in values.items():
+        table, _, inner = name.partition(".")
+        if inner:
+            tables[table][inner] = value
+        else:
+            plain[name] = value
+    tls = tables["tls"]
+    if tls and not {"certificate", "key"} <= tls.keys():
         raise SettingsError("tls needs both certificate and key.")
-    return replace(
-        settings,
-        **plain,
-        service_policy=Policy(
-            values.get("service_policy.name", policy.name), values.get("service_policy.key", policy.key)
-        ),
-        tls=TlsFiles(certificate, key, authority) if certificate is not None and key is not None else None,
-    )
+    policy = replace(_SERVICE_POLICY, **tables["service_policy"])
+    return Settings(**plain, service_policy=policy, tls=TlsFiles(**tls) if tls else None)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from helpers.checks import CheckFailed
 from helpers.cloud import TAG, AzureCommandError, CommandLine, command_line, is_ours
 
 KEY = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
@@ -25,6 +26,16 @@ def test_nothing_runs_unless_asked(az, capsys):
     assert shown[-2:] == ["az login", "  to be typed in a terminal"]
     assert shown.count("  not run") == 6
     assert azure.summary() == "7 commands were shown, none was run: nothing was made on Azure, nothing costs."
+
+
+def test_what_azure_was_not_asked_is_not_said_to_be_so(capsys):
+    for passed in (True, False):
+        CommandLine(run=False).step("nothing is left", passed, hint="Look.")
+    assert capsys.readouterr().out == "○ not checked, as no command ran: nothing is left\n" * 2
+    CommandLine(run=True).step("nothing is left", True, hint="Look.")
+    assert capsys.readouterr().out == "✓ passed: nothing is left\n"
+    with pytest.raises(CheckFailed, match=r"nothing is left[\s\S]*Look\."):
+        CommandLine(run=True).step("nothing is left", False, hint="Look.")
 
 
 def test_what_is_asked_for_runs_as_it_is_shown(az, capsys):

@@ -282,20 +282,7 @@ def all_http_answers(owner, kind):
         raise ServiceError(kind)
 
     with pytest.MonkeyPatch.context() as patch:
-        # the provisioning service keeps its endpoint inside
-        if owner is DpsServiceEndpoint:
-            original = owner.handle
-
-            async def handle(self, request):
-                self._endpoint._find = lambda request: refuse(self, request)
-                try:
-                    return await original(self, request)
-                finally:
-                    del self._endpoint._find
-
-            patch.setattr(owner, "handle", handle)
-        else:
-            patch.setattr(owner, "_find", refuse)
+        patch.setattr(owner, "_find", refuse)
         yield
 
 

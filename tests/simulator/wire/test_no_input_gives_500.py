@@ -147,9 +147,9 @@ class Asker:
         settings, services = runtime.settings, runtime.services
         self.hub = settings.hubs[0].host
         self.doors = {
-            settings.service_host: ("2021-10-01", services.routing._enrollments._endpoint),
-            settings.provisioning_host: ("2021-06-01", services.routing._https._endpoint),
-            settings.management_host: ("2022-12-12", services.routing._management),
+            settings.service_host: ("2021-10-01", services.routing.enrollments),
+            settings.provisioning_host: ("2021-06-01", services.routing.https._endpoint),
+            settings.management_host: ("2022-12-12", services.routing.management),
             self.hub: ("2021-04-12", services.hubs.service(self.hub).registry),
             "localhost": ("", runtime._management),
         }

@@ -6,12 +6,12 @@ Source: the published API description 2021-10-01; recorded answers of the servic
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
 
+from dps_simulator.common.field_checks import wrong_body
 from dps_simulator.common.http import Response
 from dps_simulator.common.paging import Page, page_size
 from dps_simulator.common.ports import Document, StoredDocument
-from dps_simulator.errors.table import Dps, ServiceError
 from dps_simulator.provisioning.enrollments.bulk import run_bulk
 from dps_simulator.provisioning.enrollments.kinds import EnrollmentKind
 from dps_simulator.provisioning.service import ProvisioningService
@@ -70,14 +70,14 @@ class EnrollmentOperations:
             ServiceError: the body is no query, or a header is wrong.
         """
         if not isinstance(call.body, dict):
-            raise ServiceError(Dps.INVALID_BODY, 'The body must be a JSON object such as {"query": "SELECT *"}.')
-        page = self._book.query(
-            call.body.get("query"),
-            size=page_size(call.header("x-ms-max-item-count")),
-            continuation=call.header("x-ms-continuation"),
-        )
+            raise wrong_body('The body must be a JSON object such as {"query": "SELECT *"}.')
         version = version_of(call)
-        return listed(page, lambda item: enrollment_for(version, self._book.shown(item)), self._kind.item_type)
+        return listed(
+            call,
+            partial(self._book.query, call.body.get("query")),
+            lambda item: enrollment_for(version, self._book.shown(item)),
+            self._kind.item_type,
+        )
 
     def mechanism(self, call: Call) -> Response:
         """Answer how devices prove themselves, with the keys."""
@@ -95,16 +95,19 @@ def version_of(call: Call) -> str:
     return call.request.query["api-version"]
 
 
-def listed(page: Page, show: Callable[[StoredDocument], Document], item_type: str) -> Response:
+def listed(
+    call: Call, query: Callable[..., Page], show: Callable[[StoredDocument], Document], item_type: str
+) -> Response:
     """A page as queries answer it.
 
     Arguments:
-        page: the documents of the page, and the token for the next one.
+        call: says in its headers how many it wants, and where the page before ended.
+        query: reads the page of this ``size`` behind this ``continuation``.
         show: makes JSON of a document.
         item_type: what the documents are.
     """
+    page = query(size=page_size(call.header("x-ms-max-item-count")), continuation=call.header("x-ms-continuation"))
     headers = {"x-ms-item-type": item_type, "X-Content-Type-Options": "nosniff"}
     if page.continuation is not None:
         headers["x-ms-continuation"] = page.continuation
-    items: list[Any] = [show(document) for document in page.documents]
-    return Response(200, items, headers)
+    return Response(200, [show(document) for document in page.documents], headers)

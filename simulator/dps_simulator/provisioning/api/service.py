@@ -7,12 +7,12 @@ statuses, headers and bodies.
 from __future__ import annotations
 
 import re
+from functools import partial
 from urllib.parse import unquote
 
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.http import Request, Response
 from dps_simulator.common.identifiers import lookup_key
-from dps_simulator.common.paging import page_size
 from dps_simulator.common.trace import Trace
 from dps_simulator.credentials.sas import SasError, SharedAccessSignature
 from dps_simulator.errors.table import Dps, ServiceError, service_body
@@ -34,7 +34,7 @@ from .versions import API_VERSIONS, registration_for
 _REGISTRATION_ITEM = "DeviceRegistration"
 
 
-class DpsServiceEndpoint:
+class DpsServiceEndpoint(HttpEndpoint):
     """The service API.
 
     Arguments:
@@ -56,33 +56,28 @@ class DpsServiceEndpoint:
         policies: AccessPolicies,
         transaction: Transaction,
     ) -> None:
-        self._service = service
-        self._clock = clock
+        self._provisioning = service
         self._host = host
         self._policies = policies
-        self._endpoint = HttpEndpoint(
+        super().__init__(
             service="enrollments",
-            routes=self._routes(),
+            routes=self._table(),
             failures=DPS_FAILURES,
             render_error=service_body,
             clock=clock,
             trace=trace,
             transaction=transaction,
-            authenticate=self._authenticate,
+            authenticate=self._check_rights,
             admit=lambda request, route: service.throttle.take("operations_per_minute"),
             api_version=re.compile("|".join(map(re.escape, API_VERSIONS))),
         )
 
-    async def handle(self, request: Request) -> Response:
-        """Answer one request. Never raises: a refusal is an answer with the status of its error."""
-        return await self._endpoint.handle(request)
-
     # --- routes ---------------------------------------------------------------------------------------------------
 
-    def _routes(self) -> list[Route]:
+    def _table(self) -> list[Route]:
         routes: list[Route] = []
         for kind, path in ((INDIVIDUAL, "/enrollments"), (GROUP, "/enrollmentGroups")):
-            of_kind = EnrollmentOperations(self._service, kind)
+            of_kind = EnrollmentOperations(self._provisioning, kind)
             read, write, label = ENROLLMENT_READ, ENROLLMENT_WRITE, kind.label
             routes += [
                 Route("POST", f"{path}/query", f"query {label}s", of_kind.query, read, takes_body=True),
@@ -92,43 +87,34 @@ class DpsServiceEndpoint:
                 Route("DELETE", f"{path}/{{id}}", f"delete {label}", of_kind.delete, write),
                 Route("POST", f"{path}/{{id}}/attestationmechanism", f"get keys of {label}", of_kind.mechanism, write),
             ]
+        path, read, write = "/registrations/{id}", REGISTRATION_READ, REGISTRATION_WRITE
         return [
             *routes,
-            Route("GET", "/registrations/{id}", "get registration", self._get_registration, REGISTRATION_READ),
-            Route(
-                "DELETE", "/registrations/{id}", "delete registration", self._delete_registration, REGISTRATION_WRITE
-            ),
-            Route(
-                "POST",
-                "/registrations/{id}/query",
-                "query registrations",
-                self._query_registrations,
-                REGISTRATION_READ,
-                device="",
-            ),
+            Route("GET", path, "get registration", self._get_registration, read),
+            Route("DELETE", path, "delete registration", self._delete_registration, write),
+            Route("POST", f"{path}/query", "query registrations", self._query_registrations, read, device=""),
         ]
 
     def _get_registration(self, call: Call) -> Response:
-        state = self._service.registrations.get(call.parameters["id"])
+        state = self._provisioning.registrations.get(call.parameters["id"])
         return Response(200, registration_for(version_of(call), state))
 
     def _delete_registration(self, call: Call) -> Response:
-        self._service.registrations.delete(call.parameters["id"], call.header("if-match"))
+        self._provisioning.registrations.delete(call.parameters["id"], call.header("if-match"))
         return Response(204)
 
     def _query_registrations(self, call: Call) -> Response:
-        registrations = self._service.registrations
-        page = registrations.query(
-            call.parameters["id"],
-            size=page_size(call.header("x-ms-max-item-count")),
-            continuation=call.header("x-ms-continuation"),
+        registrations, version = self._provisioning.registrations, version_of(call)
+        return listed(
+            call,
+            partial(registrations.query, call.parameters["id"]),
+            lambda item: registration_for(version, registrations.shown(item)),
+            _REGISTRATION_ITEM,
         )
-        version = version_of(call)
-        return listed(page, lambda item: registration_for(version, registrations.shown(item)), _REGISTRATION_ITEM)
 
     # --- who may --------------------------------------------------------------------------------------------------
 
-    def _authenticate(self, request: Request, right: str) -> None:
+    def _check_rights(self, request: Request, right: str) -> None:
         header = request.headers.get("authorization", "")
         if not header:
             raise _unauthorized("there is no Authorization header")

@@ -37,10 +37,8 @@ REGISTRATION_FIELDS: Mapping[str, str] = {
 
 def _younger(fields: Mapping[str, str]) -> dict[str, frozenset[str]]:
     return {
-        version: frozenset(
-            name for name, since in fields.items() if API_VERSIONS.index(since) > API_VERSIONS.index(version)
-        )
-        for version in API_VERSIONS
+        version: frozenset(name for name, since in fields.items() if since in API_VERSIONS[index + 1 :])
+        for index, version in enumerate(API_VERSIONS)
     }
 
 

@@ -14,7 +14,7 @@ import base64
 import hmac
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -69,20 +69,12 @@ class CertificateAuthority:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> CertificateAuthority:
         """The one that a stored document describes."""
-        fields = {**document, "certificate": Certificate.from_der(base64.b64decode(document["certificate"]))}
-        return cls(**fields)
+        return cls(**{**document, "certificate": Certificate.from_der(base64.b64decode(document["certificate"]))})
 
     def to_document(self) -> Document:
         """The JSON object under which the store keeps it; :meth:`from_document` reads it."""
-        return {
-            "name": self.name,
-            "certificate": base64.b64encode(self.certificate.der).decode("ascii"),
-            "is_verified": self.is_verified,
-            "etag": self.etag,
-            "created": self.created,
-            "updated": self.updated,
-            "verification_code": self.verification_code,
-        }
+        document = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {**document, "certificate": base64.b64encode(self.certificate.der).decode("ascii")}
 
 
 class CertificateAuthorities:
@@ -149,17 +141,13 @@ class CertificateAuthorities:
             ServiceError: the name, a field or the tag is wrong, or there are too many.
         """
         if not CERTIFICATE_NAME.fullmatch(name):
-            raise ServiceError(
-                ResourceManager.INVALID_REQUEST,
-                f"The name is {name!r:.120}; it must have 1 to 64 letters, digits and . _ -",
-            )
-        properties = _properties(body)
+            raise _invalid(f"The name is {name!r:.120}; it must have 1 to 64 letters, digits and . _ -")
+        properties = checked_object("properties", checked_object("The body", body).get("properties"))
         certificate = _read("properties.certificate", properties.get("certificate"))
         if not certificate.is_authority:
-            raise ServiceError(
-                ResourceManager.INVALID_REQUEST,
+            raise _invalid(
                 f"The certificate of {certificate.subject_name!r:.200} is not that of an authority "
-                "(basicConstraints CA is not set); upload the certificate that signs those of devices.",
+                "(basicConstraints CA is not set); upload the certificate that signs those of devices."
             )
         with self._storage.transaction():
             earlier = self.find(name)
@@ -177,15 +165,15 @@ class CertificateAuthorities:
                 )
             if earlier is not None:
                 etags.check(if_match, earlier.etag)
-            is_same = earlier is not None and earlier.certificate == certificate
+            # who replaces a certificate by itself does not take its proof away
+            proved = earlier is not None and earlier.certificate == certificate and earlier.is_verified
             given = checked_flag("properties.isVerified", properties.get("isVerified"), False)
             now = self._clock.now()
             return self._keep(
                 CertificateAuthority(
                     name=name if earlier is None else earlier.name,
                     certificate=certificate,
-                    # who replaces a certificate by itself does not take its proof away
-                    is_verified=given or (earlier is not None and is_same and earlier.is_verified),
+                    is_verified=given or proved,
                     etag=etags.new_etag(now),
                     created=now.timestamp() if earlier is None else earlier.created,
                     updated=now.timestamp(),
@@ -229,24 +217,17 @@ class CertificateAuthorities:
         with self._storage.transaction():
             authority = self._changing(name, if_match)
             proof = _read("certificate", checked_object("The body", body).get("certificate"))
-            self._check(authority, proof)
+            problem = _problem_of(proof, authority, self._clock.now())
+            if problem is not None:
+                finding, why = problem
+                told = f"The certificate proves nothing: {why}."
+                raise ServiceError(ResourceManager.VERIFICATION_FAILED, told, reason=why, finding=finding.value)
             return self._changed(authority, is_verified=True, verification_code="")
 
     def clear(self) -> None:
         """Forget all of them, as a reset of the simulator does; enrollments that name one stay."""
         self._verified = None
         self._documents.clear()
-
-    def _check(self, authority: CertificateAuthority, proof: Certificate) -> None:
-        problem = _problem_of(proof, authority, self._clock.now())
-        if problem is not None:
-            finding, why = problem
-            raise ServiceError(
-                ResourceManager.VERIFICATION_FAILED,
-                f"The certificate proves nothing: {why}.",
-                reason=why,
-                finding=finding.value,
-            )
 
     def _changing(self, name: str, if_match: str | None) -> CertificateAuthority:
         authority = self.get(name)
@@ -257,10 +238,9 @@ class CertificateAuthorities:
         etags.check(if_match, authority.etag)
         return authority
 
-    def _changed(self, authority: CertificateAuthority, **fields: Any) -> CertificateAuthority:
+    def _changed(self, authority: CertificateAuthority, **changes: Any) -> CertificateAuthority:
         now = self._clock.now()
-        fields |= {"etag": etags.new_etag(now), "updated": now.timestamp(), "certificate": authority.certificate}
-        return self._keep(CertificateAuthority(**{**authority.to_document(), **fields}))
+        return self._keep(replace(authority, etag=etags.new_etag(now), updated=now.timestamp(), **changes))
 
     def _keep(self, authority: CertificateAuthority) -> CertificateAuthority:
         self._verified = None
@@ -288,11 +268,11 @@ def _problem_of(proof: Certificate, authority: CertificateAuthority, now: dateti
     return None
 
 
-def _properties(body: object) -> Mapping[str, Any]:
-    return checked_object("properties", checked_object("The body", body).get("properties"))
+def _invalid(text: str) -> ServiceError:
+    return ServiceError(ResourceManager.INVALID_REQUEST, text)
 
 
 def _read(field: str, value: object) -> Certificate:
     if value is None:
-        raise ServiceError(ResourceManager.INVALID_REQUEST, f"{field} is missing.")
+        raise _invalid(f"{field} is missing.")
     return read_certificate(field, value)

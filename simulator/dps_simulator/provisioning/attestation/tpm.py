@@ -80,20 +80,19 @@ def identify_tpm(
         )
     name = f"individual enrollment {individual.identifier!r}"
     if not individual.is_for_tpm:
-        return _refused(
-            individual,
-            TpmFinding.ATTESTATION_MISMATCH,
+        reason = (
             f"The {name} is for {individual.attestation_type}, and the device registers with a TPM; "
-            "register with what is enrolled, or enroll the TPM.",
+            "register with what is enrolled, or enroll the TPM."
         )
+        return _refused(individual, TpmFinding.ATTESTATION_MISMATCH, reason)
     if keys is not None and keys.endorsement.text != individual.endorsement_key:
-        return _refused(
-            individual,
-            TpmFinding.ENDORSEMENT_KEY_MISMATCH,
-            f"The {name} is for another TPM: the SHA-256 of the enrolled endorsement key is {_digest(individual)}, "
+        enrolled = hashlib.sha256(base64.b64decode(individual.endorsement_key)).hexdigest()
+        reason = (
+            f"The {name} is for another TPM: the SHA-256 of the enrolled endorsement key is {enrolled}, "
             f"that of the device's is {keys.endorsement.digest}; if this is the right device, enroll the key that its "
-            "TPM has now.",
+            "TPM has now."
         )
+        return _refused(individual, TpmFinding.ENDORSEMENT_KEY_MISMATCH, reason)
     return Verdict(individual, individual.identifier, f"the endorsement key of {name}")
 
 
@@ -122,24 +121,17 @@ def attest_tpm(
         ServiceError: there is no individual enrollment.
     """
     identified = identify_tpm(registration_id, evidence.keys, individual, individuals)
-    if identified.enrollment is None:
+    enrollment, token = identified.enrollment, evidence.token
+    if enrollment is None:
         return identified
-    enrollment = identified.enrollment
-    expected = f"{id_scope}/registrations/{registration_id}"
-    shown = "/".join(evidence.token.resource)
+    expected, shown = f"{id_scope}/registrations/{registration_id}", "/".join(token.resource)
     if lookup_key(shown) != lookup_key(expected):
-        return _refused(
-            enrollment,
-            TpmFinding.RESOURCE_MISMATCH,
-            f"The token is for {shown!r:.300}, not for {expected!r}; let the TPM sign a token for that.",
-        )
-    if evidence.token.expiry <= now:
-        return _refused(
-            enrollment,
-            TpmFinding.TOKEN_EXPIRED,
-            f"The token expired {now - evidence.token.expiry:.0f} s ago; set the device's clock, and let the TPM sign "
-            "a new one.",
-        )
+        reason = f"The token is for {shown!r:.300}, not for {expected!r}; let the TPM sign a token for that."
+        return _refused(enrollment, TpmFinding.RESOURCE_MISMATCH, reason)
+    if token.expiry <= now:
+        late = f"The token expired {now - token.expiry:.0f} s ago"
+        reason = f"{late}; set the device's clock, and let the TPM sign a new one."
+        return _refused(enrollment, TpmFinding.TOKEN_EXPIRED, reason)
     return _judge_answer(evidence, enrollment, challenges.find(enrollment), now)
 
 
@@ -147,42 +139,25 @@ def _judge_answer(evidence: TpmEvidence, individual: Enrollment, challenge: Chal
     name = f"individual enrollment {individual.identifier!r}"
     again = "register without a token first, and sign with the key of the challenge that you then get"
     if challenge is None:
-        return _refused(
-            individual,
-            TpmFinding.CHALLENGE_MISSING,
-            f"The {name} is for a TPM, and the device shows a token although it was given no challenge; {again}.",
-        )
+        reason = f"The {name} is for a TPM, and the device shows a token although it was given no challenge; {again}."
+        return _refused(individual, TpmFinding.CHALLENGE_MISSING, reason)
     if challenge.expires <= now:
-        return _refused(
-            individual,
-            TpmFinding.CHALLENGE_EXPIRED,
-            f"The challenge of {name} expired {now - challenge.expires:.0f} s ago; {again}.",
-        )
+        reason = f"The challenge of {name} expired {now - challenge.expires:.0f} s ago; {again}."
+        return _refused(individual, TpmFinding.CHALLENGE_EXPIRED, reason)
     storage_root = evidence.keys.storage_root if evidence.keys is not None else None
     if storage_root is not None and storage_root.text != challenge.storage_root_key:
-        return _refused(
-            individual,
-            TpmFinding.STORAGE_ROOT_KEY_MISMATCH,
+        reason = (
             f"The challenge of {name} was made for another storage root key than the device shows now, so its TPM was "
-            f"cleared in between; {again}.",
+            f"cleared in between; {again}."
         )
+        return _refused(individual, TpmFinding.STORAGE_ROOT_KEY_MISMATCH, reason)
     if not evidence.token.is_signed_by(challenge.key):
-        return _refused(
-            individual,
-            TpmFinding.SIGNATURE_INVALID,
-            f"The key of the newest challenge of {name} did not sign the token; {again}. "
-            "Only one program at a time can register a device.",
-        )
-    return Verdict(
-        individual,
-        individual.identifier,
-        f"the TPM of {name} signed the token",
-        tpm_keys=(challenge.endorsement_key, challenge.storage_root_key),
-    )
-
-
-def _digest(individual: Enrollment) -> str:
-    return hashlib.sha256(base64.b64decode(individual.endorsement_key)).hexdigest()
+        reason = f"The key of the newest challenge of {name} did not sign the token; {again}. "
+        reason += "Only one program at a time can register a device."
+        return _refused(individual, TpmFinding.SIGNATURE_INVALID, reason)
+    keys = (challenge.endorsement_key, challenge.storage_root_key)
+    reason = f"the TPM of {name} signed the token"
+    return Verdict(individual, individual.identifier, reason, tpm_keys=keys)
 
 
 def _refused(individual: Enrollment, finding: TpmFinding, reason: str) -> Verdict:

@@ -11,10 +11,10 @@ then, are inferred.
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from dps_simulator.common.field_checks import checked_choice, checked_object, checked_text, invalid
+from dps_simulator.common.field_checks import checked_choice, checked_object, checked_text, invalid, wrong_body
 from dps_simulator.common.identifiers import lookup_key
 from dps_simulator.common.ports import Document
 from dps_simulator.credentials import symmetric_keys
@@ -61,14 +61,14 @@ def checked_attestation(field: str, value: Any, situation: Situation) -> Documen
         )
     for other in {SYMMETRIC_KEY, X509, TPM} - {kind}:
         if mechanism.get(other) is not None:
-            raise ServiceError(Dps.INVALID_BODY, f"{field} has the type {kind} and must not contain {other!r}.")
+            raise wrong_body(f"{field} has the type {kind} and must not contain {other!r}.")
     stored = (situation.stored or {}).get(field, {}).get(kind, {})
     given = mechanism.get(kind)
-    if kind == SYMMETRIC_KEY:
-        return {"type": kind, kind: _keys(f"{field}.{kind}", given, stored)}
-    if kind == TPM:
-        return {"type": kind, kind: _tpm(f"{field}.{kind}", given)}
-    return {"type": kind, kind: _certificates(f"{field}.{kind}", given, stored, situation)}
+    inner = f"{field}.{kind}"
+    if kind == X509:
+        return {"type": kind, kind: _certificates(inner, given, stored, situation)}
+    keys = {} if given is None else checked_object(inner, given)
+    return {"type": kind, kind: _tpm(inner, keys) if kind == TPM else _keys(inner, keys, stored)}
 
 
 def shown_attestation(attestation: Mapping[str, Any], *, with_keys: bool) -> Document:
@@ -86,21 +86,18 @@ def shown_attestation(attestation: Mapping[str, Any], *, with_keys: bool) -> Doc
         return dict(attestation) if with_keys else {"type": kind}
     shown: Document = {}
     for part, slots in attestation[kind].items():
-        if part == CA_REFERENCES:
-            shown[part] = dict(slots)
-            continue
-        info = {name: {"info": slot["info"]} for name, slot in slots.items()}
-        if PRIMARY in info:
-            info.setdefault(SECONDARY, info[PRIMARY])
-        shown[part] = info
+        shown[part] = dict(slots)
+        if part != CA_REFERENCES:
+            shown[part] = {name: {"info": slot["info"]} for name, slot in slots.items()}
+            if PRIMARY in slots:
+                shown[part].setdefault(SECONDARY, shown[part][PRIMARY])
     return {"type": kind, kind: shown}
 
 
 # --- symmetric keys -----------------------------------------------------------------------------------------------
 
 
-def _keys(field: str, given: Any, stored: Mapping[str, Any]) -> Document:
-    keys = {} if given is None else checked_object(field, given)
+def _keys(field: str, keys: Mapping[str, Any], stored: Mapping[str, Any]) -> Document:
     return {name: _key(f"{field}.{name}", keys.get(name), stored.get(name)) for name in ("primaryKey", "secondaryKey")}
 
 
@@ -110,22 +107,20 @@ def _key(field: str, given: Any, stored: str | None) -> str:
         return stored or symmetric_keys.SymmetricKey.new(GENERATED_KEY_SIZE).text
     problem = symmetric_keys.problem(given)
     if problem:
-        raise ServiceError(Dps.INVALID_BODY, f"{field} {problem}")
+        raise wrong_body(f"{field} {problem}")
     return str(given)
 
 
 # --- TPMs ---------------------------------------------------------------------------------------------------------
 
 
-def _tpm(field: str, given: Any) -> Document:
+def _tpm(field: str, keys: Mapping[str, Any]) -> Document:
     """The public keys of a TPM; the storage root key comes back as well when it was given (inferred)."""
-    keys = {} if given is None else checked_object(field, given)
-    name = f"{field}.{ENDORSEMENT_KEY}"
-    checked = {ENDORSEMENT_KEY: read_tpm_key(name, keys.get(ENDORSEMENT_KEY), ENDORSEMENT).text}
-    if keys.get(STORAGE_ROOT_KEY) is not None:
-        name = f"{field}.{STORAGE_ROOT_KEY}"
-        checked[STORAGE_ROOT_KEY] = read_tpm_key(name, keys[STORAGE_ROOT_KEY], STORAGE_ROOT).text
-    return checked
+    return {
+        name: read_tpm_key(f"{field}.{name}", keys.get(name), kind).text
+        for name, kind in ((ENDORSEMENT_KEY, ENDORSEMENT), (STORAGE_ROOT_KEY, STORAGE_ROOT))
+        if name == ENDORSEMENT_KEY or keys.get(name) is not None
+    }
 
 
 # --- certificates -------------------------------------------------------------------------------------------------
@@ -137,19 +132,17 @@ def _certificates(field: str, given: Any, stored: Mapping[str, Any], situation: 
     expected = " or ".join(allowed)
     for name in (CLIENT_CERTIFICATES, SIGNING_CERTIFICATES, CA_REFERENCES):
         if name in parts and name not in allowed:
-            raise ServiceError(
-                Dps.INVALID_BODY, f"{field} contains {name!r}; an {situation.kind.label} takes {expected}."
-            )
+            raise wrong_body(f"{field} contains {name!r}; an {situation.kind.label} takes {expected}.")
     chosen = [name for name in allowed if name in parts]
     if len(chosen) != 1:
         what = "is empty" if not chosen else f"contains both {' and '.join(chosen)}"
-        raise ServiceError(Dps.INVALID_BODY, f"{field} {what}; give {expected}.")
+        raise wrong_body(f"{field} {what}; give {expected}.")
     (part,) = chosen
     slots = checked_object(f"{field}.{part}", parts[part])
     if slots.get(PRIMARY) is None and slots.get(SECONDARY) is None:
-        raise ServiceError(Dps.INVALID_BODY, f"{field}.{part}.{PRIMARY} is missing.")
+        raise wrong_body(f"{field}.{part}.{PRIMARY} is missing.")
     checked = {
-        name: _reference(f"{field}.{part}.{name}", slots[name], situation)
+        name: _reference(f"{field}.{part}.{name}", slots[name], stored.get(part, {}), situation)
         if part == CA_REFERENCES
         else _certificate(f"{field}.{part}.{name}", slots[name], stored.get(part, {}))
         for name in (PRIMARY, SECONDARY)
@@ -170,42 +163,32 @@ def _certificate(field: str, given: Any, stored: Mapping[str, Any]) -> Document:
         return {"certificate": base64.b64encode(certificate.der).decode("ascii"), "info": certificate.info()}
     info = slot.get("info")
     if info is None:
-        raise ServiceError(Dps.INVALID_BODY, f"{field}.certificate is missing.")
+        raise wrong_body(f"{field}.certificate is missing.")
     thumbprint = checked_object(f"{field}.info", info).get("sha256Thumbprint")
     for known in stored.values():
         if isinstance(thumbprint, str) and known["info"]["sha256Thumbprint"] == thumbprint.upper():
             return dict(known)
-    raise ServiceError(
-        Dps.INVALID_BODY,
+    raise wrong_body(
         f"{field} has an info but no certificate, and the sha256Thumbprint in it is that of no certificate of this "
         "enrollment; give the certificate itself.",
     )
 
 
-def _reference(field: str, given: Any, situation: Situation) -> str:
-    name = checked_text(field, given) if isinstance(given, str) else None
-    if name is None:
-        raise ServiceError(
-            Dps.INVALID_BODY, f"{field} is {described(given)}; it must be the name of an uploaded CA certificate."
-        )
+def _reference(field: str, given: Any, stored: Mapping[str, str], situation: Situation) -> str:
+    """The name of an uploaded certificate, in the spelling of the upload."""
+    if not isinstance(given, str):
+        raise wrong_body(f"{field} is {described(given)}; it must be the name of an uploaded CA certificate.")
+    name = checked_text(field, given)
     if "-----BEGIN" in name:
-        raise ServiceError(
-            Dps.INVALID_BODY,
+        raise wrong_body(
             f"{field} is a certificate; it must be the name of an uploaded CA certificate. "
             f"A certificate itself belongs into {SIGNING_CERTIFICATES}.",
         )
     for known in situation.authority_names:
         if lookup_key(known) == lookup_key(name):
             return known
-    if name in _references(situation):
+    if name in stored.values():
         # its certificate is gone since; the group must still be disabled or changed otherwise, e.g. by this very write
         return name
     uploaded = ", ".join(situation.authority_names) or "none"
     raise invalid(field, name, f"the name of an uploaded CA certificate (uploaded: {uploaded})")
-
-
-def _references(situation: Situation) -> Collection[str]:
-    """Names of CA certificates that the stored enrollment refers to, whether they are still uploaded or not."""
-    stored = situation.stored or {}
-    slots: Mapping[str, str] = stored.get("attestation", {}).get(X509, {}).get(CA_REFERENCES, {})
-    return slots.values()

@@ -140,11 +140,9 @@ class Enrollment:
     def reprovision_policy(self) -> ReprovisionPolicy:
         """What happens when a device registers again."""
         policy = self.document.get("reprovisionPolicy")
-        return (
-            ReprovisionPolicy(policy["updateHubAssignment"], policy["migrateDeviceData"])
-            if policy
-            else ReprovisionPolicy()
-        )
+        if not policy:
+            return ReprovisionPolicy()
+        return ReprovisionPolicy(policy["updateHubAssignment"], policy["migrateDeviceData"])
 
     def to_json(self, *, with_keys: bool = False, registration_state: Mapping[str, Any] | None = None) -> Document:
         """The enrollment as answers show it.
@@ -191,7 +189,6 @@ class EnrollmentBook:
     def __init__(
         self,
         kind: EnrollmentKind,
-        *,
         storage: Storage,
         clock: Clock,
         linked_hub_hosts: Callable[[], Sequence[str]],
@@ -286,32 +283,25 @@ class EnrollmentBook:
         name = RegistrationId(identifier, field=self.kind.id_field)
         with self._storage.transaction():
             stored = self.with_key(name.key)
-            if stored is None and if_match is not None:
-                raise ServiceError(
-                    self.kind.not_found, reason=f"If-Match asks for an update, but there is no {identifier!r}"
-                )
-            if stored is not None and if_match is None:
-                raise ServiceError(
-                    self.kind.exists, reason=f"an update of {identifier!r} needs If-Match with its etag or *"
-                )
-            if stored is not None:
-                etags.check(if_match, stored.document["etag"])
-            situation = Situation(
-                self.kind,
-                tuple(self._linked_hub_hosts()),
-                None if stored is None else stored.document,
-                tuple(self._authority_names()),
-            )
+            before = None if stored is None else stored.document
+            if before is None and if_match is not None:
+                why = f"If-Match asks for an update, but there is no {identifier!r}"
+                raise ServiceError(self.kind.not_found, reason=why)
+            if before is not None and if_match is None:
+                why = f"an update of {identifier!r} needs If-Match with its etag or *"
+                raise ServiceError(self.kind.exists, reason=why)
+            if before is not None:
+                etags.check(if_match, before["etag"])
+            hosts, authorities = tuple(self._linked_hub_hosts()), tuple(self._authority_names())
+            situation = Situation(self.kind, hosts, before, authorities)
             seen = {name: body[name] for name in body if name not in unseen} if isinstance(body, Mapping) else body
             document = read_fields(seen, name, situation)
-            if stored is not None:
-                document.update({name: stored.document[name] for name in unseen if name in stored.document})
+            if before is not None:
+                document.update({name: before[name] for name in unseen if name in before})
             now = self._clock.now()
             document["etag"] = etags.new_etag(now)
-            document["createdDateTimeUtc"] = (
-                azure_timestamp(now) if stored is None else stored.document["createdDateTimeUtc"]
-            )
-            document["lastUpdatedDateTimeUtc"] = azure_timestamp(now)
+            document["lastUpdatedDateTimeUtc"] = updated = azure_timestamp(now)
+            document["createdDateTimeUtc"] = updated if before is None else before["createdDateTimeUtc"]
             enrollment = Enrollment(self.kind, document)
             if stored is None:
                 for announce in self._creation_listeners:
@@ -420,14 +410,7 @@ class Enrollments:
         authority_names: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self.individuals, self.groups = (
-            EnrollmentBook(
-                kind,
-                storage=storage,
-                clock=clock,
-                linked_hub_hosts=linked_hub_hosts,
-                authority_names=authority_names,
-            )
-            for kind in (INDIVIDUAL, GROUP)
+            EnrollmentBook(kind, storage, clock, linked_hub_hosts, authority_names) for kind in (INDIVIDUAL, GROUP)
         )
 
     def of(self, kind: EnrollmentKind) -> EnrollmentBook:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dps_simulator.common.field_checks import checked_choice, checked_object, checked_text
+from dps_simulator.common.field_checks import checked_choice, checked_object, checked_text, wrong_body
 from dps_simulator.common.identifiers import MAX_ID_LENGTH
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Dps, ServiceError, described
+from dps_simulator.errors.table import ServiceError, described
 
 from .book import EnrollmentBook
 from .kinds import EnrollmentKind
@@ -65,7 +65,7 @@ def run_bulk(book: EnrollmentBook, body: object, *, unseen: Collection[str] = ()
     """
     kind = book.kind
     if not isinstance(body, Mapping):
-        raise ServiceError(Dps.INVALID_BODY, f"The body must be a JSON object with mode and {kind.plural}.")
+        raise wrong_body(f"The body must be a JSON object with mode and {kind.plural}.")
     work = _MODES[checked_choice("mode", body.get("mode"), tuple(_MODES))]
     items = _checked_items(kind, body.get(kind.plural))
     refusals: list[tuple[str, ServiceError]] = []
@@ -80,11 +80,10 @@ def run_bulk(book: EnrollmentBook, body: object, *, unseen: Collection[str] = ()
 def _checked_items(kind: EnrollmentKind, items: Any) -> list[tuple[str, Mapping[str, Any]]]:
     """The items with their identifiers. Without a text for one, no error could say which item it is about."""
     if not isinstance(items, list):
-        raise ServiceError(Dps.INVALID_BODY, f"{kind.plural} is {described(items)}; it must be an array.")
+        raise wrong_body(f"{kind.plural} is {described(items)}; it must be an array.")
     if not 1 <= len(items) <= MAX_ITEMS:
-        raise ServiceError(
-            Dps.INVALID_BODY,
-            f"{kind.plural} has {len(items)} items; it must have 1 to {MAX_ITEMS}. Split it into several requests.",
+        raise wrong_body(
+            f"{kind.plural} has {len(items)} items; it must have 1 to {MAX_ITEMS}. Split it into several requests."
         )
     checked: list[tuple[str, Mapping[str, Any]]] = []
     for index, given in enumerate(items):
@@ -92,7 +91,7 @@ def _checked_items(kind: EnrollmentKind, items: Any) -> list[tuple[str, Mapping[
         identifier = item.get(kind.id_field)
         if not isinstance(identifier, str):
             field = f"{kind.plural}[{index}].{kind.id_field}"
-            raise ServiceError(Dps.INVALID_BODY, f"{field} is {described(identifier)}; it must be a text.")
+            raise wrong_body(f"{field} is {described(identifier)}; it must be a text.")
         # longer ones fit nothing, and need not come back as long as they were
         checked.append((identifier[: MAX_ID_LENGTH + 1], item))
     return checked
@@ -117,7 +116,7 @@ def _update(book: EnrollmentBook, identifier: str, item: Mapping[str, Any], unse
 
 def _update_if_match(book: EnrollmentBook, identifier: str, item: Mapping[str, Any], unseen: Collection[str]) -> None:
     if _etag(item) is None:
-        raise ServiceError(Dps.INVALID_BODY, "etag is missing; updateIfMatchETag compares it.")
+        raise wrong_body("etag is missing; updateIfMatchETag compares it.")
     _update(book, identifier, item, unseen)
 
 

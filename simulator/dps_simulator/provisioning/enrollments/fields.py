@@ -12,10 +12,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dps_simulator.common import identifiers
-from dps_simulator.common.field_checks import checked_choice, checked_flag, checked_object, checked_text, invalid
+from dps_simulator.common.field_checks import (
+    checked_choice,
+    checked_flag,
+    checked_object,
+    checked_text,
+    invalid,
+    wrong_body,
+)
 from dps_simulator.common.identifiers import RegistrationId
 from dps_simulator.common.ports import Document
-from dps_simulator.errors.table import Dps, ServiceError
 
 from .attestation_fields import checked_attestation
 from .kinds import GROUP, Situation
@@ -120,16 +126,13 @@ def read_fields(body: object, identifier: RegistrationId, situation: Situation) 
         ServiceError: a field is wrong or missing; names the field and the value.
     """
     if not isinstance(body, Mapping):
-        raise ServiceError(Dps.INVALID_BODY, f"The body must be a JSON object with an {situation.kind.label}.")
+        raise wrong_body(f"The body must be a JSON object with an {situation.kind.label}.")
     id_field = situation.kind.id_field
     given = RegistrationId(body.get(id_field), field=id_field)
     if given.key != identifier.key:
-        raise ServiceError(
-            Dps.INVALID_BODY,
-            f"{id_field} in the body is {given!r}, in the address {identifier!r:.160}; they must agree.",
-        )
+        raise wrong_body(f"{id_field} in the body is {given!r}, in the address {identifier!r:.160}; they must agree.")
     if body.get("attestation") is None:
-        raise ServiceError(Dps.INVALID_BODY, "attestation is missing.")
+        raise wrong_body("attestation is missing.")
     fields: Document = {id_field: str(given)}
     for name, check in FIELDS.items():
         value = body.get(name)
@@ -149,10 +152,10 @@ def _check_allocation(fields: Mapping[str, Any]) -> None:
     policy, hubs = fields.get("allocationPolicy"), fields.get("iotHubs")
     if hubs and policy is None:
         # Source: azure-sdk-for-python issue 35368 (the fact and the code; the text is ours)
-        raise ServiceError(Dps.INVALID_BODY, "allocationPolicy must be given together with iotHubs.")
+        raise wrong_body("allocationPolicy must be given together with iotHubs.")
     if hubs and "iotHubHostName" in fields:
-        raise ServiceError(Dps.INVALID_BODY, "iotHubHostName and iotHubs exclude each other; give iotHubs.")
+        raise wrong_body("iotHubHostName and iotHubs exclude each other; give iotHubs.")
     if policy == "static" and hubs and len(hubs) > 1:
         raise invalid("iotHubs", ", ".join(hubs), "one hub, because allocationPolicy is static")
     if policy == "custom" and "customAllocationDefinition" not in fields:
-        raise ServiceError(Dps.INVALID_BODY, "customAllocationDefinition is missing; allocationPolicy custom needs it.")
+        raise wrong_body("customAllocationDefinition is missing; allocationPolicy custom needs it.")
