@@ -84,7 +84,7 @@ BATCH = ".venv/bin/papermill notebooks/12_symmetric_key_start.ipynb executed.ipy
 WINDOWS = ".venv\\Scripts\\python -m "
 COSTS = Not("changes resources of a person's Azure, which cost money; no test has a login")
 THE_SUITE = Not("it is the suite itself, of which this is a part; whoever reads a green run has seen it")
-SYSTEM = Not("installs a program into the system")
+SYSTEM = Not("installs into the system")
 
 TABLE = {
     "make architecture": By("tests/repository/test_architecture.py::test_the_picture_is_what_make_architecture_draws"),
@@ -162,6 +162,27 @@ TABLE = {
         "tests/helpers/runner/test_glossary_tool.py::test_links_are_written_once"
     ),
     "python -m tools.secret_scan --digests": By("tests/tools/test_secret_scan.py::test_a_value_that_is_known_is_none"),
+    # classes, web pages, mutations, Azure
+    "curl -L https://tljh.jupyter.org/bootstrap.py | sudo -E python3 - --admin teacher": SYSTEM,
+    "docker push registry.example.org/azure-dps-notebooks:june": Not("needs Docker and a registry of images"),
+    "dps-simulator serve --standard-ports": By(
+        "tests/simulator/test_standard_ports.py::test_the_sdk_finds_its_way_by_name"
+    ),
+    "make azure-report": By(
+        "tests/helpers/comparison/test_comparison_report.py::test_a_difference_of_many_calls_is_one_line"
+    ),
+    "make bench ARGUMENTS=learner": By("tests/repository/test_memory_benchmark.py::test_the_highest_sum_is_kept"),
+    "make mutations": By("tests/tools/test_mutations.py::test_changes_are_tried_with_the_tests_that_run_there"),
+    "make mutations ARGUMENTS='--seed 2'": By(
+        "tests/tools/test_mutations.py::test_changes_are_tried_with_the_tests_that_run_there"
+    ),
+    "make site": By("tests/anywhere/test_site_pages.py::test_every_link_leads_somewhere"),
+    'make site ARGUMENTS="-b linkcheck"': Not("asks other servers, which tests do not"),
+    "make tutorial ARGUMENTS=61": By(
+        "tests/notebooks/test_run_on_azure.py::test_from_nothing_to_devices_and_back_to_nothing"
+    ),
+    "pip install jupyter-repo2docker": By("tests/anywhere/test_binder_session.py::test_repo2docker_writes_its_recipe"),
+    "sudo git clone --branch june https://github.com/OWNER/REPOSITORY /srv/azure-dps-notebooks": SYSTEM,
     # of other people's programs
     "sudo apt-get install --no-install-recommends swtpm": SYSTEM,
     "brew install swtpm": SYSTEM,
