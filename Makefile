@@ -14,7 +14,7 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots azure-report bench fidelity errors architecture mutations badge binder site clean
+.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots azure-report bench fidelity errors architecture mutations badge binder cold-start site clean
 
 help:
 	@echo 'make lab          open JupyterLab on the first notebook; ARGUMENTS go to jupyter lab'
@@ -35,6 +35,7 @@ help:
 	@echo 'make badge        write the address of your public copy into README, handout and 02, from the remote of git'
 	@echo 'make binder       renew binder/requirements.txt after a change of requirements.txt'
 	@echo 'make site         make web pages of notebooks and documents, in $(OUTPUT)/site/'
+	@echo 'make cold-start   from a clone to the first device, like somebody new; says what each step takes'
 	@echo 'make setup        only install what all of these need, into $(VENV)/'
 	@echo 'make clean        remove $(OUTPUT)/, the workspace and all caches; $(VENV)/ stays'
 
@@ -182,6 +183,9 @@ site: $(READY) $(DOCS)/ready
 
 binder:
 	@$(PYTHON) binder/lock.py
+
+cold-start: $(READY)
+	@$(RUN) -m tools.cold_start $(ARGUMENTS)
 
 clean:
 	@rm -rf $(OUTPUT) .workspace .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage .coverage.*

@@ -1,11 +1,14 @@
 """Environments of Python with just what is put into them, as somebody else's project has them."""
 
+import getpass
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 import venv
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -40,6 +43,12 @@ def copy_of_simulator(repository, folder):
     return shutil.copytree(repository / "simulator", folder / "simulator", ignore=leave_out)
 
 
+def settings_of_uv():
+    """Variables with which uv finds what it fetched before, and what this machine trusts, from a home of the tests."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path(f"~{getpass.getuser()}").expanduser() / ".cache") / "uv"
+    return {"UV_CACHE_DIR": os.environ.get("UV_CACHE_DIR") or str(cache), "UV_SYSTEM_CERTS": "1"}
+
+
 def environment(folder, **more):
     """Variables without those that lead to this checkout, its coverage and its state."""
     kept = {
@@ -53,17 +62,35 @@ class Fresh:
 
     Arguments:
         folder: where it is made.
+        base: the Python to make it from; the one that runs this, unless another is named.
     """
 
-    def __init__(self, folder):
-        venv.create(folder, with_pip=True, symlinks=os.name != "nt")
+    def __init__(self, folder, base=None):
+        if base is None:
+            venv.create(folder, with_pip=True, symlinks=os.name != "nt")
+        else:
+            subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
         self.folder = folder
         self.programs = folder / ("Scripts" if os.name == "nt" else "bin")
         self.python = self.programs / "python"
 
     def install(self, *what, cwd=None):
         """Install with pip; without a way to the registries, the test is skipped, except in CI."""
-        done = self.run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what, cwd=cwd)
+        self._check(self.run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what, cwd=cwd))
+
+    def fill(self, *what):
+        """Install pip and packages, with uv where it is. The files are copies, which somebody else may be given."""
+        uv = shutil.which("uv")
+        if uv is None:
+            self._check(self.run("-m", "ensurepip"))
+            self.install(*what)
+            return
+        command = [uv, "pip", "install", "--quiet", "--link-mode=copy", "--python", self.python, "pip", *what]
+        variables = os.environ | settings_of_uv()
+        self._check(subprocess.run(command, env=variables, capture_output=True, text=True, check=False))
+
+    @staticmethod
+    def _check(done):
         if done.returncode and any(word in done.stderr for word in UNREACHABLE) and not os.environ.get("CI"):
             pytest.skip("needs the registry of packages, which cannot be reached")
         assert done.returncode == 0, done.stderr[-4_000:]
@@ -91,6 +118,12 @@ class Fresh:
             and not path.relative_to(packages).parts[0].startswith(("pip", "setuptools", "_distutils"))
         ]
         return sum(path.stat().st_size for path in files) / 1e6
+
+
+def base_for_everybody():
+    """A Python that all users can start: the system's, as that of root may lie in root's home; else this one."""
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    return shutil.which(name, path="/usr/bin:/usr/local/bin") or sys.executable
 
 
 def code_blocks(repository, language="python"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import sys
@@ -147,7 +148,7 @@ async def execute(
     from nbclient import NotebookClient  # noqa: PLC0415 - other commands do without what runs kernels
 
     manager = kernel_manager(scratch)
-    client = NotebookClient(document, km=manager, timeout=cell_timeout, startup_timeout=_START_TIMEOUT)
+    client = NotebookClient(document, km=manager, timeout=math.ceil(cell_timeout), startup_timeout=_START_TIMEOUT)
     variables = {**os.environ, "IPYTHONDIR": str(scratch / "ipython"), **environment}
     # cells do not write there, so it is empty unless something is wrong
     log = (scratch / "kernel.log").open("wb")

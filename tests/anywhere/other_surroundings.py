@@ -10,6 +10,7 @@ import sysconfig
 from pathlib import Path
 
 import psutil
+from fresh_environments import base_for_everybody
 from patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,8 +73,7 @@ CAN_START_ITSELF = (
 
 def python_for_everybody(folder):
     """A Python that finds the packages of this one; where this one lies in the home of root, the system's."""
-    base = shutil.which(f"python3.{sys.version_info.minor}", path="/usr/bin:/usr/local/bin") or sys.executable
-    subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True)
+    subprocess.run([base_for_everybody(), "-m", "venv", "--without-pip", folder], check=True)
     (packages,) = (folder / "lib").glob("python3*/site-packages")
     (packages / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return folder / "bin" / "python"

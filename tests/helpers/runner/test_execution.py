@@ -57,6 +57,23 @@ def test_cells_run_in_order_in_the_folder_of_the_notebook(run):
     assert outcome.seconds > 0
 
 
+@pytest.mark.parametrize(("given", "seconds"), [(120.0, 120), (0.5, 1)])
+def test_the_time_for_a_cell_is_in_whole_seconds(run, monkeypatch, given, seconds):
+    """The traitlets of Binder's image refuse any other number."""
+    import nbclient
+
+    told = []
+
+    class Client(nbclient.NotebookClient):
+        def __init__(self, *arguments, timeout, **more):
+            told.append((type(timeout), timeout))
+            super().__init__(*arguments, timeout=PATIENCE, **more)
+
+    monkeypatch.setattr(nbclient, "NotebookClient", Client)
+    assert run(code("1"), timeout=given)[0].status == "passed"
+    assert told == [(int, seconds)]
+
+
 def test_an_exception_ends_the_run_and_says_where(run):
     outcome, cells = run(code("x = 1"), code("raise ValueError('first line\\nsecond line')"), code("print(x)"))
     assert (outcome.status, outcome.cell, outcome.error) == ("failed", 2, "ValueError: first line")
