@@ -6,15 +6,22 @@ A plugin of its own and not the marks that pytest-xdist knows for this: with pyt
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-#: The journeys share one JupyterLab and one browser.
-TOGETHER = "tests/browser/"
+#: Whose tests share what takes long to make: the journeys one JupyterLab and one browser, each of the others an
+#: environment of its own with what it installs there.
+TOGETHER = (
+    "tests/browser/",
+    "tests/anywhere/test_azure_commands.py",
+    "tests/anywhere/test_binder_session.py",
+    "tests/anywhere/test_site_pages.py",
+    "tests/anywhere/test_two_learners.py",
+)
 
 
 class ByFolder(LoadScopeScheduling):
-    """Gives every worker one test after the other, and those of one folder all to the same."""
+    """Gives every worker one test after the other, and those that belong together all to the same."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return TOGETHER if nodeid.startswith(TOGETHER) else nodeid
+        return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -19,7 +19,7 @@ from helpers.course.addresses import Repository
 from tools import site
 
 # the pages are made once, by one worker
-pytestmark = [pytest.mark.anywhere, pytest.mark.timeout(2_400), pytest.mark.xdist_group("site")]
+pytestmark = [pytest.mark.anywhere, pytest.mark.timeout(2_400)]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]

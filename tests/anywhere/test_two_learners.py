@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.notebooks,
     pytest.mark.timeout(1_800),
     # both are made once, by one worker
-    pytest.mark.xdist_group("two learners"),
     pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become two other people"),
     pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv of util-linux"),
     pytest.mark.skipif(shutil.which("git") is None or not (ROOT / ".git").exists(), reason="needs git and a clone"),

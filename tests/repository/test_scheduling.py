@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import pytest
 import scheduling
 
 COUNT = 8
@@ -18,8 +19,12 @@ def test_where(number, worker_id):
 """
 
 
-def test_the_journeys_in_a_browser_go_to_one_worker(repository, tmp_path):
-    place = tmp_path / scheduling.TOGETHER / "test_together.py"
+# one of each kind: a folder, and a file
+@pytest.mark.parametrize("together", [scheduling.TOGETHER[0], scheduling.TOGETHER[-1]])
+def test_what_shares_something_goes_to_one_worker(repository, tmp_path, together):
+    place = tmp_path / together
+    if together.endswith("/"):
+        place /= "test_together.py"
     place.parent.mkdir(parents=True)
     place.write_text(TESTS)
     run = [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", tmp_path, "-p", "scheduling"]
@@ -37,5 +42,7 @@ def test_all_others_are_given_out_one_by_one():
     assert [scheduling.ByFolder._split_scope(None, name) for name in others] == others
 
 
-def test_the_journeys_are_where_they_are_looked_for(repository):
-    assert list((repository / scheduling.TOGETHER).glob("test_*.py"))
+@pytest.mark.parametrize("together", scheduling.TOGETHER)
+def test_they_are_where_they_are_looked_for(repository, together):
+    place = repository / together
+    assert place.is_file() or list(place.glob("test_*.py"))
