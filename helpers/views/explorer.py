@@ -74,7 +74,7 @@ class Explorer(Interactive):
             value="",
             tooltip="Shows everything that is known of one line of the table",
         )
-        again = button("Read again", "Reads the table from the service again", self._asked)
+        self._again = button("Read again", "Reads the table from the service again", self._asked)
         self._switch = ipywidgets.Checkbox(
             value=False,
             description="Refresh by itself",
@@ -85,7 +85,7 @@ class Explorer(Interactive):
         self._more = ipywidgets.HTML(value=self._details(""))
         self._pick.observe(self._picked, names="value")
         self._switch.observe(self._switched, names="value")
-        controls = side_by_side(self._pick, again, self._switch)
+        controls = side_by_side(self._pick, self._again, self._switch)
         self.widget = ipywidgets.VBox([self._table, controls, self._more, self._message])
 
     @property

@@ -147,7 +147,7 @@ SENSITIVE = (
     "tests/simulator/process/test_launcher.py::TestSurviving::test_an_interrupt_of_the_kernel",
     "tests/helpers/test_workspace.py",
     "tests/helpers/target/test_target.py",
-    "tests/helpers/tpm/test_swtpm.py::test_ports_serve_one_client_after_the_other",
+    "tests/helpers/tpm/test_swtpm.py::test_an_interrupt_of_the_notebook_does_not_end_it",
     "tests/helpers/runner/test_execution.py::test_cells_run_in_order_in_the_folder_of_the_notebook",
     "tests/repository/test_files.py",
     "tests/sdk/test_service_clients.py::test_both_clients_meet_the_limit_of_the_service",
