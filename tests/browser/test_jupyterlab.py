@@ -131,29 +131,30 @@ def test_an_exercise_says_what_was_mistaken_and_then_that_it_is_solved(learner):
     assert learner.failures() == 0
 
 
-def until_it_keeps_up(journey):
-    """Go on a journey again from its beginning, a few times, when it did not lead to the right place.
+def get_there(click, arrived, again=lambda: None):
+    """Click on a link until it has led to its place, a few times; gives what was seen there.
 
-    JupyterLab tries for a while to bring a cell into view, and draws the cells above it meanwhile. On a machine that
-    is busy with other things it gives up too early; a link that leads nowhere does so every time.
+    The first click opens the page. JupyterLab waits some seconds for the cell while it draws the page, and on a machine
+    that is busy with other things it gives up and stays at the top. The next click finds the page drawn, whatever the
+    speed; a link that leads nowhere leads nowhere each time.
     """
-
-    @functools.wraps(journey)
-    def go(learner, *arguments, **options):
-        for _ in range(4):
-            with contextlib.suppress(AssertionError, playwright.TimeoutError):
-                return journey(learner, *arguments, **options)
-        return journey(learner, *arguments, **options)
-
-    return go
+    for _ in range(5):
+        click()
+        with contextlib.suppress(AssertionError, playwright.TimeoutError):
+            return arrived()
+        again()
+    click()
+    return arrived()
 
 
-@until_it_keeps_up
 def follow(learner, notebook, word):
     """Click on the first link from a lesson to a word."""
     learner.open(notebook)
-    learner.find(learner.page.locator(f".jp-Notebook a[href$='#{anchor(word)}']")).click()
-    return at_the_top(learner, "h3", word)
+    return get_there(
+        learner.find(learner.page.locator(f".jp-Notebook a[href$='#{anchor(word)}']")).click,
+        lambda: at_the_top(learner, "h3", word),
+        learner.tab(notebook.removesuffix(".ipynb")).click,
+    )
 
 
 def at_the_top(learner, level, text):
@@ -175,42 +176,39 @@ def at_the_top(learner, level, text):
         ("52_provision_a_fleet.ipynb", "Jitter"),
     ],
 )
-def test_the_first_click_on_a_link_leads_to_the_word(learner, notebook, word):
+def test_a_link_leads_to_the_word(learner, notebook, word):
     learner.picture(f"01-{cell_id(word)}", follow(learner, notebook, word))
-
-
-@until_it_keeps_up
-def go_to_a_word_and_back(learner):
-    page = learner.page
-    follow(learner, "31_tpm_enroll.ipynb", "Endorsement key")
-    # the link under the word leads to the step in which one meets it
-    learner.find(page.locator(".jp-Notebook a[href$='#cell-id=see-inside']:visible")).click()
-    met = page.locator(f".jp-Notebook a[href$='#{anchor('Storage root key')}']:visible")
-    expect(met).to_be_in_viewport(timeout=5_000)
-    # a word again, with the glossary open in a tab; then the tab of the notebook, and all is as it was
-    met.click()
-    at_the_top(learner, "h3", "Storage root key")
-    learner.tab("31_tpm_enroll").click()
-    expect(met).to_be_in_viewport(timeout=5_000)
 
 
 @pytest.mark.anywhere
 def test_one_comes_back_from_the_glossary_to_where_one_was(learner):
-    go_to_a_word_and_back(learner)
+    page = learner.page
+    follow(learner, "31_tpm_enroll.ipynb", "Endorsement key")
+    met = page.locator(f".jp-Notebook a[href$='#{anchor('Storage root key')}']:visible")
+    lesson, glossary = learner.tab("31_tpm_enroll"), learner.tab("01_glossary")
+    # the link under the word leads to the step in which one meets it
+    get_there(
+        learner.find(page.locator(".jp-Notebook a[href$='#cell-id=see-inside']:visible")).click,
+        lambda: expect(met).to_be_in_viewport(timeout=5_000),
+        glossary.click,
+    )
+    # a word again, with the glossary open in a tab; then the tab of the notebook, and all is as it was
+    get_there(met.click, lambda: at_the_top(learner, "h3", "Storage root key"), lesson.click)
+    lesson.click()
+    expect(met).to_be_in_viewport()
 
 
-@until_it_keeps_up
 def go_from_word_to_word(learner):
+    """Through the glossary by its links, and one step back; gives the word that one reads then."""
     learner.open("01_glossary.ipynb")
     page = learner.page
     for word in ("Throttling", "Workspace", "TPM"):
         # from the top again
         page.evaluate("document.querySelector('.jp-WindowedPanel-outer').scrollTop = 0")
-        page.get_by_role("link", name=word, exact=True).first.click()
-        found = at_the_top(learner, "h3", word)
+        link = page.get_by_role("link", name=word, exact=True).first
+        found = get_there(link.click, functools.partial(at_the_top, learner, "h3", word))
     # between words, the browser goes back
-    page.go_back()
-    at_the_top(learner, "h3", "Workspace")
+    get_there(page.go_back, lambda: at_the_top(learner, "h3", "Workspace"))
     return found
 
 
