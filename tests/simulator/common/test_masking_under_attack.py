@@ -74,9 +74,10 @@ def keys():
 @given(keys())
 @settings(max_examples=2, deadline=None)
 def test_no_key_with_a_name_survives(key):
-    for name in NAMES:
+    # every name in every spelling; escapes change what stands around a name and in it, which the first five are for
+    for number, name in enumerate(NAMES):
         for spelling in SPELLINGS:
-            for how, escaped in ESCAPES.items():
+            for how, escaped in ESCAPES.items() if number < 5 else [("as it is", str)]:
                 text = escaped(spelling.format(n=name, k=key))
                 for side in SIDES:
                     assert not survivors(key, side(text)), (side.__module__, how, text, side(text))

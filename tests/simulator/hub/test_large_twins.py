@@ -11,7 +11,7 @@ from dps_simulator.errors.table import Hub, ServiceError
 from dps_simulator.hub import hub_queries, query_summary
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.hub.query import parse
-from dps_simulator.hub.twins import MAX_PROPERTIES_SIZE, new_twin, report
+from dps_simulator.hub.twins import MAX_PROPERTIES_SIZE, MAX_WEIGHTLESS, new_twin, report
 from dps_simulator.process.store import DamagedStoreError, Store
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -142,8 +142,9 @@ def test_a_row_that_names_the_same_part_again_and_again_is_refused(hub, monkeypa
 def test_what_has_no_size_cannot_fill_the_memory(weightless):
     twin = new_twin(NOW)
     assert report(twin, {"a": [weightless] * 100}, NOW)
+    too_many = MAX_WEIGHTLESS * MAX_PROPERTIES_SIZE // len(json.dumps(weightless)) + 1
     with pytest.raises(ServiceError, match="no size") as caught:
-        report(twin, {"a": [weightless] * MAX_PROPERTIES_SIZE * 12}, NOW)
+        report(twin, {"a": [weightless] * too_many}, NOW)
     assert caught.value.kind is Hub.ARGUMENT_INVALID
 
 

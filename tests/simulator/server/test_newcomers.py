@@ -238,8 +238,8 @@ async def test_what_is_not_complete_is_bounded_for_all_together(
             writer.write(half)
             # all of it is there; when it was too much, the first had to go
             await eventually(lambda number=number: server._http.arriving._total // 30_000 == min(number, 3))
-        await eventually(lambda: server.open_connections == 3)
-        assert len(server._http.arriving._sizes) == 3
+        # between the head of a request and its body a connection is counted with nothing, for a moment
+        await eventually(lambda: server.open_connections == len(server._http.arriving._sizes) == 3)
         assert server._http.arriving._total <= 100_000
         for _, writer in clients:
             writer.transport.abort()
