@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from hypothesis import settings
 from provisioning_parts import Provisioning
@@ -30,6 +32,14 @@ def _no_store_stays_open(request):
         Store.__init__ = original
         for store in opened:
             store.close()
+
+
+@pytest.fixture
+def own_environment(monkeypatch):
+    """Settings of whoever runs the tests do not count."""
+    for name in list(os.environ):
+        if name.startswith("DPS_SIMULATOR_"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture

@@ -23,10 +23,7 @@ needs_script = pytest.mark.skipif(SCRIPT is None, reason="needs the installed co
 
 
 @pytest.fixture(autouse=True)
-def _own_environment(monkeypatch, tmp_path):
-    for name in list(os.environ):
-        if name.startswith("DPS_SIMULATOR_"):
-            monkeypatch.delenv(name)
+def _own_folders(own_environment, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
 

@@ -42,11 +42,7 @@ def _signals_stay():
         signal.signal(getattr(signal, name), handler)
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("DPS_SIMULATOR_"):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 def mode(path):

@@ -38,18 +38,7 @@ START = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("DPS_SIMULATOR_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def state(tmp_path):
-    folder = tmp_path / "state"
-    yield folder
-    launcher.stop(folder)
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 def child(code, state, **keywords):

@@ -47,18 +47,7 @@ WITHOUT_FINGERPRINT = [
 CHANGED = [("errors/table.py", "from __future__", "# another version\nfrom __future__")]
 
 
-@pytest.fixture(autouse=True)
-def _own_environment(monkeypatch):
-    for name in list(os.environ):
-        if name.startswith("DPS_SIMULATOR_"):
-            monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def state(tmp_path):
-    folder = tmp_path / "state"
-    yield folder
-    launcher.stop(folder)
+pytestmark = pytest.mark.usefixtures("own_environment")
 
 
 @pytest.fixture
