@@ -175,13 +175,14 @@ def azure_settings() -> dict[str, str]:
         TargetError: the file cannot be read as text.
     """
     names = {*REQUIRED, *FOR_MANAGEMENT, "PROVISIONING_HOST"}
+    set_there = {name: value for name in names if (value := os.environ.get(name))}
     package, checkout = Path(__file__).resolve().parents[1:3]
     nearest = next((place for place in (package, checkout) if (place / ".env").exists()), checkout)
     try:
-        found = read_file(nearest / ".env", names)
+        found = read_file(nearest / ".env", names - set_there.keys())
     except SettingError as problem:
         raise TargetError(str(problem)) from None
-    return {**found, **{name: os.environ[name] for name in names if os.environ.get(name)}}
+    return {**found, **set_there}
 
 
 def normalised_host(text: str, setting: str = "PROVISIONING_HOST") -> str:

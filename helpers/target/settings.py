@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 
 from helpers.credentials import ConnectionString, CredentialsError, parse_connection_string
 from helpers.identifiers import unquoted
@@ -64,7 +64,8 @@ def read_file(file: Path, names: Iterable[str]) -> dict[str, str]:
     comments or in values that nobody asks for.
 
     Raises:
-        SettingError: the file cannot be read, or a value that is asked for is of another encoding.
+        SettingError: the file cannot be read, a value that is asked for is of another encoding, or a line names one of
+            the settings and does not set it.
     """
     try:
         if not file.is_file():
@@ -83,14 +84,34 @@ def read_file(file: Path, names: Iterable[str]) -> dict[str, str]:
         text = content.decode(encoding, "surrogateescape" if encoding.startswith("utf-8") else "strict")
     except UnicodeDecodeError:
         raise SettingError(f"The file {file} begins like {encoding.upper()} and is damaged. {_SAVE_AGAIN}") from None
-    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    lines = list(parse_stream(io.StringIO(text)))
+    values = {line.key: line.value for line in lines if not line.error}
+    names = [*names]
     found = {name: value for name in names if (value := values.get(name))}
+    for line in lines:
+        # what stands in the file otherwise is somebody else's
+        for name in names:
+            if name not in found and _means(line, name):
+                raise SettingError(
+                    f"Line {line.original.line} of the file {file} names {name} and does not set it. It must read "
+                    f"{name}=value: this name in capitals, nothing before it, and an end for every quotation mark."
+                )
     for name, value in found.items():
         if any("\ud800" <= character <= "\udfff" for character in value):
             raise SettingError(
                 f"The file {file} is not UTF-8: the value of {name} has bytes of another encoding. {_SAVE_AGAIN}"
             )
     return found
+
+
+def _means(line: Binding, name: str) -> bool:
+    """Whether a line was written to set this setting, and does not: NAME: value, set NAME=value, an open quote."""
+    if line.key == name and not line.error:
+        # NAME= leaves it empty, which is everybody's right; without "=" it is a mistake
+        return line.value is None
+    # a comment has no key and is no error
+    begin = line.key if line.key is not None else line.original.string.partition("=")[0] if line.error else ""
+    return re.search(rf"(?<![A-Z0-9_]){name}(?![A-Z0-9_])", begin.upper()) is not None
 
 
 def cleaned(settings: Mapping[str, object]) -> dict[str, str]:

@@ -74,6 +74,38 @@ def test_a_file_that_cannot_be_read_is_named(file, content, says):
     assert KEY[:8] not in str(caught.value)
 
 
+NOT_READ = [
+    *("IOTHUB_CONNECTION_STRING", "IOTHUB_CONNECTION_STRING: {}", "IOTHUB_CONNECTION_STRING {}", "{{name}}:={}"),
+    *("set IOTHUB_CONNECTION_STRING={}", "setx IOTHUB_CONNECTION_STRING {}", "$env:IOTHUB_CONNECTION_STRING='{}'"),
+    *("IOTHUB_CONNECTION_STRING='{}", 'IOTHUB_CONNECTION_STRING="{}', "IOTHUB_CONNECTION_STRING='{}' and more"),
+    *("iothub_connection_string={}", "Iothub_Connection_String='{}'", '  "IOTHUB_CONNECTION_STRING": "{}",'),
+]
+
+
+@pytest.mark.parametrize("line", NOT_READ)
+def test_a_line_that_names_a_setting_and_does_not_set_it_is_told(file, monkeypatch, line):
+    line = line.format(string(ONE)).replace("{name}", "IOTHUB_CONNECTION_STRING")
+    file.write_text(f"# settings\nPROVISIONING_IDSCOPE=0ne00000A01\n{line}\n", encoding="utf-8")
+    with pytest.raises(TargetError, match=r"Line 3 of the file .*IOTHUB_CONNECTION_STRING=value") as caught:
+        azure_settings()
+    assert KEY[:8] not in str(caught.value)
+    # what is set elsewhere is not looked for in the file
+    monkeypatch.setenv("IOTHUB_CONNECTION_STRING", "of the environment")
+    assert azure_settings()["IOTHUB_CONNECTION_STRING"] == "of the environment"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("", "# IOTHUB_CONNECTION_STRING: {}", "IOTHUB_CONNECTION_STRING=", "MY_IOTHUB_CONNECTION_STRING: {}"),
+        *("OTHER: {}", "OTHER='{}", "OTHER=IOTHUB_CONNECTION_STRING"),
+    ],
+)
+def test_other_lines_are_nobodys_business(file, line):
+    file.write_text(f"{line.format(string(ONE))}\nPROVISIONING_IDSCOPE=0ne00000A01\n", encoding="utf-8")
+    assert azure_settings() == {"PROVISIONING_IDSCOPE": "0ne00000A01"}
+
+
 def test_a_folder_in_the_place_of_the_file_is_no_file(file):
     file.mkdir()
     assert azure_settings() == {}
