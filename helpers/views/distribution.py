@@ -30,7 +30,7 @@ _HEIGHT = 200
 _USUAL, _WIDEST_BAR = 520, 56
 #: Between two bars of a group, and at least between two groups.
 _GAP, _GROUP_GAP = 4, 24
-#: A name below a group is broken into lines where it is wider than this, even if it is one word.
+#: A group has room for the longest word of its name, up to this; the name takes so many lines at most.
 _WIDEST_NAME, _MOST_LINES = 150, 4
 _KEY_WIDTH, _KEY_HEIGHT, _KEY_GAP = 26, 14, 24
 #: From the axis to its numbers, and from a bar to its number.
