@@ -210,7 +210,6 @@ _PARTS = (
     _Part("SDK for CA certificates (azure-mgmt)", _imports("azure.mgmt.iothubprovisioningservices"), _INSTALL),
     _Part("access to the hub's registry", _imports("helpers.registry"), _INSTALL),
     _Part("widgets (ipywidgets)", _imports("ipywidgets"), _INSTALL),
-    _Part("plots (matplotlib)", _imports("matplotlib"), _INSTALL),
     _Part("simulator", _imports("dps_simulator", "aiohttp", "OpenSSL"), _INSTALL),
     _Part("workspace folder", workspace.root, "set DPS_WORKSPACE to a folder that you may write to"),
 )

@@ -156,7 +156,7 @@ class Scan:
             self.text(place, node)
 
     def _picture(self, place: str, content: bytes) -> None:
-        # it comes with matplotlib, and few of the files are pictures
+        # few of the files are pictures
         from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
 
         try:

@@ -70,8 +70,7 @@ def _two_forms(document: NotebookNode) -> Iterator[Finding]:
             data = output.get("data", {})
             if "text/plain" not in data or "text/html" not in data:
                 continue
-            # the bytes of a picture are no text
-            html = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", unescape(str(data["text/html"])))
+            html = unescape(str(data["text/html"]))
             forms = (str(data["text/plain"]), html)
             patterns = [*((pattern, what) for pattern, what in _VARYING), (_COUNT, "count")]
             for pattern, what in patterns:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable
-from typing import Any
 
-from .distribution import Chart
+from .distribution import NARROWEST, Bar, Chart, Plot, bar_width
+from .picture import spacing, width_of
 from .text import text_table
 
 #: A picture with more bars cannot be read, and with fewer says little.
@@ -15,7 +15,8 @@ _MOST_BARS = 12
 #: Widths that people count in, and ten times as much, a tenth of it, and so on.
 _STEPS = (1.0, 2.0, 5.0, 10.0)
 _LONGEST = 30
-_SHADE, _PATTERN = "0.75", "//"
+#: Most spaces between the marks of the axis, and how bars look: light, with lines in them.
+_SPACES, _KIND = 5, 1
 
 
 class Histogram(Chart):
@@ -62,16 +63,28 @@ class Histogram(Chart):
         unit = f" in {self.unit}" if self.unit else ""
         return f"Histogram: {self.title}{unit}. {bars or 'No values'}. {self.numbers.capitalize()}."
 
-    def _draw(self, axes: Any) -> None:
-        looks = {"color": _SHADE, "hatch": _PATTERN, "edgecolor": "black"}
-        bars = axes.bar(self.edges[:-1], self.counts, self.width, align="edge", **looks)
-        axes.bar_label(bars, labels=[str(count) if count else "" for count in self.counts], padding=2)
-        axes.set_ylim(0, max(self.counts, default=0) * 1.15 or 1)
+    def _plot(self) -> Plot:
+        each = bar_width(len(self.counts), map(str, self.counts))
+        width = max(each * len(self.counts), NARROWEST)
+        first = (width - each * len(self.counts)) // 2
+        greatest = max(self.counts, default=1)
+        step = spacing(greatest, _SPACES)
         digits = _digits(self.width)
-        axes.set_xticks(self.edges, labels=[f"{edge:.{digits}f}" for edge in self.edges])
-        axes.set_xlabel(self.unit)
-        axes.set_ylabel("how many")
-        axes.set_title(self.title)
+        said = [f"{edge:.{digits}f}" for edge in self.edges]
+        # where they would touch, only every second edge is named, or every third
+        named = -(-(max(map(width_of, said), default=0) + 4) // each)
+        return Plot(
+            width=width,
+            axis="how many",
+            marks=range(0, greatest + step, step),
+            bars=[
+                Bar(first + number * each, each, count, str(count or ""), _KIND)
+                for number, count in enumerate(self.counts)
+            ],
+            names=[(first + number * each, [edge]) for number, edge in enumerate(said) if number % named == 0],
+            unit=self.unit,
+            empty="(no values)",
+        )
 
     def _range(self, number: int) -> str:
         digits = _digits(self.width)

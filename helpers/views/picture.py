@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 
 from .text import View
@@ -31,6 +31,11 @@ _DASHES = ' stroke-dasharray="6 4"'
 _FONTS = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 #: Mean width of a letter, on the safe side; capital letters, digits and bold ones take more.
 _LETTER, _LARGE, _BOLD = 6.8, 2.0, 1.22
+#: What bars of several kinds are told apart by: how dark they are, and which lines are in them. Neighbours differ in
+#: both, and as three and seven have no divisor in common, the first 21 are all different.
+_SHADES, _HATCHES = ("0.5", "0.06", "0.22"), ("", "/", ".", "-", "x", "\\", "+")
+#: From one line in a bar to the next.
+_HATCH = 8
 
 
 class Drawing(View):
@@ -104,15 +109,24 @@ def shortened(text: str, width: int, *, bold: bool = False) -> str:
     return text + "…"
 
 
-def wrapped(text: str, width: int) -> list[str]:
-    """A text in lines that fit into a width in units, broken between words; a word that is too long is cut."""
+def wrapped(text: str, width: int, *, bold: bool = False, most: int = 0) -> list[str]:
+    """A text in lines, broken between words; a word that is too long is cut.
+
+    Arguments:
+        text: the words.
+        width: room for each line, in units.
+        bold: whether they are heavier.
+        most: so many lines at most; the rest is left out. 0: all of them.
+    """
     lines: list[str] = []
     for word in text.split(" "):
-        if lines and width_of(f"{lines[-1]} {word}") <= width:
+        if lines and width_of(f"{lines[-1]} {word}", bold=bold) <= width:
             lines[-1] = f"{lines[-1]} {word}"
         else:
             lines.append(word)
-    return [shortened(line, width) for line in lines]
+    if most and len(lines) > most:
+        lines = [*lines[: most - 1], " ".join(lines[most - 1 :]) + "…"]
+    return [shortened(line, width, bold=bold) for line in lines]
 
 
 def words(
@@ -149,9 +163,7 @@ def paragraph(x: int, middle: int, text: str, width: int, *, italic: bool = Fals
         italic: for remarks.
         most: so many lines at most; the rest is left out.
     """
-    lines = wrapped(text, width)
-    if len(lines) > most:
-        lines = [*lines[: most - 1], shortened(" ".join(lines[most - 1 :]) + "…", width)]
+    lines = wrapped(text, width, most=most)
     first = middle + 5 - (len(lines) - 1) * LINE_HEIGHT // 2
     return [words(x, first + number * LINE_HEIGHT, each, italic=italic) for number, each in enumerate(lines)]
 
@@ -175,6 +187,51 @@ def bar(left: int, top: int, width: int, height: int, *, filled: bool = True, da
     shade = f'fill="currentColor" fill-opacity="{"0.35" if filled else "0.06"}"'
     looks = f'{shade} stroke="currentColor" stroke-width="{_THIN}"{_DASHES if dashed else ""}'
     return _rectangle(left, top, max(width, 2), height, 2, looks)
+
+
+def kind_of_bar(left: int, top: int, width: int, height: int, kind: int) -> str:
+    """A bar of one of several kinds, which are told apart by how dark they are and by the lines in them.
+
+    The lines are drawn one by one: a pattern of SVG is found by its name, and not at all where the first picture with
+    this name on the page is hidden.
+
+    Arguments:
+        left: its left edge.
+        top: its upper edge.
+        width: from there to the right.
+        height: from there down.
+        kind: which one, from 0.
+    """
+    shade, hatch = _SHADES[kind % len(_SHADES)], _HATCHES[kind % len(_HATCHES)]
+    looks = f'fill="currentColor" fill-opacity="{shade}" stroke="currentColor" stroke-width="{_THIN}"'
+    box = _rectangle(left, top, width, height, 0, looks)
+    lines = "".join(_hatching(left, top, width, height, hatch))
+    dotted = ' stroke-width="3" stroke-linecap="round"' if hatch == "." else f' stroke-width="{_THIN}"'
+    return box + (f'<path d="{lines}" fill="none" stroke="currentColor"{dotted}/>' if lines else "")
+
+
+def _hatching(left: int, top: int, width: int, height: int, hatch: str) -> Iterator[str]:
+    """The lines in a box. They are counted from its lower left corner, so that they look alike in all boxes."""
+    right, bottom = left + width, top + height
+    # begin and end of each, as distances from that corner to the right and up
+    ends: list[tuple[int, int, int, int]] = []
+    if hatch in {"/", "x"}:
+        for up in range(_HATCH - width // _HATCH * _HATCH, height, _HATCH):
+            begin, end = max(0, -up), min(width, height - up)
+            ends.append((begin, begin + up, end, end + up))
+    if hatch in {"\\", "x"}:
+        for up in range(_HATCH, width + height, _HATCH):
+            begin, end = max(0, up - height), min(width, up)
+            ends.append((begin, up - begin, end, up - end))
+    yield from (f"M{left + x1} {bottom - y1}L{left + x2} {bottom - y2}" for x1, y1, x2, y2 in ends)
+    if hatch in {"-", "+"}:
+        yield from (f"M{left} {y}H{right}" for y in range(bottom - _HATCH // 2, top, -_HATCH))
+    if hatch == "+":
+        yield from (f"M{x} {top}V{bottom}" for x in range(left + _HATCH // 2, right, _HATCH))
+    if hatch == ".":
+        # every other row is moved by half of the way
+        for row, y in enumerate(range(bottom - _HATCH // 2, top + 1, -_HATCH // 2)):
+            yield from (f"M{x} {y}h0" for x in range(left + (row % 2 + 1) * _HATCH // 2, right - 1, _HATCH))
 
 
 def _rectangle(left: int, top: int, width: int, height: int, radius: int, looks: str) -> str:
@@ -240,6 +297,19 @@ def cross(x: int, y: int) -> str:
         f'<path d="M{x - _CROSS} {y - _CROSS}L{x + _CROSS} {y + _CROSS}M{x - _CROSS} {y + _CROSS}'
         f'L{x + _CROSS} {y - _CROSS}" fill="none" stroke="currentColor" stroke-width="2"/>'
     )
+
+
+def spacing(greatest: float, spaces: int) -> int:
+    """From one mark of an axis to the next, in numbers that people count in: 1, 2, 5, 10, 20 ...
+
+    Arguments:
+        greatest: what the last mark must reach.
+        spaces: how many there are between the marks.
+    """
+    step = 1
+    while step * spaces < greatest:
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return step
 
 
 def _sign(number: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .observation import device_of
-from .picture import MARGIN, PAGE_WIDTH, Drawing, band, bar, line, picture, shortened, width_of, words
+from .picture import MARGIN, PAGE_WIDTH, Drawing, band, bar, line, picture, shortened, spacing, width_of, words
 from .sequence import is_challenge, moment_of, refused
 from .text import text_table
 
@@ -179,7 +179,7 @@ class Timeline(Drawing):
             for way, name in zip(self.ways, self._names(), strict=True)
         )
         longest = max((way.total for way in self.ways), default=0.0)
-        step = _step(longest)
+        step = spacing(longest, _SPACES)
         detailed = self._detailed
 
         def scale(milliseconds: float) -> int:
@@ -216,15 +216,6 @@ _SPACES = 4
 #: From milliseconds to units from the left.
 _Scale = Callable[[float], int]
 _ROOM = PAGE_WIDTH - 2 * MARGIN - _NAMES_WIDTH - _NUMBERS_WIDTH
-
-
-def _step(longest: float) -> float:
-    """Milliseconds between two marks, in numbers that people count in, so that the last mark is behind everything."""
-    step = 1.0
-    while step * _SPACES < longest:
-        # 1, 2, 5, 10, 20 ...
-        step *= 2.5 if f"{step:.0f}"[0] == "2" else 2
-    return step
 
 
 def _mark(scale: _Scale, milliseconds: float, bottom: int) -> list[str]:

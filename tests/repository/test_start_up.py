@@ -95,9 +95,6 @@ def test_a_run_reports_late_and_compares_nothing(repository):
 
 
 HEAVY = {
-    "matplotlib",
-    "numpy",
-    "PIL",
     "rich",
     "papermill",
     "msal",

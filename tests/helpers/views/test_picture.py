@@ -1,5 +1,6 @@
 """The elements that all pictures are made of."""
 
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -11,10 +12,12 @@ from helpers.views.picture import (
     bar,
     cross,
     frame,
+    kind_of_bar,
     line,
     paragraph,
     picture,
     shortened,
+    spacing,
     width_of,
     with_text,
     words,
@@ -81,6 +84,24 @@ def test_words_are_wrapped_between_words():
     assert wrapped("x" * 50, 70)[0].endswith("…")
 
 
+def test_words_that_take_too_many_lines_are_cut():
+    text = "one two three four five six seven"
+    assert len(wrapped(text, 70)) > 2
+    lines = wrapped(text, 70, most=2)
+    assert len(lines) == 2
+    assert lines[1].endswith("…")
+    assert all(width_of(each) <= 70 for each in lines)
+    assert wrapped(text, 500, most=1) == [text]
+
+
+def test_heavier_words_need_more_lines():
+    text = "thermostats in the kitchen"
+    lines = wrapped(text, width_of(text), bold=True)
+    assert wrapped(text, width_of(text)) == [text]
+    assert " ".join(lines) == text
+    assert all(width_of(each, bold=True) <= width_of(text) for each in lines)
+
+
 def test_words_are_escaped_and_set_as_asked():
     plain = element(words(1, 2, "a < b"))
     assert plain.text == "a < b"
@@ -136,3 +157,42 @@ def test_asking_answering_and_refusing_differ_in_form():
     assert refuses == ["line", "polyline", "path"]
     assert elements(arrow(0, 0, 99, 0, refused=True))[0].get("stroke-dasharray")
     assert element(cross(MARGIN, MARGIN)).get("stroke") == "currentColor"
+
+
+@pytest.mark.parametrize("size", [(50, 200), (20, 3), (1, 100), (26, 14), (14, 1)], ids=str)
+@pytest.mark.parametrize("kind", range(8))
+def test_lines_in_a_bar_stay_in_it(kind, size):
+    width, height = size
+    box, *lines = elements(kind_of_bar(100, 300, width, height, kind))
+    assert [box.get(name) for name in ("x", "y", "width", "height")] == ["100", "300", str(width), str(height)]
+    for path in lines:
+        for command, at in re.findall(r"([MLHVh])([\d ]+)", path.get("d")):
+            x, y = {
+                "M": lambda at: at,
+                "L": lambda at: at,
+                "H": lambda at: (at[0], 300),
+                "V": lambda at: (100, at[0]),
+                "h": lambda _: (100, 300),
+            }[command]([int(each) for each in at.split()])
+            assert 100 <= x <= 100 + width
+            assert 300 <= y <= 300 + height
+
+
+def test_bars_of_a_kind_look_alike_wherever_they_stand():
+    def shape(left, top):
+        path = elements(kind_of_bar(left, top, 40, 60, 1))[1]
+        return [(int(x) - left, int(y) - top) for x, y in re.findall(r"[ML](\d+) (\d+)", path.get("d"))]
+
+    assert shape(0, 0) == shape(123, 77)
+    # up to the right, from edge to edge
+    for begin, end in zip(shape(0, 0)[::2], shape(0, 0)[1::2], strict=True):
+        assert end[0] - begin[0] == begin[1] - end[1] > 0
+        assert begin[0] == 0 or begin[1] == 60
+        assert end[0] == 40 or end[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("greatest", "step"), [(0, 1), (4, 1), (5, 2), (9, 5), (21, 10), (2110, 1000), (4001, 2000), (8001, 5000)]
+)
+def test_marks_are_numbers_that_people_count_in(greatest, step):
+    assert spacing(greatest, 4) == step

@@ -10,7 +10,7 @@ from helpers import workspace
 from helpers.views import timeline
 from helpers.views.observation import SDK_LOGGER, TPM_LOGGER, SdkObserver
 from helpers.views.picture import width_of
-from helpers.views.timeline import Timeline, _step, ways_of
+from helpers.views.timeline import Timeline, ways_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 START = 1_700_000_000
@@ -237,13 +237,6 @@ def test_the_picture_is_described():
     assert root.find(f"{SVG}title").text == "A boot"
     assert "pump-101: connects to DPS 10 ms, registers 10 ms" in root.find(f"{SVG}desc").text
     assert "connected after 2110 ms." in root.find(f"{SVG}desc").text
-
-
-@pytest.mark.parametrize(
-    ("longest", "step"), [(0, 1), (4, 1), (5, 2), (9, 5), (21, 10), (2110, 1000), (4001, 2000), (8001, 5000)]
-)
-def test_marks_are_numbers_that_people_count_in(longest, step):
-    assert _step(longest) == step
 
 
 def test_nothing_seen_says_so():
