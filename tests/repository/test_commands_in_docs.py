@@ -176,6 +176,9 @@ TABLE = {
     "make azure-report": By(
         "tests/notebooks/test_azure_report.py::test_a_simulator_in_the_place_of_azure_does_not_differ"
     ),
+    'make azure-report ARGUMENTS="41 --webhook-url ADDRESS"': By(
+        "tests/notebooks/test_azure_report.py::test_several_hubs_and_a_published_function_differ_only_in_who_goes_where_and_when"
+    ),
     "make bench ARGUMENTS=learner": By("tests/repository/test_memory_benchmark.py::test_the_highest_sum_is_kept"),
     "make mutations": By("tests/tools/test_mutations.py::test_changes_are_tried_with_the_tests_that_run_there"),
     "make mutations ARGUMENTS='--seed 2'": By(
