@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from helpers.errors import HelperError
 from helpers.runner import cli
@@ -31,6 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("notebooks", nargs="*", default=list(TRACKS), help="how names start (default: 0 1 2 3 9)")
     parser.add_argument("--output", type=Path, default=Path("build/azure-report"), help="folder for the report")
     parser.add_argument("--pace", default="azure", help="of the simulator (default: azure)")
+    parser.add_argument(
+        "--webhook-url", default="", metavar="ADDRESS", help="of the published function that 41 has Azure ask"
+    )
     parser.add_argument("--cell-timeout", default="600", metavar="SECONDS", help="for one cell (default: 600)")
     arguments = parser.parse_args(argv)
     try:
@@ -39,6 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             hubs = len(dps.hubs)
             private = [*(name for name in names_of(dps) if "." in name), dps.id_scope]
         private.append(settings.get("AZURE_SUBSCRIPTION_ID", ""))
+        private.append(urlsplit(arguments.webhook_url).hostname or "")
         # the answers are in normal form there already, and nobody needs them afterwards
         with tempfile.TemporaryDirectory(prefix="dps-answers-") as scratch:
             calls, outcomes = _compared(arguments, Path(scratch), hubs)
@@ -61,8 +66,11 @@ def _compared(arguments: Any, scratch: Path, hubs: int) -> tuple[list[Call], dic
     for target in TARGETS:
         folder = scratch / target
         folder.mkdir()
-        pace = ["--pace", arguments.pace] if target == "simulator" else []
-        options = ["--cell-timeout", arguments.cell_timeout, "--output", str(arguments.output / target), *pace]
+        own = ["--pace", arguments.pace]
+        if target == "azure":
+            # the simulator asks the function in the notebook
+            own = ["--parameter", f"webhook_url={arguments.webhook_url}"] if arguments.webhook_url else []
+        options = ["--cell-timeout", arguments.cell_timeout, "--output", str(arguments.output / target), *own]
         junit = scratch / f"{target}.xml"
         cli.main(
             [

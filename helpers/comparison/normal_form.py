@@ -16,7 +16,7 @@ from helpers.masking import masked
 _MOMENTARY = {"connectionstate", "version", "$version", "$lastupdatedversion", "cloudtodevicemessagecount"}
 _TAGS_OF_VERSIONS = {"etag", "deviceetag"}
 #: Names of resources: where they stand, whatever they are.
-_NAMES_BY_MEMBER = {"resourcegroup": "<group>", "subscriptionid": "<subscription>"}
+_NAMES_BY_MEMBER = {"resourcegroup": "<group>", "subscriptionid": "<subscription>", "webhookurl": "<webhook>"}
 #: Headers of the transport, which both sides handle as they like.
 _TRANSPORT = {"connection", "content-length", "date", "keep-alive", "transfer-encoding"}
 

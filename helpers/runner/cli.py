@@ -71,7 +71,7 @@ class Run:
     """
 
     tracks: Sequence[Track]
-    values: Mapping[Path, Mapping[str, Parameter]]
+    values: Mapping[Path, Mapping[str, Parameter]] = field(repr=False)  # the address of a webhook holds its code
     scratch: Path
     environment: Mapping[str, str]
     cell_timeout: float

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from fresh_environments import Fresh, base_for_everybody
 from other_surroundings import Surroundings, copy_of_the_project
+from own_ports import own_port
+from patience import PATIENCE
 from test_surroundings import NOBODY, needs_git
 
 AS_ROOT = os.name == "posix" and os.geteuid() == 0
@@ -111,6 +113,43 @@ def test_the_first_track_runs_in_a_checkout_that_nobody_can_write(image):
     assert listing(image.checkout) == before
     with pytest.raises(AssertionError, match=r"Permission denied|Read-only"):
         image.run("touch", "notebooks/mine")
+
+
+#: Starts JupyterLab, as a session does, and prints what it tells a browser about one of its parts.
+ASK = """
+import subprocess, sys, time, urllib.error, urllib.request
+
+port, part, seconds = sys.argv[1:]
+address = f"http://127.0.0.1:{port}/lab/api/settings/{part}?token=test"
+command = ["jupyter", "lab", "--no-browser", f"--port={port}", "--IdentityProvider.token=test", "--LabApp.news_url="]
+lab = subprocess.Popen(command, stdout=sys.stderr)
+# what leads to other machines does not lead here
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+deadline = time.monotonic() + float(seconds)
+try:
+    while True:
+        assert lab.poll() is None and time.monotonic() < deadline, "JupyterLab does not answer"
+        try:
+            with opener.open(address, timeout=float(seconds)) as answer:
+                print(answer.read().decode())
+            break
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            time.sleep(0.2)
+finally:
+    lab.terminate()
+    lab.wait(timeout=float(seconds))
+"""
+
+
+def test_nobody_is_asked_about_news(image):
+    """No question covers the notebook; it would come with each session, as none has settings of an earlier one."""
+    part = "@jupyterlab/apputils-extension:notification"
+    said = image.run("binder/start", "python", "-c", ASK, own_port(), part, 2 * PATIENCE)
+    answer = json.loads(next(line for line in said.splitlines() if line.startswith('{"id"')))
+    assert (answer["id"], answer["settings"]) == (part, {})
+    assert answer["schema"]["properties"]["fetchNews"]["default"] == "false"
 
 
 def test_the_workspace_of_a_session_lies_in_the_home(image):

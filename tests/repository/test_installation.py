@@ -234,3 +234,23 @@ def test_who_learns_needs_nothing_of_a_contributor(repository, tmp_path, target,
     ).stdout
     calls = [line.split()[-1] for line in shown.splitlines() if "-m helpers.installation" in line]
     assert set(calls[:1]) == {audience}
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_clean_removes_what_can_be_made_again_and_nothing_else(tmp_path, repository):
+    made = [
+        "build/report.html",
+        ".workspace/state",
+        ".ruff_cache/x",
+        ".coverage",
+        ".coverage.1",
+        "helpers/__pycache__/a",
+    ]
+    kept = [".env", ".venv/ready", ".venv/lib/__pycache__/b", ".venv-docs/__pycache__/c", "notebooks/00.ipynb", "a.py"]
+    for name in [*made, *kept]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    command = ["make", "--silent", "-f", str(repository / "Makefile"), "clean"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    assert {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()} == set(kept)

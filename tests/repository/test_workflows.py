@@ -1,8 +1,10 @@
 """The workflows of GitHub Actions, as far as they can be judged where none runs: form, safety, what they call."""
 
 import json
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +147,29 @@ def test_the_hooks_before_a_commit_are_what_the_project_has_installed():
             # the same checks as `make lint`, so that one does not say otherwise than the other
             wanted = names[2] if names[0] == "python" else names[0]
             assert wanted in makefile
+
+
+@pytest.mark.skipif(shutil.which("git") is None or os.name == "nt", reason="needs git and symbolic links")
+def test_the_hooks_hold_up_a_commit_once_they_are_installed(tmp_path):
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PRE_COMMIT"))}
+    variables |= {"HOME": str(tmp_path), "PRE_COMMIT_HOME": str(tmp_path / "cache"), "GIT_CONFIG_NOSYSTEM": "1"}
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+
+    def typed(*command):
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    shutil.copy(ROOT / ".pre-commit-config.yaml", folder)
+    (folder / ".venv").symlink_to(sys.prefix)
+    (folder / "bad.py").write_text("import os\n")
+    assert typed("git", "init", "--quiet")[0] == 0
+    code, said = typed(".venv/bin/pre-commit", "install")
+    assert (code, "pre-commit installed" in said) == (0, True), said
+    assert typed("git", "add", "bad.py", ".pre-commit-config.yaml")[0] == 0
+    person = ("-c", "user.name=Somebody", "-c", "user.email=somebody@example.org")
+    code, said = typed("git", *person, "commit", "--quiet", "--message=Bad style")
+    assert code == 1
+    assert re.search(r"^style\.+Failed$", said, re.MULTILINE), said
+    assert "bad.py" in said
+    assert typed("git", "rev-parse", "HEAD")[0] != 0

@@ -51,14 +51,14 @@ _AT_ONCE = 65_536
 class Command:
     """A TPM command that a client sent."""
 
-    data: bytes
+    data: bytes = field(repr=False)  # perhaps with a key
 
 
 @dataclass(frozen=True)
 class Answer:
     """Something that is answered without the TPM."""
 
-    data: bytes
+    data: bytes = field(repr=False)
 
 
 class End:
@@ -74,7 +74,7 @@ class Framing:
     """
 
     is_platform: bool
-    _received: bytearray = field(default_factory=bytearray)
+    _received: bytearray = field(default_factory=bytearray, repr=False)
 
     def feed(self, data: bytes) -> None:
         """Add bytes that were received, however they are cut; :meth:`next` takes the messages out."""

@@ -61,11 +61,11 @@ class Response:
     """
 
     status: int = 200
-    body: Any | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    body: Any | None = field(default=None, repr=False)  # perhaps with keys
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
     facts: Mapping[str, Any] = field(default_factory=dict)
     cut: bool = False
-    pieces: Iterable[bytes] | None = None
+    pieces: Iterable[bytes] | None = field(default=None, repr=False)
 
     def encoded(self) -> bytes:
         """The body as ASCII JSON, empty without one."""

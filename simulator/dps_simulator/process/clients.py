@@ -40,6 +40,9 @@ class _Token(NamedTuple):
     token: str
     expires_on: int
 
+    def __repr__(self) -> str:
+        return f"_Token(token=****, expires_on={self.expires_on})"
+
 
 class _Login:
     """A login that is none: the simulator's token, in the shape in which the management client asks for one.

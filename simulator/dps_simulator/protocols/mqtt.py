@@ -29,7 +29,7 @@ class Will:
     """The message that is published for a client whose connection ends without DISCONNECT."""
 
     topic: str
-    payload: bytes
+    payload: bytes = field(repr=False)
     qos: int
     retain: bool
 
@@ -57,6 +57,10 @@ class Publish(NamedTuple):
     packet_id: int | None = None
     duplicate: bool = False
     retain: bool = False
+
+    def __repr__(self) -> str:
+        # what devices and services tell each other is theirs
+        return f"Publish({self.topic!r}, {len(self.payload)} bytes, qos={self.qos}, packet_id={self.packet_id})"
 
 
 @dataclass(frozen=True, slots=True)

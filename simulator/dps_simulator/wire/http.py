@@ -11,7 +11,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
 from urllib.parse import unquote
@@ -40,7 +40,7 @@ class Call:
 
     request: Request
     parameters: Mapping[str, str]
-    body: Any = None
+    body: Any = field(default=None, repr=False)  # perhaps with keys
 
     def header(self, name: str) -> str | None:
         """A header by its lower-case name."""

@@ -39,6 +39,7 @@ def form():
         ("operationId", f"4.0123456789abcdef.{GUID}", "4.<hex of 16>.<guid>"),
         ("primaryThumbprint", "A" * 20 + "0" * 20, "<hex of 40>"),
         ("resourcegroup", "payroll", "<group>"),
+        ("webhookUrl", "https://contoso.azurewebsites.net/api/choose-hub?code=abc", "<webhook>"),
         (
             "id",
             f"/subscriptions/{GUID}/resourceGroups/a/x",

@@ -534,3 +534,42 @@ class TestDocumentation:
                     [*trust, "-H", header, *ways], env=clean, capture_output=True, text=True, check=True
                 )
                 assert json.loads(result.stdout)["status"] == "ready"
+
+    @pytest.mark.skipif(shutil.which("curl") is None or os.name == "nt", reason="needs curl and a shell")
+    def test_the_lines_with_curl_do_what_they_say(self, text, tmp_path):
+        """They are typed as they stand there; the dots of some are the options of the one that has no dots."""
+        lines = re.findall(r"^curl .*", text, re.MULTILINE)
+        (health,) = (line for line in lines if "…" not in line)
+        (switch_on,) = (line for line in lines if " PUT " in line)
+        (switch_off,) = (line for line in lines if " DELETE " in line)
+        assert len(lines) == 3
+        options = re.match(r"curl (.* -H \"[^\"]+\") ", health)[1]
+        with Simulator(state=tmp_path) as simulator:
+            running = simulator.running
+            variables = {
+                "TOKEN": running.management_token,
+                "PORT": str(running.tls_port),
+                "BASE": re.search(r"`BASE` is `([^`]+)`", text)[1].replace("$PORT", str(running.tls_port)),
+            }
+
+            def typed(line):
+                done = subprocess.run(
+                    ["sh", "-c", line.replace("curl …", f"curl {options}")],
+                    cwd=tmp_path,
+                    env=environment(NO_PROXY="*", no_proxy="*", **variables),
+                    capture_output=True,
+                    text=True,
+                    check=False,
+                )
+                assert done.returncode == 0, done.stderr
+                return json.loads(done.stdout)
+
+            assert typed(health)["status"] == "ready"
+            (fault,) = typed(switch_on)["faults"]
+            assert (fault["service"], fault["kind"], fault["cuts"], fault["count"]) == (
+                "provisioning",
+                "cut",
+                "messages",
+                2,
+            )
+            assert [each["kind"] for each in typed(switch_off)["faults"]] == ["cut"]

@@ -57,6 +57,13 @@ def test_what_is_read_from_the_endpoint_file_has_the_same(simulator):
     assert simulator.running.device_options.keys() == simulator.device_options.keys()
 
 
+def test_the_login_of_the_management_client_shows_no_token():
+    token = clients._Login("not-to-be-seen").get_token("https://management.azure.com/.default")
+    # what azure-core reads of it
+    assert (token.token, token.expires_on > 1_700_000_000) == ("not-to-be-seen", True)
+    assert "not-to-be-seen" not in f"{token} {token!r} {[token]}"
+
+
 def test_the_management_plane_has_its_client(simulator):
     with simulator.management_client() as manager:
         found = manager.iot_dps_resource.get("mydps", "any")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from dps_simulator.errors.table import Hub, ServiceError
@@ -21,7 +21,7 @@ class MethodResult:
     """What a device answered to a direct method."""
 
     status: int
-    payload: Any
+    payload: Any = field(repr=False)
 
 
 class Arrivals:

@@ -109,6 +109,10 @@ class _Answer(NamedTuple):
     why: Mapping[str, str]
     is_kept: bool = True
 
+    def __repr__(self) -> str:
+        # the body may hold what a webhook tells the device, which is nobody else's
+        return f"_Answer(status={self.status}, body=****, retry_after={self.retry_after}, why={self.why})"
+
 
 class _DeviceConnection:
     """One connection of a device. Implements :class:`~dps_simulator.protocols.mqtt_application.MqttApplication`."""

@@ -72,8 +72,8 @@ class AllocationAnswer:
     """
 
     host: str
-    initial_twin: Document | None = None
-    payload: Document | None = None
+    initial_twin: Document | None = field(default=None, repr=False)
+    payload: Document | None = field(default=None, repr=False)
 
     def to_document(self) -> Document:
         """How it is kept until the device is assigned."""
@@ -138,6 +138,11 @@ class RegistrationState(NamedTuple):
     substatus: str | None = None
     failure: Failure | None = None
     payload: Document | None = None
+
+    def __repr__(self) -> str:
+        # what a webhook sends the device is nobody else's
+        shown = (f"{name}={value!r}" for name, value in self._asdict().items() if name != "payload")
+        return f"RegistrationState({', '.join(shown)})"
 
     @classmethod
     def new(cls, registration_id: str, earlier: RegistrationState | None, now: datetime) -> RegistrationState:

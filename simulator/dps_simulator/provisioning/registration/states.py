@@ -95,7 +95,7 @@ class OperationStatus:
 
     operation_id: str
     status: Status
-    state: Mapping[str, Any] | None = None
+    state: Mapping[str, Any] | None = field(default=None, repr=False)  # with what a webhook tells the device
     retry_after: int | None = None
     secret: SecretForTpm | None = field(default=None, repr=False)
     reason: str = ""
