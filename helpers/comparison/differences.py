@@ -2,7 +2,8 @@
 
 A call is a request with the same method, path and service in the same notebook. It may have been made several times,
 as whoever waits for something does, and how often depends on how fast the service is; so what is compared are the
-different answers to a call, each with the nearest one of the other side.
+different answers to a call, each with the nearest one of the other side. A list that is read again and again, as a live
+table does, is seen in states that the other side was never caught in; then each thing in it is compared for itself.
 """
 
 from __future__ import annotations
@@ -88,6 +89,10 @@ def _by_call(answers: Iterable[Answer]) -> dict[Key, list[Answer]]:
 
 
 def _differences(azure: Sequence[Answer], simulator: Sequence[Answer]) -> Iterator[Difference]:
+    if max(len(azure), len(simulator)) > 1 and all(isinstance(each["body"], list) for each in (*azure, *simulator)):
+        here, there = _by_items(azure), _by_items(simulator)
+        # with nothing on one side there is nothing to compare for itself
+        azure, simulator = (here, there) if here and there else (azure, simulator)
     left = [answer for answer in azure if not _is_among(answer, simulator)]
     right = [answer for answer in simulator if not _is_among(answer, azure)]
     if len(azure) == len(simulator) == 1 and left:
@@ -99,6 +104,17 @@ def _differences(azure: Sequence[Answer], simulator: Sequence[Answer]) -> Iterat
     for answer in right:
         # what was compared from the other side already comes out the same, and counts once
         yield from _nearest(answer, azure, first=False)
+
+
+def _by_items(answers: Iterable[Answer]) -> list[Answer]:
+    """The different things in lists, each as an answer that lists it alone."""
+    found: list[Answer] = []
+    for answer in answers:
+        for item in answer["body"]:
+            alone = {**answer, "body": [item]}
+            if not _is_among(alone, found):
+                found.append(alone)
+    return found
 
 
 def _is_among(answer: Answer, others: Iterable[Answer]) -> bool:

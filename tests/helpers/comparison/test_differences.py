@@ -76,3 +76,19 @@ def test_a_call_that_one_side_never_saw():
 def test_answers_of_other_services_and_ways_are_not_mixed():
     calls = compare("00", [answer(), answer(service="<hub>"), answer(channel="mqtt")], [answer()])
     assert [bool(call.differences) for call in calls] == [False, True, True]
+
+
+def test_a_list_that_is_read_while_it_grows_is_compared_thing_by_thing():
+    listed = [answer(body=[{"id": name, "n": 1} for name in names]) for names in ("", "a", "ab", "abc")]
+    (call,) = compare("00", [listed[1], listed[3]], [listed[0], listed[2], listed[3]])
+    assert call.differences == []
+    # who reads it once more is not told of that either, but of anything in it
+    (call,) = compare("00", [listed[3]], [listed[2], listed[3]])
+    assert call.differences == []
+    (call,) = compare("00", [listed[3]], [listed[2], answer(body=[{"id": "a", "n": 1}, {"id": "c", "n": 2}])])
+    assert Difference("value", "[0].n", "1", "2") in call.differences
+    # read once on both sides, its length counts; and so does a list that is always empty
+    (call,) = compare("00", [listed[3]], [listed[2]])
+    assert call.differences == [Difference("shape", ".", "3 items", "2 items")]
+    (call,) = compare("00", [listed[0]], [listed[1], listed[2]])
+    assert {(each.kind, each.azure) for each in call.differences} == {("shape", "0 items")}
