@@ -15,8 +15,13 @@ from helpers.masking import masked
 #: Members whose values depend on when one asks; each becomes a placeholder of the same name.
 _MOMENTARY = {"connectionstate", "version", "$version", "$lastupdatedversion", "cloudtodevicemessagecount"}
 _TAGS_OF_VERSIONS = {"etag", "deviceetag"}
-#: Names of resources: where they stand, whatever they are.
-_NAMES_BY_MEMBER = {"resourcegroup": "<group>", "subscriptionid": "<subscription>", "webhookurl": "<webhook>"}
+#: Names of resources, and numbers of any length: where they stand, whatever they are.
+_NAMES_BY_MEMBER = {
+    "resourcegroup": "<group>",
+    "subscriptionid": "<subscription>",
+    "webhookurl": "<webhook>",
+    "serialnumber": "<serial number>",
+}
 #: Headers of the transport, which both sides handle as they like.
 _TRANSPORT = {"connection", "content-length", "date", "keep-alive", "transfer-encoding"}
 
@@ -26,7 +31,11 @@ _TIME = re.compile(
 )
 _HTTP_TIME = re.compile(r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT")
 _HEX = re.compile(r"(?i)(?<![0-9a-z])(?=[0-9a-f]*\d)[0-9a-f]{16,128}(?![0-9a-z])")
-_BASE64 = re.compile(r"(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])[A-Za-z0-9+][A-Za-z0-9+/]{19,}={0,2}")
+#: Random bytes may begin with a slash, or have no digit. Paths and words do so as well, but have no filling at the end.
+_BASE64 = re.compile(
+    r"(?=.*[A-Z])(?=.*[a-z])(?=.*[0-9])(?:[A-Za-z0-9+][A-Za-z0-9+/]{19,}|/[A-Za-z0-9+/]{39,})"
+    r"|[A-Za-z0-9+/]{20,}={1,2}"
+)
 #: The registration ID of a TPM: SHA-256 of its endorsement key in base32.
 _TPM_ID = re.compile(r"(?<![a-z0-9])[a-z2-7]{52}(?![a-z0-9])")
 _PEM = re.compile(r"-----BEGIN ([A-Z ]+)-----.*?-----END [A-Z ]+-----", re.DOTALL)
