@@ -166,7 +166,8 @@ def may_hold_secret(text: str) -> bool:
     """
     if "\\" in text or _has_mark(text):
         return True
-    if "%" not in text and "&" not in text:
+    # an "&" that begins no entity, as between the parts of a query, escapes nothing
+    if "%" not in text and ("&" not in text or _ENTITY.search(text) is None):
         return False
     plain = _unescaped(text)
     # a name is read without its escapes, and so is the text that it stands in
