@@ -23,8 +23,9 @@ from dps_simulator.common.service_faults import (
     ServiceFaults,
 )
 from dps_simulator.common.trace import Trace
+from dps_simulator.protocols.ending import NETWORK, Ending
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
-from dps_simulator.protocols.mqtt_application import NETWORK, Ending, MqttApplication
+from dps_simulator.protocols.mqtt_application import MqttApplication
 
 from .mqtt import MqttLink
 

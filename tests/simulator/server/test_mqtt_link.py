@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from patience import PATIENCE
 
 from dps_simulator.common.http import Peer
+from dps_simulator.protocols.ending import CLIENT, NETWORK, SERVICE, Ending
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, encode_puback, encode_publish
-from dps_simulator.protocols.mqtt_application import CLIENT, NETWORK, SERVICE, Ending
 from dps_simulator.server.mqtt_link import MqttConnection
 from dps_simulator.wire.mqtt import MqttLink
 

@@ -9,8 +9,8 @@ from dps_simulator.common.clock import ManualClock
 from dps_simulator.common.http import Peer, Request, Response
 from dps_simulator.common.service_faults import FINDING, ServiceFault, ServiceFaults
 from dps_simulator.common.trace import Trace
+from dps_simulator.protocols.ending import NETWORK, Ending
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, Will
-from dps_simulator.protocols.mqtt_application import NETWORK, Ending
 from dps_simulator.wire import faults as service_faults
 from dps_simulator.wire.faults import FaultsOnTheWire
 

@@ -21,8 +21,8 @@ from dps_simulator.hub.cloud_to_device import QueuedMessage, property_bag
 from dps_simulator.hub.faults import Fault, asked_fault
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.hub.telemetry import MAX_MESSAGE_SIZE, parse_properties
+from dps_simulator.protocols.ending import SERVICE, Ending, ending
 from dps_simulator.protocols.mqtt import SUBSCRIPTION_REFUSED, Connect, Publish, Subscribe, Unsubscribe, Will
-from dps_simulator.protocols.mqtt_application import SERVICE, Ending, ending
 from dps_simulator.wire.mqtt import MqttLink
 from dps_simulator.wire.not_kept import not_kept
 from dps_simulator.wire.presented import presented_certificates
