@@ -15,6 +15,7 @@ from dps_simulator.hub.api.service import HubServiceEndpoint
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.store import Store
 from dps_simulator.provisioning.access_policies import AccessPolicies
+from dps_simulator.provisioning.api.amqp import DpsAmqpEndpoint
 from dps_simulator.provisioning.api.device import DpsDeviceEndpoint
 from dps_simulator.provisioning.api.https import DpsHttpsEndpoint
 from dps_simulator.provisioning.api.service import DpsServiceEndpoint
@@ -125,6 +126,9 @@ class SimulatedServices:
             devices=DpsDeviceEndpoint(service=service, clock=clock, trace=trace, host=settings.provisioning_host),
             https=DpsHttpsEndpoint(
                 service=service, clock=clock, trace=trace, host=settings.provisioning_host, transaction=transaction
+            ),
+            provisioning_amqp=DpsAmqpEndpoint(
+                service=service, clock=clock, trace=trace, host=settings.provisioning_host
             ),
             enrollments=DpsServiceEndpoint(
                 service=service,

@@ -88,11 +88,6 @@ class AmqpConnectionLine:
         self._timer: asyncio.TimerHandle | None = None
         self._set_timer()
 
-    @property
-    def ended_cleanly(self) -> bool:
-        """Whether the client said CLOSE; it has not been answered before everything was sent."""
-        return False
-
     # called by the owner of the transport
 
     def receive(self, data: bytes) -> None:

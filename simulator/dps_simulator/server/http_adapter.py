@@ -23,6 +23,7 @@ from dps_simulator.errors.table import ErrorKind, Transport
 from dps_simulator.server.tls.transport import TlsTransport
 
 from .accounts import MAX_BACKLOG, MAX_KEPT, Account
+from .amqp_line import AmqpConnectionLine
 from .arriving import Arriving
 from .content_coding import ACCEPTED, BrokenBodyError, LargeBodyError, UnsupportedCodingError, codings, unpacked
 from .frontend import Frontend
@@ -49,9 +50,10 @@ KEEP_ALIVE = 120.0
 LINGER = 2.0
 #: Seconds for a client to answer the close of a WebSocket.
 CLOSE_TIMEOUT = 5.0
-#: Where the SDKs open MQTT over WebSocket.
-WEBSOCKET_PATHS = frozenset({"/$iothub/websocket", "/", "/mqtt"})
-SUBPROTOCOL = "mqtt"
+#: Where the SDKs open WebSockets; those for messages of services have a path of their own.
+WEBSOCKET_PATHS = frozenset({"/$iothub/websocket", "/", "/mqtt", "/$servicebus/websocket"})
+#: What a WebSocket can carry, in lower case. Source: the SDKs.
+MQTT_SUBPROTOCOL, AMQP_SUBPROTOCOL = "mqtt", "amqpwsb10"
 #: Option of a TCP socket; only Linux has it.
 _QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
@@ -144,7 +146,7 @@ class HttpProtocol(web.RequestHandler):
         self._note()
 
     def note_packet(self, size: int) -> None:
-        """Take down how much of an MQTT packet has arrived in messages of a WebSocket; 0 when it is complete."""
+        """Take down how much of a packet, frame or message has arrived in those of a WebSocket; 0 when it is whole."""
         self._packet = size
         self._note()
 
@@ -387,23 +389,24 @@ class HttpAdapter:
             protocol.note_part(0)
         return bytes(parts)
 
-    # --- MQTT over WebSocket --------------------------------------------------------------------------------------
+    # --- WebSockets ---------------------------------------------------------------------------------------------------
 
     async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.rel_url.path
-        if path not in WEBSOCKET_PATHS:
+        if (path.rstrip("/") or "/") not in WEBSOCKET_PATHS:
             known = ", ".join(sorted(WEBSOCKET_PATHS))
             return _refusal(
                 Transport.NO_WEBSOCKET_ROUTE,
                 f"WebSockets on {path!r:.260} are not supported by this simulator; use {known}.",
             )
         offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        chosen = next((name for name in offered if name.lower() == SUBPROTOCOL), None)
+        carried = (MQTT_SUBPROTOCOL, AMQP_SUBPROTOCOL)
+        chosen = next((name for name in offered if name.lower() in carried), None)
         if chosen is None:
             return _refusal(
                 Transport.INVALID_REQUEST,
                 f"None of the WebSocket subprotocols {', '.join(offered)!r:.260} is supported by this simulator; "
-                f"use {SUBPROTOCOL}.",
+                "use mqtt or AMQPWSB10.",
             )
         web_socket = web.WebSocketResponse(
             protocols=(chosen,), max_msg_size=MAX_MESSAGE, timeout=CLOSE_TIMEOUT, compress=False
@@ -418,7 +421,7 @@ class HttpAdapter:
             return _refusal(Transport.INVALID_REQUEST, "The header Sec-WebSocket-Key is not base64 of 16 bytes.")
         except ConnectionError:
             return _refusal(Transport.INVALID_REQUEST, "The client has gone.")
-        await _WebSocketLink(web_socket, request, self._frontend, self.kept, self._loop).serve()
+        await _WebSocketLink(web_socket, chosen.lower(), request, self._frontend, self.kept, self._loop).serve()
         return web_socket
 
 
@@ -480,7 +483,7 @@ def _without_port(host: str) -> str:
 
 
 class _WebSocketLink:
-    """Carries MQTT between a WebSocket and an :class:`MqttConnection`.
+    """Carries MQTT or AMQP between a WebSocket and the connection that serves it.
 
     The connection writes without waiting and aiohttp sends with waiting, so a task stands in between.
     """
@@ -488,6 +491,7 @@ class _WebSocketLink:
     def __init__(
         self,
         socket: web.WebSocketResponse,
+        subprotocol: str,
         request: web.BaseRequest,
         frontend: Frontend,
         kept: Account,
@@ -500,16 +504,28 @@ class _WebSocketLink:
         self._unsent_size = 0
         self._closing = False
         self._wake = asyncio.Event()
-        self._mqtt = MqttConnection(
-            peer=_peer(request, "websocket"),
-            write=self._write,
-            close_transport=self._close,
-            choose=frontend.mqtt,
-            arriving=self._protocol.note_packet,
-            keeps=self._keep,
-            loop=loop,
-        )
         self._kept = kept
+        self._line: MqttConnection | AmqpConnectionLine
+        if subprotocol == MQTT_SUBPROTOCOL:
+            self._line = MqttConnection(
+                peer=_peer(request, "websocket"),
+                write=self._write,
+                close_transport=self._close,
+                choose=frontend.mqtt,
+                arriving=self._protocol.note_packet,
+                keeps=self._keep,
+                loop=loop,
+            )
+        else:
+            self._line = AmqpConnectionLine(
+                peer=_peer(request, "amqp-websocket"),
+                write=self._write,
+                close_transport=self._close,
+                choose=frontend.amqp,
+                arriving=self._protocol.note_packet,
+                keeps=self._keep,
+                loop=loop,
+            )
 
     async def serve(self) -> None:
         """Carry until one side has enough."""
@@ -518,16 +534,16 @@ class _WebSocketLink:
             async for message in self._socket:
                 if message.type is WSMsgType.ERROR:
                     # aiohttp has closed it already, and said why to the client
-                    self._mqtt.broken(f"the WebSocket broke its protocol: {message.data}")
+                    self._line.broken(f"the WebSocket broke its protocol: {message.data}")
                     break
                 if message.type is not WSMsgType.BINARY:
-                    # MQTT 3.1.1, 6.0: anything but binary frames ends the connection
-                    await self._socket.close(code=1003, message=b"MQTT needs binary frames")
+                    # MQTT 3.1.1, 6.0: anything but binary frames ends the connection; AMQP has the same rule
+                    await self._socket.close(code=1003, message=b"MQTT and AMQP need binary frames")
                     break
                 if not self._closing:
-                    self._mqtt.receive(message.data)
+                    self._line.receive(message.data)
         finally:
-            self._mqtt.lost()
+            self._line.lost()
             try:
                 if self._closing:
                     # it is sending the last bytes and the close
@@ -554,7 +570,7 @@ class _WebSocketLink:
             self._transport.look_at_backlog()
 
     def _keep(self, more: int) -> None:
-        """Take down what the will takes."""
+        """Take down what a will takes, or sessions and links."""
         if self._transport is not None and not self._transport.is_closing():
             self._kept.add(self._transport, more)
 

@@ -1,8 +1,8 @@
 """The types of AMQP 1.0: bytes to values and values to bytes.
 
 Where Python has one type and AMQP several, a subclass says which one is meant: :class:`UInt` is an ``int`` that
-travels as ``uint``. A plain ``int`` is a ``long``, a plain ``float`` a ``double``. Values that were decoded can be encoded again
-and have the same types then.
+travels as ``uint``. A plain ``int`` is a ``long``, a plain ``float`` a ``double``. Values that were decoded can be
+encoded again and have the same types then.
 
 Source: OASIS standard AMQP 1.0, part 1 (types).
 """

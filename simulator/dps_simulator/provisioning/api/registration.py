@@ -115,6 +115,14 @@ def sealed(secret: SecretForTpm) -> str:
     return base64.b64encode(blob).decode("ascii")
 
 
+def told(status: OperationStatus) -> dict[str, Any]:
+    """The body of an answer, with the key for the hub where the device has a TPM to open it."""
+    body = status.to_json()
+    if status.secret is not None:
+        body["registrationState"] = {"tpm": {"authenticationKey": sealed(status.secret)}, **body["registrationState"]}
+    return body
+
+
 class DeviceOperations:
     """Register and poll, whichever protocol a device speaks.
 
@@ -189,6 +197,14 @@ class DeviceOperations:
         self._service.throttle.take("polls_per_ten_seconds", device.name.key)
         status = self._service.registrations.poll(device.name, operation_id)
         return Outcome(status, status.reason or verdict.reason)
+
+    def check(self, device: DeviceIdentity) -> None:
+        """Judge a device's evidence, and nothing else.
+
+        Raises:
+            ServiceError: it does not fit.
+        """
+        self._attest(device, check_expiry=True)
 
     def look_up(self, device: DeviceIdentity, request: dict[str, Any]) -> Document:
         """Read the device's registration without registering; it proves itself all the same.
