@@ -176,6 +176,17 @@ SYMPTOMS: tuple[Symptom, ...] = (
         at=MANAGEMENT,
     ),
     symptom(
+        "message no longer held",
+        "HTTP status 412 with DeviceMessageLockLost, 412002",
+        "The device does not hold this message any more: its minute is over, or it was completed, rejected or "
+        "abandoned before, purged, or has expired.",
+        "Receive again, and complete, reject or abandon the message within a minute, once, with the ETag of that "
+        "answer.",
+        f"{VERIFY}, step 3",
+        codes="412002 DeviceMessageLockLost",
+        at=REGISTRY,
+    ),
+    symptom(
         "changed meanwhile",
         "HTTP status 412, precondition failed",
         "Somebody changed it after you read it: its ETag is not the one that you gave.",

@@ -10,6 +10,7 @@ from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.ports import Storage
 from dps_simulator.credentials.symmetric_keys import SymmetricKey
 from dps_simulator.hub.api.device import HubDeviceEndpoint
+from dps_simulator.hub.api.https import HubHttpsEndpoint
 from dps_simulator.hub.api.service import HubServiceEndpoint
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.address import HubEndpoint
@@ -25,17 +26,19 @@ _KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class HubService:
-    """One hub with its two endpoints.
+    """One hub with its endpoints.
 
     Attributes:
         hub: the hub.
-        devices: where devices connect.
+        devices: where devices connect over MQTT.
+        https: where they ask over HTTPS.
         registry: its service API.
-        policy: the access policy of both, with its key.
+        policy: the access policy of all of them, with its key.
     """
 
     hub: IotHub
     devices: HubDeviceEndpoint
+    https: HubHttpsEndpoint
     registry: HubServiceEndpoint
     policy: Policy
 

@@ -12,6 +12,7 @@ from dps_simulator.common.ports import StorageError
 from dps_simulator.common.service_faults import ENROLLMENTS, PROVISIONING
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Dps, ServiceError, dps_body
+from dps_simulator.hub.api import https as hub_https
 from dps_simulator.protocols.amqp.application import AmqpApplication
 from dps_simulator.protocols.mqtt import Connect
 from dps_simulator.protocols.mqtt_application import MqttApplication
@@ -90,6 +91,8 @@ class Routing:
             # what is due stays due where the state cannot be changed, and what can be read is answered all the same
             with contextlib.suppress(StorageError):
                 self.settle()
+            if hub_https.is_device_request(request):
+                return await self.wire.http(request, hub.https.handle, service=host, named="hub")
             return await self.wire.http(request, hub.registry.handle, service=host, named="registry")
         if host == self.settings.provisioning_host:
             return await self.wire.http(request, self.https.handle, service=PROVISIONING, named=PROVISIONING)

@@ -11,6 +11,7 @@ from dps_simulator.common.service_faults import ServiceFaults
 from dps_simulator.common.throttling import Limits, Throttle
 from dps_simulator.common.trace import Trace
 from dps_simulator.hub.api.device import HubDeviceEndpoint
+from dps_simulator.hub.api.https import HubHttpsEndpoint
 from dps_simulator.hub.api.service import HubServiceEndpoint
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.store import Store
@@ -115,7 +116,10 @@ class SimulatedServices:
             policy_key=policy.key,
             transaction=self._store.transaction,
         )
-        return HubService(hub, devices, registry, policy)
+        https = HubHttpsEndpoint(
+            hub=hub, devices=devices, clock=self._clock, trace=self._trace, transaction=self._store.transaction
+        )
+        return HubService(hub, devices, https, registry, policy)
 
     def _new_routing(self, management_token: str) -> Routing:
         settings, clock, trace, transaction = self._settings, self._clock, self._trace, self._store.transaction

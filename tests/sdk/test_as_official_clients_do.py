@@ -8,6 +8,7 @@ from azure.iot.device import IoTHubDeviceClient, IoTHubModuleClient, Provisionin
 from sdk_clients import KEY
 
 from dps_simulator.credentials import sas
+from dps_simulator.hub.cloud_to_device import CloudToDeviceMessage
 from helpers import certificates
 
 pytestmark = pytest.mark.sdk
@@ -80,21 +81,32 @@ def test_the_primary_certificate_is_removed_and_the_secondary_one_goes_on(sdk):
     assert set(changed["attestation"]["x509"]["clientCertificates"]) == {"secondary"}
 
 
-def test_what_devices_may_do_over_https_is_not_supported_and_says_so(sdk):
+def test_what_devices_do_over_https_and_what_is_not_supported_there(sdk):
     options = {
-        "headers": {"Authorization": token(f"{sdk.hub}/devices/d")},
+        "headers": {"Authorization": token(f"{sdk.hub}/devices/d"), "iothub-app-Room": "2", "iothub-messageid": "m"},
         "verify": str(sdk.running.certificate_authority_file),
     }
-    for method, path in (
-        ("POST", "messages/events"),
-        ("GET", "messages/deviceBound"),
-        ("DELETE", "messages/deviceBound/1"),
-        ("POST", "messages/deviceBound/1/abandon"),
-        ("POST", "modules/m/messages/events"),
-        ("POST", "files"),
-        ("POST", "files/notifications"),
-    ):
-        answer = sdk.session().request(method, f"https://{sdk.hub}/devices/d/{path}?api-version=2020-03-13", **options)
+    sdk.registry().create_device_with_sas("d", KEY, KEY, "enabled")
+    sdk.simulator.send_message("d", CloudToDeviceMessage(b"\xff", properties={"Valve": "7"}))
+
+    def ask(method, path, query="", **more):
+        address = f"https://{sdk.hub}/devices/d/{path}?api-version=2020-03-13{query}"
+        return sdk.session().request(method, address, **options, **more)
+
+    assert ask("POST", "messages/events", data=b"\xff").status_code == 204
+    (message,) = sdk.simulator.telemetry()
+    assert (message.body, message.properties, message.system) == (b"\xff", {"Room": "2"}, {"message-id": "m"})
+    received = ask("GET", "messages/deviceBound")
+    assert (received.status_code, received.content) == (200, b"\xff")
+    # as it is on the wire, not as a dictionary of requests finds it
+    assert ("iothub-app-Valve", "7") in received.headers.items()
+    lock = received.headers["ETag"].strip('"')
+    assert ask("GET", "messages/deviceBound").status_code == 204
+    assert ask("DELETE", f"messages/deviceBound/{lock}", "&reject").status_code == 204
+    assert sdk.trace()[-1]["detail"] == {"reason": "the device rejected the message: it is gone, a dead letter"}
+    assert ask("POST", f"messages/deviceBound/{lock}/abandon").status_code == 412
+    for method, path in (("POST", "files"), ("POST", "files/notifications"), ("GET", "modules/m/messages/deviceBound")):
+        answer = ask(method, path)
         assert answer.status_code == 501, path
         assert "not supported by this simulator" in answer.text
 

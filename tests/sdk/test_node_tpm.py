@@ -5,16 +5,14 @@ Both languages work on one and the same TPM, Node through the protocol of Micros
 """
 
 import json
-import os
 import re
 import shutil
 import stat
-import subprocess
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient
 from azure.iot.device.exceptions import ClientError
-from patience import PATIENCE
+from node_packages import Node, skip
 
 from helpers.tpm.commands import Tpm
 from helpers.tpm.device import TpmDevice
@@ -24,51 +22,22 @@ from helpers.tpm.transports.swtpm import Swtpm
 
 pytestmark = [pytest.mark.sdk, pytest.mark.clients]
 
-PACKAGES = {
-    "azure-iot-provisioning-device",
-    "azure-iot-provisioning-device-http",
-    "azure-iot-security-tpm",
-    "tss.js",
-}
 KINDS = pytest.mark.parametrize("kind", ["embedded", "swtpm"])
 
 
-def skip(reason):
-    """Leave a test out, but not where everything must be tested."""
-    if "CI" in os.environ:
-        pytest.fail(f"not to be skipped in CI: {reason}")
-    pytest.skip(reason)
-
-
-class Node:
+class TpmNode:
     """Runs the script with the packages, which gets the TPM, the simulator and nothing else of this project."""
 
-    def __init__(self, folder, sdk, workspace):
-        self.folder = folder
-        self.sdk = sdk
-        self.token_file = workspace / "token"
+    def __init__(self, node, token_file):
+        self.node = node
+        self.token_file = token_file
 
     def run(self, port, **settings):
-        environment = {name: value for name, value in os.environ.items() if not name.upper().endswith("PROXY")}
-        environment["NODE_EXTRA_CA_CERTS"] = str(self.sdk.running.certificate_authority_file)
-        done = subprocess.run(
-            ["node", "register_tpm.js"],
-            cwd=self.folder,
-            env=environment,
-            input=json.dumps({"tpmPort": port, **settings}),
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
-        assert done.stderr == ""
-        answer = json.loads(done.stdout)
-        assert ("error" in answer) == (done.returncode != 0)
-        return answer
+        return self.node.run("register_tpm.js", tpmPort=port, **settings)
 
     def register(self, port, **settings):
         self.token_file.unlink(missing_ok=True)
-        running = self.sdk.running
+        running = self.node.running
         return self.run(
             port,
             provisioningHost=running.provisioning_host,
@@ -85,12 +54,7 @@ class Node:
 
 @pytest.fixture
 def node(repository, sdk, tmp_path):
-    folder = repository / "tests" / "node"
-    if shutil.which("node") is None:
-        skip("Node.js is not installed")
-    if not (folder / "node_modules" / "tss.js").exists():
-        skip("the packages for Node are not installed: run make test-clients")
-    return Node(folder, sdk, tmp_path)
+    return TpmNode(Node(repository, sdk.running), tmp_path / "token")
 
 
 @pytest.fixture
@@ -212,19 +176,3 @@ def test_a_tpm_that_nobody_enrolled_gets_no_challenge(sdk, node, tpms):
     assert (answer["error"], "unauthorized" in answer["message"]) == ("InvalidOperationError", True)
     assert [status for status, _ in answers(sdk)] == [404]
     assert not node.token_file.exists()
-
-
-# --- what is installed ----------------------------------------------------------------------------------------------
-
-
-def test_the_packages_are_pinned_and_come_from_anywhere_with_the_right_hash(repository):
-    folder = repository / "tests" / "node"
-    wanted = json.loads((folder / "package.json").read_text(encoding="utf-8"))
-    assert set(wanted["dependencies"]) == PACKAGES
-    lock = json.loads((folder / "package-lock.json").read_text(encoding="utf-8"))
-    assert lock["packages"].pop("")["dependencies"] == wanted["dependencies"]
-    for place, package in lock["packages"].items():
-        assert package["integrity"].startswith("sha512-"), place
-        assert "resolved" not in package, place
-    for name, version in wanted["dependencies"].items():
-        assert lock["packages"][f"node_modules/{name}"]["version"] == version

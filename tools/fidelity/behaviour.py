@@ -132,6 +132,23 @@ RULES: tuple[Rule, ...] = (
     _observed(
         "`tags` of a twin", "no member where there are no tags", "live tests of the Azure CLI and of the SDK for C"
     ),
+    _documented(
+        "Messages to devices",
+        "each is locked for whoever was handed it: over HTTPS for a minute, over MQTT until the connection ends; after "
+        "ten deliveries, or when it is rejected or has expired, it is gone. A lock that is lost gets 412002",
+        "nobody is told how a message ended; a lock that has run out is noticed by whoever asks next",
+    ),
+    _documented(
+        "Properties of messages over HTTPS",
+        "application properties are headers with `iothub-app-` in front, and keep their spelling; other headers become "
+        "system properties",
+        "Azure documents letters, digits and some signs; here a value may have all printable ASCII characters, and "
+        "anything else gets 400004 (inferred)",
+    ),
+    _documented(
+        "Devices over HTTPS are not connected",
+        "`connectionState` stays as it is, `lastActivityTime` moves with every request that is let in",
+    ),
     _documented("Two connections of one device", "the newer one stays, the older one is closed"),
     _documented(
         "Expired tokens",
@@ -150,8 +167,9 @@ RULES: tuple[Rule, ...] = (
     ),
     _observed(
         "Faults on request (`AzIoTHub_FaultOperationType`)",
-        "the ones that MQTT can show: connections end, and devices are kept out for a while",
-        "faults of AMQP are refused in the trace",
+        "the ones that MQTT and HTTPS can show: connections end, requests are refused, and devices are kept out for a "
+        "while",
+        "faults of AMQP are refused in the trace; over HTTPS the error that belongs to the fault is inferred",
     ),
     _own(
         "Faults that a person switches on (`PUT /simulator/faults`)",

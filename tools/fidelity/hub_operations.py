@@ -93,45 +93,63 @@ MQTT = Area(
 )
 
 
-def _device_request(method: str, path: str, body: Any = None) -> HttpQuestion:
-    return HttpQuestion(
-        Door.HUB_DEVICE, method, path, body, {}, {"deviceId": "{device}", "etag": "0", "moduleId": "{module}"}
-    )
+def _device_request(method: str, path: str, body: Any = None, accepted: tuple[int, ...] = ()) -> HttpQuestion:
+    names = {"deviceId": "{device}", "etag": "0", "moduleId": "{module}"}
+    return HttpQuestion(Door.HUB_DEVICE, method, path, body, {}, names, accepted)
 
 
+_NO_LOCK = (Hub.DEVICE_MESSAGE_LOCK_LOST.code,)
 _BY_MQTT = "use MQTT"
 HTTPS = Area(
     "Hub: devices over HTTPS",
     "Microsoft documentation, rest/api/iothub/device, and the Python device SDK for files",
-    notes="Whoever asks, with whatever token, is told that it is not supported by this simulator.",
+    notes=(
+        "Every request brings its proof, which is judged as over MQTT; a device is not connected by it. There are "
+        "neither twins nor direct methods, and modules receive nothing, as the SDKs have it. What is not there is told "
+        "to whoever asks, with whatever token."
+    ),
     setup=_WITH_DEVICE,
     operations=(
         documented(
-            "Send device event", _device_request("POST", "/devices/{deviceId}/messages/events", {}), instead=_BY_MQTT
+            "Send device event",
+            _device_request("POST", "/devices/{deviceId}/messages/events", {}),
+            "batches as the SDKs send them; what is wrong with one refuses all (inferred)",
+            missing=_TELEMETRY,
         ),
         observed(
             "Send module event",
-            _device_request("POST", "/devices/{deviceId}/modules/{moduleId}/messages/events", {}),
-            instead=_BY_MQTT,
+            _device_request(
+                "POST",
+                "/devices/{deviceId}/modules/{moduleId}/messages/events",
+                {},
+                accepted=(Hub.UNAUTHORIZED_ACCESS.code,),
+            ),
+            missing=_TELEMETRY,
         ),
         documented(
             "Receive device bound notification",
             _device_request("GET", "/devices/{deviceId}/messages/deviceBound"),
-            instead=_BY_MQTT,
+            "names of headers as the SDKs read them; what a header cannot carry is percent-encoded (simulator-only)",
+            missing="feedback is not made",
         ),
         documented(
             "Complete device bound notification",
-            _device_request("DELETE", "/devices/{deviceId}/messages/deviceBound/{etag}"),
-            instead=_BY_MQTT,
+            _device_request("DELETE", "/devices/{deviceId}/messages/deviceBound/{etag}", accepted=_NO_LOCK),
+            "with `reject` in the query it rejects the message; `If-Match` is not looked at (inferred)",
         ),
         documented(
             "Abandon device bound notification",
-            _device_request("POST", "/devices/{deviceId}/messages/deviceBound/{etag}/abandon"),
+            _device_request("POST", "/devices/{deviceId}/messages/deviceBound/{etag}/abandon", accepted=_NO_LOCK),
         ),
         documented("Create file upload", _device_request("POST", "/devices/{deviceId}/files", {"blobName": "probe"})),
         documented(
             "Update file upload status",
             _device_request("POST", "/devices/{deviceId}/files/notifications", {"correlationId": "0"}),
+        ),
+        observed(
+            "Receive messages as module",
+            _device_request("GET", "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound"),
+            instead="nothing: no SDK asks for it over HTTPS",
         ),
     ),
 )
@@ -283,7 +301,7 @@ SERVICE = Area(
 
 MORE = Area(
     "Hub: what only some clients ask",
-    "the Azure CLI, and iot-identity-service",
+    "the Azure CLI, iot-identity-service, and the SDKs for Node.js and C#",
     notes="In no list that is published. A device asks for its own modules with its own token.",
     setup=_WITH_DEVICE,
     operations=(
@@ -296,6 +314,14 @@ MORE = Area(
             "Modules_OfTheDeviceItself",
             _device_request("GET", "/devices/{deviceId}/modules"),
             "with a certificate instead of a token it is inferred",
+        ),
+        observed(
+            "Service_ReceiveFileNotification",
+            _ask("GET", "/messages/serviceBound/filenotifications"),
+        ),
+        observed(
+            "Service_StartDeviceStream",
+            _ask("POST", "/twins/{deviceId}/streams/{streamName}", {}, streamName="probe"),
         ),
     ),
 )

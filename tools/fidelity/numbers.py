@@ -15,6 +15,7 @@ from dps_simulator.hub import (
     cloud_to_device,
     faults,
     hub_queries,
+    message_locks,
     modules,
     query,
     query_summary,
@@ -114,6 +115,11 @@ NUMBERS: tuple[Number, ...] = (
     _documented("messages that wait for a device", _count(cloud_to_device.MAX_WAITING), _CLOUD_TO_DEVICE),
     _documented("how long they wait", _seconds(cloud_to_device.TIME_TO_LIVE.total_seconds()), _CLOUD_TO_DEVICE),
     _documented("deliveries of one of them", _count(cloud_to_device.MAX_DELIVERIES), _CLOUD_TO_DEVICE),
+    _documented(
+        "how long one is kept for the device that received it over HTTPS",
+        _seconds(message_locks.LOCK_TIMEOUT.total_seconds()),
+        _CLOUD_TO_DEVICE,
+    ),
     _documented("payload of a direct method", _size(hub_device_methods.MAX_METHOD_PAYLOAD), _METHODS),
     _documented(
         "time-out of a direct method, if none is asked for", _seconds(hub_methods.DEFAULT_RESPONSE_TIMEOUT), _METHODS
@@ -136,6 +142,7 @@ NUMBERS: tuple[Number, ...] = (
     _own("hubs of a simulator", _count(MAX_HUBS)),
     _own("messages from devices that a hub keeps", _count(telemetry.MAX_MESSAGES)),
     _own("bytes of them", _size(telemetry.MAX_BYTES)),
+    _own("messages of a batch over HTTPS", _count(telemetry.MAX_MESSAGES)),
     _own("direct methods that wait for one device", _count(hub_device_methods.MAX_WAITING_METHODS)),
     _own("size after which a page of the service API ends", _size(paging.MAX_PAGE_BYTES)),
     _own("text of a query", _size(query.MAX_LENGTH)),

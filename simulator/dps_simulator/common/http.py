@@ -37,6 +37,7 @@ class Request:
         headers: names in lower case.
         body: raw bytes.
         peer: the connection it came over; ``peer.host`` falls back to the ``Host`` header without the port.
+        spelt: the names of headers as they were sent, by the name in lower case; empty where nobody kept them.
     """
 
     method: str
@@ -45,6 +46,7 @@ class Request:
     headers: Mapping[str, str] = field(repr=False)  # with the token
     body: bytes = field(repr=False)  # perhaps with keys
     peer: Peer
+    spelt: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ class Response:
         facts: what the trace keeps of it beside the body, and the client is not told.
         cut: whether there is no answer at all: the connection just ends.
         pieces: a long body instead of the other, already JSON; between two pieces others have their turn.
+        content: bytes that are the body as they are, instead of JSON; a header says their type.
     """
 
     status: int = 200
@@ -66,7 +69,8 @@ class Response:
     facts: Mapping[str, Any] = field(default_factory=dict)
     cut: bool = False
     pieces: Iterable[bytes] | None = field(default=None, repr=False)
+    content: bytes = field(default=b"", repr=False)
 
     def encoded(self) -> bytes:
-        """The body as ASCII JSON, empty without one."""
-        return b"" if self.body is None else ascii_json(self.body)
+        """The body as ASCII JSON or as it is, empty without one."""
+        return self.content if self.body is None else ascii_json(self.body)

@@ -75,6 +75,15 @@ LIMITS: tuple[Limit, ...] = (
     Limit("twin_updates_per_second", "twins changed", 50, _SECOND, Hub.THROTTLED, _HUB),
     Limit("method_kilobytes_per_second", "KB for methods, in steps of 4", 160, _SECOND, Hub.THROTTLED, _HUB, 160),
     Limit("cloud_to_device_per_minute", "messages sent to devices", 100, _MINUTE, Hub.THROTTLED, _HUB, 100),
+    Limit(
+        "cloud_to_device_receives_per_minute",
+        "requests of devices for messages, over HTTPS",
+        1_000,
+        _MINUTE,
+        Hub.THROTTLED,
+        _HUB,
+        1_000,
+    ),
     Limit("connections_per_second", "new connections of devices", 100, _SECOND, Hub.THROTTLED, _HUB, 12),
     Limit("telemetry_per_second", "messages from devices", 100, _SECOND, Hub.THROTTLED, _HUB, 12),
     Limit(

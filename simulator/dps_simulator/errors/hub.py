@@ -45,6 +45,12 @@ class Hub:
     TOO_MANY_DEVICES = _documented("TooManyDevices", 413002, "There are too many devices.")
     TOO_MANY_MODULES = _documented("TooManyModulesOnDevice", 413003, "The device has too many modules.")
     PRECONDITION_FAILED = _documented("PreconditionFailed", 412001, "The ETag does not match.")
+    DEVICE_MESSAGE_LOCK_LOST = _documented(
+        "DeviceMessageLockLost",
+        412002,
+        "The lock of the message is lost.",
+        source=f"{_HUB_CODES}; the SDK for C# takes every 412 that a device gets for this one",
+    )
     MESSAGE_TOO_LARGE = _documented("MessageTooLarge", 413001, "The message is too large.", mqtt="close")
     THROTTLED = _documented("ThrottlingException", 429001, "Too many requests.", mqtt="answer")
     # a simulator is always available; only a fault that somebody switched on answers so

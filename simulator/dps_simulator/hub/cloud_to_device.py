@@ -1,4 +1,7 @@
-"""Messages from the cloud to devices: one queue per device, kept until the device has acknowledged or time is up.
+"""Messages from the cloud to devices: one queue per device, kept until the device has settled them or time is up.
+
+A message is handed out with a lock, whatever the protocol. By its token the device completes, rejects or abandons it;
+until then, or until the lock ends, nobody else gets it.
 
 Source of the rules and numbers: Microsoft documentation, iot-hub-devguide-messages-c2d and
 iot-hub-devguide-quotas-throttling.
@@ -8,9 +11,10 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +25,7 @@ from dps_simulator.errors.timestamps import azure_timestamp
 
 from .checks import check_id, invalid, wrong_value
 from .connections import Connections
+from .message_locks import LOCK_TIMEOUT, Lock, MessageLocks
 
 #: Messages that wait for one device.
 MAX_WAITING = 50
@@ -44,6 +49,16 @@ TEXTS: Mapping[str, str] = {
 }
 #: Messages that are read from the store at a time.
 _BATCH = 200
+
+
+class Outcome(Enum):
+    """How a message ended. Source of the words: Microsoft documentation, iot-hub-devguide-messages-c2d (feedback)."""
+
+    COMPLETED = "Success"
+    EXPIRED = "Expired"
+    DELIVERY_COUNT_EXCEEDED = "DeliveryCountExceeded"
+    REJECTED = "Rejected"
+    PURGED = "Purged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +90,12 @@ class QueuedMessage:
     """A message in its queue.
 
     Attributes:
-        sequence: grows with every message of a hub; names it towards :meth:`CloudToDeviceQueues.complete`.
+        sequence: grows with every message of a hub.
         message: the message, with its ID and expiry.
         enqueued: when it came.
         expiry: when it is given up.
         deliveries: how often it went to the device, this time included.
+        lock_token: names it towards :meth:`CloudToDeviceQueues.complete` and its like; empty before it is handed out.
     """
 
     sequence: int
@@ -87,6 +103,7 @@ class QueuedMessage:
     enqueued: datetime
     expiry: datetime
     deliveries: int
+    lock_token: str = ""
 
 
 class CloudToDeviceQueues:
@@ -99,6 +116,10 @@ class CloudToDeviceQueues:
         has_device: whether a device is registered.
         connections: a connected device is told that something waits.
         admit: asked before a message is queued; may refuse it.
+
+    Attributes:
+        ended: is told of every message that has ended, with the device ID and the outcome, when that is kept; ``None``
+            for nobody. A device that is deleted takes its messages along without an outcome.
     """
 
     def __init__(
@@ -118,6 +139,8 @@ class CloudToDeviceQueues:
         self._has_device = has_device
         self._connections = connections
         self._admit = admit
+        self._locks = MessageLocks(clock)
+        self.ended: Callable[[str, QueuedMessage, Outcome], object] | None = None
         #: Beside the store, so that counting costs nothing: when each message of a device expires, by its sequence.
         self._queues: dict[str, dict[int, datetime]] = {}
         self._last = 0
@@ -160,10 +183,18 @@ class CloudToDeviceQueues:
         now = self._clock.now()
         return sum(expiry > now for expiry in queue.values())
 
-    def take(self, device_id: str, held: Collection[int] = ()) -> list[QueuedMessage]:
-        """Hand out what waits, oldest first, except messages that the connection holds already.
+    def take(
+        self, device_id: str, *, most: int = MAX_WAITING, lock_lasts: timedelta | None = None
+    ) -> list[QueuedMessage]:
+        """Hand out what waits and nobody holds, oldest first, each with a lock.
 
-        A message stays until :meth:`complete`; one that went out :data:`MAX_DELIVERIES` times is given up instead.
+        A message that went out :data:`MAX_DELIVERIES` times is given up instead.
+
+        Arguments:
+            device_id: whose queue.
+            most: how many messages at the most.
+            lock_lasts: how long they are kept for who took them, such as
+                :data:`~dps_simulator.hub.message_locks.LOCK_TIMEOUT`; ``None`` until they are settled or released.
         """
         if device_id not in self._queues:
             return []
@@ -171,27 +202,70 @@ class CloudToDeviceQueues:
         with self._storage.transaction():
             self._drop_expired(device_id)
             for sequence in self._queues.get(device_id, ()):
-                if sequence in held:
+                if len(taken) >= most:
+                    break
+                if self._locks.holds(device_id, sequence):
                     continue
                 key = self._key(device_id, sequence)
                 stored = self._documents.get(key)
                 if stored is None:  # given up by _drop_expired just now
                     continue
-                stored["deliveryCount"] += 1
-                if stored["deliveryCount"] > MAX_DELIVERIES:
-                    self._remove(device_id, sequence)
+                if stored["deliveryCount"] >= MAX_DELIVERIES:
+                    self._end(device_id, sequence, Outcome.DELIVERY_COUNT_EXCEEDED)
                     continue
+                stored["deliveryCount"] += 1
                 self._documents.put(key, stored, self._host)
-                taken.append(_queued(sequence, stored))
+                lock = self._locks.new(sequence, lock_lasts)
+                self._enter_when_committed(device_id, lock)
+                taken.append(replace(_queued(sequence, stored), lock_token=lock.token))
         return taken
 
-    def complete(self, device_id: str, sequence: int) -> bool:
-        """The device acknowledged a message: it is gone. Tells whether it was still there."""
-        if sequence not in self._queues.get(device_id, ()):
-            return False
+    def complete(self, device_id: str, lock_token: str) -> None:
+        """The device has dealt with a message that it holds: it is gone.
+
+        Raises:
+            ServiceError: the device holds no message by this token (any more).
+        """
+        self._settle(device_id, lock_token, Outcome.COMPLETED)
+
+    def reject(self, device_id: str, lock_token: str) -> None:
+        """The device does not want a message that it holds, and never will: it is gone, a dead letter.
+
+        There is no place where dead letters can be read (documented).
+
+        Raises:
+            ServiceError: the device holds no message by this token (any more).
+        """
+        self._settle(device_id, lock_token, Outcome.REJECTED)
+
+    def abandon(self, device_id: str, lock_token: str) -> bool:
+        """The device puts a message that it holds back into its place in the queue.
+
+        After :data:`MAX_DELIVERIES` deliveries the message is given up instead.
+
+        Returns:
+            Whether it is in the queue again.
+
+        Raises:
+            ServiceError: the device holds no message by this token (any more).
+        """
         with self._storage.transaction():
-            self._remove(device_id, sequence)
-        return True
+            sequence = self._held(device_id, lock_token)
+            stored = self._documents.get(self._key(device_id, sequence))
+            stays = stored is not None and stored["deliveryCount"] < MAX_DELIVERIES
+            if stays:
+                self._storage.when_committed(lambda: self._locks.release(device_id, sequence))
+                self._storage.when_committed(lambda: self._tell(device_id))
+            else:
+                self._end(device_id, sequence, Outcome.DELIVERY_COUNT_EXCEEDED)
+        return stays
+
+    def release(self, device_id: str, lock_tokens: Iterable[str]) -> None:
+        """Who held these messages is gone; whoever comes next gets them. Tokens that are good no more do not matter."""
+        for token in lock_tokens:
+            lock = self._locks.find(device_id, token)
+            if lock is not None:
+                self._locks.release(device_id, lock.sequence)
 
     def purge(self, device_id: str) -> int:
         """Remove what waits for a device; returns how much it was.
@@ -203,7 +277,10 @@ class CloudToDeviceQueues:
         if not self._has_device(device_id):
             raise _not_found(device_id)
         count = self.waiting(device_id)
-        self.forget(device_id)
+        with self._storage.transaction():
+            self._drop_expired(device_id)
+            for sequence in self._queues.get(device_id, ()):
+                self._end(device_id, sequence, Outcome.PURGED)
         return count
 
     def forget(self, device_id: str) -> None:
@@ -238,10 +315,43 @@ class CloudToDeviceQueues:
         now = self._clock.now()
         for sequence, expiry in self._queues.get(device_id, {}).items():
             if expiry <= now:
-                self._remove(device_id, sequence)
+                self._end(device_id, sequence, Outcome.EXPIRED)
+
+    def _held(self, device_id: str, lock_token: str) -> int:
+        """The sequence number of a message that the device holds; one that has expired meanwhile it holds no more.
+
+        Raises:
+            ServiceError: there is none.
+        """
+        self._drop_expired(device_id)
+        lock = self._locks.find(device_id, lock_token)
+        if lock is None or self._documents.get(self._key(device_id, lock.sequence)) is None:
+            raise ServiceError(
+                Hub.DEVICE_MESSAGE_LOCK_LOST,
+                f"The device {device_id!r} holds no message by this lock token (any more). Receive the message again, "
+                f"if it is still there, and settle it within {LOCK_TIMEOUT.total_seconds():.0f} s.",
+            )
+        return lock.sequence
+
+    def _settle(self, device_id: str, lock_token: str, outcome: Outcome) -> None:
+        with self._storage.transaction():
+            self._end(device_id, self._held(device_id, lock_token), outcome)
+
+    def _enter_when_committed(self, device_id: str, lock: Lock) -> None:
+        self._storage.when_committed(lambda: self._locks.enter(device_id, lock))
+
+    def _end(self, device_id: str, sequence: int, outcome: Outcome) -> None:
+        """Remove a message, and tell how it ended."""
+        ended = self.ended
+        stored = None if ended is None else self._documents.get(self._key(device_id, sequence))
+        self._remove(device_id, sequence)
+        if ended is not None and stored is not None:
+            queued = _queued(sequence, stored)
+            self._storage.when_committed(lambda: ended(device_id, queued, outcome))
 
     def _remove(self, device_id: str, sequence: int) -> None:
         def forget() -> None:
+            self._locks.release(device_id, sequence)
             queue = self._queues.get(device_id, {})
             queue.pop(sequence, None)
             if not queue:
@@ -256,6 +366,11 @@ class CloudToDeviceQueues:
             connection.message_waiting()
 
 
+def device_bound_address(device_id: str) -> str:
+    """What stands as the addressee of a message to a device (``to``)."""
+    return f"/devices/{device_id}/messages/devicebound"
+
+
 def property_bag(device_id: str, message: CloudToDeviceMessage) -> str:
     """The properties as they stand in a topic: ``%24.mid=…&a=b``."""
     system = {
@@ -264,7 +379,7 @@ def property_bag(device_id: str, message: CloudToDeviceMessage) -> str:
         "$.uid": message.user_id,
         "$.ct": message.content_type,
         "$.ce": message.content_encoding,
-        "$.to": f"/devices/{device_id}/messages/devicebound",
+        "$.to": device_bound_address(device_id),
         "$.exp": azure_timestamp(message.expiry) if message.expiry is not None else "",
         "iothub-ack": message.ack if message.ack != "none" else "",
     }

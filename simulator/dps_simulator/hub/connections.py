@@ -6,6 +6,7 @@ Nothing here is stored: after a restart nobody is connected.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -71,6 +72,14 @@ class Connections:
         if device_id in self._live:
             changed = self._liveliness[device_id].changed
             self._liveliness[device_id] = Liveliness(connected=True, changed=changed, active=self._clock.now())
+
+    def seen(self, device_id: str) -> None:
+        """Note that the device sent a request of its own just now, which connects it to nothing (HTTPS).
+
+        Source: Microsoft documentation, iot-hub-devguide-identity-registry: ``connectionState`` is only updated for
+        devices using MQTT or AMQP, ``lastActivityTime`` is when the device last connected, received or sent a message.
+        """
+        self._liveliness[device_id] = replace(self.liveliness(device_id), active=self._clock.now())
 
     def closed(self, device_id: str, connection: DeviceConnection) -> bool:
         """Remove a connection, unless another one has taken its place; tells whether it was there."""

@@ -58,6 +58,16 @@ class Fault:
         return ServiceError(FAULTS[self.operation], reason=f"the device asked for the fault {self.operation}{words}")
 
     @property
+    def is_cut(self) -> bool:
+        """Whether connections just end, without a word."""
+        return self.operation == "KillTcp"
+
+    @property
+    def is_of_mqtt(self) -> bool:
+        """Whether it is nothing to those who come by another protocol."""
+        return self.operation == "ShutDownMqtt"
+
+    @property
     def is_refusal(self) -> bool:
         """Whether the device is told that it is not welcome, and not that the hub is unavailable."""
         return FAULTS[self.operation] is Hub.UNAUTHORIZED_ACCESS

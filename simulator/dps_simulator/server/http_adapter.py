@@ -312,12 +312,14 @@ class HttpAdapter:
         if isinstance(body, web.Response):
             return body
         headers: dict[str, str] = {}
+        spelt: dict[str, str] = {}
         for name, value in request.headers.items():
             headers.setdefault(name.lower(), value)
+            spelt.setdefault(name.lower(), name)
         query: dict[str, str] = {}
         for name, value in request.query.items():
             query.setdefault(name, value)
-        response = await self._answer(request, query, headers, body)
+        response = await self._answer(request, query, headers, spelt, body)
         if response.cut and request.transport is not None:
             # aiohttp notices that nobody hears what it writes from here on
             request.transport.abort()
@@ -326,7 +328,12 @@ class HttpAdapter:
         return _answer(response)
 
     async def _answer(
-        self, request: web.BaseRequest, query: dict[str, str], headers: dict[str, str], body: bytes
+        self,
+        request: web.BaseRequest,
+        query: dict[str, str],
+        headers: dict[str, str],
+        spelt: dict[str, str],
+        body: bytes,
     ) -> Response:
         """What the simulator answers. The body is there as long as that takes."""
         transport = cast("TlsTransport | None", request.transport)
@@ -341,6 +348,7 @@ class HttpAdapter:
                     headers=headers,
                     body=body,
                     peer=_peer(request, "https"),
+                    spelt=spelt,
                 )
             )
         finally:

@@ -87,6 +87,7 @@ REGISTRY = {
     "exists already": "DEVICE_EXISTS MODULE_EXISTS",
     "device stands twice in a list": "DEVICE_DEFINED_TWICE",
     "too many for a hub": "TOO_MANY_DEVICES TOO_MANY_MODULES",
+    "message no longer held": "DEVICE_MESSAGE_LOCK_LOST",
     "changed meanwhile": "PRECONDITION_FAILED",
     "too large": "MESSAGE_TOO_LARGE",
     "too much at once": "THROTTLED",

@@ -15,9 +15,11 @@ from dps_simulator.hub.cloud_to_device import (
     MAX_WAITING,
     CloudToDeviceMessage,
     CloudToDeviceQueues,
+    Outcome,
     property_bag,
 )
 from dps_simulator.hub.connections import Connections
+from dps_simulator.hub.message_locks import LOCK_TIMEOUT, MessageLocks
 from dps_simulator.hub.telemetry import parse_properties
 from dps_simulator.process.store import Store
 
@@ -52,8 +54,12 @@ class World:
     def send(self, body=b"x", device="d", **fields):
         return self.queues.send(device, CloudToDeviceMessage(body, **fields))
 
-    def bodies(self, device="d", held=()):
-        return [queued.message.body for queued in self.queues.take(device, held)]
+    def bodies(self, device="d"):
+        return [queued.message.body for queued in self.queues.take(device)]
+
+    def take(self, device="d", **options):
+        """What is handed out for as long as usual."""
+        return self.queues.take(device, lock_lasts=LOCK_TIMEOUT, **options)
 
     def stored(self):
         return self.store.collection("cloud-to-device message").count()
@@ -77,20 +83,20 @@ def undone(world, change):
         raise RuntimeError
 
 
-def test_messages_come_in_order_and_stay_until_they_are_acknowledged(world):
+def test_messages_come_in_order_and_stay_until_they_are_settled(world):
     first, second = world.send(b"1"), world.send(b"2")
     assert first.message.message_id != second.message.message_id
-    assert world.queues.waiting("d") == 2
-    taken = world.queues.take("d")
-    assert [queued.message.body for queued in taken] == [b"1", b"2"]
-    assert [queued.deliveries for queued in taken] == [1, 1]
-    assert world.bodies(held={first.sequence}) == [b"2"]
-    assert world.queues.complete("d", first.sequence)
-    assert not world.queues.complete("d", first.sequence)
-    assert not world.queues.complete("e", 77)
-    assert [queued.deliveries for queued in world.queues.take("d")] == [3]
+    assert (world.queues.waiting("d"), first.lock_token) == (2, "")
+    one, two = world.queues.take("d")
+    assert [queued.message.body for queued in (one, two)] == [b"1", b"2"]
+    assert [queued.deliveries for queued in (one, two)] == [1, 1]
+    assert world.queues.take("d") == []
+    world.queues.complete("d", one.lock_token)
     assert world.queues.waiting("d") == 1
-    assert world.queues.complete("d", second.sequence)
+    world.queues.release("d", [one.lock_token, two.lock_token, "nonsense"])
+    (again,) = world.queues.take("d")
+    assert (again.sequence, again.deliveries, again.lock_token != two.lock_token) == (two.sequence, 2, True)
+    world.queues.complete("d", again.lock_token)
     assert (world.queues.waiting("d"), world.queues.take("d"), world.stored()) == (0, [], 0)
 
 
@@ -155,12 +161,168 @@ def test_the_queue_is_limited_and_expired_messages_make_room(world):
     assert world.queues.waiting("d") == 1
 
 
-def test_a_message_that_nobody_acknowledges_is_given_up(world):
+# --- locks ----------------------------------------------------------------------------------------------------------
+
+
+def lost(world, settle, token, device="d"):
+    said = refused(Hub.DEVICE_MESSAGE_LOCK_LOST, getattr(world.queues, settle), device, token)
+    assert "within 60 s" in said
+    return said
+
+
+SETTLING = pytest.mark.parametrize("settle", ["complete", "reject", "abandon"])
+
+
+@SETTLING
+def test_a_message_is_settled_once_and_by_nobody_else(world, settle):
+    world.send()
+    world.send(device="e")
+    (mine,), (other,) = world.take(), world.take("e")
+    lost(world, settle, other.lock_token)
+    lost(world, settle, mine.lock_token, "e")
+    lost(world, settle, "")
+    getattr(world.queues, settle)("d", mine.lock_token)
+    lost(world, settle, mine.lock_token)
+    assert world.queues.waiting("d") == (1 if settle == "abandon" else 0)
+    assert world.queues.waiting("e") == 1
+
+
+@SETTLING
+def test_a_lock_ends_with_its_time_and_the_message_is_there_again(world, settle):
+    world.send()
+    (first,) = world.take()
+    world.clock.advance(59.9)
+    assert world.take() == []
+    world.clock.advance(0.1)
+    lost(world, settle, first.lock_token)
+    (second,) = world.take()
+    assert (second.sequence, second.deliveries) == (first.sequence, 2)
+    lost(world, settle, first.lock_token)
+    getattr(world.queues, settle)("d", second.lock_token)
+
+
+@SETTLING
+def test_an_expired_message_is_settled_no_more_though_its_lock_lasts(world, settle):
+    world.send(expiry=world.clock.now() + timedelta(seconds=10))
+    (held,) = world.take()
+    world.clock.advance(10)
+    lost(world, settle, held.lock_token)
+    assert (world.take(), world.stored()) == ([], 0)
+
+
+@SETTLING
+def test_what_was_settled_and_not_kept_is_still_held(world, settle):
+    world.send()
+    (held,) = world.take()
+    undone(world, lambda: getattr(world.queues, settle)("d", held.lock_token))
+    assert (world.queues.waiting("d"), world.take()) == (1, [])
+    getattr(world.queues, settle)("d", held.lock_token)
+
+
+def test_a_lock_without_a_time_lasts_until_it_is_released(world):
+    world.send()
+    (held,) = world.queues.take("d")
+    world.clock.advance(3_599)
+    assert world.take() == []
+    world.queues.complete("d", held.lock_token)
+    assert world.stored() == 0
+
+
+def test_as_many_are_handed_out_as_are_asked_for(world):
+    for number in range(5):
+        world.send(b"%d" % number)
+    assert [queued.message.body for queued in world.take(most=1)] == [b"0"]
+    assert [queued.message.body for queued in world.take(most=2)] == [b"1", b"2"]
+    assert [queued.message.body for queued in world.take()] == [b"3", b"4"]
+
+
+def test_a_message_that_is_handed_out_and_not_counted_is_held_by_nobody(world):
+    world.send()
+    undone(world, world.take)
+    assert [queued.deliveries for queued in world.take()] == [1]
+
+
+def test_locks_do_not_survive_a_restart(world):
+    world.send()
+    (held,) = world.take()
+    again = World(world.store, world.clock)
+    lost(again, "complete", held.lock_token)
+    assert [queued.deliveries for queued in again.take()] == [2]
+
+
+def test_an_abandoned_message_keeps_its_place_and_who_is_connected_gets_it(world):
+    connection = Connection()
+    world.send(b"1")
+    world.send(b"2")
+    first, _ = world.take()
+    world.connections.opened("d", connection)
+    assert world.queues.abandon("d", first.lock_token)
+    assert connection.told == 1
+    world.clock.advance(60)
+    assert world.bodies() == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("way", ["abandon", "time"])
+def test_a_message_that_nobody_completes_is_given_up(world, way):
     world.send()
     for number in range(1, MAX_DELIVERIES + 1):
-        assert [queued.deliveries for queued in world.queues.take("d")] == [number]
-    assert world.queues.take("d") == []
+        (held,) = world.take()
+        assert held.deliveries == number
+        if way == "time":
+            world.clock.advance(60)
+        else:
+            assert world.queues.abandon("d", held.lock_token) is (number < MAX_DELIVERIES)
+    assert world.take() == []
     assert (world.queues.waiting("d"), world.stored()) == (0, 0)
+    lost(world, "abandon", held.lock_token)
+
+
+def test_whoever_asks_is_told_how_messages_ended(world):
+    told = []
+    world.queues.ended = lambda device_id, queued, outcome: told.append((device_id, queued.message.body, outcome))
+    for body in (b"completed", b"rejected", b"abandoned", b"purged"):
+        world.send(body)
+    world.send(b"expired", expiry=world.clock.now() + timedelta(seconds=5))
+    completed, rejected, abandoned = world.take(most=3)
+    undone(world, lambda: world.queues.complete("d", completed.lock_token))
+    assert told == []
+    world.queues.complete("d", completed.lock_token)
+    world.queues.reject("d", rejected.lock_token)
+    for _ in range(MAX_DELIVERIES):
+        world.queues.abandon("d", abandoned.lock_token)
+        (abandoned, *_) = world.take(most=1)
+    world.clock.advance(5)
+    world.queues.purge("d")
+    assert told == [
+        ("d", b"completed", Outcome.COMPLETED),
+        ("d", b"rejected", Outcome.REJECTED),
+        ("d", b"abandoned", Outcome.DELIVERY_COUNT_EXCEEDED),
+        ("d", b"expired", Outcome.EXPIRED),
+        ("d", b"purged", Outcome.PURGED),
+    ]
+    world.send(b"gone with the device")
+    world.queues.forget("d")
+    assert len(told) == 5
+
+
+def test_purging_takes_messages_out_of_every_hand(world):
+    world.send()
+    (held,) = world.take()
+    assert world.queues.purge("d") == 1
+    lost(world, "complete", held.lock_token)
+
+
+def test_nothing_is_kept_of_locks_that_are_gone():
+    clock = ManualClock()
+    locks = MessageLocks(clock)
+    for device in ("d", "e"):
+        lock = locks.new(1, LOCK_TIMEOUT)
+        locks.enter(device, lock)
+        locks.enter(device, locks.new(1, None))
+        assert locks.find(device, lock.token) is None
+        locks.release(device, 1)
+        locks.release(device, 1)
+    assert locks._locks == {}
 
 
 def test_connected_devices_are_told_once_the_message_is_kept(world):

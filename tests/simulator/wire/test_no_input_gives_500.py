@@ -11,6 +11,7 @@ import json
 import logging
 import random
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 from urllib.parse import quote
 
 import pytest
@@ -60,6 +61,7 @@ SERVICE = {
     },
 }
 MESSAGE = {"body": "x", "properties": {"a": "b"}, "expiryTimeUtc": "2030-01-01T00:00:00Z", "ack": "full"}
+TELEMETRY = [{"body": "AA==", "properties": {"iothub-app-a": "b", "iothub-messageid": "m"}, "base64Encoded": True}]
 HUB_LINK = {"linked": True, "allocationWeight": 1, "applyAllocationPolicy": True, "latency": 5}
 FAULT = {"service": "provisioning", "kind": "throttle", "count": 3, "seconds": 5, "retryAfter": 5, "status": 429}
 
@@ -77,6 +79,8 @@ BODIES = (
     ("/enrollments", [ENROLLMENT, ENROLLMENT | BY_CERTIFICATE, {"mode": "create", "enrollments": [ENROLLMENT]}]),
     ("/enrollmentGroups", [GROUP, GROUP | BY_CERTIFICATE, {"mode": "update", "enrollmentGroups": [GROUP]}]),
     ("/twins", [TWIN, {"methodName": "m", "payload": {"a": 1}, "responseTimeoutInSeconds": 5}]),
+    ("/devices/{id}/messages", [TELEMETRY]),
+    ("/devices/{id}/modules/{module}/messages", [TELEMETRY]),
     ("/devices/{id}/modules", [MODULE]),
     ("/devices/{id}", [DEVICE]),
     ("/devices", [BULK]),
@@ -109,9 +113,13 @@ VALUES = (
 )
 RAW = (b"", b"{", b"\xff\xfe", b"[" * 9_000, b'"\xed\xa0\x80"', b"1" * 5_000, '{"a": "ü"}'.encode("utf-16"), b"null")
 PARTS = ("%00", "%ff", "%ED%A0%80", "a%2Fb", "..", "*", "$edgeAgent", "query", "x" * 300, "%0a", "%", "nobody")
-HEADERS = ("if-match", "x-ms-max-item-count", "x-ms-continuation", "content-type", "authorization", "host")
+HEADERS = (
+    *("if-match", "x-ms-max-item-count", "x-ms-continuation", "content-type", "authorization", "host"),
+    *("iothub-app-a", "iothub-app-a b", "iothub-messageid", "iothub-app-AzIoTHub_FaultOperationType"),
+)
 TEXTS = (
     *("", "*", '"*"', "0", "-1", "9" * 30, "\u0661", "\udcff", "application/json", "W1tbW10=", "x" * 5_000, "MQ=="),
+    *("application/vnd.microsoft.iothub.json", "KillTcp", "InvokeThrottling", "a\r\nb"),
     *("SharedAccessSignature sr=%ED%A0%80&sig=%00&se=9&skn=%ED%A0%80", "Bearer \udcff"),
     "SharedAccessSignature sr=\udcff&sig=AA==&se=9999999999&skn=\udcff",
 )
@@ -146,11 +154,13 @@ class Asker:
         self.random = random.Random(seed)  # noqa: S311 - the same in every run
         settings, services = runtime.settings, runtime.services
         self.hub = settings.hubs[0].host
+        hub = services.hubs.service(self.hub)
         self.doors = {
             settings.service_host: ("2021-10-01", services.routing.enrollments),
             settings.provisioning_host: ("2021-06-01", services.routing.https._endpoint),
             settings.management_host: ("2022-12-12", services.routing.management),
-            self.hub: ("2021-04-12", services.hubs.service(self.hub).registry),
+            # two endpoints behind one name
+            self.hub: ("2021-04-12", SimpleNamespace(_routes=(*hub.registry._routes, *hub.https._routes))),
             "localhost": ("", runtime._management),
         }
 

@@ -111,27 +111,71 @@ class HubAccess:
             self.check_service(request, right)
             return
         device_id = unquote(own[1])
-        device = identity(device_id)
-        if device is None:
-            raise _refused(f"the device {device_id!r:.200} is not registered in {self._host}")
-        self.check_device(header, device, request.peer.certificates)
-        if device.status != "enabled":
-            raise _refused(f"the device {device_id!r} is disabled")
+        self.check_request(request, device_id, identity(device_id))
 
-    def check_device(self, password: str | None, identity: Identity, certificates: Sequence[bytes] = ()) -> int | None:
-        """Check with what a device or module connects: its token, or what it showed in the TLS handshake.
+    def check_request(self, request: Request, address: str, identity: Identity | None) -> Identity:
+        """Check a request of a device or module over HTTPS; every request brings its own proof.
 
         Arguments:
-            password: the MQTT password, which is where a token travels.
+            request: what came in; its token stands in the header ``Authorization``.
+            address: who the request says it is from, ``{device ID}`` or ``{device ID}/{module ID}``.
+            identity: what the hub's registry has under this address.
+
+        Returns:
+            The device or module.
+
+        Raises:
+            ServiceError: see :meth:`known` and :meth:`check_device`.
+        """
+        known = self.known(address, identity)
+        token, where = request.headers.get("authorization"), "there is no Authorization header"
+        self.check_device(token, known, request.peer.certificates, where=where)
+        return known
+
+    def known(self, address: str, identity: Identity | None) -> Identity:
+        """Who wants to use the hub, when it knows them.
+
+        Arguments:
+            address: who it says it is.
+            identity: what the hub's registry has under this address, ``None`` for nothing.
+
+        Raises:
+            ServiceError: the registry has nothing.
+        """
+        if identity is None:
+            raise _refused(f"the device {address!r:.280} is not registered in {self._host}")
+        return identity
+
+    def check_device(
+        self,
+        token: str | None,
+        identity: Identity,
+        certificates: Sequence[bytes] = (),
+        *,
+        where: str = "the MQTT password is empty",
+    ) -> int | None:
+        """Check what a device or module proves itself with: its token, or what it showed in the TLS handshake.
+
+        Arguments:
+            token: what it showed of a token, ``None`` or empty for nothing.
             identity: the device or module in the hub's registry.
             certificates: DER, the device's own first.
+            where: says that there is no token, in terms of the protocol.
 
         Returns:
             The Unix time at which its token expires, ``None`` for a certificate.
 
         Raises:
-            ServiceError: see :meth:`check_service`.
+            ServiceError: its proof is not good enough, see :meth:`check_service`, or it is disabled.
         """
+        expiry = self._check_proof(token, identity, certificates, where)
+        if identity.status != "enabled":
+            raise _refused(f"the device {identity.device_id!r} is disabled")
+        return expiry
+
+    def _check_proof(
+        self, password: str | None, identity: Identity, certificates: Sequence[bytes], where: str
+    ) -> int | None:
         name, authentication = identity.address, identity.authentication
         who = f"the {'module' if isinstance(identity, Module) else 'device'} {name!r}"
         token = _parse(password) if password else None
@@ -144,7 +188,7 @@ class HubAccess:
                 return None
             if token is None:
                 shown = " but a certificate, and the hub knows its keys only" if certificates else ""
-                raise _refused(f"the device sent no token (the MQTT password is empty){shown}")
+                raise _refused(f"the device sent no token ({where}){shown}")
         parts = token.resource_parts()
         wanted = (self._host, *identity.path)
         self._check_audience((_without_port(parts[0]), *parts[1:]), wanted)
@@ -232,14 +276,21 @@ class HubAccess:
             raise ServiceError(Hub.TOKEN_EXPIRED, reason=f"the token expired {late:.0f} s ago")
 
 
-def auth_method(password: str | None) -> str:
-    """How a device proved itself, in the words of the hub.
+def sender_facts(identity: Identity, token: str | None) -> dict[str, str]:
+    """What the hub itself adds to a message about its sender, by the hub's name: who it is, and how it proved that.
 
     Source: Microsoft documentation, iot-hub-devguide-messages-construct (anti-spoofing properties).
+
+    Arguments:
+        identity: the device or module.
+        token: the good token that it showed; ``None`` or empty for a certificate.
     """
-    by_policy = bool(password) and SharedAccessSignature.parse(password or "").key_name is not None
-    kind, scope = "sas" if password else "x509", "hub" if by_policy else "device"
-    return ascii_json({"scope": scope, "type": kind, "issuer": "iothub"}).decode("ascii")
+    by_policy = bool(token) and SharedAccessSignature.parse(token or "").key_name is not None
+    kind, scope = "sas" if token else "x509", "hub" if by_policy else "device"
+    return {
+        "iothub-connection-auth-generation-id": identity.generation,
+        "iothub-connection-auth-method": ascii_json({"scope": scope, "type": kind, "issuer": "iothub"}).decode("ascii"),
+    }
 
 
 def _check_thumbprint(who: str, enrolled: DeviceCredentials, certificates: Sequence[bytes], has_token: bool) -> None:

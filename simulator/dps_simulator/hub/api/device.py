@@ -27,7 +27,7 @@ from dps_simulator.wire.mqtt import MqttLink
 from dps_simulator.wire.not_kept import not_kept
 from dps_simulator.wire.presented import presented_certificates
 
-from .access import HubAccess, auth_method
+from .access import HubAccess, sender_facts
 from .device_methods import Arrivals, MethodCalls, MethodResult, device_json, method_payload
 from .device_topics import (
     DESIRED_FILTER,
@@ -50,7 +50,7 @@ _LOGGER = logging.getLogger(__name__)
 #: CONNACK return codes.
 ACCEPTED, BAD_CLIENT_ID, UNAVAILABLE, BAD_USER_NAME, NOT_AUTHORIZED = 0, 2, 3, 4, 5
 #: Bytes of a message that are shown in the trace.
-_TRACED = 4_000
+TRACED = 4_000
 
 
 class HubDeviceEndpoint:
@@ -193,7 +193,7 @@ class DeviceSession:
         self._expiry: int | None = None
         self._methods = MethodCalls()
         self._unkept = 0  # messages that were not kept, and so not acknowledged
-        self._held: set[int] = set()  # messages from the cloud that wait for their PUBACK
+        self._held: set[str] = set()  # lock tokens of messages from the cloud that wait for their PUBACK
 
     # ---- the connection begins and ends
 
@@ -259,6 +259,7 @@ class DeviceSession:
         self._open = False
         self._hub.connections.closed(self._name, self)
         self._endpoint.expiries.remove(self)
+        self._hub.cloud_to_device.release(self._name, self._held)
         self._methods.abandon()
 
     def _admit(self, connect: Connect) -> None:
@@ -268,15 +269,12 @@ class DeviceSession:
             _RefusedError: it is not good enough.
         """
         name = self._checked_name(connect)
-        identity = self._hub.identity(name)
-        if identity is None:
-            raise _RefusedError(NOT_AUTHORIZED, f"the device {name!r:.280} is not registered in {self._hub.host}")
+        access = self._endpoint.access
         try:
-            self._expiry = self._endpoint.access.check_device(connect.password, identity, self._link.peer.certificates)
+            identity = access.known(name, self._hub.identity(name))
+            self._expiry = access.check_device(connect.password, identity, self._link.peer.certificates)
         except ServiceError as error:
             raise _RefusedError(NOT_AUTHORIZED, error.reason, error.finding) from error
-        if identity.status != "enabled":
-            raise _RefusedError(NOT_AUTHORIZED, f"the device {self._client.device_id!r} is disabled")
         if connect.will is not None and self._client.telemetry_bag(connect.will.topic) is None:
             raise _RefusedError(
                 NOT_AUTHORIZED,
@@ -293,10 +291,7 @@ class DeviceSession:
         except ServiceError as error:
             # the one code after which SDKs try again (inferred)
             raise _RefusedError(UNAVAILABLE, error.reason, error.finding) from error
-        self._sender = {
-            "iothub-connection-auth-generation-id": identity.generation,
-            "iothub-connection-auth-method": auth_method(connect.password),
-        }
+        self._sender = sender_facts(identity, connect.password)
 
     def _checked_name(self, connect: Connect) -> str:
         """The client ID, when client ID and user name agree."""
@@ -332,7 +327,7 @@ class DeviceSession:
         if handle is None:
             self.drop(ServiceError(Hub.ROUTE_NOT_FOUND, reason=f"devices cannot publish to the topic {topic!r:.300}"))
             return
-        self._record("in", operation, detail={"topic": topic, "qos": message.qos, "body": message.payload[:_TRACED]})
+        self._record("in", operation, detail={"topic": topic, "qos": message.qos, "body": message.payload[:TRACED]})
         size = len(topic.encode()) + len(message.payload)
         if size > MAX_MESSAGE_SIZE:
             text = f"the message has {size} bytes; at most {MAX_MESSAGE_SIZE} are allowed"
@@ -426,7 +421,7 @@ class DeviceSession:
             self._link.publish(twin_answer_topic(status, request, version), body)
         else:
             reason = f"not sent: the device has not subscribed to {TWIN_ANSWERS_FILTER}"
-        detail: dict[str, Any] = {"body": body[:_TRACED]}
+        detail: dict[str, Any] = {"body": body[:TRACED]}
         if reason:
             detail["reason"] = reason
         self._record("out", operation, status=status, detail=detail)
@@ -499,43 +494,46 @@ class DeviceSession:
         if qos is None or not self._open:
             return
         for queued in self._taken():
-            message, sequence = queued.message, queued.sequence
+            message, token = queued.message, queued.lock_token
             topic = self._client.devicebound_topic(property_bag(self._name, message))
             detail = {
                 "messageId": message.message_id,
                 "deliveryCount": queued.deliveries,
                 "topic": topic,
-                "body": message.body[:_TRACED],
+                "body": message.body[:TRACED],
             }
             self._record("out", "cloud-to-device message", detail=detail)
-            self._held.add(sequence)
-            self._link.publish(topic, message.body, qos, partial(self._completed, sequence, message.message_id))
+            self._held.add(token)
+            self._link.publish(topic, message.body, qos, partial(self._completed, token, message.message_id))
             if not qos:  # nothing will come back, so it is done
-                self._complete(sequence)
+                self._complete(token)
 
     def _taken(self) -> Sequence[QueuedMessage]:
         """What waits. Where it cannot be counted as delivered, it goes on waiting, for whatever makes us look again."""
         try:
-            return self._hub.cloud_to_device.take(self._name, self._held)
+            return self._hub.cloud_to_device.take(self._name)
         except StorageError as error:
             self._record("out", "cloud-to-device message", status=Hub.INTERNAL.status, detail={"reason": str(error)})
             return ()
 
-    def _completed(self, sequence: int, message_id: str) -> None:
+    def _completed(self, token: str, message_id: str) -> None:
         """The device has acknowledged a message from the cloud."""
         self._hub.connections.heard(self._name)
-        reason = self._complete(sequence)
+        reason = self._complete(token)
         detail = {"messageId": message_id, **({"reason": reason} if reason else {})}
         self._record("in", "cloud-to-device acknowledgement", detail=detail)
 
-    def _complete(self, sequence: int) -> str:
+    def _complete(self, token: str) -> str:
         """Remove what was delivered, or say what stood in the way: then the next connection gets it again."""
         try:
-            was_there = self._hub.cloud_to_device.complete(self._name, sequence)
+            self._hub.cloud_to_device.complete(self._name, token)
         except StorageError as error:
             return f"it stays in the queue: {error}"
-        self._held.discard(sequence)
-        return "" if was_there else "it was purged or had expired meanwhile"
+        except ServiceError:
+            self._held.discard(token)
+            return "it was purged or had expired meanwhile"
+        self._held.discard(token)
+        return ""
 
     @property
     def takes_methods(self) -> bool:
@@ -552,7 +550,7 @@ class DeviceSession:
         """
         request = self._methods.begin()
         self._link.publish(method_topic(name, request), payload)
-        self._record("out", "method", detail={"method": name, "request": request, "body": payload[:_TRACED]})
+        self._record("out", "method", detail={"method": name, "request": request, "body": payload[:TRACED]})
         return await self._methods.answer(request, timeout)
 
     def _method_answer(self, match: re.Match[str], message: Publish) -> None:

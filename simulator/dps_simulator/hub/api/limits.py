@@ -33,20 +33,21 @@ MAX_UNKEPT = 20
 TWIN_LIMITS = {"twin get": "twin_reads_per_second", "twin reported": "twin_updates_per_second"}
 
 
-def admit_telemetry(throttle: Throttle, host: str, size: int) -> None:
-    """Count a message from a device, or refuse it.
+def admit_telemetry(throttle: Throttle, host: str, *sizes: int) -> None:
+    """Count messages that a device sends at once, or refuse them all.
 
     Arguments:
         throttle: the limits.
         host: host name of the hub, e.g. ``contoso-hub-1.azure-devices.test``.
-        size: bytes of its body; on the daily quota, every 4 KB that it begins count as one message (documented).
+        sizes: bytes of each body; on the daily quota, every 4 KB that one begins count as a message (documented). That
+            each message of a batch counts as if it came alone is inferred.
 
     Raises:
         ServiceError: there are too many in this second, or on this day.
     """
     if throttle.active:
-        throttle.take("telemetry_per_second", host)
-        throttle.take("telemetry_per_day", host, _steps(size))
+        throttle.take("telemetry_per_second", host, len(sizes))
+        throttle.take("telemetry_per_day", host, sum(map(_steps, sizes)))
 
 
 def limit_of(method: str, template: str) -> str:

@@ -13,16 +13,17 @@ from typing import Any
 from dps_simulator.common.clock import Clock
 from dps_simulator.common.http import Response
 from dps_simulator.common.trace import Trace
-from dps_simulator.errors.table import Hub, ServiceError, hub_body
+from dps_simulator.errors.table import hub_body
 from dps_simulator.hub.checks import check_id, invalid, json_object
 from dps_simulator.hub.hub import MAX_PAGE, IotHub, QueryPage, Steps
 from dps_simulator.hub.modules import module_address
 from dps_simulator.hub.registry_bulk import apply_operations
 from dps_simulator.hub.registry_keys import regenerate_keys
-from dps_simulator.wire.http import Call, Failures, HttpEndpoint, Operation, Route, Transaction
+from dps_simulator.wire.http import Call, HttpEndpoint, Route, Transaction
 
 from .access import REGISTRY_READ, REGISTRY_WRITE, SERVICE_CONNECT, HubAccess
 from .device import HubDeviceEndpoint
+from .failures import HUB_FAILURES, not_supported
 from .limits import admit_request
 from .methods import call_method
 
@@ -30,18 +31,6 @@ from .methods import call_method
 API_VERSIONS = re.compile(
     r"(?:2018-(?:06-30|(?:0[7-9]|1[0-2])-\d\d)|2019-\d\d-\d\d|20[2-9]\d-\d\d-\d\d)(?:-preview)?|2017-11-08-preview"
 )
-
-_FAILURES = Failures(
-    route_not_found=Hub.ROUTE_NOT_FOUND,
-    method_not_allowed=Hub.METHOD_NOT_ALLOWED,
-    invalid_body=Hub.FORMAT_ERROR,
-    missing_api_version=Hub.ARGUMENT_INVALID,
-    api_version_not_supported=Hub.API_VERSION_NOT_SUPPORTED,
-    unsupported_media_type=Hub.UNSUPPORTED_MEDIA_TYPE,
-    internal=Hub.INTERNAL,
-)
-
-_MESSAGES = "messages to devices over HTTPS (receive them over MQTT)"
 
 #: Routes of the real service that this simulator does not have: methods, path and name.
 UNSUPPORTED = (
@@ -61,17 +50,11 @@ UNSUPPORTED = (
     ("GET", "/messages/serviceBound/feedback", "feedback on cloud-to-device messages"),
     ("DELETE", "/messages/serviceBound/feedback/{lock}", "feedback on cloud-to-device messages"),
     ("POST", "/messages/serviceBound/feedback/{lock}/abandon", "feedback on cloud-to-device messages"),
-)
-
-#: Routes of devices, which the real service has at the same host name. Whoever asks is told, whatever it shows.
-UNSUPPORTED_FOR_DEVICES = (
-    ("POST", "/devices/{id}/messages/events", "telemetry over HTTPS (send it over MQTT)"),
-    ("POST", "/devices/{id}/modules/{module}/messages/events", "telemetry over HTTPS (send it over MQTT)"),
-    ("GET", "/devices/{id}/messages/deviceBound", _MESSAGES),
-    ("DELETE", "/devices/{id}/messages/deviceBound/{lock}", _MESSAGES),
-    ("POST", "/devices/{id}/messages/deviceBound/{lock}/abandon", _MESSAGES),
-    ("POST", "/devices/{id}/files", "file upload"),
-    ("POST", "/devices/{id}/files/notifications", "file upload"),
+    ("GET", "/messages/serviceBound/filenotifications", "notifications of file uploads"),
+    ("DELETE", "/messages/serviceBound/filenotifications/{lock}", "notifications of file uploads"),
+    ("POST", "/messages/serviceBound/filenotifications/{lock}/abandon", "notifications of file uploads"),
+    ("POST", "/twins/{id}/streams/{stream}", "device streams"),
+    ("POST", "/twins/{id}/modules/{module}/streams/{stream}", "device streams"),
 )
 
 
@@ -110,7 +93,7 @@ class HubServiceEndpoint(HttpEndpoint):
         super().__init__(
             service="registry",
             routes=self._table(),
-            failures=_FAILURES,
+            failures=HUB_FAILURES,
             render_error=hub_body,
             clock=clock,
             trace=trace,
@@ -148,9 +131,8 @@ class HubServiceEndpoint(HttpEndpoint):
             Route("GET", "/statistics/devices", "device statistics", self._device_statistics, REGISTRY_READ),
             Route("GET", "/statistics/service", "service statistics", self._service_statistics, SERVICE_CONNECT),
             *(
-                Route(method, template, f"{name} (not supported)", _refusal(name), right)
-                for right, table in ((SERVICE_CONNECT, UNSUPPORTED), ("", UNSUPPORTED_FOR_DEVICES))
-                for methods, template, name in table
+                Route(method, template, f"{name} (not supported)", not_supported(name), SERVICE_CONNECT)
+                for methods, template, name in UNSUPPORTED
                 for method in methods.split()
             ),
         ]
@@ -243,13 +225,6 @@ class HubServiceEndpoint(HttpEndpoint):
                     page: QueryPage = done.value
                     return page
                 await asyncio.sleep(0)
-
-
-def _refusal(name: str) -> Operation:
-    def refuse(_: Call) -> Response:
-        raise ServiceError(Hub.NOT_SUPPORTED, f"{name[0].upper()}{name[1:]}: not supported by this simulator.")
-
-    return refuse
 
 
 def _address(call: Call) -> str:
