@@ -10,6 +10,7 @@ from dps_simulator.common.clock import Clock
 from dps_simulator.common.service_faults import ServiceFaults
 from dps_simulator.common.throttling import Limits, Throttle
 from dps_simulator.common.trace import Trace
+from dps_simulator.hub.api.amqp.connection import HubAmqpEndpoint
 from dps_simulator.hub.api.device import HubDeviceEndpoint
 from dps_simulator.hub.api.https import HubHttpsEndpoint
 from dps_simulator.hub.api.service import HubServiceEndpoint
@@ -119,7 +120,8 @@ class SimulatedServices:
         https = HubHttpsEndpoint(
             hub=hub, devices=devices, clock=self._clock, trace=self._trace, transaction=self._store.transaction
         )
-        return HubService(hub, devices, https, registry, policy)
+        amqp = HubAmqpEndpoint(devices=devices, clock=self._clock, trace=self._trace)
+        return HubService(hub, devices, https, registry, amqp, policy)
 
     def _new_routing(self, management_token: str) -> Routing:
         settings, clock, trace, transaction = self._settings, self._clock, self._trace, self._store.transaction

@@ -94,13 +94,15 @@ class Delivery:
     Attributes:
         link: on which it came.
         body: the message as bytes.
+        message_format: what kind of message it is; 0 for one of the standard.
         settled: whether nothing is to be said any more.
     """
 
-    __slots__ = ("_id", "body", "link", "settled")
+    __slots__ = ("_id", "body", "link", "message_format", "settled")
 
-    def __init__(self, link: Link, delivery_id: int, body: bytes, settled: bool) -> None:
+    def __init__(self, link: Link, delivery_id: int, body: bytes, settled: bool, message_format: int = 0) -> None:
         self.link = link
+        self.message_format = message_format
         self._id = delivery_id
         self.body = body
         self.settled = settled
@@ -177,6 +179,7 @@ class Link:
         "_full_credit",
         "_max_message_size",
         "_partial",
+        "_partial_format",
         "_partial_id",
         "_partial_settled",
         "_unsettled",
@@ -197,7 +200,7 @@ class Link:
         self._delivery_count = (attach.initial_delivery_count or 0) if self.role is RECEIVER else 0
         self._max_message_size = MAX_MESSAGE_SIZE
         self._partial: bytearray | None = None
-        self._partial_id = 0
+        self._partial_id = self._partial_format = 0
         self._partial_settled = False
         self._unsettled = 0
 
@@ -359,6 +362,7 @@ class Link:
             self._delivery_count = (self._delivery_count + 1) % WRAP
             self._partial = bytearray()
             self._partial_id = transfer.delivery_id
+            self._partial_format = transfer.message_format or 0
             self._partial_settled = False
         elif transfer.delivery_id not in (None, self._partial_id):
             raise AmqpProtocolError(
@@ -380,7 +384,7 @@ class Link:
             )
         if transfer.more:
             return None
-        delivery = Delivery(self, self._partial_id, bytes(self._partial), self._partial_settled)
+        delivery = Delivery(self, self._partial_id, bytes(self._partial), self._partial_settled, self._partial_format)
         self.forget_partial()
         self._renew()
         return delivery

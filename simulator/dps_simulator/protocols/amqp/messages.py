@@ -68,6 +68,7 @@ class Message:
         properties: what every kind of message has.
         application_properties: what this one has.
         data: bytes, where the body is made of them; ``None`` where it is a value.
+        parts: the same, as the sections of the message that was read had them.
         value: the value, or a list of sequences.
     """
 
@@ -77,6 +78,7 @@ class Message:
     properties: Properties = field(default_factory=Properties)
     application_properties: Mapping[str, Any] = field(default_factory=dict)
     data: bytes | None = None
+    parts: tuple[bytes, ...] = ()
     value: Any = None
 
     def __repr__(self) -> str:
@@ -170,6 +172,7 @@ def decode_message(data: bytes) -> Message:
         elif code == _VALUE:
             message.value = value
     if parts:
+        message.parts = tuple(parts)
         message.data = b"".join(parts)
     return message
 
