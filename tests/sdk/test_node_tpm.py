@@ -42,6 +42,7 @@ class TpmNode:
             port,
             provisioningHost=running.provisioning_host,
             idScope=running.id_scope,
+            transport="https",
             proxyPort=running.proxy_port,
             tokenFile=str(self.token_file),
             **settings,

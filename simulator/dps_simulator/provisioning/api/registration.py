@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import secrets
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from dps_simulator.credentials.sas import SasError, SharedAccessSignature
 from dps_simulator.credentials.tpm_blob import make_blob
 from dps_simulator.credentials.tpm_keys import ENDORSEMENT, STORAGE_ROOT, SecretForTpm, TpmKeys, read_tpm_key
 from dps_simulator.errors.table import Dps, ErrorKind, ServiceError
-from dps_simulator.provisioning.attestation.symmetric_key import SymmetricKeyEvidence, Verdict
+from dps_simulator.provisioning.attestation.symmetric_key import TPM_KEY_SIZE, SymmetricKeyEvidence, Verdict
 from dps_simulator.provisioning.attestation.tpm import TpmEvidence, TpmFinding
 from dps_simulator.provisioning.enrollments.book import Enrollment
 from dps_simulator.provisioning.registration.states import OperationStatus
@@ -157,6 +158,18 @@ class DeviceOperations:
         enrollment = self._accepted(verdict, self._refusals.token)
         secret = self._service.challenges.issue(enrollment, keys.endorsement, keys.storage_root)
         return Challenge(sealed(secret), verdict.reason)
+
+    def decoy(self, request: dict[str, Any]) -> Challenge:
+        """A challenge that leads nowhere, for a device that would get none, where the protocol cannot say so yet.
+
+        Raises:
+            ServiceError: what it shows are no keys of a TPM.
+        """
+        keys = self._tpm_keys(request.get("tpm"))
+        if keys.storage_root is None:
+            raise ServiceError(Dps.INVALID_BODY, f"tpm.storageRootKey is missing. {STORAGE_ROOT.advice}")
+        secret = SecretForTpm(keys.endorsement, keys.storage_root, secrets.token_bytes(TPM_KEY_SIZE), "nowhere")
+        return Challenge(sealed(secret), "a challenge that leads nowhere: the device is told when it registers")
 
     def register(self, device: DeviceIdentity, request: dict[str, Any]) -> Outcome:
         """Start a registration.
