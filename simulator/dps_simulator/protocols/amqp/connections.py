@@ -490,9 +490,7 @@ class AmqpConnection:
             self._drained.clear()
 
     def _end_session(self, channel: int, error: Error | None) -> None:
-        session = self._sessions.pop(channel, None)
-        if session is None:
-            return
+        session = self._sessions.pop(channel)
         session.end(error)
         for link in session.lost():
             self._forget(link)
@@ -522,6 +520,7 @@ class AmqpConnection:
         if self.state in (ConnectionState.OPENING, ConnectionState.OPEN):
             put_frame(self.outgoing, Close(error=_told(error)))
         self.state = ConnectionState.CLOSED
+        self._lost_links()
         self._end()
 
     def _put_open(self, properties: Mapping[Any, Any] | None) -> None:
