@@ -1,9 +1,13 @@
 """The client's side of AMQP in tests: frames from the words of the protocol, and what the server said to them."""
 
+from manual_loop import ManualLoop
+
 from dps_simulator.protocols.amqp.frames import AMQP_HEADER, SASL_HEADER, FrameDecoder, put_frame
+from dps_simulator.protocols.amqp.messages import decode_message
 from dps_simulator.protocols.amqp.performatives import (
     Attach,
     Begin,
+    Disposition,
     Flow,
     Open,
     SaslInit,
@@ -12,6 +16,10 @@ from dps_simulator.protocols.amqp.performatives import (
     Target,
     Transfer,
 )
+from dps_simulator.server.amqp_line import AmqpConnectionLine
+
+#: Bytes of a message that one frame carries.
+PIECE = 30_000
 
 
 def frame(performative, payload=b"", *, channel=0, kind=0):
@@ -84,3 +92,67 @@ class Heard:
             self._expects_header = type(heard.performative).__name__ == "SaslOutcome"
             said.append((heard.performative, heard.payload) if heard.payload else heard.performative)
         return said
+
+
+class Client:
+    """A client of an endpoint for AMQP: what it says goes through the protocol to the application, without a network.
+
+    Arguments:
+        choose: gives the application for a connection, as the simulator does.
+        peer: who is connected.
+    """
+
+    def __init__(self, choose, peer):
+        self.loop = ManualLoop()
+        self.heard = Heard()
+        self._written = bytearray()
+        self.is_closed = False
+        self.line = AmqpConnectionLine(
+            peer=peer, write=self._write, close_transport=self._close, choose=choose, loop=self.loop
+        )
+        self._delivery_id = 0
+
+    def _write(self, data):
+        self._written += data
+
+    def _close(self):
+        self.is_closed = True
+        self.line.lost()
+
+    def say(self, *data):
+        """Say something; gives what the server answers."""
+        self.line.receive(b"".join(data))
+        return self.said()
+
+    def said(self):
+        """What the server has said since."""
+        data, self._written = bytes(self._written), bytearray()
+        return self.heard.take(data)
+
+    def open(self, *more, **fields):
+        return self.say(opening(**fields), begin(), *more)
+
+    def send(self, message, handle=0, **fields):
+        """Send a message; gives its outcome, and the messages that came with it."""
+        data = message if isinstance(message, bytes) else message.encoded()
+        pieces = [data[start : start + PIECE] for start in range(0, len(data), PIECE)] or [b""]
+        number = self._delivery_id
+        parts = [transfer(piece, handle=handle, delivery_id=number, more=True, **fields) for piece in pieces[:-1]]
+        said = self.say(*parts, transfer(pieces[-1], handle=handle, delivery_id=number, **fields))
+        self._delivery_id += 1
+        outcomes = [each.state for each in said if isinstance(each, Disposition)]
+        return (outcomes[0] if outcomes else None), messages_in(said)
+
+    def lose(self):
+        self.line.lost()
+
+
+def messages_in(said):
+    """The messages among what the server has said."""
+    return [decode_message(payload) for _, payload in (each for each in said if isinstance(each, tuple))]
+
+
+def one(said, kind):
+    """The only one of its kind."""
+    (found,) = [each for each in said if isinstance(each, kind)]
+    return found

@@ -215,6 +215,7 @@ def test_described_arrays_in_an_array():
     inner = Array(UByte, (UByte(1), UByte(2)), Symbol("pair"))
     value = Array(Array, (inner, Array(list, ([UInt(1)], []), ULong(3))))
     assert shape(decode(encoded(value))[0]) == shape(value)
+    assert shape(decode(encoded(inner))[0]) == shape(inner)
 
 
 @pytest.mark.parametrize("value", [b"x" * 256, "x" * 300, Symbol("x" * 256), [True] * 256, {UInt(0): "x" * 255}])
