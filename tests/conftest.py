@@ -128,12 +128,16 @@ def _known_signals():
         yield
 
 
+#: What the command lines of programs have in them that tests start.
+PROGRAMS = ("dps_simulator", "ipykernel_launcher", "swtpm", "register_tpm.js", "device.js")
+
+
 def left_behind() -> list[psutil.Process]:
     """Simulators, kernels and TPMs that this test session started and that still run."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = " ".join(process.info["cmdline"] or [])
-        if not any(name in words for name in ("dps_simulator", "ipykernel_launcher", "swtpm", "register_tpm.js")):
+        if not any(name in words for name in PROGRAMS):
             continue
         try:
             ours = process.environ().get(SESSION) == os.environ[SESSION]

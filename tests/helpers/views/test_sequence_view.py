@@ -118,6 +118,26 @@ def test_who_asks_and_who_answers():
     ] == [False, True, False, False, True]
 
 
+def test_a_device_that_uses_its_hub_over_https():
+    messages = [
+        event(1, "hub", "telemetry", "in", body="21.5"),
+        event(2, "hub", "telemetry", "out", 204),
+        event(3, "hub", "receive message", "in"),
+        event(4, "hub", "receive message", "out", 200, body="open"),
+        event(5, "hub", "complete or reject message", "in"),
+        event(6, "hub", "complete or reject message", "out", 412, body={"Message": "ErrorCode:DeviceMessageLockLost"}),
+    ]
+    steps = steps_of(messages)
+    assert [str(each) for each in steps[:5]] == [
+        "Device → Hub: telemetry",
+        "Hub → Device: telemetry received",
+        "Device → Hub: is there a message for me?",
+        "Hub → Device: answer to the question",
+        "Device → Hub: done with the message",
+    ]
+    assert [each.failed for each in steps] == [False] * 5 + [True]
+
+
 def test_a_function_that_decides_has_a_lane():
     asks = event(1, "webhook", "allocate", "out")
     good = event(2, "webhook", "allocate", "in", 200, body={"iotHubHostName": "contoso-hub-2.azure-devices.test"})
