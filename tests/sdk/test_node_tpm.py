@@ -14,6 +14,7 @@ import subprocess
 import pytest
 from azure.iot.device import IoTHubDeviceClient
 from azure.iot.device.exceptions import ClientError
+from other_programs import skip
 from patience import PATIENCE
 
 from helpers.tpm.commands import Tpm
@@ -31,13 +32,6 @@ PACKAGES = {
     "tss.js",
 }
 KINDS = pytest.mark.parametrize("kind", ["embedded", "swtpm"])
-
-
-def skip(reason):
-    """Leave a test out, but not where everything must be tested."""
-    if "CI" in os.environ:
-        pytest.fail(f"not to be skipped in CI: {reason}")
-    pytest.skip(reason)
 
 
 class Node:
@@ -156,6 +150,7 @@ def test_both_see_the_same_keys_whoever_makes_them(node, tpms, kind, first):
 # --- registration ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tried("Node SDK, HTTPS", "TPM")
 @KINDS
 def test_node_registers_and_its_token_opens_the_hub(sdk, node, tpms, kind):
     front, device = tpms(kind)
