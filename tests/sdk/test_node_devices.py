@@ -8,7 +8,8 @@ import os
 
 import pytest
 from azure.iot.device import IoTHubDeviceClient
-from node_packages import Node, skip
+from node_packages import Node
+from other_programs import skip
 from sdk_clients import KEY, Sdk, derive
 
 from dps_simulator import Simulator, SimulatorError
@@ -124,6 +125,51 @@ class Device:
         return answer if "error" in answer else answer["hub"]
 
 
+@pytest.mark.tried(
+    "Node SDK, MQTT",
+    "key",
+    "group key",
+    "certificate",
+    "group certificate",
+    "telemetry",
+    "messages",
+    "twin",
+    "methods",
+)
+@pytest.mark.tried(
+    "Node SDK, MQTT over WebSockets",
+    "key",
+    "group key",
+    "certificate",
+    "group certificate",
+    "telemetry",
+    "messages",
+    "twin",
+    "methods",
+)
+@pytest.mark.tried(
+    "Node SDK, AMQP",
+    "key",
+    "group key",
+    "certificate",
+    "group certificate",
+    "telemetry",
+    "messages",
+    "twin",
+    "methods",
+)
+@pytest.mark.tried(
+    "Node SDK, AMQP over WebSockets",
+    "key",
+    "group key",
+    "certificate",
+    "group certificate",
+    "telemetry",
+    "messages",
+    "twin",
+    "methods",
+)
+@pytest.mark.tried("Node SDK, HTTPS", "key", "group key", "certificate", "group certificate", "telemetry", "messages")
 @TRANSPORTS
 @KINDS
 def test_a_device_registers_sends_and_receives(sdk, simulator, node, kind, transport):
@@ -212,6 +258,8 @@ def tpm(tmp_path):
     assert front.failures == []
 
 
+@pytest.mark.tried("Node SDK, AMQP", "TPM")
+@pytest.mark.tried("Node SDK, AMQP over WebSockets", "TPM")
 @pytest.mark.parametrize("transport", ["amqp", "amqp-ws"])
 def test_a_tpm_proves_itself_by_sasl(sdk, simulator, node, tpm, tmp_path, transport):
     port, device = tpm
