@@ -154,38 +154,47 @@ HTTPS = Area(
     ),
 )
 
+_OF_DEVICE = "/devices/{device}"
 AMQP = Area(
     "Hub: AMQP 1.0",
     "the official SDKs",
-    notes="Every operation below needs an AMQP connection.",
+    notes=(
+        "By token (`$cbs` or SASL PLAIN) or certificate; several devices in one connection. A token that expires ends "
+        "the links that depend on it. Which condition a refusal has is inferred, and so is what ends when a device "
+        "connects a second time."
+    ),
+    setup=_WITH_DEVICE,
     operations=(
         observed(
-            "Devices: telemetry",
-            AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/messages/events`"),
-            instead=_BY_MQTT,
+            "Devices: telemetry", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/messages/events"), missing=_TELEMETRY
         ),
         observed(
-            "Devices: messages from the cloud, methods and twins",
-            AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/…`"),
-            instead=_BY_MQTT,
+            "Devices: messages from the cloud",
+            AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/messages/devicebound", sends=False),
         ),
+        observed("Devices: ask for the twin", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/twin")),
+        observed("Devices: hear of the twin", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/twin", sends=False)),
         observed(
-            "Devices: over WebSocket",
-            AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/…`", websocket=True),
-            instead=_BY_MQTT,
+            "Devices: direct methods",
+            AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/methods/devicebound", sends=False),
+        ),
+        observed("Devices: answer direct methods", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/methods/devicebound")),
+        observed(
+            "Devices: over WebSocket", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/messages/events", websocket=True)
         ),
         observed(
             "Service: send to a device",
-            AmqpQuestion(Door.HUB, "`/messages/devicebound`"),
+            AmqpQuestion(Door.HUB, "/messages/devicebound"),
             instead="`POST /simulator/hubs/HOST/devices/ID/messages`, or `Simulator.send_message` in Python",
         ),
-        observed("Service: feedback", AmqpQuestion(Door.HUB, "`/messages/serviceBound/feedback`")),
+        observed("Service: feedback", AmqpQuestion(Door.HUB, "/messages/serviceBound/feedback", sends=False)),
         observed(
-            "Service: notifications of files", AmqpQuestion(Door.HUB, "`/messages/serviceBound/filenotifications`")
+            "Service: notifications of files",
+            AmqpQuestion(Door.HUB, "/messages/serviceBound/filenotifications", sends=False),
         ),
         observed(
             "Service: read telemetry (Event Hubs)",
-            AmqpQuestion(Door.HUB, "`messages/events`"),
+            AmqpQuestion(Door.HUB, "messages/events/ConsumerGroups/$Default/Partitions/0", sends=False),
             instead="`GET /simulator/hubs/HOST/telemetry`, or `Simulator.telemetry` in Python",
         ),
     ),
