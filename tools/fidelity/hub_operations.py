@@ -94,12 +94,11 @@ MQTT = Area(
 
 
 def _device_request(method: str, path: str, body: Any = None, accepted: tuple[int, ...] = ()) -> HttpQuestion:
-    names = {"deviceId": "{device}", "etag": "0", "moduleId": "{module}"}
+    names = {"deviceId": "{device}", "etag": "0", "moduleId": "{module}", "correlationId": "probe"}
     return HttpQuestion(Door.HUB_DEVICE, method, path, body, {}, names, accepted)
 
 
 _NO_LOCK = (Hub.DEVICE_MESSAGE_LOCK_LOST.code,)
-_BY_MQTT = "use MQTT"
 HTTPS = Area(
     "Hub: devices over HTTPS",
     "Microsoft documentation, rest/api/iothub/device, and the Python device SDK for files",
@@ -145,6 +144,10 @@ HTTPS = Area(
         documented(
             "Update file upload status",
             _device_request("POST", "/devices/{deviceId}/files/notifications", {"correlationId": "0"}),
+        ),
+        observed(
+            "Update the status of one file upload",
+            _device_request("POST", "/devices/{deviceId}/files/notifications/{correlationId}"),
         ),
         observed(
             "Receive messages as module",
@@ -327,6 +330,18 @@ MORE = Area(
         observed(
             "Service_ReceiveFileNotification",
             _ask("GET", "/messages/serviceBound/filenotifications"),
+        ),
+        observed(
+            "Service_CompleteFileNotification",
+            _ask("DELETE", "/messages/serviceBound/filenotifications/{lockToken}", lockToken="probe"),
+        ),
+        observed(
+            "Service_AbandonFileNotification",
+            _ask("POST", "/messages/serviceBound/filenotifications/{lockToken}/abandon", lockToken="probe"),
+        ),
+        observed(
+            "Service_StartModuleStream",
+            _ask("POST", "/twins/{deviceId}/modules/{moduleId}/streams/{streamName}", {}, streamName="probe"),
         ),
         observed(
             "Service_StartDeviceStream",

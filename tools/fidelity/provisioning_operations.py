@@ -91,16 +91,16 @@ AMQP = Area(
     "DPS: devices over AMQP 1.0",
     "the official SDKs for C, Java, C# and Node",
     notes=(
-        "Symmetric keys by SASL PLAIN, TPMs by SASL TPM, certificates in TLS. Requests are messages, which are accepted "
-        "or rejected."
+        "Symmetric keys by SASL PLAIN, TPMs by SASL TPM, certificates in TLS. Requests are messages, which are "
+        "accepted or rejected."
     ),
     setup=(_enroll("{device}"),),
     operations=(
         observed(
             "Register",
             AmqpQuestion(Door.PROVISIONING, _LINK, purpose="`iotdps-register`"),
-            "which condition a refusal has, and that a wrong token is told as the outcome of the request, are inferred; a "
-            "TPM that is not enrolled hears of it there as well",
+            "which condition a refusal has is inferred, and that a wrong token is told as the outcome of the request; "
+            "a TPM that is not enrolled hears of it there as well",
         ),
         observed(
             "Ask for the operation's status",

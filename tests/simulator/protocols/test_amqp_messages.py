@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from thoroughness import examples
 
 from dps_simulator.protocols.amqp.composites import encode_composite, read_composite
+from dps_simulator.protocols.amqp.encoding import encoded
 from dps_simulator.protocols.amqp.errors import AmqpProtocolError, Condition
 from dps_simulator.protocols.amqp.frames import Frame, FrameDecoder, put_frame, put_heartbeat
 from dps_simulator.protocols.amqp.messages import Header, Message, Properties, decode_message
@@ -23,7 +24,7 @@ from dps_simulator.protocols.amqp.performatives import (
     Source,
     Transfer,
 )
-from dps_simulator.protocols.amqp.types import Array, Described, Symbol, Timestamp, UInt, ULong, decode, encoded
+from dps_simulator.protocols.amqp.types import Array, Described, Symbol, Timestamp, UInt, ULong, decode
 
 
 def written(value):

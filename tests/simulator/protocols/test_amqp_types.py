@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from thoroughness import examples
 
+from dps_simulator.protocols.amqp.encoding import encoded
 from dps_simulator.protocols.amqp.errors import AmqpProtocolError
 from dps_simulator.protocols.amqp.types import (
     MAX_DEPTH,
@@ -24,7 +25,6 @@ from dps_simulator.protocols.amqp.types import (
     ULong,
     UShort,
     decode,
-    encoded,
     symbols,
 )
 

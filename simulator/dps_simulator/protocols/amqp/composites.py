@@ -15,12 +15,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
-from .errors import AmqpDecodeError, AmqpProtocolError, Condition
-from .types import (
-    Array,
-    Described,
-    Symbol,
-    Timestamp,
+from .encoding import (
     encode,
     encode_binary,
     encode_boolean,
@@ -32,6 +27,8 @@ from .types import (
     encode_ushort,
     put_list,
 )
+from .errors import AmqpDecodeError, AmqpProtocolError, Condition
+from .types import Array, Described, Symbol, Timestamp
 
 _Made = TypeVar("_Made")
 _KIND, _DEFAULT, _MANDATORY = "kind", "default", "mandatory"

@@ -23,8 +23,9 @@ from .composites import (
     optional,
     read_composite,
 )
+from .encoding import encode, encode_binary
 from .errors import AmqpDecodeError
-from .types import Described, Symbol, decode, encode, encode_binary
+from .types import Described, Symbol, decode
 
 
 @composite(0x70, "amqp:header:list")
