@@ -14,6 +14,7 @@ from amqp_client import (
     sender,
     transfer,
 )
+from amqp_server import GARBAGE, Server
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from thoroughness import examples
@@ -45,7 +46,6 @@ from dps_simulator.protocols.amqp.performatives import (
     Detach,
     Disposition,
     End,
-    Error,
     Flow,
     Modified,
     Open,
@@ -60,61 +60,6 @@ from dps_simulator.protocols.amqp.performatives import (
     Target,
     Transfer,
 )
-
-GARBAGE = Error(condition="amqp:not-found", description="no")
-
-
-class Server:
-    """A connection whose user accepts everything, with what its client hears."""
-
-    def __init__(self, **options):
-        self.connection = AmqpConnection(0.0, mechanisms=("PLAIN", "EXTERNAL"), container_id="server", **options)
-        self.heard = Heard()
-        self.events = []
-        self.now = 0.0
-        self.accept_links = True
-        self.settle = True
-
-    def take(self, *data):
-        """Let the client say something; gives what it hears."""
-        self.connection.receive(b"".join(data), self.now)
-        while (event := self.connection.next_event()) is not None:
-            self.events.append(event)
-            if isinstance(event, SaslInit):
-                self.connection.approve()
-            elif isinstance(event, Open):
-                self.connection.accept()
-            elif isinstance(event, Attached) and self.accept_links:
-                event.link.accept()
-            elif isinstance(event, Delivered) and self.settle:
-                event.delivery.accept()
-        return self.said()
-
-    def said(self):
-        return self.heard.take(self.connection.data_to_send())
-
-    def fails(self, *data):
-        """Let the client break the protocol; gives the error and what it hears."""
-        with pytest.raises(AmqpProtocolError) as caught:
-            self.take(*data)
-        with pytest.raises(AmqpProtocolError):
-            self.connection.next_event()
-        assert self.connection.state is ConnectionState.CLOSED
-        assert self.connection.unfinished == 0
-        return str(caught.value), self.said()
-
-    def of(self, kind):
-        return [event for event in self.events if isinstance(event, kind)]
-
-    def open(self, *more, **fields):
-        self.take(opening(**fields), begin(), *more)
-        return self
-
-    def sends(self, *more, **fields):
-        """An open link to the client, which has given credit."""
-        self.open(receiver("a", handle=1, **fields), *more)
-        return self.of(Attached)[0].link
-
 
 # --- a conversation ---------------------------------------------------------------------------------------------------
 
@@ -212,7 +157,7 @@ def test_a_flipped_bit_is_an_event_or_the_error_of_the_protocol(data):
 def test_another_protocol_is_told_which_one_this_is(header):
     text, said = Server().fails(header)
     assert "AMQP" in text
-    assert said in ([], [SASL_HEADER])
+    assert said == [SASL_HEADER]
 
 
 def test_after_sasl_comes_no_sasl():
@@ -603,8 +548,6 @@ def test_nothing_is_sent_without_credit():
     link = server.sends()
     with pytest.raises(AmqpStateError, match="takes no messages"):
         link.send(b"x")
-    server.take(flow(credit=WRAP - 1))
-    assert link.credit == 0  # in serial numbers, that is less than nothing
     server.take(flow(credit=2**31 - 1))
     assert link.sendable == links.MAX_UNSETTLED
 

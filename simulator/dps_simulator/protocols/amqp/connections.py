@@ -262,7 +262,10 @@ class AmqpConnection:
             while True:
                 self._finish_drain()
                 if self._events:
-                    return self._events.popleft()
+                    event = self._events.popleft()
+                    if self.state is ConnectionState.CLOSING:
+                        continue  # it is over, for whoever closed it
+                    return event
                 if self.state in _PAUSED or self.state is ConnectionState.CLOSED or not self._step():
                     return None
         except AmqpProtocolError as error:
@@ -320,13 +323,30 @@ class AmqpConnection:
         self._postpone()
 
     def put(self, performative: Composite, payload: bytes = b"", *, channel: int = 0) -> None:
-        """Send a frame of a session; nothing is sent on a connection that has ended."""
-        if self.state is ConnectionState.OPEN:
-            put_frame(self.outgoing, performative, payload, channel=channel)
+        """Send a frame of a session; nothing is sent on a connection that has ended.
+
+        Only messages go in pieces. Where the client takes no frame as large as another one is, the connection ends.
+        """
+        if self.state is not ConnectionState.OPEN:
+            return
+        start = len(self.outgoing)
+        put_frame(self.outgoing, performative, payload, channel=channel)
+        size = len(self.outgoing) - start
+        if size > self.max_frame_size:
+            del self.outgoing[start:]
+            what = f"{type(performative).__name__} takes {size} bytes, and max-frame-size is {self.max_frame_size}."
+            self.close(Error(condition=Condition.FRAME_SIZE_TOO_SMALL, description=what))
+        else:
             self._changed()
 
-    def close(self, error: Error | None = None) -> None:
-        """End the connection from here; the client is told, and answers."""
+    def close(self, error: Error | None = None, now: float | None = None) -> None:
+        """End the connection from here; the client is told, and answers.
+
+        Arguments:
+            error: why.
+            now: the present time, where that is later than the last time the client said something.
+        """
+        self._now = self._now if now is None else now
         if self.state is ConnectionState.OPENING:
             # a close must follow an open (2.4.3)
             self._move(Input.ACCEPT)
@@ -340,7 +360,7 @@ class AmqpConnection:
             self.lose()
 
     def lose(self) -> list[Link]:
-        """The transport is gone; gives the links that there were."""
+        """The transport is gone; gives the links that had not ended."""
         self._move(Input.LOSE)
         links = self._lost_links()
         self._end()
@@ -369,8 +389,6 @@ class AmqpConnection:
         given = {AMQP_HEADER: Input.AMQP_HEADER, SASL_HEADER: Input.SASL_HEADER}.get(header)
         following = None if given is None else TRANSITIONS.get((self.state, given))
         if following is None:
-            # what could be understood is told to a client that speaks something else (2.2)
-            self.outgoing += AMQP_HEADER if self.state is ConnectionState.AUTHENTICATED else SASL_HEADER
             raise AmqpProtocolError(f"the header {header!r} is of another version, or not expected here")
         self.state = following
         self.outgoing += header
@@ -445,10 +463,9 @@ class AmqpConnection:
             self._events.append(Delivered(delivery))
 
     def _flow(self, session: Session, frame: Frame) -> None:
-        link = session.flowed(frame.performative)
-        if link is not None:
+        for link in session.flowed(frame.performative):
             self._events.append(CreditGiven(link))
-            if frame.performative.drain:
+            if frame.performative.drain and link.attach.handle == frame.performative.handle:
                 self._drained.append(link)
 
     def _disposition(self, session: Session, frame: Frame) -> None:
@@ -470,11 +487,12 @@ class AmqpConnection:
         # between two containers a name stands for one link in each direction (2.6.1)
         name = (said.name, said.role)
         other = self._named.get(name)
+        link = session.attached(said)
         if other is not None and not other.has_ended:
             self._end_link(
                 other, Error(condition=Condition.STOLEN, description="A link of the same name was attached.")
             )
-        link = self._named[name] = session.attached(said)
+        self._named[name] = link
         self._links += 1
         self._events.append(Attached(link))
 
@@ -492,9 +510,10 @@ class AmqpConnection:
     def _end_session(self, channel: int, error: Error | None) -> None:
         session = self._sessions.pop(channel)
         session.end(error)
-        for link in session.lost():
+        for link, is_news in session.lost():
             self._forget(link)
-            self._events.append(Detached(link, error))
+            if is_news:
+                self._events.append(Detached(link, error))
 
     def _forget(self, link: Link) -> None:
         self._links -= 1
@@ -506,7 +525,7 @@ class AmqpConnection:
         self._events.extend(Detached(link, error) for link in self._lost_links())
 
     def _lost_links(self) -> list[Link]:
-        links = [link for session in self._sessions.values() for link in session.lost()]
+        links = [link for session in self._sessions.values() for link, is_news in session.lost() if is_news]
         self._sessions.clear()
         self._named.clear()
         self._drained.clear()
@@ -519,6 +538,9 @@ class AmqpConnection:
             self._put_open(None)
         if self.state in (ConnectionState.OPENING, ConnectionState.OPEN):
             put_frame(self.outgoing, Close(error=_told(error)))
+        elif self.state in (ConnectionState.AWAITING_HEADER, ConnectionState.AUTHENTICATED):
+            # what could be understood is told to a client that speaks something else (2.2)
+            self.outgoing += AMQP_HEADER if self.state is ConnectionState.AUTHENTICATED else SASL_HEADER
         self.state = ConnectionState.CLOSED
         self._lost_links()
         self._end()

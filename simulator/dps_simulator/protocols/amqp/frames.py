@@ -114,7 +114,11 @@ def put_frame(
     """Append a frame."""
     start = len(out)
     out += b"\x00\x00\x00\x00\x02" + bytes((kind,)) + channel.to_bytes(2, "big")
-    encode_composite(out, performative)
+    try:
+        encode_composite(out, performative)
+    except Exception:
+        del out[start:]  # half a frame would spoil those after it
+        raise
     out += payload
     out[start : start + 4] = (len(out) - start).to_bytes(4, "big")
 

@@ -140,14 +140,18 @@ class Sent:
 
     __slots__ = ("_id", "_to_confirm", "key", "link")
 
-    def __init__(self, link: Link, delivery_id: int, key: Any) -> None:
+    def __init__(self, link: Link, key: Any) -> None:
         self.link = link
-        self._id = delivery_id
+        self._id = 0
         self.key = key
         self._to_confirm: Outcome | None = None
 
     def __repr__(self) -> str:
         return f"Sent({self._id})"
+
+    def goes(self, delivery_id: int) -> None:
+        """It is sent, under this number."""
+        self._id = delivery_id
 
     def asks(self, outcome: Outcome) -> None:
         """The client waits for a word about this outcome."""
@@ -347,10 +351,10 @@ class Link:
             LinkError: it is not one that may come now.
             AmqpProtocolError: the parts do not belong together.
         """
-        if self.role is SENDER:
-            raise LinkError(self, f"the link {self.name!r:.80} does not take messages", Condition.NOT_ALLOWED)
         if (self.state, LinkInput.TRANSFER) not in TRANSITIONS:
             return None
+        if self.role is SENDER:
+            raise LinkError(self, f"the link {self.name!r:.80} does not take messages", Condition.NOT_ALLOWED)
         if self._partial is None:
             if transfer.delivery_id is None:
                 raise AmqpProtocolError("a transfer that begins a delivery has no delivery-id", Condition.INVALID_FIELD)
@@ -393,8 +397,8 @@ class Link:
         """The client says how much it takes; tells whether it waits for messages, or for a word that there are none."""
         if self.role is RECEIVER or (self.state, LinkInput.FLOW) not in TRANSITIONS or flow.link_credit is None:
             return False
-        counted = flow.delivery_count or 0
-        self.credit = max(distance(counted + flow.link_credit, self._delivery_count), 0)
+        under_way = max(distance(self._delivery_count, flow.delivery_count or 0), 0)
+        self.credit = max(flow.link_credit - under_way, 0)
         return self.credit > 0 or flow.drain
 
     def drained(self) -> None:
@@ -413,18 +417,23 @@ class Link:
             self.session.put(Detach(handle=self.attach.handle, closed=detach.closed))
         return is_news
 
-    def lost(self) -> None:
-        """What carried the link is gone."""
+    def lost(self) -> bool:
+        """What carried the link is gone; tells whether that is news."""
+        is_news = not self.has_ended
         self.state = LinkState.DETACHED
         self.forget_partial()
+        return is_news
 
     # --- inside -------------------------------------------------------------------------------------------------------
 
-    def tell(self, *, drain: bool = False) -> None:
-        """Tell the client how many messages may still come or go."""
+    def tell(self, *, drain: bool = False) -> bool:
+        """Tell the client how many messages may still come or go; gives whether the link is attached, as it must be."""
+        if self.state is not LinkState.ATTACHED:
+            return False
         self.session.flow(
             handle=self.attach.handle, delivery_count=self._delivery_count, link_credit=self.credit, drain=drain
         )
+        return True
 
     def forget_partial(self) -> None:
         """Forget a message of which not all has come."""

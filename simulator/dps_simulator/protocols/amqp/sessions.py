@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .composites import Composite
 from .errors import AmqpProtocolError, Condition
 from .links import WRAP, Delivery, Link, Sent, distance
 from .performatives import (
     RECEIVER,
+    SENDER,
     Accepted,
     Attach,
     Begin,
@@ -42,6 +43,24 @@ HANDLE_MAX = 1_023
 _TRANSFER_HEAD = 64
 
 
+class _Part(NamedTuple):
+    """A part of a message to the client.
+
+    Attributes:
+        link: on which it goes.
+        transfer: what is said about it.
+        payload: the part.
+        begins: whether it is the first one.
+        sent: what the client's word will be about.
+    """
+
+    link: Link
+    transfer: Transfer
+    payload: bytes
+    begins: bool
+    sent: Sent | None
+
+
 class Session:
     """One session.
 
@@ -65,7 +84,8 @@ class Session:
         self._client_window = begin.incoming_window
         self._next_delivery_id = 0
         self._unsettled: dict[int, Sent] = {}
-        self._waiting: deque[tuple[Transfer, bytes]] = deque()
+        self._waiting: deque[_Part] = deque()
+        self._has_ended = False
         self.put(
             Begin(
                 remote_channel=channel,
@@ -84,33 +104,19 @@ class Session:
     # --- steps of the server ------------------------------------------------------------------------------------------
 
     def put(self, performative: Composite) -> None:
-        """Send a frame of this session."""
-        self.connection.put(performative, channel=self.channel)
+        """Send a frame of this session; nothing is sent after its end, as the channel may be another session's."""
+        if not self._has_ended:
+            self.connection.put(performative, channel=self.channel)
 
     def transfer(self, link: Link, message: bytes, key: Any, settled: bool) -> Sent | None:
-        """Send a message in as many frames as it takes."""
-        delivery_id = self._next_delivery_id
-        self._next_delivery_id = (delivery_id + 1) % WRAP
+        """Send a message in as many frames as it takes, when the client's window lets it."""
         room = self.connection.max_frame_size - _TRANSFER_HEAD
-        handle = link.attach.handle
+        sent = None if settled else Sent(link, key)
         for start in range(0, max(len(message), 1), room):
-            piece = message[start : start + room]
-            more = start + room < len(message)
-            if start:
-                part = Transfer(handle=handle, more=more)
-            else:
-                part = Transfer(
-                    handle=handle,
-                    delivery_id=delivery_id,
-                    delivery_tag=delivery_id.to_bytes(4, "big"),
-                    message_format=0,
-                    settled=settled,
-                    more=more,
-                )
-            self._waiting.append((part, piece))
-        sent = None
-        if not settled:
-            sent = self._unsettled[delivery_id] = Sent(link, delivery_id, key)
+            part = Transfer(handle=link.attach.handle, more=start + room < len(message))
+            if not start:
+                part.message_format, part.settled = 0, settled
+            self._waiting.append(_Part(link, part, message[start : start + room], not start, sent))
         self._send_waiting()
         return sent
 
@@ -141,14 +147,14 @@ class Session:
         """End the session from here."""
         self.put(End(error=error))
 
-    def lost(self) -> Iterator[Link]:
-        """What carried the session is gone; gives the links that it had."""
+    def lost(self) -> Iterator[tuple[Link, bool]]:
+        """What carried the session is gone; gives the links that it had, and which of them had not ended before."""
+        self._has_ended = True
         links, self.links = self.links, {}
         self._waiting.clear()
         self._unsettled.clear()
         for link in links.values():
-            link.lost()
-            yield link
+            yield link, link.lost()
 
     # --- frames of the client -----------------------------------------------------------------------------------------
 
@@ -174,22 +180,28 @@ class Session:
         return link, is_news
 
     def forget(self, link: Link) -> None:
-        """Nobody will say anything about the messages of this link any more."""
+        """Nobody will say anything about the messages of this link any more, and no further part of them goes."""
         for delivery_id in [number for number, sent in self._unsettled.items() if sent.link is link]:
             del self._unsettled[delivery_id]
+        if self._waiting:
+            self._waiting = deque(part for part in self._waiting if part.link is not link)
 
-    def flowed(self, flow: Flow) -> Link | None:
-        """The client tells its windows; gives the link on which it takes messages now."""
-        counted = flow.next_incoming_id if flow.next_incoming_id is not None else 0
-        self._client_window = max(distance(counted + flow.incoming_window, self._next_outgoing_id), 0)
+    def flowed(self, flow: Flow) -> list[Link]:
+        """The client tells its windows; gives the links on which it takes messages now."""
+        was_shut = not self._client_window
+        under_way = max(distance(self._next_outgoing_id, flow.next_incoming_id or 0), 0)
+        self._client_window = max(flow.incoming_window - under_way, 0)
         self._send_waiting()
         link = None if flow.handle is None else self._link(flow.handle)
-        if flow.echo:
-            if link is None:
-                self.flow()
-            else:
-                link.tell()
-        return link if link is not None and link.flowed(flow) else None
+        going = [link] if link is not None and link.flowed(flow) else []
+        if was_shut and self._client_window:
+            # whoever stopped at the window goes on
+            going += [
+                each for each in self.links.values() if each.role is SENDER and each.sendable and each is not link
+            ]
+        if flow.echo and (link is None or not link.tell()):
+            self.flow()
+        return going
 
     def received(self, transfer: Transfer, payload: bytes) -> Delivery | None:
         """A message, or a part of one.
@@ -208,9 +220,10 @@ class Session:
 
     def settled(self, disposition: Disposition) -> list[tuple[Sent, Outcome]]:
         """What became of messages to the client, as it says."""
-        if disposition.role is not RECEIVER or isinstance(disposition.state, Received):
+        if disposition.role is not RECEIVER:
             return []  # what a sender says about its own messages is settled here already
-        if disposition.state is None and not disposition.settled:
+        said = None if isinstance(disposition.state, Received) else disposition.state
+        if said is None and not disposition.settled:
             return []
         first = disposition.first
         span = distance(first if disposition.last is None else disposition.last, first)
@@ -224,7 +237,7 @@ class Session:
         for number in numbers:
             sent = self._unsettled.pop(number)
             sent.link.settled()
-            outcome = disposition.state or _default_outcome(sent.link)
+            outcome = said or _default_outcome(sent.link)
             if not disposition.settled:
                 sent.asks(outcome)
             found.append((sent, outcome))
@@ -240,10 +253,21 @@ class Session:
 
     def _send_waiting(self) -> None:
         while self._waiting and self._client_window:
-            transfer, payload = self._waiting.popleft()
+            part = self._waiting.popleft()
+            if part.begins:
+                self._number(part)
             self._client_window -= 1
             self._next_outgoing_id = (self._next_outgoing_id + 1) % WRAP
-            self.connection.put(transfer, payload, channel=self.channel)
+            self.connection.put(part.transfer, part.payload, channel=self.channel)
+
+    def _number(self, part: _Part) -> None:
+        """Deliveries are numbered when they go: one that never does leaves no gap, which some clients refuse."""
+        number = self._next_delivery_id
+        self._next_delivery_id = (number + 1) % WRAP
+        part.transfer.delivery_id, part.transfer.delivery_tag = number, number.to_bytes(4, "big")
+        if part.sent is not None:
+            part.sent.goes(number)
+            self._unsettled[number] = part.sent
 
 
 class SessionError(AmqpProtocolError):
