@@ -117,11 +117,13 @@ class AmqpConnectionLine:
         """Answer SASL with a question."""
         if not self.ended:
             self._connection.challenge(data)
+            self._go_on()
 
     def approve(self) -> None:
         """Answer SASL: the client is who it says."""
         if not self.ended:
             self._connection.approve()
+            self._go_on()
 
     def deny(self, code: SaslCode = SaslCode.AUTHENTICATION_FAILED) -> None:
         """Answer SASL with a refusal, and close."""
@@ -133,6 +135,7 @@ class AmqpConnectionLine:
         """Answer OPEN."""
         if not self.ended:
             self._connection.accept(properties)
+            self._go_on()
 
     def close(self, error: Error | None = None) -> None:
         """Tell the client that it is over; when it has answered, or has not in time, the transport is closed."""
@@ -153,6 +156,11 @@ class AmqpConnectionLine:
             self._finish()
 
     # inside
+
+    def _go_on(self) -> None:
+        """An answer for which the client's next words waited."""
+        if not self._working:
+            self._work()
 
     def _changed(self) -> None:
         """The application sends something of its own accord."""

@@ -376,14 +376,14 @@ def test_what_cannot_be_kept_is_not_confirmed(client, world, monkeypatch):
     client.say(flow(handle=2, credit=5))
     queues = world.hub.cloud_to_device
     queues.send(DEVICE, CloudToDeviceMessage(b"open"))
-    client.said()
+    (sent,) = bound(client.said())
 
     def fail(*_, **__):
         raise StorageError("the disk is full", "The disk is full.")
 
     with monkeypatch.context() as patch:
         patch.setattr(queues, "complete", fail)
-        assert client.say(frame(Disposition(role=True, first=0, state=Accepted()))) == []
+        assert client.say(frame(Disposition(role=True, first=sent.delivery_id, state=Accepted()))) == []
     with monkeypatch.context() as patch:
         patch.setattr(queues, "take", fail)
         queues.send(DEVICE, CloudToDeviceMessage(b"next"))

@@ -71,7 +71,7 @@ def test_everything_that_arrives_is_delayed_in_its_order(device):
 
 def test_a_cut_is_no_word(device):
     device.begin()
-    device.switch_on("cut", count=1)
+    device.switch_on("cut", count=1, cuts="messages")
     assert device.send(REGISTER) == (None, [])
     assert not device.is_closed
     device.later.run()
@@ -81,7 +81,7 @@ def test_a_cut_is_no_word(device):
 
 
 def test_a_connection_can_be_cut_at_once(device):
-    device.switch_on("cut", count=1)
+    device.switch_on("cut", count=1, cuts="connections")
     device.begin()
     assert device.is_closed
 
