@@ -131,7 +131,8 @@ class Routing:
         if means_this_machine(host):
             host = hostname.lower()
         if host in (self.settings.provisioning_host, self.settings.service_host):
-            return self.provisioning_amqp.application(line)
+            application = self.provisioning_amqp.application(line)
+            return self.wire.amqp(application, line, service=PROVISIONING, named=PROVISIONING)
         hub = self.hubs.service(host)
         if hub is None and hostname and means_this_machine(host):
             # who connects to this machine by its own name means its first hub: one SDK has no other way to come here
@@ -139,7 +140,7 @@ class Routing:
         if hub is not None:
             with contextlib.suppress(StorageError):
                 self.settle()
-            return hub.amqp.application(line)
+            return self.wire.amqp(hub.amqp.application(line), line, service=hub.hub.host, named="hub")
         if host:
             self.connection_refused(host, f"no endpoint for AMQP has the host name {host!r:.260}")
         return None

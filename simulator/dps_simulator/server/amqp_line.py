@@ -140,6 +140,13 @@ class AmqpConnectionLine:
         elif not self._working:
             self._settle()
 
+    def cut(self) -> None:
+        """End the connection without a word, as a cut cable does."""
+        if not self.ended:
+            self._ended_by = SERVICE
+            self._connection.lose()
+            self._finish()
+
     # inside
 
     def _answer(self, step: Callable[[], object]) -> None:

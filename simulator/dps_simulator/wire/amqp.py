@@ -68,3 +68,6 @@ class AmqpLine(Protocol):
 
     def close(self, error: Error | None = None) -> None:
         """Send what is waiting, then close the connection; the error tells the client why."""
+
+    def cut(self) -> None:
+        """End the connection without a word."""

@@ -395,6 +395,15 @@ def test_close_within_a_step_sends_the_answer_first() -> None:
     assert bench.seen[2:] == [("received", b"1")]
 
 
+def test_a_cut_says_nothing() -> None:
+    bench = Bench().opened(sender("a"))
+    bench.line.cut()
+    bench.line.cut()
+    bench.loop.advance()
+    assert (bench.said(), bench.closes, bench.farewells(), bench.loop.pending) == ([], 1, 1, 0)
+    assert bench.application.how == Ending(SERVICE)
+
+
 def test_lost_tells_the_application_once() -> None:
     bench = Bench().opened(sender("a"))
     bench.line.lost()

@@ -205,7 +205,7 @@ def test_a_delayed_packet_that_fails_ends_the_connection(parts, caplog):
     parts.publish("bad")
     parts.later.run()
     assert parts.link.closed == 1
-    assert "a delayed MQTT packet of hub could not be served" in caplog.text
+    assert "what was delayed on its way to hub could not be served" in caplog.text
 
 
 def test_new_connections_are_cut_before_anybody_hears_of_them(parts):
