@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from dps_simulator.common.http import Peer
@@ -15,7 +16,6 @@ from dps_simulator.protocols.amqp.connections import (
     AmqpEvent,
     Attached,
     ConnectionState,
-    CreditGiven,
     Delivered,
     Detached,
     Settled,
@@ -115,34 +115,26 @@ class AmqpConnectionLine:
 
     def challenge(self, data: bytes) -> None:
         """Answer SASL with a question."""
-        if not self.ended:
-            self._connection.challenge(data)
-            self._go_on()
+        self._answer(partial(self._connection.challenge, data))
 
     def approve(self) -> None:
         """Answer SASL: the client is who it says."""
-        if not self.ended:
-            self._connection.approve()
-            self._go_on()
+        self._answer(self._connection.approve)
 
     def deny(self, code: SaslCode = SaslCode.AUTHENTICATION_FAILED) -> None:
         """Answer SASL with a refusal, and close."""
-        if not self.ended:
-            self._connection.deny(code)
-            self._finish()
+        self._answer(partial(self._connection.deny, code))
 
     def accept(self, properties: Mapping[Any, Any] | None = None) -> None:
         """Answer OPEN."""
-        if not self.ended:
-            self._connection.accept(properties)
-            self._go_on()
+        self._answer(partial(self._connection.accept, properties))
 
     def close(self, error: Error | None = None) -> None:
         """Tell the client that it is over; when it has answered, or has not in time, the transport is closed."""
         if self.ended:
             return
         self._ended_by = SERVICE
-        self._connection.close(error)
+        self._connection.close(error, self._loop.time())
         if self._connection.state is ConnectionState.CLOSED:
             self._finish()
         elif not self._working:
@@ -157,9 +149,20 @@ class AmqpConnectionLine:
 
     # inside
 
-    def _go_on(self) -> None:
-        """An answer for which the client's next words waited."""
-        if not self._working:
+    def _answer(self, step: Callable[[], object]) -> None:
+        """Let the connection take a step that it waits for; what the client sent since then comes next."""
+        if self.ended:
+            return
+        try:
+            step()
+        except Exception:
+            _LOGGER.exception("AMQP connection to %s closed: the application's answer is not possible", self.peer.host)
+            self._fail()
+            return
+        if self._connection.state is ConnectionState.CLOSED:
+            self._ended_by = SERVICE
+            self._finish()
+        elif not self._working:
             self._work()
 
     def _changed(self) -> None:
@@ -182,11 +185,18 @@ class AmqpConnectionLine:
             self._finish()
         except Exception:
             _LOGGER.exception("AMQP connection to %s closed: the application failed", self.peer.host)
-            self.close(Error(condition=Condition.INTERNAL_ERROR))
+            self._fail()
         finally:
             self._working = False
         if not self.ended:
             self._settle()
+
+    def _fail(self) -> None:
+        """Something is wrong here, not with the client; it is told so in the words of where it stands."""
+        if self._connection.state is ConnectionState.AUTHENTICATING:
+            self.deny(SaslCode.SYSTEM_ERROR)
+        else:
+            self.close(Error(condition=Condition.INTERNAL_ERROR))
 
     def _dispatch(self, event: AmqpEvent) -> None:
         if isinstance(event, Close):
@@ -212,7 +222,7 @@ class AmqpConnectionLine:
             application.received(event.delivery)
         elif isinstance(event, Settled):
             application.settled(event.sent, event.outcome)
-        elif isinstance(event, CreditGiven):
+        else:
             application.credited(event.link)
 
     def _refuse(self, event: AmqpEvent) -> None:

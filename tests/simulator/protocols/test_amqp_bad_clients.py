@@ -15,7 +15,7 @@ from dps_simulator.protocols.amqp.connections import (
     Detached,
     Settled,
 )
-from dps_simulator.protocols.amqp.errors import AmqpProtocolError, Condition
+from dps_simulator.protocols.amqp.errors import AmqpProtocolError, AmqpStateError, Condition
 from dps_simulator.protocols.amqp.frames import AMQP_HEADER, MAX_FRAME_SIZE, SASL_HEADER, put_frame
 from dps_simulator.protocols.amqp.links import MAX_UNSETTLED, WRAP
 from dps_simulator.protocols.amqp.performatives import (
@@ -440,6 +440,12 @@ def test_events_that_wait_are_dropped_by_a_close():
     assert server.connection.next_event().sent.key == 0
     server.connection.close()
     assert server.connection.next_event() is None
+
+
+def test_a_link_is_accepted_once():
+    server = Server().open(sender("a"))
+    with pytest.raises(AmqpStateError, match="accept is not possible: the link is attached"):
+        server.connection.links[0].accept()
 
 
 def test_an_error_is_raised_again_and_nothing_else():

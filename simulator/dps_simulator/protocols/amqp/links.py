@@ -260,7 +260,7 @@ class Link:
         credit: int = CREDIT,
         source: Source | None = None,
     ) -> None:
-        """Attach our end.
+        """Attach our end; nothing happens when the client has ended the link already.
 
         Arguments:
             properties: what is said beside.
@@ -268,6 +268,8 @@ class Link:
             credit: how many messages the client may send at a time.
             source: where messages come from, when it is not just what the client asked for.
         """
+        if self.has_ended:
+            return
         self._move(LinkInput.ACCEPT)
         asked = self.attach
         self._max_message_size = max_message_size
