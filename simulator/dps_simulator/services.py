@@ -11,6 +11,7 @@ from dps_simulator.common.service_faults import ServiceFaults
 from dps_simulator.common.throttling import Limits, Throttle
 from dps_simulator.common.trace import Trace
 from dps_simulator.hub.api.amqp.connection import HubAmqpEndpoint
+from dps_simulator.hub.api.amqp.events import EventEndpoint
 from dps_simulator.hub.api.device import HubDeviceEndpoint
 from dps_simulator.hub.api.https import HubHttpsEndpoint
 from dps_simulator.hub.api.service import HubServiceEndpoint
@@ -120,7 +121,8 @@ class SimulatedServices:
         https = HubHttpsEndpoint(
             hub=hub, devices=devices, clock=self._clock, trace=self._trace, transaction=self._store.transaction
         )
-        amqp = HubAmqpEndpoint(devices=devices, clock=self._clock, trace=self._trace)
+        events = EventEndpoint(hub=hub, clock=self._clock, call_soon=asyncio.get_running_loop().call_soon)
+        amqp = HubAmqpEndpoint(devices=devices, clock=self._clock, trace=self._trace, services=events.rows())
         return HubService(hub, devices, https, registry, amqp, policy)
 
     def _new_routing(self, management_token: str) -> Routing:

@@ -182,7 +182,7 @@ class Simulator(Clients):
         return self.call(lambda runtime: runtime.hubs.remove(host))
 
     def telemetry(self, hub: str = "", after: int = 0, device_id: str = "") -> list[TelemetryMessage]:
-        """What devices have sent to a hub, oldest first: the latest 1000 messages at most.
+        """What devices have sent to a hub, oldest first, as far as it is kept.
 
         Arguments:
             hub: host name; without it, the first hub.

@@ -142,7 +142,7 @@ NUMBERS: tuple[Number, ...] = (
     _own("hubs of a simulator", _count(MAX_HUBS)),
     _own("messages from devices that a hub keeps", _count(telemetry.MAX_MESSAGES)),
     _own("bytes of them", _size(telemetry.MAX_BYTES)),
-    _own("messages of a batch over HTTPS", _count(telemetry.MAX_MESSAGES)),
+    _own("messages of a batch over HTTPS", _count(telemetry.MAX_BATCH)),
     _own("direct methods that wait for one device", _count(hub_device_methods.MAX_WAITING_METHODS)),
     _own("size after which a page of the service API ends", _size(paging.MAX_PAGE_BYTES)),
     _own("text of a query", _size(query.MAX_LENGTH)),

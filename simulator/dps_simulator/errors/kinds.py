@@ -36,6 +36,7 @@ class ErrorKind:
             as ``"CONNACK 5"``, ``"close"`` (the connection is dropped) or ``"-"`` (never over MQTT).
         gateway: for what stops a request to the service API before an operation sees it, the name that stands in
             ``ErrorCode:<name>;`` then; see :func:`service_body`.
+        amqp: for what has no code over AMQP, its condition there.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ErrorKind:
     source: str = "-"
     mqtt: str = "-"
     gateway: str = ""
+    amqp: str = ""
 
     @property
     def status(self) -> int:

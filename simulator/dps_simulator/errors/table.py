@@ -14,6 +14,7 @@ from datetime import datetime
 
 from .compact_json import compact_encoder
 from .dps import Dps
+from .events import EventHubs
 from .hub import Hub
 from .kinds import ErrorKind, Provenance, table
 from .management import ResourceManager, Transport
@@ -23,6 +24,7 @@ from .timestamps import azure_timestamp
 __all__ = [
     "Dps",
     "ErrorKind",
+    "EventHubs",
     "Hub",
     "Provenance",
     "ResourceManager",

@@ -111,6 +111,15 @@ class AmqpConnectionLine:
             self._ended_by = SERVICE
             self._report(reason)
 
+    def pause_writing(self) -> None:
+        """The client reads too slowly: messages wait, whatever it said that it takes."""
+        self._connection.is_blocked = True
+
+    def resume_writing(self) -> None:
+        """The client has caught up."""
+        self._connection.is_blocked = False
+        self._go_on()
+
     # called by applications
 
     def challenge(self, data: bytes) -> None:
@@ -247,7 +256,16 @@ class AmqpConnectionLine:
             more, self._kept = kept - self._kept, kept
             self._keeps(more)
 
+    def _go_on(self) -> None:
+        """Let links send that had to wait until there is room."""
+        if not self.ended and not self._working and not self._connection.is_full:
+            self._connection.resume()
+            self._work()
+
     def _flush(self) -> None:
+        if self._connection.is_full:
+            # not at once: others have their turn as well
+            self._loop.call_soon(self._go_on)
         try:
             self._write(self._connection.data_to_send())
         except Exception:

@@ -94,11 +94,15 @@ class Sniffer(asyncio.Protocol):
         """The client reads too slowly."""
         if self._web is not None:
             self._web.pause_writing()
+        elif isinstance(self._line, AmqpConnectionLine):
+            self._line.pause_writing()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         if self._web is not None:
             self._web.resume_writing()
+        elif isinstance(self._line, AmqpConnectionLine):
+            self._line.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone."""

@@ -20,6 +20,8 @@ _LOGGER = logging.getLogger(__name__)
 
 #: Bytes that may wait for a WebSocket client that does not read. Above, the connection is dropped.
 MAX_UNSENT = 4 * 1_048_576
+#: Bytes that may wait for a client before messages over AMQP have to wait.
+MAX_AHEAD = 65_536
 #: Seconds for a client to answer the close of a WebSocket.
 CLOSE_TIMEOUT = 5.0
 #: How MQTT in a WebSocket is called.
@@ -58,6 +60,7 @@ class WebSocketLink:
         self._transport = transport
         self._unsent: list[bytes] = []
         self._unsent_size = 0
+        self._is_paused = False
         self._closing = False
         self._wake = asyncio.Event()
         self._kept = kept
@@ -121,6 +124,12 @@ class WebSocketLink:
 
     def _set_unsent(self, size: int) -> None:
         self._unsent_size = size
+        if isinstance(self._line, AmqpConnectionLine) and (size > MAX_AHEAD) is not self._is_paused:
+            self._is_paused = size > MAX_AHEAD
+            if self._is_paused:
+                self._line.pause_writing()
+            else:
+                self._line.resume_writing()
         if self._transport is not None:
             self._transport.waiting_above = size
             self._transport.look_at_backlog()

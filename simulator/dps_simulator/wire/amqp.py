@@ -40,8 +40,13 @@ def amqp_error(error: ServiceError, description: str = "") -> Error:
     if error.retry_after is not None:
         # both spellings are looked up
         told[Symbol("retry-after")] = told[Symbol("Retry-After")] = Int(error.retry_after)
-    condition = _CONDITIONS.get(error.kind.status, Condition.INTERNAL_ERROR)
-    return Error(condition=condition, description=description or str(error), info=told)
+    description = description or (error.message if error.kind.amqp else str(error))
+    return Error(condition=condition_of(error), description=description, info=told)
+
+
+def condition_of(error: ServiceError) -> str:
+    """How an error is called over AMQP."""
+    return error.kind.amqp or _CONDITIONS.get(error.kind.status, Condition.INTERNAL_ERROR)
 
 
 class AmqpLine(Protocol):

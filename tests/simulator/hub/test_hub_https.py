@@ -21,7 +21,7 @@ from dps_simulator.errors.table import Hub
 from dps_simulator.hub.api.https import UNSUPPORTED, HubHttpsEndpoint, is_device_request
 from dps_simulator.hub.api.https_messages import BATCH, device_bound_headers, messages_in
 from dps_simulator.hub.cloud_to_device import MAX_DELIVERIES, MAX_WAITING, CloudToDeviceMessage, QueuedMessage
-from dps_simulator.hub.telemetry import MAX_MESSAGE_SIZE, MAX_MESSAGES
+from dps_simulator.hub.telemetry import MAX_BATCH, MAX_MESSAGE_SIZE
 
 EVENTS = f"/devices/{DEVICE}/messages/events"
 BOUND = f"/devices/{DEVICE}/messages/deviceBound"
@@ -210,9 +210,9 @@ def test_a_batch_that_is_wrong_anywhere_is_refused_as_a_whole(world, raw, kind, 
 
 
 def test_too_many_messages(world):
-    assert world.batch(*[{"body": ""}] * MAX_MESSAGES).status == 204
-    said = refused(world.batch(*[{"body": ""}] * (MAX_MESSAGES + 1)), Hub.ARGUMENT_INVALID)
-    assert said == f"The batch has {MAX_MESSAGES + 1} messages; this simulator takes {MAX_MESSAGES} at the most."
+    assert world.batch(*[{"body": ""}] * MAX_BATCH).status == 204
+    said = refused(world.batch(*[{"body": ""}] * (MAX_BATCH + 1)), Hub.ARGUMENT_INVALID)
+    assert said == f"The batch has {MAX_BATCH + 1} messages; this simulator takes {MAX_BATCH} at the most."
 
 
 def test_too_large_messages(world):

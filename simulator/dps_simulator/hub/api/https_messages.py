@@ -18,7 +18,7 @@ from dps_simulator.errors.table import Hub, ServiceError, described
 from dps_simulator.errors.timestamps import azure_timestamp
 from dps_simulator.hub.checks import invalid
 from dps_simulator.hub.cloud_to_device import QueuedMessage, device_bound_address
-from dps_simulator.hub.telemetry import MAX_MESSAGE_SIZE, MAX_MESSAGES
+from dps_simulator.hub.telemetry import MAX_BATCH, MAX_MESSAGE_SIZE
 from dps_simulator.wire.json_body import load_json
 
 #: How the name of a header begins whose rest names an application property.
@@ -99,8 +99,8 @@ def _batch(body: bytes) -> list[Incoming]:
         raise ServiceError(Hub.FORMAT_ERROR, f"The batch is not valid JSON: {error}") from error
     if not isinstance(given, Sequence) or isinstance(given, str) or not given:
         raise invalid("A batch must be a JSON array of messages, with one at least.")
-    if len(given) > MAX_MESSAGES:
-        raise invalid(f"The batch has {len(given)} messages; this simulator takes {MAX_MESSAGES} at the most.")
+    if len(given) > MAX_BATCH:
+        raise invalid(f"The batch has {len(given)} messages; this simulator takes {MAX_BATCH} at the most.")
     return [_of_batch(f"message {number} of the batch", each) for number, each in enumerate(given, 1)]
 
 

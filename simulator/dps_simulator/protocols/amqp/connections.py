@@ -32,6 +32,7 @@ from .frames import (
 )
 from .links import Delivery, Link, LinkError, Sent
 from .performatives import (
+    SENDER,
     Attach,
     Begin,
     Close,
@@ -66,6 +67,8 @@ CHANNEL_MAX, MAX_LINKS = 255, 4_096
 SESSION_BYTES, LINK_BYTES = 4_000, 4_000
 #: Steps of SASL that a client may take.
 _MAX_SASL_STEPS = 32
+#: Bytes that may wait to be sent; above, links send no messages until there is room again.
+MAX_OUTGOING = 262_144
 
 
 class ConnectionState(Enum):
@@ -187,6 +190,7 @@ class AmqpConnection:
         max_frame_size: bytes of the largest frame that the client takes.
         deadline: when :meth:`tick` is due; ``None`` for never.
         outgoing: the bytes that wait to be sent.
+        is_blocked: whether what was sent piles up on its way; set by whoever sends.
         ended_cleanly: whether the client said CLOSE.
     """
 
@@ -202,7 +206,7 @@ class AmqpConnection:
         self.state = ConnectionState.AWAITING_HEADER
         self.max_frame_size = MIN_MAX_FRAME_SIZE
         self.outgoing = bytearray()
-        self.ended_cleanly = False
+        self.ended_cleanly = self.is_blocked = False
         self.deadline: float | None = now + connect_timeout
         self.mechanisms = tuple(mechanisms)
         self._container_id = container_id
@@ -233,6 +237,11 @@ class AmqpConnection:
         return SESSION_BYTES * len(self._sessions) + LINK_BYTES * self._links
 
     @property
+    def is_full(self) -> bool:
+        """Whether messages have to wait, however much the client takes; :meth:`resume` ends that."""
+        return self.is_blocked or len(self.outgoing) >= MAX_OUTGOING
+
+    @property
     def links(self) -> list[Link]:
         """Every link that there is."""
         return [link for session in self._sessions.values() for link in session.links.values()]
@@ -246,6 +255,10 @@ class AmqpConnection:
         self._now = now
         if self.state is not ConnectionState.CLOSED:
             self._decoder.feed(data)
+
+    def resume(self) -> None:
+        """There is room again: :meth:`next_event` tells every link on which the client takes messages."""
+        self._events.extend(CreditGiven(link) for link in self.links if link.role is SENDER and link.sendable > 0)
 
     def next_event(self) -> AmqpEvent | None:
         """The next event to act upon, ``None`` until more arrives.

@@ -244,11 +244,16 @@ class Link:
         return self.state in (LinkState.DETACHING, LinkState.DETACHED)
 
     @property
-    def sendable(self) -> int:
-        """How many messages can be sent right now, without anything piling up."""
+    def asked_for(self) -> int:
+        """How many messages the client takes right now."""
         if self.state is not LinkState.ATTACHED or self.session.is_stalled:
             return 0
         return min(self.credit, MAX_UNSETTLED - self._unsettled)
+
+    @property
+    def sendable(self) -> int:
+        """How many messages can be sent right now, without anything piling up."""
+        return 0 if self.session.connection.is_full else self.asked_for
 
     # --- steps of the server ------------------------------------------------------------------------------------------
 
@@ -320,21 +325,26 @@ class Link:
         self.credit = self._full_credit = credit
         self.tell()
 
-    def send(self, message: bytes, key: Any = None) -> Sent | None:
+    def send(self, message: bytes, key: Any = None, *, needs_word: bool = True) -> Sent | None:
         """Send a message.
+
+        Arguments:
+            message: the message.
+            key: what the sender calls it.
+            needs_word: whether the client is to say what became of it, unless it said that it never will.
 
         Returns:
             What the client's word will be about, ``None`` where it says none.
 
         Raises:
-            AmqpStateError: the client does not take any right now; see :attr:`sendable`.
+            AmqpStateError: the client does not take any right now; see :attr:`asked_for`.
         """
-        if self.sendable <= 0:
+        if self.asked_for <= 0:
             raise AmqpStateError("the client takes no messages on this link right now")
         self._move(LinkInput.SEND)
         self.credit -= 1
         self._delivery_count = (self._delivery_count + 1) % WRAP
-        settled = self.attach.snd_settle_mode == SenderSettles.SETTLED
+        settled = self.attach.snd_settle_mode == SenderSettles.SETTLED or not needs_word
         sent = self.session.transfer(self, message, key, settled)
         if sent is not None:
             self._unsettled += 1

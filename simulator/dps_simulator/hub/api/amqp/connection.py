@@ -42,7 +42,7 @@ from .device import (
     TwinRequests,
 )
 from .ends import LinkEnd
-from .tokens import CBS, Claim, Claims, TokenAnswers, TokenRequests, audience_path
+from .tokens import CBS, MANAGEMENT, Claim, Claims, TokenAnswers, TokenRequests, audience_path, is_of_events
 
 _DEVICE = re.compile(r"/?devices/([^/]+)(?:/modules/([^/]+))?/(.+)", re.IGNORECASE)
 #: User names of SASL PLAIN: a device, or a policy.
@@ -75,12 +75,15 @@ class ServiceRow:
     Attributes:
         path: the address, without a slash before it.
         role: our role.
-        make: makes what stands there; may refuse with :class:`~dps_simulator.errors.table.ServiceError`.
+        make: makes what stands there, and accepts the link; may refuse with
+            :class:`~dps_simulator.errors.table.ServiceError`.
+        of_events: whether it belongs to the Event Hubs-compatible endpoint, which has tokens of its own.
     """
 
     path: re.Pattern[str]
     role: bool
     make: Callable[[Link, HubConnection, re.Match[str]], LinkEnd]
+    of_events: bool = False
 
 
 class HubAmqpEndpoint:
@@ -211,6 +214,8 @@ class HubConnection:
         """What a token is for, where this machine's own name stands for the hub that it leads to."""
         host, *rest = token.resource_parts()
         host = host.partition(":")[0].lower()
+        if is_of_events((host, *rest)):
+            rest = [each.lower() for each in rest]
         return self.endpoint.hub.host if host == self.line.peer.host.lower() else host, *rest
 
     def _refused_token(self, error: ServiceError, audience: str) -> ServiceError:
@@ -222,7 +227,7 @@ class HubConnection:
         """Check a token when it comes, so that its sender hears of it; it is checked again when it is used."""
         access, hub = self.endpoint.access, self.endpoint.hub
         if token.key_name is not None:
-            access.check_policy_token(text, path)
+            (access.check_event_token if is_of_events(path) else access.check_policy_token)(text, path)
         else:
             name = _name_in(path)
             access.check_device(text, access.known(name, hub.identity(name)), where="the token is empty")
@@ -321,26 +326,45 @@ class HubConnection:
         for row in self.endpoint.services:
             match = row.path.fullmatch(path)
             if match is not None and row.role is link.role:
-                self._check_service(link, path)
+                self._check_service(link, path, row)
                 link.owner = row.make(link, self, match)
                 return
         raise ServiceError(
             Hub.ROUTE_NOT_FOUND, f"{link.address!r:.300} is not supported by this simulator as an address."
         )
 
-    def _check_service(self, link: Link, address: str) -> None:
+    def _check_service(self, link: Link, address: str, row: ServiceRow) -> None:
         """A service needs the right to connect, in a token that has not expired."""
-        path = (self.endpoint.hub.host, *map(unquote, address.split("/")))
-        claim = self._claims.find(path)
+        access = self.endpoint.access
+        if row.of_events:
+            claim, check = self._claim_for_events(address.lower()), access.check_event_token
+        else:
+            path = (self.endpoint.hub.host, *map(unquote, address.split("/")))
+            claim, check = self._claims.find(path), access.check_policy_token
         if claim is None:
             raise ServiceError(Hub.UNAUTHORIZED_ACCESS, reason="no token of a shared access policy was put to $cbs")
-        self.endpoint.access.check_policy_token(claim.token, claim.path, SERVICE_CONNECT)
+        check(claim.token, claim.path, SERVICE_CONNECT)
         self._paths[link] = claim.path
+
+    def _claim_for_events(self, address: str) -> Claim | None:
+        host = self.endpoint.hub.host
+        if address == MANAGEMENT:
+            # a connection has one such node, whatever the token is for
+            return next((self._claims.find(path) for path in self._claims if is_of_events(path)), None)
+        claim = self._claims.find((host, *address.split("/")))
+        return claim if claim is not None and is_of_events(claim.path) else None
 
     def _refuse(self, link: Link, name: str, error: ServiceError) -> None:
         link.refuse(amqp_error(error))
+        self._paths.pop(link, None)
         detail = {"reason": error.reason or error.message}
         self.record("out", "attach", device=name, status=error.kind.status, detail=detail)
+
+    def end(self, link: Link, error: ServiceError) -> None:
+        """End a link; the error says why."""
+        detail = {"address": link.address, "reason": error.reason or error.message}
+        self.record("out", "detach", status=error.kind.status, detail=detail)
+        self._end(link, amqp_error(error))
 
     def _end(self, link: Link, error: Error | None) -> None:
         link.detach(error)

@@ -102,7 +102,7 @@ class DeviceOverAmqp:
     @property
     def takes_methods(self) -> bool:
         """Whether direct methods can be called."""
-        return self.is_open and self.method_requests is not None and self.method_requests.link.sendable > 0
+        return self.is_open and self.method_requests is not None and self.method_requests.link.asked_for > 0
 
     async def invoke(self, name: str, payload: bytes, timeout: float) -> MethodResult:
         """Call a direct method.

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from dps_simulator.errors.timestamps import azure_timestamp
 from dps_simulator.hub.cloud_to_device import QueuedMessage, device_bound_address
+from dps_simulator.hub.telemetry import TelemetryMessage
 from dps_simulator.protocols.amqp.messages import Header, Message, Properties, decode_message
 from dps_simulator.protocols.amqp.types import Timestamp
 
@@ -91,6 +92,47 @@ def messages_in(body: bytes, message_format: int) -> Iterator[Message]:
         return
     for part in message.parts:
         yield decode_message(part)
+
+
+def to_reader(message: TelemetryMessage) -> Message:
+    """A message from a device as a reader of the Event Hubs-compatible endpoint gets it.
+
+    Source of the annotations: Microsoft documentation, iot-hub-devguide-messages-read-builtin and
+    iot-hub-devguide-messages-construct; what the SDKs of Event Hubs read.
+    """
+    system = message.system_properties
+    enqueued = Timestamp(milliseconds(message.enqueued))
+    properties = Properties(
+        message_id=system.pop("message-id", None),
+        user_id=(system.pop("user-id", None) or "").encode() or None,
+        to=system.pop("to", None),
+        correlation_id=system.pop("correlation-id", None),
+        content_type=system.pop("content-type", None),
+        content_encoding=system.pop("content-encoding", None),
+        absolute_expiry_time=_milliseconds_in(system.pop("absolute-expiry-time", None)),
+        creation_time=_milliseconds_in(system.pop("creation-time-utc", None)),
+    )
+    named = {value: name for name, value in _ANNOTATIONS.items()}
+    return Message(
+        annotations={
+            "x-opt-sequence-number": message.position,
+            "x-opt-offset": str(message.offset),
+            "x-opt-enqueued-time": enqueued,
+            **{named.get(name, name): value for name, value in system.items()},
+            "iothub-enqueuedtime": enqueued,
+        },
+        properties=properties,
+        application_properties=message.properties,
+        data=message.body,
+    )
+
+
+def _milliseconds_in(text: str | None) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return milliseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def to_device(device_id: str, queued: QueuedMessage) -> Message:

@@ -6,7 +6,7 @@ operation ``put-token``, which are answered with a status code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,6 +22,8 @@ from .ends import OneWay
 
 #: Address of the links.
 CBS = "$cbs"
+#: Address of the node that tells about the partitions of the Event Hubs-compatible endpoint.
+MANAGEMENT = "$management"
 #: Name of the only kind of token that a hub takes.
 SAS_TOKEN = "servicebus.windows.net:sastoken"  # noqa: S105  (a name)
 #: Tokens that one connection may hold; as many devices may share it. Source: Microsoft documentation, iot-hub-devguide-
@@ -84,6 +86,11 @@ class Claims:
             return False
         del self._claims[path]
         return True
+
+
+def is_of_events(path: Sequence[str]) -> bool:
+    """Whether a token is for an entity of Event Hubs, and for nothing that an IoT hub has itself."""
+    return len(path) > 1 and path[1].lower() not in ("", "devices", "messages", "twins")
 
 
 def audience_path(audience: str) -> tuple[str, ...]:
