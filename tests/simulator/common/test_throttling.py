@@ -58,6 +58,7 @@ def test_the_published_numbers():
         "operations_per_minute": 1_000,
         "registrations_per_minute": 1_000,
         "polls_per_ten_seconds": 5,
+        "cloud_to_device_receives_per_minute": 1_000,
         "registry_operations_per_minute": 100,
         "queries_per_minute": 20,
         "twin_reads_per_second": 100,

@@ -60,6 +60,10 @@ class _Part(NamedTuple):
     begins: bool
     sent: Sent | None
 
+    def __repr__(self) -> str:
+        # what devices and services tell each other is theirs
+        return f"_Part({self.transfer!r}, {len(self.payload)} bytes)"
+
 
 class Session:
     """One session.
