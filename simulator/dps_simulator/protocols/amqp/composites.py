@@ -12,7 +12,9 @@ Source: OASIS standard AMQP 1.0, part 1, section 1.4.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 from .encoding import (
@@ -28,10 +30,12 @@ from .encoding import (
     put_list,
 )
 from .errors import AmqpDecodeError, AmqpProtocolError, Condition
-from .types import Array, Described, Symbol, Timestamp
+from .types import Array, Described, Symbol, Timestamp, decode, weigh
 
 _Made = TypeVar("_Made")
 _KIND, _DEFAULT, _MANDATORY = "kind", "default", "mandatory"
+#: What stands before a descriptor that is a number of one byte, as all of the standard are.
+_SHORT_DESCRIPTOR = b"\x00\x53"
 
 
 class Kind(NamedTuple):
@@ -52,17 +56,24 @@ class Composite(Protocol):
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
 
-class _Field(NamedTuple):
-    name: str
-    kind: Kind
-    default: Any
-    mandatory: bool
-
-
 class _Layout(NamedTuple):
+    """How a composite travels.
+
+    Attributes:
+        kind: its class.
+        head: its descriptor as bytes.
+        get: gives the values of its fields, in their order.
+        writes: for each field what writes it, and the default, which need not be written.
+        reads: for each field its name and what reads it.
+        mandatory: the names of fields that must be there.
+    """
+
     kind: Callable[..., Any]
     head: bytes
-    fields: tuple[_Field, ...]
+    get: Callable[[Any], tuple[Any, ...]]
+    writes: tuple[tuple[Callable[[bytearray, Any], None], Any], ...]
+    reads: tuple[tuple[str, Callable[[Any], Any]], ...]
+    mandatory: tuple[str, ...]
 
 
 _BY_CLASS: dict[type, _Layout] = {}
@@ -90,11 +101,17 @@ def composite(code: int, name: str) -> Callable[[type[_Made]], type[_Made]]:
 
     def make(plain: type[_Made]) -> type[_Made]:
         made: type[_Made] = dataclasses.dataclass(kw_only=True, slots=True)(plain)
-        fields = tuple(
-            _Field(each.name, each.metadata[_KIND], each.metadata.get(_DEFAULT), _MANDATORY in each.metadata)
-            for each in dataclasses.fields(made)  # type: ignore[arg-type]
+        fields = dataclasses.fields(made)  # type: ignore[arg-type]
+        names = tuple(each.name for each in fields)
+        layout = _Layout(
+            made,
+            bytes((0, 0x53, code)),
+            # attrgetter gives a tuple of two or more only
+            attrgetter(*names) if len(names) > 1 else lambda value: tuple(getattr(value, name) for name in names),
+            tuple((each.metadata[_KIND].write, each.metadata.get(_DEFAULT)) for each in fields),
+            tuple((each.name, each.metadata[_KIND].read) for each in fields),
+            tuple(each.name for each in fields if _MANDATORY in each.metadata),
         )
-        layout = _Layout(made, bytes((0, 0x53, code)), fields)
         _BY_CLASS[made] = _BY_DESCRIPTOR[code] = _BY_DESCRIPTOR[Symbol(name)] = layout
         return made
 
@@ -105,14 +122,27 @@ def encode_composite(out: bytearray, value: Composite) -> None:
     """Append a composite, with a null for each field that says nothing: azure-eventhub for Python counts on all."""
     layout = _BY_CLASS[type(value)]
     body = bytearray()
-    for name, kind, default, must in layout.fields:
-        item = getattr(value, name)
-        if item is None or (not must and item == default):
+    for item, (write, default) in zip(layout.get(value), layout.writes, strict=True):
+        if item is None or item == default:
             body.append(0x40)
         else:
-            kind.write(body, item)
+            write(body, item)
     out += layout.head
     put_list(out, body, len(layout.fields))
+
+
+def decode_composite(data: bytes) -> tuple[Any, int]:
+    """Read a composite at the beginning of bytes; gives it, and where what follows begins.
+
+    Raises:
+        AmqpDecodeError: there is none that the standard has.
+        AmqpProtocolError: a field is missing, or of another type.
+    """
+    if data.startswith(_SHORT_DESCRIPTOR) and data[2:3]:
+        items, end = decode(data, 3)
+        return _made(data[2], items), end
+    value, end = decode(data)
+    return read_composite(value), end
 
 
 def read_composite(value: Any) -> Any:
@@ -124,27 +154,44 @@ def read_composite(value: Any) -> Any:
     """
     if not isinstance(value, Described):
         raise AmqpDecodeError(f"a described list should stand here, not a value of {type(value).__name__}")
-    descriptor, items = value
+    return _made(value.descriptor, value.value)
+
+
+def _made(descriptor: Any, items: Any) -> Any:
     layout = _BY_DESCRIPTOR.get(descriptor) if isinstance(descriptor, (int, str)) else None
     if layout is None:
         raise AmqpDecodeError(f"{descriptor!r:.80} is the descriptor of nothing that is known here")
-    name = getattr(layout.kind, "__name__", "")
-    if not isinstance(items, list) or len(items) > len(layout.fields):
-        raise AmqpDecodeError(f"{name} is not a list of at most {len(layout.fields)} fields")
+    if not isinstance(items, list) or len(items) > len(layout.reads):
+        raise AmqpDecodeError(f"{_name(layout)} is not a list of at most {len(layout.reads)} fields")
     fields: dict[str, Any] = {}
-    for field, item in zip(layout.fields, items, strict=False):
-        if item is not None:
-            try:
-                fields[field.name] = field.kind.read(item)
-            except (TypeError, ValueError) as error:
-                raise AmqpProtocolError(
-                    f"{field.name.replace('_', '-')} of {name} is a value of {type(item).__name__}, which does not fit",
-                    Condition.INVALID_FIELD,
-                ) from error
-    for field in layout.fields:
-        if field.mandatory and field.name not in fields:
-            raise AmqpProtocolError(f"{field.name.replace('_', '-')} of {name} is missing", Condition.INVALID_FIELD)
+    name, item = "", None
+    try:
+        for (name, read), item in zip(layout.reads, items, strict=False):
+            if item is not None:
+                fields[name] = read(item)
+    except (TypeError, ValueError) as error:
+        what = f"{_spelt(name)} of {_name(layout)} is a value of {type(item).__name__}, which does not fit"
+        raise AmqpProtocolError(what, Condition.INVALID_FIELD) from error
+    for name in layout.mandatory:
+        if name not in fields:
+            raise AmqpProtocolError(f"{_spelt(name)} of {_name(layout)} is missing", Condition.INVALID_FIELD)
     return layout.kind(**fields)
+
+
+def _name(layout: _Layout) -> str:
+    return getattr(layout.kind, "__name__", "")
+
+
+def _spelt(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def weigh_composite(value: Composite) -> int:
+    """About how many bytes of memory a composite takes that was read."""
+    parts = _BY_CLASS[type(value)].get(value)
+    return sys.getsizeof(value) + sum(
+        weigh_composite(part) if type(part) in _BY_CLASS else weigh(part) for part in parts
+    )
 
 
 # --- types of fields --------------------------------------------------------------------------------------------------
@@ -174,10 +221,17 @@ def _plain_text(value: Any) -> str:
     return str(value)
 
 
+def _ascii(value: Any) -> str:
+    """Some clients send a text for a symbol; it comes back as a symbol where it is repeated to them."""
+    if not isinstance(value, str) or not value.isascii():
+        raise TypeError
+    return str(value)
+
+
 def _read_symbols(value: Any) -> tuple[str, ...]:
     """Several symbols are an array; a single one may stand for itself."""
     items = value.items if isinstance(value, Array) else (value,)
-    return tuple(map(_plain_text, items))
+    return tuple(map(_ascii, items))
 
 
 def _write_symbols(out: bytearray, value: tuple[str, ...]) -> None:
@@ -209,7 +263,7 @@ USHORT = Kind(encode_ushort, _whole_number(0xFFFF))
 UINT = Kind(encode_uint, _whole_number(0xFFFF_FFFF))
 ULONG = Kind(encode_ulong, _whole_number(0xFFFF_FFFF_FFFF_FFFF))
 STRING = Kind(encode_string, _plain_text)
-SYMBOL = Kind(encode_symbol, _plain_text)
+SYMBOL = Kind(encode_symbol, _ascii)
 SYMBOLS = Kind(_write_symbols, _read_symbols)
 BINARY = Kind(encode_binary, _instance(bytes))
 TIMESTAMP = Kind(_write_timestamp, _instance(int))

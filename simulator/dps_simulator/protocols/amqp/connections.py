@@ -63,7 +63,7 @@ IDLE_TIME_OUT, IDLE_PATIENCE = 240.0, 1.5
 MIN_IDLE_TIME_OUT = 1.0
 #: The highest channel, and how many links all sessions of a connection may have together.
 CHANNEL_MAX, MAX_LINKS = 255, 4_096
-#: About what a session and a link take in memory, with what an endpoint keeps for it.
+#: About what a session and a link take in memory, with what an endpoint keeps for it, beside what a client says of it.
 SESSION_BYTES, LINK_BYTES = 4_000, 4_000
 #: Steps of SASL that a client may take.
 _MAX_SASL_STEPS = 32
@@ -217,10 +217,9 @@ class AmqpConnection:
         self._named: dict[tuple[str, bool], Link] = {}
         self._drained: list[Link] = []
         self._held = 0
-        self._links = 0
+        self._links = self._weight = 0
         self._sasl_steps = 0
         self._error: AmqpProtocolError | None = None
-        self._open: Open | None = None
         self._now = self._heard = self._said = now
         self._heartbeat: float | None = None
 
@@ -234,7 +233,7 @@ class AmqpConnection:
     @property
     def kept(self) -> int:
         """About how much memory sessions and links take."""
-        return SESSION_BYTES * len(self._sessions) + LINK_BYTES * self._links
+        return SESSION_BYTES * len(self._sessions) + LINK_BYTES * self._links + self._weight
 
     @property
     def is_full(self) -> bool:
@@ -455,7 +454,6 @@ class AmqpConnection:
                     Condition.NOT_ALLOWED,
                 )
             self._heartbeat = seconds / 2
-        self._open = said
         self._events.append(said)
 
     def _take_of_session(self, frame: Frame) -> None:
@@ -507,6 +505,7 @@ class AmqpConnection:
             )
         self._named[name] = link
         self._links += 1
+        self._weight += link.weight
         self._events.append(Attached(link))
 
     def _end_link(self, link: Link, error: Error) -> None:
@@ -530,6 +529,7 @@ class AmqpConnection:
 
     def _forget(self, link: Link) -> None:
         self._links -= 1
+        self._weight -= link.weight
         name = (link.name, link.attach.role)
         if self._named.get(name) is link:
             del self._named[name]
@@ -542,7 +542,7 @@ class AmqpConnection:
         self._sessions.clear()
         self._named.clear()
         self._drained.clear()
-        self._links = 0
+        self._links = self._weight = 0
         return links
 
     def _fail(self, error: AmqpProtocolError) -> None:

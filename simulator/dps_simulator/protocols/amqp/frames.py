@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from .composites import Composite, encode_composite, read_composite
+from .composites import Composite, decode_composite, encode_composite
 from .errors import AmqpProtocolError
-from .types import decode
 
 #: Bytes of the largest frame that is taken from a client, before and after ``open``: IoT hubs take as much.
 MAX_FRAME_SIZE = 65_536
@@ -104,8 +103,8 @@ class FrameDecoder:
             raise AmqpProtocolError(f"a frame has the kind {kind}; AMQP has 0, and 1 for SASL")
         if not body:
             return Frame(kind, channel, None, b"")
-        value, end = decode(body)
-        return Frame(kind, channel, read_composite(value), body[end:])
+        performative, end = decode_composite(body)
+        return Frame(kind, channel, performative, body[end:])
 
 
 def put_frame(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from .composites import weigh_composite
 from .errors import AmqpProtocolError, AmqpStateError, Condition
 from .performatives import (
     RECEIVER,
@@ -176,6 +177,7 @@ class Link:
         state: where it stands.
         credit: how many messages may still be sent on it, by whichever end sends.
         owner: whatever the connection's user wants to find here again.
+        weight: about how many bytes of memory the attach takes.
     """
 
     __slots__ = (
@@ -192,11 +194,13 @@ class Link:
         "owner",
         "session",
         "state",
+        "weight",
     )
 
     def __init__(self, session: Session, attach: Attach) -> None:
         self.session = session
         self.attach = attach
+        self.weight = weigh_composite(attach)
         self.state = LinkState.OFFERED
         self.credit = 0
         self.owner: Any = None

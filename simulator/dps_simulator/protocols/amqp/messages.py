@@ -146,6 +146,7 @@ def decode_message(data: bytes) -> Message:
     message = Message()
     position, before = 0, 0
     parts: list[bytes] = []
+    sequences: list[list[Any]] = []
     while position < len(data):
         section, position = decode(data, position)
         code = _code(section)
@@ -169,7 +170,8 @@ def decode_message(data: bytes) -> Message:
         elif code == _DATA:
             parts.append(value)
         elif code == _SEQUENCE:
-            message.value = [*(message.value or ()), value]
+            sequences.append(value)
+            message.value = sequences
         elif code == _VALUE:
             message.value = value
     if parts:

@@ -10,6 +10,7 @@ Source: OASIS standard AMQP 1.0, part 1 (types).
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
@@ -18,8 +19,8 @@ from .errors import AmqpDecodeError
 
 #: Values inside each other, deeper than any message of a known client.
 MAX_DEPTH = 32
-#: Items of an array that take no bytes each; a few bytes could ask for millions of them.
-MAX_EMPTY_ITEMS = 1_024
+#: Items of an array that take no bytes each: a few bytes could ask for any number of them.
+MAX_EMPTY_ITEMS = 16
 
 
 class Symbol(str):
@@ -122,54 +123,51 @@ def symbols(*names: str) -> Array:
 
 # --- decoding --------------------------------------------------------------------------------------------------------
 
-_Reader = Callable[[bytes, int], tuple[Any, int]]
+#: Bytes, where the value begins behind its code, and how deep it stands; gives the value and where the next one begins.
+_Reader = Callable[[bytes, int, int], tuple[Any, int]]
 _Number = TypeVar("_Number")
+_LENGTH = struct.Struct(">I").unpack_from
+_LENGTH_AND_COUNT = struct.Struct(">II").unpack_from
 
 
 def _fixed(code: str, kind: Callable[[Any], _Number]) -> _Reader:
     layout = struct.Struct(">" + code)
     size, unpack = layout.size, layout.unpack_from
 
-    def read(data: bytes, position: int) -> tuple[_Number, int]:
+    def read(data: bytes, position: int, _: int) -> tuple[_Number, int]:
         return kind(unpack(data, position)[0]), position + size
 
     return read
 
 
-def _constant(make: Callable[[], Any]) -> _Reader:
-    return lambda data, position: (make(), position)
+def _constant(value: Any) -> _Reader:
+    return lambda data, position, depth: (value, position)
 
 
-def _small(kind: Callable[[int], Any]) -> _Reader:
-    return lambda data, position: (kind(data[position]), position + 1)
-
-
-def _signed_small(kind: Callable[[int], Any]) -> _Reader:
-    return lambda data, position: (kind((data[position] ^ 0x80) - 0x80), position + 1)
+def _small(kind: Callable[[int], Any], first: int = 0) -> _Reader:
+    """A number of one byte: each of them is made once. They stand in the order in which Python counts bytes."""
+    values = [kind(first + number) for number in range(256)]
+    values = values[-first:] + values[:-first]
+    return lambda data, position, depth: (values[data[position]], position + 1)
 
 
 def _raw(size: int, kind: Callable[[bytes], Any]) -> _Reader:
-    return lambda data, position: (kind(_piece(data, position, size)), position + size)
+    return lambda data, position, depth: (kind(_piece(data, position, position + size)), position + size)
 
 
 def _variable(width: int, kind: Callable[[bytes], Any]) -> _Reader:
-    def read(data: bytes, position: int) -> tuple[Any, int]:
+    def read(data: bytes, position: int, _: int) -> tuple[Any, int]:
         start = position + width
-        size = int.from_bytes(_piece(data, position, width), "big")
-        return kind(_piece(data, start, size)), start + size
+        end = start + (data[position] if width == 1 else _LENGTH(data, position)[0])
+        return kind(_piece(data, start, end)), end
 
     return read
 
 
-def _piece(data: bytes, position: int, size: int) -> bytes:
-    piece = data[position : position + size]
-    if len(piece) != size:
-        raise AmqpDecodeError(f"{size} bytes should follow, there are {len(piece)}")
-    return piece
-
-
-def _text(piece: bytes) -> str:
-    return str(piece, "utf-8")
+def _piece(data: bytes, start: int, end: int) -> bytes:
+    if end > len(data):
+        raise AmqpDecodeError(f"{end - start} bytes should follow, there are {len(data) - start}")
+    return data[start:end]
 
 
 def _symbol(piece: bytes) -> Symbol:
@@ -182,35 +180,124 @@ def _char(number: int) -> Char:
     return Char(chr(number))
 
 
-def _boolean(number: int) -> bool:
+def _boolean(data: bytes, position: int, _: int) -> tuple[bool, int]:
+    number = data[position]
     if number > 1:
         raise AmqpDecodeError(f"a boolean is 0 or 1, not {number}")
-    return number == 1
+    return number == 1, position + 1
 
 
 def _uuid(piece: bytes) -> UUID:
     return UUID(bytes=piece)
 
 
-_READERS: Mapping[int, _Reader] = {
-    0x40: _constant(lambda: None),
-    0x41: _constant(lambda: True),
-    0x42: _constant(lambda: False),
-    0x56: _small(_boolean),
+def _compound(width: int, items: Callable[[bytes, int, int, int, int], tuple[Any, int]]) -> _Reader:
+    """A list, a map or an array: its size and the count of its items stand before them, each in so many bytes."""
+
+    def read(data: bytes, position: int, depth: int) -> tuple[Any, int]:
+        if depth >= MAX_DEPTH:
+            raise AmqpDecodeError(f"values stand more than {MAX_DEPTH} deep in each other")
+        start = position + 2 * width
+        size, count = (data[position], data[position + 1]) if width == 1 else _LENGTH_AND_COUNT(data, position)
+        end = position + width + size
+        if end > len(data):
+            raise AmqpDecodeError(f"{size} bytes should follow, there are {len(data) - position - width}")
+        value, position = items(data, start, end, count, depth + 1)
+        if position != end:
+            raise AmqpDecodeError(f"the items take {position - start + width} bytes, not {size}")
+        return value, end
+
+    return read
+
+
+def _check_count(count: int, room: int) -> None:
+    if count > room:
+        raise AmqpDecodeError(f"{count} items do not fit into {room} bytes")
+
+
+def _list(data: bytes, position: int, end: int, count: int, depth: int) -> tuple[list[Any], int]:
+    _check_count(count, end - position)
+    readers = _READERS
+    items = []
+    for _ in range(count):
+        item, position = readers[data[position]](data, position + 1, depth)
+        items.append(item)
+    return items, position
+
+
+#: What cannot be found by its hash, or for what a client could choose thousands with the same hash.
+_NO_KEYS = (list, dict, Array, Described, UUID)
+
+
+def _map(data: bytes, position: int, end: int, count: int, depth: int) -> tuple[dict[Any, Any], int]:
+    items, position = _list(data, position, end, count, depth)
+    if count % 2:
+        raise AmqpDecodeError(f"a map has {count} items, the last one without a value")
+    keys = items[::2]
+    for key in keys:
+        if isinstance(key, _NO_KEYS):
+            raise AmqpDecodeError(f"a map has a {type(key).__name__} as a key, which this simulator does not read")
+    return dict(zip(keys, items[1::2], strict=True)), position
+
+
+def _array(data: bytes, position: int, end: int, count: int, depth: int) -> tuple[Array, int]:
+    descriptor = None
+    code = data[position]
+    if not code:
+        descriptor, position = _READERS[data[position + 1]](data, position + 2, depth)
+        code = data[position]
+    kind = _KINDS.get(code)
+    if kind is None:
+        raise AmqpDecodeError(f"0x{code:02x} is the code of no type whose values can stand in an array")
+    position += 1
+    reader = _READERS[code]
+    if code in _EMPTY:
+        _check_count(count, MAX_EMPTY_ITEMS)
+        # one value for all of them
+        return Array(kind, (reader(data, position, depth)[0],) * count, descriptor), position
+    _check_count(count, end - position)
+    items = []
+    for _ in range(count):
+        item, position = reader(data, position, depth)
+        items.append(item)
+    return Array(kind, tuple(items), descriptor), position
+
+
+def _described(data: bytes, position: int, depth: int) -> tuple[Described, int]:
+    if depth >= MAX_DEPTH:
+        raise AmqpDecodeError(f"values stand more than {MAX_DEPTH} deep in each other")
+    descriptor, position = _READERS[data[position]](data, position + 1, depth + 1)
+    value, position = _READERS[data[position]](data, position + 1, depth + 1)
+    return Described(descriptor, value), position
+
+
+def _unknown(data: bytes, position: int, _: int) -> tuple[Any, int]:
+    raise AmqpDecodeError(f"0x{data[position - 1]:02x} is the code of no type")
+
+
+#: Codes of an empty list, and of lists, maps and arrays.
+LIST0, _LISTS, _MAPS, _ARRAYS = 0x45, (0xC0, 0xD0), (0xC1, 0xD1), (0xE0, 0xF0)
+_EMPTY = frozenset({0x40, 0x41, 0x42, 0x43, 0x44, LIST0})
+_BY_CODE: Mapping[int, _Reader] = {
+    0x00: _described,
+    0x40: _constant(None),
+    0x41: _constant(True),
+    0x42: _constant(False),
+    0x56: _boolean,
     0x50: _small(UByte),
     0x60: _fixed("H", UShort),
     0x70: _fixed("I", UInt),
     0x52: _small(UInt),
-    0x43: _constant(lambda: UInt(0)),
+    0x43: _constant(UInt(0)),
     0x80: _fixed("Q", ULong),
     0x53: _small(ULong),
-    0x44: _constant(lambda: ULong(0)),
-    0x51: _fixed("b", Byte),
+    0x44: _constant(ULong(0)),
+    0x51: _small(Byte, -128),
     0x61: _fixed("h", Short),
     0x71: _fixed("i", Int),
-    0x54: _signed_small(Int),
+    0x54: _small(Int, -128),
     0x81: _fixed("q", int),
-    0x55: _signed_small(int),
+    0x55: _small(int, -128),
     0x72: _fixed("f", Float),
     0x82: _fixed("d", float),
     0x74: _raw(4, Decimal),
@@ -221,14 +308,19 @@ _READERS: Mapping[int, _Reader] = {
     0x98: _raw(16, _uuid),
     0xA0: _variable(1, bytes),
     0xB0: _variable(4, bytes),
-    0xA1: _variable(1, _text),
-    0xB1: _variable(4, _text),
+    0xA1: _variable(1, bytes.decode),
+    0xB1: _variable(4, bytes.decode),
     0xA3: _variable(1, _symbol),
     0xB3: _variable(4, _symbol),
+    LIST0: lambda data, position, depth: ([], position),
+    0xC0: _compound(1, _list),
+    0xD0: _compound(4, _list),
+    0xC1: _compound(1, _map),
+    0xD1: _compound(4, _map),
+    0xE0: _compound(1, _array),
+    0xF0: _compound(4, _array),
 }
-#: Codes of lists, maps and arrays, with the width of their sizes.
-LIST0, _LISTS, _MAPS, _ARRAYS = 0x45, {0xC0: 1, 0xD0: 4}, {0xC1: 1, 0xD1: 4}, {0xE0: 1, 0xF0: 4}
-_EMPTY = frozenset({0x40, 0x41, 0x42, 0x43, 0x44, 0x45})
+_READERS = [_BY_CODE.get(code, _unknown) for code in range(256)]
 #: What the items of an array are in Python, by the code that stands before them.
 _KINDS: Mapping[int, type] = {
     0x40: type(None),
@@ -270,87 +362,16 @@ def decode(data: bytes, position: int = 0) -> tuple[Any, int]:
         AmqpDecodeError: there is no value, or it does not end.
     """
     try:
-        return _decode(data, position, 0)
+        return _READERS[data[position]](data, position + 1, 0)
     except (IndexError, struct.error) as error:
         raise AmqpDecodeError("the bytes end in the middle of a value") from error
     except UnicodeDecodeError as error:
         raise AmqpDecodeError(f"a text is not valid {error.encoding}") from error
 
 
-def _decode(data: bytes, position: int, depth: int) -> tuple[Any, int]:
-    code = data[position]
-    reader = _READERS.get(code)
-    if reader is not None:
-        return reader(data, position + 1)
-    if depth >= MAX_DEPTH:
-        raise AmqpDecodeError(f"values stand more than {MAX_DEPTH} deep in each other")
-    if code:
-        return _compound(code, data, position + 1, depth)
-    descriptor, position = _decode(data, position + 1, depth + 1)
-    value, position = _decode(data, position, depth + 1)
-    return Described(descriptor, value), position
-
-
-def _compound(code: int, data: bytes, position: int, depth: int) -> tuple[Any, int]:
-    """A list, a map or an array, without the code before it."""
-    if code == LIST0:
-        return [], position
-    width = _LISTS.get(code) or _MAPS.get(code) or _ARRAYS.get(code)
-    if width is None:
-        raise AmqpDecodeError(f"0x{code:02x} is the code of no type")
-    size = int.from_bytes(_piece(data, position, width), "big")
-    end = position + width + size
-    count = int.from_bytes(_piece(data, position + width, width), "big")
-    if end > len(data):
-        raise AmqpDecodeError(f"{size} bytes should follow, there are {len(data) - position - width}")
-    position += 2 * width
-    value: Any
-    if code in _ARRAYS:
-        value, position = _items(data, position, count, depth)
-    else:
-        if count > end - position:
-            raise AmqpDecodeError(f"{count} items do not fit into {end - position} bytes")
-        items = []
-        for _ in range(count):
-            item, position = _decode(data, position, depth + 1)
-            items.append(item)
-        value = items if code in _LISTS else _mapping(items)
-    if position != end:
-        raise AmqpDecodeError(f"the items take {position - end + size} bytes, not {size}")
-    return value, end
-
-
-def _mapping(items: list[Any]) -> dict[Any, Any]:
-    if len(items) % 2:
-        raise AmqpDecodeError(f"a map has {len(items)} items, the last one without a value")
-    try:
-        return dict(zip(items[::2], items[1::2], strict=True))
-    except TypeError as error:
-        raise AmqpDecodeError(
-            "a map has a list, a map or an array as a key, which this simulator does not read"
-        ) from error
-
-
-def _items(data: bytes, position: int, count: int, depth: int) -> tuple[Array, int]:
-    descriptor = None
-    code = data[position]
-    if code == 0:
-        descriptor, position = _decode(data, position + 1, depth + 1)
-        code = data[position]
-    kind = _KINDS.get(code)
-    if kind is None:
-        raise AmqpDecodeError(f"0x{code:02x} is the code of no type whose values can stand in an array")
-    position += 1
-    if count > (MAX_EMPTY_ITEMS if code in _EMPTY else len(data) - position):
-        raise AmqpDecodeError(f"an array has {count} items, which do not fit")
-    reader = _READERS.get(code)
-    if reader is None and depth + 1 >= MAX_DEPTH:
-        raise AmqpDecodeError(f"values stand more than {MAX_DEPTH} deep in each other")
-    items = []
-    for _ in range(count):
-        if reader is not None:
-            item, position = reader(data, position)
-        else:
-            item, position = _compound(code, data, position, depth + 1)
-        items.append(item)
-    return Array(kind, tuple(items), descriptor), position
+def weigh(value: Any) -> int:
+    """About how many bytes of memory a value takes that was decoded."""
+    size = sys.getsizeof(value)
+    if isinstance(value, dict):
+        return size + sum(map(weigh, value)) + sum(map(weigh, value.values()))
+    return size + sum(map(weigh, value)) if isinstance(value, (list, tuple)) else size
