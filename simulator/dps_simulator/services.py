@@ -12,6 +12,7 @@ from dps_simulator.common.throttling import Limits, Throttle
 from dps_simulator.common.trace import Trace
 from dps_simulator.hub.api.amqp.connection import HubAmqpEndpoint
 from dps_simulator.hub.api.amqp.events import EventEndpoint
+from dps_simulator.hub.api.amqp.service import service_rows
 from dps_simulator.hub.api.device import HubDeviceEndpoint
 from dps_simulator.hub.api.https import HubHttpsEndpoint
 from dps_simulator.hub.api.service import HubServiceEndpoint
@@ -122,7 +123,9 @@ class SimulatedServices:
             hub=hub, devices=devices, clock=self._clock, trace=self._trace, transaction=self._store.transaction
         )
         events = EventEndpoint(hub=hub, clock=self._clock, call_soon=asyncio.get_running_loop().call_soon)
-        amqp = HubAmqpEndpoint(devices=devices, clock=self._clock, trace=self._trace, services=events.rows())
+        amqp = HubAmqpEndpoint(
+            devices=devices, clock=self._clock, trace=self._trace, services=(*service_rows(), *events.rows())
+        )
         return HubService(hub, devices, https, registry, amqp, policy)
 
     def _new_routing(self, management_token: str) -> Routing:

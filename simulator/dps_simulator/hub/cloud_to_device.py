@@ -37,7 +37,7 @@ MAX_BAG = 60_000
 TIME_TO_LIVE = timedelta(hours=1)
 #: Deliveries without acknowledgement after which a message is given up.
 MAX_DELIVERIES = 10
-#: What a sender can ask to be told. It is kept and shown to the device; nobody is told anything here.
+#: What a sender can ask to be told about the end of a message; see :mod:`.feedback`.
 ACKNOWLEDGEMENTS = ("none", "positive", "negative", "full")
 #: System properties of a message that are texts: what APIs call them, and what the fields below are called.
 TEXTS: Mapping[str, str] = {
@@ -118,8 +118,8 @@ class CloudToDeviceQueues:
         admit: asked before a message is queued; may refuse it.
 
     Attributes:
-        ended: is told of every message that has ended, with the device ID and the outcome, when that is kept; ``None``
-            for nobody. A device that is deleted takes its messages along without an outcome.
+        ended: is told of every message that ends, with the device ID and the outcome, within the transaction that ends
+            it; ``None`` for nobody. A device that is deleted takes its messages along without an outcome.
     """
 
     def __init__(
@@ -283,6 +283,15 @@ class CloudToDeviceQueues:
                 self._end(device_id, sequence, Outcome.PURGED)
         return count
 
+    def expire(self) -> None:
+        """Give up whatever has expired, in all queues: else that is done by whoever looks at a queue next."""
+        now = self._clock.now()
+        over = [device_id for device_id, queue in self._queues.items() if any(end <= now for end in queue.values())]
+        if over:
+            with self._storage.transaction():
+                for device_id in over:
+                    self._drop_expired(device_id)
+
     def forget(self, device_id: str) -> None:
         """The device is gone, and so are its messages. May be part of a larger transaction."""
         with self._storage.transaction():
@@ -346,8 +355,7 @@ class CloudToDeviceQueues:
         stored = None if ended is None else self._documents.get(self._key(device_id, sequence))
         self._remove(device_id, sequence)
         if ended is not None and stored is not None:
-            queued = _queued(sequence, stored)
-            self._storage.when_committed(lambda: ended(device_id, queued, outcome))
+            ended(device_id, _queued(sequence, stored), outcome)
 
     def _remove(self, device_id: str, sequence: int) -> None:
         def forget() -> None:

@@ -19,6 +19,7 @@ from .checks import check_id, json_object, wrong_value
 from .cloud_to_device import CloudToDeviceQueues
 from .connections import Connections
 from .devices import NOT_GIVEN, Device, Identity, check_precondition, edge_device_of, new_device
+from .feedback import FeedbackQueue
 from .hub_queries import MAX_PAGE, TWIN_WORK, HubQueries, QueryPage, Steps, Work
 from .hub_records import MAX_BATCH, HubRecords
 from .modules import EDGE_MODULES, MAX_MODULES, Module, check_address, module_address, new_module, split_address
@@ -73,6 +74,11 @@ class IotHub:
             connections=self.connections,
             admit=lambda: self.throttle.take("cloud_to_device_per_minute", self._host),
         )
+        self.feedback = FeedbackQueue(host=self._host, storage=storage, clock=clock, generation=self._generation_of)
+        #: who waits for feedback
+        self.feedback_waits: list[Callable[[], object]] = []
+        self.feedback.changed = self._feedback_changed
+        self.cloud_to_device.ended = self.feedback.ended
         if not self._records.is_done(_EDGE_MODULES_GIVEN):
             self._give_edge_modules()
 
@@ -206,8 +212,17 @@ class IotHub:
         with self._storage.transaction():
             self._records.clear()
             self.cloud_to_device.clear()
+            self.feedback.clear()
         self._storage.when_committed(lambda: self.connections.drop_all(_gone("the hub was reset")))
         self._storage.when_committed(self.telemetry.clear)
+
+    def _generation_of(self, device_id: str) -> str:
+        identity = self.identity(device_id)
+        return "" if identity is None else identity.generation
+
+    def _feedback_changed(self) -> None:
+        for wake in list(self.feedback_waits):
+            wake()
 
     # ---- what the provisioning service does
 

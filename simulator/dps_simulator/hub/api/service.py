@@ -15,6 +15,7 @@ from dps_simulator.common.http import Response
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import hub_body
 from dps_simulator.hub.checks import check_id, invalid, json_object
+from dps_simulator.hub.feedback import CONTENT_TYPE
 from dps_simulator.hub.hub import MAX_PAGE, IotHub, QueryPage, Steps
 from dps_simulator.hub.modules import module_address
 from dps_simulator.hub.registry_bulk import apply_operations
@@ -47,9 +48,6 @@ UNSUPPORTED = (
     ("GET PATCH", "/digitaltwins/{id}", "digital twins"),
     ("POST", "/digitaltwins/{id}/commands/{command}", "digital twins"),
     ("POST", "/digitaltwins/{id}/components/{component}/commands/{command}", "digital twins"),
-    ("GET", "/messages/serviceBound/feedback", "feedback on cloud-to-device messages"),
-    ("DELETE", "/messages/serviceBound/feedback/{lock}", "feedback on cloud-to-device messages"),
-    ("POST", "/messages/serviceBound/feedback/{lock}/abandon", "feedback on cloud-to-device messages"),
     ("GET", "/messages/serviceBound/filenotifications", "notifications of file uploads"),
     ("DELETE", "/messages/serviceBound/filenotifications/{lock}", "notifications of file uploads"),
     ("POST", "/messages/serviceBound/filenotifications/{lock}/abandon", "notifications of file uploads"),
@@ -105,6 +103,7 @@ class HubServiceEndpoint(HttpEndpoint):
 
     def _table(self) -> list[Route]:
         device, twin, keys = "/devices/{id}", "/twins/{id}", "/devices/keys/regenerate"
+        feedback = "/messages/serviceBound/feedback"
         module, module_twin = f"{device}/modules/{{module}}", f"{twin}/modules/{{module}}"
         of_module = f"{module_twin}/methods"
         return [
@@ -128,6 +127,9 @@ class HubServiceEndpoint(HttpEndpoint):
             Route("POST", f"{twin}/methods", "method", self._call_method, SERVICE_CONNECT, takes_body=True),
             Route("POST", of_module, "method of module", self._call_method, SERVICE_CONNECT, takes_body=True),
             Route("DELETE", f"{device}/commands", "purge cloud-to-device messages", self._purge, SERVICE_CONNECT),
+            Route("GET", feedback, "receive feedback", self._receive_feedback, SERVICE_CONNECT),
+            Route("DELETE", f"{feedback}/{{lock}}", "complete feedback", self._complete_feedback, SERVICE_CONNECT),
+            Route("POST", f"{feedback}/{{lock}}/abandon", "abandon feedback", self._abandon_feedback, SERVICE_CONNECT),
             Route("GET", "/statistics/devices", "device statistics", self._device_statistics, REGISTRY_READ),
             Route("GET", "/statistics/service", "service statistics", self._service_statistics, SERVICE_CONNECT),
             *(
@@ -179,6 +181,22 @@ class HubServiceEndpoint(HttpEndpoint):
         device_id = call.parameters["id"]
         total = self._hub.cloud_to_device.purge(device_id)
         return Response(200, {"totalMessagesPurged": total, "deviceId": device_id, "moduleId": None})
+
+    async def _receive_feedback(self, _: Call) -> Response:
+        self._hub.cloud_to_device.expire()
+        batch = self._hub.feedback.take()
+        if batch is None:
+            return Response(204)
+        # where the lock token stands is inferred from what devices get over HTTPS
+        return Response(200, list(batch.records), {"ETag": f'"{batch.lock_token}"', "Content-Type": CONTENT_TYPE})
+
+    async def _complete_feedback(self, call: Call) -> Response:
+        self._hub.feedback.complete(call.parameters["lock"])
+        return Response(204)
+
+    async def _abandon_feedback(self, call: Call) -> Response:
+        self._hub.feedback.abandon(call.parameters["lock"])
+        return Response(204)
 
     # ---- statistics
 
