@@ -84,7 +84,8 @@ class FeedbackQueue:
 
     def ended(self, device_id: str, queued: QueuedMessage, outcome: Outcome) -> None:
         """A message has ended: keep what its sender asked for, as part of the transaction that ends it."""
-        if not _TOLD.get(queued.message.ack, lambda _: False)(outcome):
+        asked_for = _TOLD.get(queued.message.ack)
+        if asked_for is None or not asked_for(outcome):
             return
         now = self._clock.now()
         record = {

@@ -22,6 +22,16 @@ class HubEndpoint:
     host: str
     connection_string: str = field(repr=False)
 
+    @property
+    def events_connection_string(self) -> str:
+        """The Event Hubs-compatible connection string, from which telemetry is read.
+
+        On Azure the host and the name of the entity (``EntityPath``) are others than the hub's, and nobody can guess
+        them; here both are the hub's own.
+        """
+        policy = self.connection_string.partition(";")[2]
+        return f"Endpoint=sb://{self.host}/;{policy};EntityPath={self.host.partition('.')[0]}"
+
 
 @dataclass(frozen=True, slots=True)
 class RunningSimulator(Clients):

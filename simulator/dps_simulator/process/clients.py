@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     import requests
 
-    from .address import RunningSimulator
+    from .address import HubEndpoint, RunningSimulator
 
 #: The management plane of the simulator takes any subscription.
 _SUBSCRIPTION = "00000000-0000-0000-0000-000000000000"
@@ -92,11 +92,48 @@ class Clients(ABC):
         Raises:
             ValueError: there is no such hub.
         """
-        hubs = {hub.host: hub.connection_string for hub in self._reached.hubs}
+        return self._hub(host).connection_string
+
+    def _hub(self, host: str) -> HubEndpoint:
+        hubs = {hub.host: hub for hub in self._reached.hubs}
         name = host or next(iter(hubs))
         if name not in hubs:
             raise ValueError(f"There is no hub {name!r:.260}; there are {', '.join(hubs)}.")
         return hubs[name]
+
+    def events_connection_string(self, host: str = "") -> str:
+        """The Event Hubs-compatible connection string of a hub, e.g. for azure-eventhub.
+
+        Arguments:
+            host: host name of the hub; without it, the first hub.
+
+        Raises:
+            ValueError: there is no such hub.
+        """
+        return self._hub(host).events_connection_string
+
+    def event_consumer(self, host: str = "", **options: Any) -> Any:
+        """The official ``EventHubConsumerClient``, which reads the telemetry of a hub; close it after use.
+
+        Arguments:
+            host: host name of the hub; without it, the first hub.
+            options: further ones of the client.
+
+        Raises:
+            ModuleNotFoundError: azure-eventhub is not installed.
+            ValueError: there is no such hub.
+        """
+        package, reached = _module("azure.eventhub", "azure-eventhub"), self._reached
+        proxy = {"proxy_hostname": reached.address, "proxy_port": reached.proxy_port}
+        client = package.EventHubConsumerClient.from_connection_string
+        return client(
+            self.events_connection_string(host),
+            consumer_group="$Default",
+            transport_type=package.TransportType.AmqpOverWebsocket,
+            http_proxy=proxy,
+            connection_verify=str(reached.certificate_authority_file),
+            **options,
+        )
 
     def session(self) -> requests.Session:
         """A session of requests whose HTTPS reaches the simulator and nothing else, whatever the environment says.
@@ -188,6 +225,7 @@ class Clients(ABC):
             "PROVISIONING_IDSCOPE": reached.id_scope,
             "PROVISIONING_SERVICE_CONNECTION_STRING": reached.service_connection_string,
             "IOTHUB_CONNECTION_STRING": " ".join(hub.connection_string for hub in reached.hubs),
+            "EVENTHUB_CONNECTION_STRING": " ".join(hub.events_connection_string for hub in reached.hubs),
         }
 
 
