@@ -21,7 +21,7 @@ from dps_simulator.protocols.amqp.errors import AmqpProtocolError, Condition
 from dps_simulator.protocols.amqp.links import Delivery, Link
 from dps_simulator.protocols.amqp.messages import Message, Properties, decode_message
 from dps_simulator.protocols.amqp.performatives import RECEIVER, SENDER, Source, Target
-from dps_simulator.protocols.amqp.types import Array, Described, Int, Timestamp
+from dps_simulator.protocols.amqp.types import Array, Described, Int, Symbol, Timestamp
 from dps_simulator.wire.amqp import condition_of
 
 from .connection import HubConnection, ServiceRow
@@ -283,7 +283,7 @@ class ManagementRequests(OneWay):
             answer = self._answer(message.application_properties)
         except ServiceError as error:
             status, text = error.kind.status, error.message
-            condition = {"error-condition": condition_of(error)}
+            condition = {"error-condition": Symbol(condition_of(error))}
             detail = {"reason": error.reason or error.message}
             self._connection.record("out", MANAGEMENT, status=status, detail=detail)
         answers.send(
