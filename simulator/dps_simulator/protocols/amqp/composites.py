@@ -128,7 +128,7 @@ def encode_composite(out: bytearray, value: Composite) -> None:
         else:
             write(body, item)
     out += layout.head
-    put_list(out, body, len(layout.fields))
+    put_list(out, body, len(layout.writes))
 
 
 def decode_composite(data: bytes) -> tuple[Any, int]:
