@@ -136,7 +136,7 @@ RULES: tuple[Rule, ...] = (
         "Messages to devices",
         "each is locked for whoever was handed it: over HTTPS for a minute, over MQTT until the connection ends; after "
         "ten deliveries, or when it is rejected or has expired, it is gone. A lock that is lost gets 412002",
-        "nobody is told how a message ended; a lock that has run out is noticed by whoever asks next",
+        "a lock that has run out, and a message that has expired, are noticed by whoever asks next",
     ),
     _documented(
         "Properties of messages over HTTPS",

@@ -21,7 +21,7 @@ _KEYS = {"type": "sas", "symmetricKey": {"primaryKey": "{key}", "secondaryKey": 
 _DEVICE = {"deviceId": "{device}", "status": "enabled", "authentication": _KEYS}
 _MODULE = {"deviceId": "{device}", "moduleId": "{module}", "authentication": _KEYS}
 _DEVICE_CLIENT, _MODULE_CLIENT = "{device}", "{device}/{module}"
-_TELEMETRY = "kept in a bounded buffer, and read through the simulator's management API; no routes, no Event Hubs"
+_TELEMETRY = "kept in a bounded buffer; no routes to other endpoints"
 _ANSWERS = "$iothub/twin/res/#"
 
 
@@ -72,7 +72,7 @@ MQTT = Area(
         documented(
             "Receive messages from the cloud",
             _subscribe("devices/{device}/messages/devicebound/#"),
-            missing="MQTT can only complete, not reject or abandon, as on Azure; feedback is not made",
+            missing="MQTT can only complete, not reject or abandon, as on Azure",
         ),
         documented("Receive direct methods", _subscribe("$iothub/methods/POST/#")),
         documented("Answer a direct method", _publish("$iothub/methods/res/200/?$rid={request}", {})),
@@ -129,7 +129,6 @@ HTTPS = Area(
             "Receive device bound notification",
             _device_request("GET", "/devices/{deviceId}/messages/deviceBound"),
             "names of headers as the SDKs read them; what a header cannot carry is percent-encoded (simulator-only)",
-            missing="feedback is not made",
         ),
         documented(
             "Complete device bound notification",
@@ -188,22 +187,36 @@ AMQP = Area(
         observed(
             "Service: send to a device",
             AmqpQuestion(Door.HUB, "/messages/devicebound"),
-            instead="`POST /simulator/hubs/HOST/devices/ID/messages`, or `Simulator.send_message` in Python",
         ),
-        observed("Service: feedback", AmqpQuestion(Door.HUB, "/messages/serviceBound/feedback", sends=False)),
+        documented(
+            "Service: feedback",
+            AmqpQuestion(Door.HUB, "/messages/serviceBound/feedback", sends=False),
+            "batches of 64 records or after 15 s; a batch that was put back comes again at once (inferred)",
+        ),
         observed(
             "Service: notifications of files",
             AmqpQuestion(Door.HUB, "/messages/serviceBound/filenotifications", sends=False),
         ),
         observed(
-            "Service: read telemetry (Event Hubs)",
-            AmqpQuestion(Door.HUB, "messages/events/ConsumerGroups/$Default/Partitions/0", sends=False),
-            instead="`GET /simulator/hubs/HOST/telemetry`, or `Simulator.telemetry` in Python",
+            "Service: read telemetry (Event Hubs-compatible endpoint)",
+            AmqpQuestion(Door.HUB, "{hub}/ConsumerGroups/$Default/Partitions/0", sends=False, reads_events=True),
+            "host and entity have the hub's own names; one consumer group; which partition a device uses is inferred; "
+            "what is kept is in memory, and bounded",
+        ),
+        observed(
+            "Service: partitions (Event Hubs-compatible endpoint)",
+            AmqpQuestion(Door.HUB, "$management", reads_events=True),
+        ),
+        observed(
+            "Service: redirection to the endpoint, as `az iot hub monitor-events` does",
+            AmqpQuestion(Door.HUB, "messages/events/$management"),
+            instead="read with the Event Hubs-compatible connection string",
         ),
     ),
 )
 
 _OFFLINE = (Hub.DEVICE_NOT_ONLINE.code,)
+_NOT_HELD = (Hub.DEVICE_MESSAGE_LOCK_LOST.code,)
 _LANGUAGE = (
     "`devices` and `devices.modules`, no jobs; no functions but `IS_DEFINED` and `ARRAY_CONTAINS`; a change shows at "
     "once, and not later"
@@ -253,11 +266,11 @@ SERVICE = Area(
         documented("CloudToDeviceMessages_ReceiveFeedbackNotification", _ask("GET", "/messages/serviceBound/feedback")),
         documented(
             "CloudToDeviceMessages_CompleteFeedbackNotification",
-            _ask("DELETE", "/messages/serviceBound/feedback/{lockToken}", lockToken="0"),
+            _ask("DELETE", "/messages/serviceBound/feedback/{lockToken}", lockToken="0", accepted=_NOT_HELD),
         ),
         documented(
             "CloudToDeviceMessages_AbandonFeedbackNotification",
-            _ask("POST", "/messages/serviceBound/feedback/{lockToken}/abandon", lockToken="0"),
+            _ask("POST", "/messages/serviceBound/feedback/{lockToken}/abandon", lockToken="0", accepted=_NOT_HELD),
         ),
         observed("Statistics_GetDeviceStatistics", _ask("GET", "/statistics/devices")),
         observed("Statistics_GetServiceStatistics", _ask("GET", "/statistics/service")),

@@ -128,6 +128,7 @@ class AmqpQuestion:
         sends: whether the client sends on it, and does not receive.
         purpose: what is sent on it, for the document; empty where the address says that.
         websocket: whether it goes through a WebSocket.
+        reads_events: whether it is for the Event Hubs-compatible endpoint, which wants tokens of its own.
     """
 
     door: Door
@@ -135,6 +136,7 @@ class AmqpQuestion:
     sends: bool = True
     purpose: str = ""
     websocket: bool = False
+    reads_events: bool = False
 
     def shown(self) -> str:
         """The request as the document shows it."""

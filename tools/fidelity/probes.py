@@ -47,6 +47,8 @@ _REFUSALS = (
     "NO_WEBSOCKET_ROUTE",
 )
 _TOKEN_SECONDS = 600
+#: Conditions of links that there are not.
+_REFUSED_LINKS = ("amqp:not-found", "amqp:not-implemented")
 
 
 class FidelityError(Exception):
@@ -243,17 +245,21 @@ class Prober:
         host = self._hosts[question.door]
         if question.websocket:
             return opens_websocket(self._running, host, "AMQPWSB10")
-        address = self._samples.text(question.address)
+        hub = host.partition(".")[0]
+        address = self._samples.text(question.address, {"hub": hub})
         device = self._samples.text("{device}")
         if question.door is Door.PROVISIONING:
             user_name, token = address, self._device_token(question.door, device)
         elif question.door is Door.HUB_DEVICE:
-            user_name, token = f"{device}@sas.{host.partition('.')[0]}", self._device_token(question.door, device)
+            user_name, token = f"{device}@sas.{hub}", self._device_token(question.door, device)
         else:
-            policy = self._hub_policy
-            user_name = f"{policy['SharedAccessKeyName']}@sas.root.{host.partition('.')[0]}"
-            key = sas.decode_key(policy["SharedAccessKey"])
-            token = sas.sign(host, key, _expiry(), policy["SharedAccessKeyName"])
+            name, key = self._hub_policy["SharedAccessKeyName"], self._hub_policy["SharedAccessKey"]
+            user_name = f"{name}@sas.root.{hub}"
+            if question.reads_events:
+                # there the key is its text
+                token = sas.sign(f"sb%3A%2F%2F{host}%2F{hub}", key.encode(), _expiry(), name)
+            else:
+                token = sas.sign(host, sas.decode_key(key), _expiry(), name)
         version = _VERSIONS[question.door]
         refused = attach(self._running, host, (user_name, token), address, sends=question.sends, version=version)
         if refused and "not supported by this simulator" not in refused:
