@@ -150,10 +150,23 @@ def _errors() -> str:
 
 def _error(row: tuple[str, ErrorKind]) -> list[str]:
     owner, kind = row
-    return [str(kind.code), kind.name, _OWNERS.get(owner, owner), kind.mqtt, kind.source]
+    # Event Hubs has conditions of AMQP instead of codes
+    return [
+        f"`{kind.amqp}`" if kind.amqp else str(kind.code),
+        kind.name,
+        _OWNERS.get(owner, owner),
+        kind.mqtt,
+        kind.source,
+    ]
 
 
-_OWNERS = {"Dps": "DPS", "Hub": "hub", "ResourceManager": "management plane", "Transport": "HTTP server"}
+_OWNERS = {
+    "Dps": "DPS",
+    "EventHubs": "Event Hubs",
+    "Hub": "hub",
+    "ResourceManager": "management plane",
+    "Transport": "HTTP server",
+}
 
 
 def _numbers() -> str:
