@@ -13,7 +13,9 @@ from dps_simulator.credentials import chains, evidence
 from dps_simulator.errors.table import Provenance
 from dps_simulator.hub import (
     cloud_to_device,
+    event_readers,
     faults,
+    feedback,
     hub_queries,
     message_locks,
     modules,
@@ -120,6 +122,18 @@ NUMBERS: tuple[Number, ...] = (
         _seconds(message_locks.LOCK_TIMEOUT.total_seconds()),
         _CLOUD_TO_DEVICE,
     ),
+    _documented("records of feedback in a batch", _count(feedback.BATCH), _CLOUD_TO_DEVICE),
+    _documented(
+        "how long feedback waits for more of it", _seconds(feedback.BATCH_DELAY.total_seconds()), _CLOUD_TO_DEVICE
+    ),
+    _documented(
+        "how long feedback is kept, if nobody takes it",
+        _seconds(feedback.TIME_TO_LIVE.total_seconds()),
+        _CLOUD_TO_DEVICE,
+    ),
+    _documented("deliveries of feedback", _count(feedback.MAX_DELIVERIES), _CLOUD_TO_DEVICE),
+    _documented("partitions of a hub", _count(telemetry.PARTITIONS), "iot-hub-devguide-messages-read-builtin"),
+    _documented("readers of a partition", _count(event_readers.MAX_READERS), "event-hubs-quotas"),
     _documented("payload of a direct method", _size(hub_device_methods.MAX_METHOD_PAYLOAD), _METHODS),
     _documented(
         "time-out of a direct method, if none is asked for", _seconds(hub_methods.DEFAULT_RESPONSE_TIMEOUT), _METHODS
@@ -142,6 +156,7 @@ NUMBERS: tuple[Number, ...] = (
     _own("hubs of a simulator", _count(MAX_HUBS)),
     _own("messages from devices that a hub keeps", _count(telemetry.MAX_MESSAGES)),
     _own("bytes of them", _size(telemetry.MAX_BYTES)),
+    _own("records of feedback that a hub keeps", _count(feedback.MAX_RECORDS)),
     _own("messages of a batch over HTTPS", _count(telemetry.MAX_BATCH)),
     _own("direct methods that wait for one device", _count(hub_device_methods.MAX_WAITING_METHODS)),
     _own("size after which a page of the service API ends", _size(paging.MAX_PAGE_BYTES)),
