@@ -7,7 +7,7 @@ properties of the feedback queue). Inferred: how a batch that was abandoned come
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -48,7 +48,7 @@ class FeedbackBatch:
         deliveries: how often the first of them was handed out, this time included.
     """
 
-    lock_token: str
+    lock_token: str = field(repr=False)
     enqueued: datetime
     records: tuple[Mapping[str, Any], ...]
     deliveries: int
