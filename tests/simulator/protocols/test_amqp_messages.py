@@ -57,9 +57,9 @@ def test_composites_come_back(value):
     assert read(written(value)) == value
 
 
-def test_what_says_nothing_is_left_out():
+def test_what_says_nothing_is_null():
     assert written(Accepted()) == b"\x00\x53\x24\x45"
-    assert written(Open(container_id="c")) == b"\x00\x53\x10\xc0\x04\x01\xa1\x01c"
+    assert written(Open(container_id="c")) == b"\x00\x53\x10\xc0\x0d\x0a\xa1\x01c" + b"\x40" * 9
 
 
 def test_names_stand_for_numbers():
