@@ -41,6 +41,12 @@ _WORDS: Mapping[tuple[str, str, str], str] = {
     ("provisioning", "assigned", "out"): "assigned",
     ("provisioning", "not assigned", "out"): "not assigned",
     ("provisioning", "disconnect", "in"): "goodbye",
+    ("provisioning", "open", "in"): "open a connection",
+    ("hub", "open", "in"): "open a connection",
+    ("hub", "token", "in"): "here is my signed token",
+    ("hub", "token", "out"): "answer to the token",
+    ("hub", "twin", "in"): "tell me when it changes, or no more",
+    ("hub", "twin", "out"): "answer to the wish",
     ("hub", "connect", "in"): "connect with a signed token",
     ("hub", "connect", "out"): "connection accepted",
     ("hub", "telemetry", "in"): "telemetry",
@@ -60,6 +66,15 @@ _WORDS: Mapping[tuple[str, str, str], str] = {
     ("registry", "update twin", "in"): "change the twin",
     ("webhook", "allocate", "out"): "which hub for this device?",
     ("webhook", "allocate", "in"): "this hub",
+}
+
+#: What a link over AMQP is for, by the end of its address.
+_LINKS: Mapping[str, str] = {
+    "$cbs": "tokens",
+    "/messages/events": "telemetry",
+    "/messages/devicebound": "messages from the cloud",
+    "/twin": "the twin",
+    "/methods/devicebound": "methods",
 }
 
 #: What the network does, by what the trace calls it. It is said by neither end.
@@ -495,10 +510,23 @@ def _left_out(event: Mapping[str, Any]) -> bool:
     return event["service"] in {"registry", "enrollments"} and str(event["operation"]).startswith(_READS)
 
 
+def _attached(event: Mapping[str, Any]) -> str:
+    """What a link is for, and which way messages go on it, as the client sees it; a refusal says neither."""
+    detail = event.get("detail") or {}
+    address = str(detail.get("address") or "")
+    if not address:
+        return "answer to the link"
+    what = next((words for end, words in _LINKS.items() if address.endswith(end)), "")
+    what = what or ("registering" if "/registrations/" in address else address)
+    return f"a link for {what}: I {'send' if detail.get('link') == 'sender' else 'receive'}"
+
+
 def _label(event: Mapping[str, Any]) -> str:
     service, operation, direction = str(event["service"]), str(event["operation"]), str(event["direction"])
     status, detail = event.get("status"), event.get("detail") or {}
     label = _WORDS.get((service, operation, direction), operation)
+    if operation == "attach":
+        label = _attached(event)
     shown = detail.get("certificates")
     if service == "webhook" and direction == "in":
         label = _allocation(event)

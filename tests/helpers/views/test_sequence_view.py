@@ -138,6 +138,35 @@ def test_a_device_that_uses_its_hub_over_https():
     assert [each.failed for each in steps] == [False] * 5 + [True]
 
 
+def attach(sequence, service, address, link="sender", **detail):
+    return event(sequence, service, "attach", "in", address=address, link=link, **detail)
+
+
+def test_a_device_over_amqp_says_what_its_links_are_for():
+    messages = [
+        event(1, "provisioning", "connect", "in"),
+        attach(2, "provisioning", "0ne00000A01/registrations/pump"),
+        attach(3, "provisioning", "0ne00000A01/registrations/pump", "receiver"),
+        event(4, "hub", "open", "in"),
+        attach(5, "hub", "$cbs"),
+        event(6, "hub", "token", "in", 200),
+        attach(7, "hub", "/devices/pump/twin", "receiver"),
+        attach(8, "hub", "/devices/pump/elsewhere"),
+        event(9, "hub", "attach", "out", 404),
+    ]
+    steps = steps_of(messages)
+    assert [str(each).partition(": ")[2] for each in steps[1:8]] == [
+        "a link for registering: I send",
+        "a link for registering: I receive",
+        "open a connection",
+        "a link for tokens: I send",
+        "here is my signed token",
+        "a link for the twin: I receive",
+        "a link for /devices/pump/elsewhere: I send",
+    ]
+    assert [each.failed for each in steps] == [False] * 8 + [True]
+
+
 def test_a_function_that_decides_has_a_lane():
     asks = event(1, "webhook", "allocate", "out")
     good = event(2, "webhook", "allocate", "in", 200, body={"iotHubHostName": "contoso-hub-2.azure-devices.test"})
