@@ -211,7 +211,7 @@ def test_deliveries_are_numbered_without_gaps():
     server.take(frame(Detach(handle=1)), flow(handle=2, incoming_window=9))
     sent = b.send(b"x", "key")
     ((said, _),) = [each for each in server.said() if isinstance(each, tuple)]
-    assert (said.delivery_id, said.delivery_tag) == (0, bytes(4))
+    assert (said.delivery_id, said.delivery_tag) == (0, bytes(16))
     server.take(frame(Disposition(role=True, first=0, settled=True, state=Accepted())))
     assert server.of(Settled) == [Settled(sent, Accepted())]
 

@@ -40,7 +40,9 @@ WINDOW = 5_000
 #: The highest handle of a link.
 HANDLE_MAX = 1_023
 #: What a transfer takes in its frame beside the payload.
-_TRANSFER_HEAD = 64
+_TRANSFER_HEAD = 80
+#: Bytes of a delivery's tag, of which the SDK for C# makes a GUID.
+_TAG_BYTES = 16
 
 
 class _Part(NamedTuple):
@@ -268,7 +270,7 @@ class Session:
         """Deliveries are numbered when they go: one that never does leaves no gap, which some clients refuse."""
         number = self._next_delivery_id
         self._next_delivery_id = (number + 1) % WRAP
-        part.transfer.delivery_id, part.transfer.delivery_tag = number, number.to_bytes(4, "big")
+        part.transfer.delivery_id, part.transfer.delivery_tag = number, number.to_bytes(_TAG_BYTES, "big")
         if part.sent is not None:
             part.sent.goes(number)
             self._unsettled[number] = part.sent
