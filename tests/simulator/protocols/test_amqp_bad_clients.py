@@ -171,6 +171,15 @@ def test_what_waits_for_the_window_goes_in_order_and_the_sender_goes_on():
     assert [part.delivery_id for part, _ in said] == [1, 2]
 
 
+def test_what_waits_is_in_no_repr():
+    server = Server()
+    server.take(opening(), begin(incoming_window=0), receiver("a"), flow(incoming_window=0))
+    (link,) = server.connection.links
+    link.send(b"password")
+    assert "8 bytes" in repr(link.session._waiting)
+    assert "password" not in repr(link.session._waiting)
+
+
 def test_a_link_hears_once_that_it_can_go_on():
     server = Server()
     server.take(opening(), begin(incoming_window=0), receiver("a"))

@@ -197,9 +197,9 @@ def weigh_composite(value: Composite) -> int:
 # --- types of fields --------------------------------------------------------------------------------------------------
 
 
-def _whole_number(limit: int) -> Callable[[Any], int]:
+def _whole_number(limit: int, least: int = 0) -> Callable[[Any], int]:
     def read(value: Any) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limit:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= limit:
             raise ValueError
         return int(value)
 
@@ -266,7 +266,7 @@ STRING = Kind(encode_string, _plain_text)
 SYMBOL = Kind(encode_symbol, _ascii)
 SYMBOLS = Kind(_write_symbols, _read_symbols)
 BINARY = Kind(encode_binary, _instance(bytes))
-TIMESTAMP = Kind(_write_timestamp, _instance(int))
+TIMESTAMP = Kind(_write_timestamp, _whole_number((1 << 63) - 1, -(1 << 63)))
 MAP = Kind(encode, _instance(dict))
 ANY = Kind(encode, lambda value: value)
 #: A composite, or another described value.

@@ -133,6 +133,14 @@ _TYPES: Mapping[int, type] = {
     _FOOTER: dict,
 }
 
+#: Sections that are taken as they are, and where they go.
+_ATTRIBUTES: Mapping[int, str] = {
+    _DELIVERY_ANNOTATIONS: "delivery_annotations",
+    _ANNOTATIONS: "annotations",
+    _APPLICATION_PROPERTIES: "application_properties",
+    _VALUE: "value",
+}
+
 
 def decode_message(data: bytes) -> Message:
     """Read a message.
@@ -151,6 +159,9 @@ def decode_message(data: bytes) -> Message:
         section, position = decode(data, position)
         code = _code(section)
         if code < before or (code == before and code not in (_DATA, _SEQUENCE)):
+            if code == _DELIVERY_ANNOTATIONS:
+                # azure-eventhub for Python writes them last, and says that they are overlooked there
+                continue
             raise AmqpDecodeError(f"the section 0x{code:02x} of a message follows 0x{before:02x}")
         before = code
         value = section.value
@@ -159,21 +170,15 @@ def decode_message(data: bytes) -> Message:
             raise AmqpDecodeError(f"the section 0x{code:02x} of a message is a {type(value).__name__}")
         if code == _HEADER:
             message.header = read_composite(section)
-        elif code == _DELIVERY_ANNOTATIONS:
-            message.delivery_annotations = value
-        elif code == _ANNOTATIONS:
-            message.annotations = value
         elif code == _PROPERTIES:
             message.properties = read_composite(section)
-        elif code == _APPLICATION_PROPERTIES:
-            message.application_properties = value
         elif code == _DATA:
             parts.append(value)
         elif code == _SEQUENCE:
             sequences.append(value)
             message.value = sequences
-        elif code == _VALUE:
-            message.value = value
+        elif code in _ATTRIBUTES:
+            setattr(message, _ATTRIBUTES[code], value)
     if parts:
         message.parts = tuple(parts)
         message.data = b"".join(parts)

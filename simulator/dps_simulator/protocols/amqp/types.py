@@ -241,6 +241,9 @@ def _map(data: bytes, position: int, end: int, count: int, depth: int) -> tuple[
 
 
 def _array(data: bytes, position: int, end: int, count: int, depth: int) -> tuple[Array, int]:
+    if position == end and not count:
+        # azure-eventhub for Python leaves out the type of nothing
+        return Array(type(None), ()), position
     descriptor = None
     code = data[position]
     if not code:
