@@ -195,18 +195,16 @@ def _has_mark(text: str) -> bool:
     for mark in _SQUEEZED_MARKS:
         if mark in squeezed:
             return True
-    return bool(
-        ("sig" in squeezed and _has_sig(text.lower(), squeezed))
-        or ("key" in squeezed and _KEY_WORD.search(text.lower()))
-        or ("code" in squeezed and _CODE.search(text.lower()))
-    )
-
-
-def _has_sig(small: str, squeezed: str) -> bool:
-    # quicker than the pattern, and true of every answer to a device: all of them are those of "assigned" and the like
-    if small.count("assign") == squeezed.count("sig") and "signature" not in squeezed:
+    has_sig, has_key, has_code = "sig" in squeezed, "key" in squeezed, "code" in squeezed
+    if not (has_sig or has_key or has_code):
         return False
-    return _SIG.search(small) is not None
+    small = text.lower()
+    if has_sig and small.count("assign") == squeezed.count("sig"):
+        # quicker than the pattern: all of them are within "assigned" and the like, as in every answer to a device
+        has_sig = "signature" in squeezed
+    return bool(
+        (has_sig and _SIG.search(small)) or (has_key and _KEY_WORD.search(small)) or (has_code and _CODE.search(small))
+    )
 
 
 def values(text: str) -> list[str]:

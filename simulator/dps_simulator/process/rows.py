@@ -14,6 +14,17 @@ from dps_simulator.common.ports import Document
 from . import store_errors
 from .store_errors import DamagedStoreError
 
+_DECODER = json.JSONDecoder()
+
+
+def _read(text: str) -> Any:
+    """A document as this version writes it, without a look for blanks around it; or as :func:`json.loads` does."""
+    if text.startswith("{"):
+        document, end = _DECODER.raw_decode(text)
+        if end == len(text):
+            return document
+    return json.loads(text)
+
 
 def checksum_of(*texts: bytes) -> int:
     """What stands beside a row, so that a change by anything but the simulator is noticed."""
@@ -33,7 +44,7 @@ def opened(row: Sequence[Any], path: Path | None) -> tuple[int, str, str, Docume
     try:
         # what is no text fails here, whether there is a checksum to compare or not
         found = checksum_of(collection, key, parent, body)
-        document = json.loads(body.decode()) if checksum in (None, found) else None
+        document = _read(body.decode()) if checksum in (None, found) else None
         if isinstance(document, dict):
             return sequence, key.decode(), parent.decode(), document
     except (TypeError, ValueError, RecursionError):
