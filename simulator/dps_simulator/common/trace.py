@@ -263,7 +263,9 @@ class _Harmless:
         ):
             return False
         if len(name) <= _LONGEST_NAME:
-            _remember(self.names, name)
+            if len(self.names) >= _REMEMBERED:
+                self.names.clear()
+            self.names.add(name)
         return True
 
     def detail(self, detail: Mapping[str, Any], body: bytes) -> str:
@@ -282,14 +284,10 @@ class _Harmless:
         if len(text) > TEXT_LIMIT or may_hold_secret(text):
             return ""
         if len(text) <= _LONGEST_DETAIL:
-            _remember(self._details, text)
+            if len(self._details) >= _REMEMBERED:
+                self._details.clear()
+            self._details.add(text)
         return text
-
-
-def _remember(known: set[str], text: str) -> None:
-    if len(known) >= _REMEMBERED:
-        known.clear()
-    known.add(text)
 
 
 class Trace:
