@@ -46,6 +46,8 @@ DEPTH_LIMIT = 40
 LEFT_OUT = "…"
 #: Of so many names, and of so many details, it is remembered that they hold no secret; then it begins anew.
 _REMEMBERED = 512
+#: And from the beginning of what the simulator itself calls most messages.
+_KNOWN_NAMES = ("", "connect", "subscribe", "register", "poll", "disconnect")
 #: Longer ones are not. A longer detail tells of one device and one message, and would not come again.
 _LONGEST_NAME, _LONGEST_DETAIL = 128, 64
 
@@ -248,7 +250,7 @@ class _Harmless:
     __slots__ = ("_details", "names")
 
     def __init__(self) -> None:
-        self.names: set[str] = set()
+        self.names = set(_KNOWN_NAMES)
         self._details: set[str] = set()
 
     def is_name(self, name: str) -> bool:

@@ -99,6 +99,11 @@ def test_what_is_remembered_of_harmless_texts_holds_no_secret_and_no_more_than_i
     assert not [text for text in texts_within(trace) if "device-" in text or "returnCodes" in text]
 
 
+@pytest.mark.parametrize("name", module._KNOWN_NAMES)
+def test_what_is_known_from_the_beginning_would_be_found_harmless(name):
+    assert module._Harmless().is_name(name)
+
+
 def test_a_text_that_is_harmless_in_one_place_is_asked_again_in_another():
     trace = Trace(ManualClock())
     for name in (KEY, "{}", '{"a":1}'):
