@@ -46,6 +46,8 @@ DEPTH_LIMIT = 40
 LEFT_OUT = "…"
 #: Of so many names, and of so many details, it is remembered that they hold no secret; then it begins anew.
 _REMEMBERED = 512
+#: And from the beginning of what the simulator itself calls most messages.
+_KNOWN_NAMES = ("", "connect", "subscribe", "register", "poll", "disconnect")
 #: Longer ones are not. A longer detail tells of one device and one message, and would not come again.
 _LONGEST_NAME, _LONGEST_DETAIL = 128, 64
 
@@ -162,8 +164,13 @@ def _cut(text: str) -> str:
     return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + LEFT_OUT
 
 
+#: The values of a :class:`_Kept`. The buffer holds them as such: the garbage collector soon leaves plain tuples alone
+#: in which nothing refers to others, and looks at thousands of named ones again and again.
+_Values = tuple[int, datetime, str, str, str, str, str, str, "int | None", str, "Mapping[str, Any] | None", int]
+
+
 class _Kept(NamedTuple):
-    """One event as the buffer holds it.
+    """One event as the buffer has its values.
 
     Attributes:
         host, device, operation: as in :class:`TraceEvent`, with no secret in them.
@@ -230,33 +237,37 @@ def _bytes_as_text(value: Any) -> Any:
     raise TypeError
 
 
-_encode = compact_encoder(_bytes_as_text)
+_parts = compact_encoder(_bytes_as_text)
 
 
 class _Harmless:
-    """Finds what holds no secret and nothing to cut. Where that is not sure, it is not harmless."""
+    """Finds what holds no secret and nothing to cut. Where that is not sure, it is not harmless.
 
-    __slots__ = ("_details", "_names")
+    Attributes:
+        names: some that were found to be.
+    """
+
+    __slots__ = ("_details", "names")
 
     def __init__(self) -> None:
-        self._names: set[str] = set()
+        self.names = set(_KNOWN_NAMES)
         self._details: set[str] = set()
 
-    def are_names(self, host: str, device: str, operation: str) -> bool:
-        """Whether all three are, where names are expected."""
-        known = self._names
-        return (
-            (host in known or self._is_name(host))
-            and (device in known or self._is_name(device))
-            and (operation in known or self._is_name(operation))
-        )
-
-    def _is_name(self, name: str) -> bool:
+    def is_name(self, name: str) -> bool:
+        """Whether a text is, where a name is expected."""
         # where a name is expected, a key is one also by itself: it ends in "=", which may be escaped
-        if "=" in name or "%" in name or "&" in name or len(name) > TEXT_LIMIT or may_hold_secret(_encode(name)):
+        if (
+            "=" in name
+            or "%" in name
+            or "&" in name
+            or len(name) > TEXT_LIMIT
+            or may_hold_secret("".join(_parts(name, 0)))
+        ):
             return False
         if len(name) <= _LONGEST_NAME:
-            _remember(self._names, name)
+            if len(self.names) >= _REMEMBERED:
+                self.names.clear()
+            self.names.add(name)
         return True
 
     def detail(self, detail: Mapping[str, Any], body: bytes) -> str:
@@ -264,7 +275,7 @@ class _Harmless:
         if not detail and not body:
             return "{}"
         try:
-            text = _encode(detail)
+            text = "".join(_parts(detail, 0))
         except (TypeError, ValueError, RecursionError):
             return ""
         if body:
@@ -275,14 +286,10 @@ class _Harmless:
         if len(text) > TEXT_LIMIT or may_hold_secret(text):
             return ""
         if len(text) <= _LONGEST_DETAIL:
-            _remember(self._details, text)
+            if len(self._details) >= _REMEMBERED:
+                self._details.clear()
+            self._details.add(text)
         return text
-
-
-def _remember(known: set[str], text: str) -> None:
-    if len(known) >= _REMEMBERED:
-        known.clear()
-    known.add(text)
 
 
 class Trace:
@@ -298,7 +305,7 @@ class Trace:
         self._clock = clock
         self._capacity = capacity
         self._max_bytes = max_bytes
-        self._events: deque[_Kept] = deque()
+        self._events: deque[_Values] = deque()
         self._harmless = _Harmless()
         self._bytes = 0
         self._next = 1
@@ -323,7 +330,15 @@ class Trace:
         """
         detail = detail or {}
         redacted = None
-        text = self._harmless.detail(detail, body) if self._harmless.are_names(host, device, operation) else ""
+        text, harmless = "", self._harmless
+        known = harmless.names
+        # every message on the wire takes this way
+        if (
+            (host in known or harmless.is_name(host))
+            and (device in known or harmless.is_name(device))
+            and (operation in known or harmless.is_name(operation))
+        ):
+            text = harmless.detail(detail, body)
         if text:
             size = len(host) + len(device) + len(operation) + len(text)
         else:
@@ -332,7 +347,7 @@ class Trace:
         size += _EVENT_BYTES
         now = self._clock.now()
         self._events.append(
-            _Kept(
+            (
                 self._next,
                 now,
                 service,
@@ -350,7 +365,7 @@ class Trace:
         self._bytes += size
         self._next += 1
         while len(self._events) > self._capacity or (self._bytes > self._max_bytes and len(self._events) > 1):
-            self._bytes -= self._events.popleft().size
+            self._bytes -= self._events.popleft()[-1]
 
     def events(self, after: int = 0, limit: int = CAPACITY) -> list[TraceEvent]:
         """Events with a sequence number above ``after``, oldest first, at most ``limit``."""
@@ -358,8 +373,8 @@ class Trace:
 
     def read(self, after: int = 0, limit: int = CAPACITY) -> Iterator[TraceEvent]:
         """The same events, those that are there now, each made when it is asked for."""
-        kept = list(islice((each for each in self._events if each.sequence > after), limit))
-        return (each.event() for each in kept)
+        kept = list(islice((each for each in self._events if each[0] > after), limit))
+        return (_Kept(*each).event() for each in kept)
 
     @property
     def last_sequence(self) -> int:

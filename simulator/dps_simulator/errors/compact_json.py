@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from json import encoder
 from typing import Any
 
 
-def compact_encoder(default: Callable[[Any], Any] | None = None) -> Callable[[Any], str]:
+def compact_encoder(default: Callable[[Any], Any] | None = None) -> Callable[[Any, int], Iterable[str]]:
     """What writes values as :class:`json.JSONEncoder` does, without looking for circles.
 
     That class makes an encoder in C for every value, which costs as much as a small document. Here one is made for all.
@@ -18,16 +18,17 @@ def compact_encoder(default: Callable[[Any], Any] | None = None) -> Callable[[An
         default: turns what JSON does not know into what it does, or raises :class:`TypeError`.
 
     Returns:
-        A function that raises :class:`TypeError`, :class:`ValueError` or :class:`RecursionError` for what cannot be
-        written.
+        A function that takes a value and 0, and gives the parts of its JSON in order. It raises :class:`TypeError`,
+        :class:`ValueError` or :class:`RecursionError` for what cannot be written.
     """
     settings = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=default)
     try:
         # as JSONEncoder.iterencode calls it
-        write = encoder.c_make_encoder(  # type: ignore[attr-defined]
+        made: Callable[[Any, int], Iterable[str]] = encoder.c_make_encoder(  # type: ignore[attr-defined]
             None, settings.default, encoder.encode_basestring_ascii, None, ":", ",", False, False, True
         )
-        written = "".join(write({"": [None]}, 0))
+        if "".join(made({"": [None, 1]}, 0)) == '{"":[null,1]}':
+            return made
     except (AttributeError, TypeError):
-        return settings.encode
-    return (lambda value: "".join(write(value, 0))) if written == '{"":[null]}' else settings.encode
+        pass
+    return lambda value, _: (settings.encode(value),)

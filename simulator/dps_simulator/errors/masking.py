@@ -175,38 +175,34 @@ def may_hold_secret(text: str) -> bool:
     Arguments:
         text: JSON in ASCII. With any escape of JSON in it, the answer is "perhaps".
     """
-    if "\\" in text or _has_mark(text):
-        return True
-    # an "&" that begins no entity, as between the parts of a query, escapes nothing
-    if "%" not in text and ("&" not in text or _ENTITY.search(text) is None):
-        return False
-    plain = _unescaped(text)
-    # a name is read without its escapes, and so is the text that it stands in
-    may_be_escaped = "\\" in plain or "%" in plain or ("&" in plain and _ENTITY.search(plain) is not None)
-    return may_be_escaped or _has_mark(plain)
-
-
-def _has_mark(text: str) -> bool:
-    if not text.isascii():
-        return True
-    # a name is also read without the signs in it
-    squeezed = text.encode().translate(_SMALL, _SIGNS).decode()
-    # a loop, as every message on the wire takes this way
-    for mark in _SQUEEZED_MARKS:
-        if mark in squeezed:
-            return True
-    return bool(
-        ("sig" in squeezed and _has_sig(text.lower(), squeezed))
-        or ("key" in squeezed and _KEY_WORD.search(text.lower()))
-        or ("code" in squeezed and _CODE.search(text.lower()))
-    )
-
-
-def _has_sig(small: str, squeezed: str) -> bool:
-    # quicker than the pattern, and true of every answer to a device: all of them are those of "assigned" and the like
-    if small.count("assign") == squeezed.count("sig") and "signature" not in squeezed:
-        return False
-    return _SIG.search(small) is not None
+    is_plain = False
+    # no functions of its own, as every message on the wire takes this way
+    while "\\" not in text and text.isascii():
+        # a name is also read without the signs in it
+        squeezed = text.encode().translate(_SMALL, _SIGNS).decode()
+        for mark in _SQUEEZED_MARKS:
+            if mark in squeezed:
+                return True
+        has_sig, has_key, has_code = "sig" in squeezed, "key" in squeezed, "code" in squeezed
+        if has_sig or has_key or has_code:
+            small = text.lower()
+            if has_sig and small.count("assign") == squeezed.count("sig"):
+                # quicker than the pattern: all are within "assigned" and the like, as in every answer to a device
+                has_sig = "signature" in squeezed
+            if (
+                (has_sig and _SIG.search(small))
+                or (has_key and _KEY_WORD.search(small))
+                or (has_code and _CODE.search(small))
+            ):
+                return True
+        # an "&" that begins no entity, as between the parts of a query, escapes nothing
+        if "%" not in text and ("&" not in text or _ENTITY.search(text) is None):
+            return False
+        if is_plain:
+            break
+        # a name is read without its escapes, and so is the text that it stands in
+        text, is_plain = _unescaped(text), True
+    return True
 
 
 def values(text: str) -> list[str]:

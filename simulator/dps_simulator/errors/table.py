@@ -125,9 +125,9 @@ def described(value: object) -> str:
     return f"{value!r:.160}"
 
 
-_encoded = compact_encoder()
+_parts = compact_encoder()
 
 
 def ascii_json(document: object) -> bytes:
     """JSON in pure ASCII: one SDK decodes answers as ASCII before it parses them."""
-    return _encoded(document).encode("ascii")
+    return "".join(_parts(document, 0)).encode("ascii")

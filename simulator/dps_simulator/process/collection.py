@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 
-_encoded = compact_encoder()
+_parts = compact_encoder()
 _PUT = (
     "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (collection, key) DO UPDATE SET "
@@ -48,7 +48,7 @@ class Collection:
         self._store.change_many(_PUT, (self._row(key, parent, body) for key, body in items))
 
     def _row(self, key: str, parent: str, body: Mapping[str, Any]) -> tuple[str, str, str, str, int]:
-        text = _encoded(body)
+        text = "".join(_parts(body, 0))
         return self._name, key, parent, text, checksum_of(f"{self._name}\0{key}\0{parent}\0{text}".encode())
 
     def delete(self, key: str) -> bool:

@@ -14,6 +14,8 @@ from dps_simulator.common.ports import Document
 from . import store_errors
 from .store_errors import DamagedStoreError
 
+_DECODER = json.JSONDecoder()
+
 
 def checksum_of(*texts: bytes) -> int:
     """What stands beside a row, so that a change by anything but the simulator is noticed."""
@@ -33,7 +35,13 @@ def opened(row: Sequence[Any], path: Path | None) -> tuple[int, str, str, Docume
     try:
         # what is no text fails here, whether there is a checksum to compare or not
         found = checksum_of(collection, key, parent, body)
-        document = json.loads(body.decode()) if checksum in (None, found) else None
+        document = None
+        if checksum in (None, found):
+            text = body.decode()
+            # as json.loads, which looks for blanks around it as well: this version writes none
+            document, end = _DECODER.raw_decode(text) if text.startswith("{") else (None, 0)
+            if end != len(text):
+                document = json.loads(text)
         if isinstance(document, dict):
             return sequence, key.decode(), parent.decode(), document
     except (TypeError, ValueError, RecursionError):

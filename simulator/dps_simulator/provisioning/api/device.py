@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -122,9 +121,10 @@ class _DeviceConnection:
         self._link = link
         self._operations = operations
         self._clock = clock
-        self._record = partial(
-            trace.record, service="provisioning", host=link.peer.host or host, protocol=link.peer.transport
-        )
+        self._trace = trace
+        self._host = link.peer.host or host
+        # as whom the trace names it
+        self._name = ""
         self._device = DeviceIdentity("", "", "")
 
     def connected(self, connect: Connect) -> None:
@@ -137,14 +137,14 @@ class _DeviceConnection:
         read = read_user_name(user_name)
         if read is None:
             # the client ID is the registration ID as well
-            self._record = partial(self._record, device=connect.client_id)
+            self._name = connect.client_id
             self._refuse(
                 _MALFORMED_USER_NAME,
                 "the user name is not {ID scope}/registrations/{registration ID}/api-version=…&ClientVersion=…",
             )
             return
         scope, identifier, parameters = read
-        self._record = partial(self._record, device=identifier)
+        self._name = identifier
         self._device = DeviceIdentity(
             id_scope=scope,
             registration_id=identifier,
@@ -245,6 +245,27 @@ class _DeviceConnection:
         how = how or ending(clean)
         direction = "out" if how.by == SERVICE else "in"
         self._record(direction=direction, operation="disconnect", detail={"clean": clean, **how.told()})
+
+    def _record(
+        self,
+        *,
+        direction: str,
+        operation: str,
+        status: int | None = None,
+        detail: Mapping[str, Any] | None = None,
+        body: bytes = b"",
+    ) -> None:
+        self._trace.record(
+            service="provisioning",
+            host=self._host,
+            direction=direction,
+            protocol=self._link.peer.transport,
+            operation=operation,
+            device=self._name,
+            status=status,
+            detail=detail,
+            body=body,
+        )
 
     def _refuse(self, code: int, reason: str) -> None:
         self._link.refuse(code)
