@@ -147,6 +147,10 @@ HTTPS = Area(
             _device_request("POST", "/devices/{deviceId}/files/notifications", {"correlationId": "0"}),
         ),
         observed(
+            "Update file upload status, with the ID in the path",
+            _device_request("POST", "/devices/{deviceId}/files/notifications/{etag}", {}),
+        ),
+        observed(
             "Receive messages as module",
             _device_request("GET", "/devices/{deviceId}/modules/{moduleId}/messages/deviceBound"),
             instead="nothing: no SDK asks for it over HTTPS",
@@ -320,8 +324,20 @@ MORE = Area(
             _ask("GET", "/messages/serviceBound/filenotifications"),
         ),
         observed(
+            "Service_CompleteFileNotification",
+            _ask("DELETE", "/messages/serviceBound/filenotifications/{lockToken}", lockToken="0"),
+        ),
+        observed(
+            "Service_AbandonFileNotification",
+            _ask("POST", "/messages/serviceBound/filenotifications/{lockToken}/abandon", lockToken="0"),
+        ),
+        observed(
             "Service_StartDeviceStream",
             _ask("POST", "/twins/{deviceId}/streams/{streamName}", {}, streamName="probe"),
+        ),
+        observed(
+            "Service_StartModuleStream",
+            _ask("POST", "/twins/{deviceId}/modules/{moduleId}/streams/{streamName}", {}, streamName="probe"),
         ),
     ),
 )

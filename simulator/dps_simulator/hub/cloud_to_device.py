@@ -103,7 +103,7 @@ class QueuedMessage:
     enqueued: datetime
     expiry: datetime
     deliveries: int
-    lock_token: str = ""
+    lock_token: str = field(default="", repr=False)
 
 
 class CloudToDeviceQueues:

@@ -8,7 +8,7 @@ Source: Microsoft documentation, iot-hub-devguide-messages-c2d (states *Enqueued
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from dps_simulator.common.clock import Clock
@@ -28,7 +28,7 @@ class Lock:
         until: when the message is visible again, ``None`` when no time ends it (a connection does).
     """
 
-    token: str
+    token: str = field(repr=False)  # who knows it settles the message
     sequence: int
     until: datetime | None
 

@@ -64,6 +64,7 @@ def test_the_published_numbers():
         "twin_updates_per_second": 50,
         "method_kilobytes_per_second": 160,
         "cloud_to_device_per_minute": 100,
+        "cloud_to_device_receives_per_minute": 1_000,
         "connections_per_second": 100,
         "telemetry_per_second": 100,
     }
