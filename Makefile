@@ -14,7 +14,7 @@ NODE = tests/node
 ARGUMENTS =
 
 .SUFFIXES:
-.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots azure-report bench fidelity errors architecture mutations badge binder cold-start site clean
+.PHONY: help setup lab tutorial check test test-clients test-anywhere lint notebooks screenshots azure-report bench fidelity clients errors architecture mutations badge binder cold-start site clean
 
 help:
 	@echo 'make lab          open JupyterLab on the first notebook; ARGUMENTS go to jupyter lab'
@@ -29,6 +29,7 @@ help:
 	@echo 'make azure-report  run notebooks on your Azure and on the simulator, and write how the answers differ'
 	@echo 'make bench        measure the simulator'
 	@echo 'make fidelity     renew docs/fidelity.md: what the simulator supports, and where its answers come from'
+	@echo 'make clients      renew the tables of docs/clients.md: which client the tests tried with what'
 	@echo 'make errors       renew docs/errors.md: what every error means'
 	@echo 'make architecture  renew the picture in docs/architecture.md, and find imports that it does not allow'
 	@echo 'make mutations    change the simulator in a hundred small ways, and see which of them the tests notice'
@@ -154,6 +155,9 @@ bench: $(READY_DEV)
 
 fidelity: $(READY)
 	@$(RUN) -m tools.fidelity docs/fidelity.md
+
+clients: $(READY)
+	@$(RUN) -m tools.clients docs/clients.md
 
 errors: $(READY)
 	@$(RUN) -m tools.errors_document docs/errors.md

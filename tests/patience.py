@@ -11,6 +11,8 @@ import psutil
 
 #: Seconds that a test waits for what has to come. They pass only where something is broken.
 PATIENCE = 90
+#: The same for a run of hundreds of tests, which takes a minute on a quiet machine.
+RUN_PATIENCE = 1_500
 
 
 def wait_until(condition, what="it", pause=0.005):

@@ -9,6 +9,7 @@ from typing import Any
 from dps_simulator.common.hub_links import HubLink
 from dps_simulator.common.ports import Storage
 from dps_simulator.credentials.symmetric_keys import SymmetricKey
+from dps_simulator.hub.api.amqp.connection import HubAmqpEndpoint
 from dps_simulator.hub.api.device import HubDeviceEndpoint
 from dps_simulator.hub.api.https import HubHttpsEndpoint
 from dps_simulator.hub.api.service import HubServiceEndpoint
@@ -33,6 +34,7 @@ class HubService:
         devices: where devices connect over MQTT.
         https: where they ask over HTTPS.
         registry: its service API.
+        amqp: where everybody comes over AMQP.
         policy: the access policy of all of them, with its key.
     """
 
@@ -40,6 +42,7 @@ class HubService:
     devices: HubDeviceEndpoint
     https: HubHttpsEndpoint
     registry: HubServiceEndpoint
+    amqp: HubAmqpEndpoint
     policy: Policy
 
     @property

@@ -13,13 +13,16 @@ from dps_simulator.common.service_faults import ENROLLMENTS, PROVISIONING
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.table import Dps, ServiceError, dps_body
 from dps_simulator.hub.api import https as hub_https
+from dps_simulator.protocols.amqp.application import AmqpApplication
 from dps_simulator.protocols.mqtt import Connect
 from dps_simulator.protocols.mqtt_application import MqttApplication
+from dps_simulator.provisioning.api.amqp import DpsAmqpEndpoint
 from dps_simulator.provisioning.api.device import DpsDeviceEndpoint
 from dps_simulator.provisioning.api.https import DpsHttpsEndpoint, is_device_request
 from dps_simulator.provisioning.api.service import DpsServiceEndpoint
 from dps_simulator.resource.api.endpoint import ResourceManagerEndpoint
 from dps_simulator.settings.settings import Settings
+from dps_simulator.wire.amqp import AmqpLine
 from dps_simulator.wire.faults import FaultsOnTheWire
 from dps_simulator.wire.mqtt import MqttLink
 
@@ -40,6 +43,7 @@ class Routing:
         hubs: the hubs.
         devices: where devices register over MQTT.
         https: where they do over HTTPS.
+        provisioning_amqp: where they do over AMQP.
         enrollments: the service API of the provisioning service.
         management: its management plane.
         wire: the faults that are switched on.
@@ -52,6 +56,7 @@ class Routing:
     hubs: Hubs
     devices: DpsDeviceEndpoint
     https: DpsHttpsEndpoint
+    provisioning_amqp: DpsAmqpEndpoint
     enrollments: DpsServiceEndpoint
     management: ResourceManagerEndpoint
     wire: FaultsOnTheWire
@@ -118,6 +123,26 @@ class Routing:
         if hub is not None:
             return self.wire.mqtt(hub.devices.application(link), link, service=host, named="hub")
         self.connection_refused(host, f"no device endpoint has the host name {host!r:.260}")
+        return None
+
+    def amqp(self, line: AmqpLine, hostname: str) -> AmqpApplication | None:
+        """Choose by the host name that was addressed, or by the one that the client tells where none is known."""
+        host = line.peer.host
+        if means_this_machine(host):
+            host = hostname.lower()
+        if host in (self.settings.provisioning_host, self.settings.service_host):
+            application = self.provisioning_amqp.application(line)
+            return self.wire.amqp(application, line, service=PROVISIONING, named=PROVISIONING)
+        hub = self.hubs.service(host)
+        if hub is None and hostname and means_this_machine(host):
+            # who connects to this machine by its own name means its first hub: one SDK has no other way to come here
+            hub = self.hubs.service(self.hubs.hosts[0])
+        if hub is not None:
+            with contextlib.suppress(StorageError):
+                self.settle()
+            return self.wire.amqp(hub.amqp.application(line), line, service=hub.hub.host, named="hub")
+        if host:
+            self.connection_refused(host, f"no endpoint for AMQP has the host name {host!r:.260}")
         return None
 
     def connection_refused(self, host: str, reason: str) -> None:

@@ -28,6 +28,7 @@ from dps_simulator.console.endpoint import ManagementEndpoint
 from dps_simulator.process.address import FILE_NAME, RunningSimulator
 from dps_simulator.process.launcher import LOCK_NAME
 from dps_simulator.process.store import Store
+from dps_simulator.protocols.amqp.application import AmqpApplication
 from dps_simulator.protocols.mqtt import Connect
 from dps_simulator.protocols.mqtt_application import MqttApplication
 from dps_simulator.provisioning.registration.states import Pace
@@ -38,6 +39,7 @@ from dps_simulator.server.webhooks import WebhookError, Webhooks
 from dps_simulator.settings.own_certificate import OwnCertificateError
 from dps_simulator.settings.own_certificate import check as check_own_certificate
 from dps_simulator.settings.settings import Settings
+from dps_simulator.wire.amqp import AmqpLine
 from dps_simulator.wire.mqtt import MqttLink
 
 from .hubs import Hubs
@@ -277,6 +279,10 @@ class SimulatorRuntime:
     def mqtt(self, link: MqttLink, connect: Connect) -> MqttApplication | None:
         """The device endpoint that the connection is for."""
         return self.services.routing.mqtt(link, connect)
+
+    def amqp(self, line: AmqpLine, hostname: str) -> AmqpApplication | None:
+        """The service that the connection is for."""
+        return self.services.routing.amqp(line, hostname)
 
     def connection_refused(self, host: str, reason: str) -> None:
         """Keep in the trace that somebody could not get in."""

@@ -10,12 +10,14 @@ from dps_simulator.common.clock import Clock
 from dps_simulator.common.service_faults import ServiceFaults
 from dps_simulator.common.throttling import Limits, Throttle
 from dps_simulator.common.trace import Trace
+from dps_simulator.hub.api.amqp.connection import HubAmqpEndpoint
 from dps_simulator.hub.api.device import HubDeviceEndpoint
 from dps_simulator.hub.api.https import HubHttpsEndpoint
 from dps_simulator.hub.api.service import HubServiceEndpoint
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.process.store import Store
 from dps_simulator.provisioning.access_policies import AccessPolicies
+from dps_simulator.provisioning.api.amqp import DpsAmqpEndpoint
 from dps_simulator.provisioning.api.device import DpsDeviceEndpoint
 from dps_simulator.provisioning.api.https import DpsHttpsEndpoint
 from dps_simulator.provisioning.api.service import DpsServiceEndpoint
@@ -118,7 +120,8 @@ class SimulatedServices:
         https = HubHttpsEndpoint(
             hub=hub, devices=devices, clock=self._clock, trace=self._trace, transaction=self._store.transaction
         )
-        return HubService(hub, devices, https, registry, policy)
+        amqp = HubAmqpEndpoint(devices=devices, clock=self._clock, trace=self._trace)
+        return HubService(hub, devices, https, registry, amqp, policy)
 
     def _new_routing(self, management_token: str) -> Routing:
         settings, clock, trace, transaction = self._settings, self._clock, self._trace, self._store.transaction
@@ -129,6 +132,9 @@ class SimulatedServices:
             devices=DpsDeviceEndpoint(service=service, clock=clock, trace=trace, host=settings.provisioning_host),
             https=DpsHttpsEndpoint(
                 service=service, clock=clock, trace=trace, host=settings.provisioning_host, transaction=transaction
+            ),
+            provisioning_amqp=DpsAmqpEndpoint(
+                service=service, clock=clock, trace=trace, host=settings.provisioning_host
             ),
             enrollments=DpsServiceEndpoint(
                 service=service,

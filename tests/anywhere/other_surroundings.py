@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 from fresh_environments import base_for_everybody
-from patience import PATIENCE
+from patience import RUN_PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Where nobody, not even root, can write or make a folder.
@@ -116,10 +116,11 @@ class Surroundings:
             errors="backslashreplace",
         ) as process:
             try:
-                said, _ = process.communicate(timeout=6 * PATIENCE)
+                said, _ = process.communicate(timeout=RUN_PATIENCE)
             except subprocess.TimeoutExpired:
                 _end(process.pid)
                 said, _ = process.communicate()
+                said += f"\nended, as it was not over after {RUN_PATIENCE} s"
         return process.returncode, said
 
     def pytest(self, *tests, cwd=ROOT, python=sys.executable):

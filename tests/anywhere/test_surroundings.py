@@ -20,11 +20,13 @@ from other_surroundings import (
     import_path,
     python_for_everybody,
 )
+from patience import RUN_PATIENCE
 
 #: The user and the group of nobody.
 NOBODY = 65534
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs signals and masks")
-pytestmark = POSIX
+# each is a run of many tests, which ends itself
+pytestmark = [POSIX, pytest.mark.timeout(RUN_PATIENCE + 300)]
 
 
 def test_sensitive_tests_pass_in_all_of_them_at_once():

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from other_surroundings import CAN_START_ITSELF, ROOT, Surroundings, copy_of_the_project, import_path
 from other_surroundings import python_for_everybody as python_of
-from patience import PATIENCE
+from patience import PATIENCE, RUN_PATIENCE
 
 pytestmark = [
     pytest.mark.anywhere,
@@ -132,7 +132,7 @@ def learners():
             pytest.skip("root's Python, or the packages beside it, are for root only")
         for lesson in LESSONS:
             runs = [learner.begin(lesson) for learner in both]
-            said = [run.communicate(timeout=6 * PATIENCE)[0] for run in runs]
+            said = [run.communicate(timeout=RUN_PATIENCE)[0] for run in runs]
             assert [run.returncode for run in runs] == [0, 0], said
         yield both
 

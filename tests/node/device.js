@@ -198,8 +198,10 @@ async function main() {
 main().then(
   (result) => fs.writeSync(1, JSON.stringify(result)) && process.exit(0),
   (error) => {
-    const { name, message, responseBody } = error;
-    fs.writeSync(1, JSON.stringify({ error: name, message, body: responseBody }));
+    // a rejected message is told as the protocol has it
+    const { name, message, responseBody, condition, description } = error;
+    const told = { error: name || condition, message: message || description, body: responseBody };
+    fs.writeSync(1, JSON.stringify(told));
     process.exit(1);
   },
 );

@@ -2,11 +2,15 @@
 //
 // Reads one JSON object from standard input:
 //   tpmPort            port of a TPM in the protocol of Microsoft's simulator
-//   provisioningHost, idScope, proxyPort   the DPS and the HTTP proxy that leads to it; without them only the keys are read
+//   provisioningHost, idScope   the DPS; without them only the keys are read
+//   transport          https, amqp or amqp-ws
+//   proxyPort          for https: the HTTP proxy that leads to the DPS
+//   address            for the others: where the simulator listens on the standard ports
 //   tokenFile          new file for the token (0600)
 // Writes one JSON object to standard output, the token masked. The certificate authority comes by NODE_EXTRA_CA_CERTS.
 'use strict';
 
+const dns = require('node:dns');
 const fs = require('node:fs');
 const http = require('node:http');
 const https = require('node:https');
@@ -43,6 +47,18 @@ class ProxyAgent extends https.Agent {
   }
 }
 
+/** The transport of the packages, on its way to the simulator. */
+function transportOf({ transport, proxyPort, address }) {
+  if (transport === 'https') {
+    https.globalAgent = new ProxyAgent(proxyPort);
+    return new Http();
+  }
+  const lookup = dns.lookup;
+  dns.lookup = (name, options, callback) => lookup(name.endsWith('.test') ? address : name, options, callback);
+  const { Amqp, AmqpWs } = require('azure-iot-provisioning-device-amqp');
+  return transport === 'amqp' ? new Amqp() : new AmqpWs();
+}
+
 /** A method with a callback as a promise. */
 function asked(object, method, ...values) {
   return new Promise((resolve, reject) => {
@@ -68,9 +84,8 @@ async function main() {
       storageRootKey: (await asked(security, 'getStorageRootKey')).toString('base64'),
     };
     if (settings.provisioningHost) {
-      https.globalAgent = new ProxyAgent(settings.proxyPort);
       const { provisioningHost, idScope } = settings;
-      const client = ProvisioningDeviceClient.create(provisioningHost, idScope, new Http(), security);
+      const client = ProvisioningDeviceClient.create(provisioningHost, idScope, transportOf(settings), security);
       if (settings.payload) {
         client.setProvisioningPayload(settings.payload);
       }
@@ -88,6 +103,10 @@ async function main() {
 }
 
 main().catch((error) => {
-  console.log(JSON.stringify({ error: error.name, message: error.message, body: error.responseBody }));
-  process.exitCode = 1;
+  // a rejected message is told as the protocol has it
+  const { name, message, responseBody, condition, description } = error;
+  const told = { error: name || condition, message: message || description, body: responseBody };
+  fs.writeSync(1, JSON.stringify(told));
+  // the packages keep the connection of a device that was refused
+  process.exit(1);
 });

@@ -26,7 +26,7 @@ DOCUMENTS = (
 #: How a command begins; `!` and `%` are those of a notebook.
 COMMAND = re.compile(
     r"[!%$]? ?(?:sudo )?(?:(?:make|pip|python3?|py|dps-simulator|papermill|jupyter|pytest|git|az|docker|podman|curl"
-    r"|openssl|uv|npm|node|apt-get|brew) \S|\.venv[/\\]\S+|\.ci/\S+)"
+    r"|openssl|uv|npm|node|apt-get|brew|cc|mosquitto_\w+) \S|\.venv[/\\]\S+|\.ci/\S+)"
 )
 
 
@@ -96,6 +96,7 @@ TABLE = {
     "make bench ARGUMENTS=memory": By("tests/repository/test_memory_benchmark.py::test_it_looks_until_it_is_left"),
     "make binder": Not("asks GitHub and the registry of packages; test_binder.py looks at what it wrote last"),
     "make check": THE_SUITE,
+    "make clients": By("tests/tools/test_clients.py::test_the_document_is_what_make_clients_writes"),
     "make clean": By(
         "tests/repository/test_installation.py::test_make_clean_removes_what_can_be_made_again_and_nothing_else"
     ),
@@ -194,10 +195,16 @@ TABLE = {
     # of other people's programs
     "sudo apt-get install --no-install-recommends swtpm": SYSTEM,
     "brew install swtpm": SYSTEM,
+    "sudo apt-get install --no-install-recommends gcc libc6-dev libmosquitto-dev libssl-dev": SYSTEM,
+    # devices without an SDK
+    "cc -Wall -Wextra -Werror -o device device.c -lmosquitto -lcrypto": By(
+        "tests/sdk/test_c_firmware.py::test_it_registers_with_a_key_and_sends"
+    ),
     "docker cp NAME:/state/authority.pem .": Not("needs Docker; the workflow for the container runs it there"),
 }
 
 CURL = By("tests/simulator/process/test_command_line.py::test_the_lines_with_curl_do_what_they_say")
+NO_SDK = By("tests/sdk/test_plain_mqtt.py::test_commands_with_a_key")
 
 
 def expected(command):
@@ -206,6 +213,8 @@ def expected(command):
         return TABLE[command]
     if command.startswith("curl ") and ("/simulator/health" in command or "$BASE/faults" in command):
         return CURL
+    if (command.startswith("curl ") and "/registrations/" in command) or command.startswith("mosquitto_"):
+        return NO_SDK
     return COSTS if command.startswith("az ") and command.split()[1] in ("iot", "group", "extension", "login") else None
 
 

@@ -25,6 +25,8 @@ PUBLIC = {
     "dps_simulator.provisioning.attestation.challenges.Challenge.endorsement_key": "a public key",
     "dps_simulator.provisioning.attestation.challenges.Challenge.storage_root_key": "a public key",
     "dps_simulator.provisioning.attestation.symmetric_key.Verdict.tpm_keys": "public keys",
+    "dps_simulator.provisioning.api.sasl_tpm.Shown.endorsement_key": "a public key",
+    "dps_simulator.provisioning.api.sasl_tpm.Shown.storage_root_key": "a public key",
 }
 MARK = "not-to-be-seen"
 

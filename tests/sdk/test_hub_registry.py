@@ -24,6 +24,7 @@ def refused(status, function, *arguments):
     return caught.value.response.json()["Message"]
 
 
+@pytest.mark.tried("Python SDKs", "registry")
 def test_devices_of_every_kind(registry):
     device = registry.create_device_with_sas("d-1", "", "", "enabled")
     assert device.authentication.symmetric_key.primary_key
@@ -52,6 +53,7 @@ def test_updating_and_deleting_with_etags(registry):
     assert refused(404, registry.get_device, "d-1").startswith("ErrorCode:DeviceNotFound;")
 
 
+@pytest.mark.tried("Python SDKs", "registry")
 def test_twins(registry):
     registry.create_device_with_sas("d-1", "", "", "enabled")
     twin = registry.get_twin("d-1")

@@ -123,6 +123,7 @@ def test_what_was_read_can_be_written_and_the_poller_hears_of_the_end(service):
         service.operations.get_operation_result("another", asyncinfo="", **service.where)
 
 
+@pytest.mark.tried("Python SDKs", "resource")
 def test_hubs_are_linked_weighted_and_unlinked(service, sdk, second_hub):
     sdk.enroll_group("fleet")
     shown = service.get()

@@ -45,6 +45,8 @@ def count(registry):
     return registry.get_device("d-1").cloud_to_device_message_count
 
 
+@pytest.mark.tried("Python SDK, MQTT", "messages")
+@pytest.mark.tried("Python SDK, MQTT over WebSockets", "messages")
 @pytest.mark.parametrize("websockets", [False, True])
 def test_a_message_arrives_whole(sdk, registry, device, websockets):
     client, received = device(websockets=websockets), queue.Queue()

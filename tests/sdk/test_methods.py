@@ -53,6 +53,7 @@ def refused(status, registry, *arguments, **times):
     return caught.value.response.json()["Message"]
 
 
+@pytest.mark.tried("Python SDKs", "calls")
 def test_status_and_payload_pass_through(registry, client):
     client.connect()
     answers(client, lambda request: (int(request.name), request.payload))

@@ -1,25 +1,30 @@
 """Devices made of the official packages for Node, unmodified, over every transport that the simulator has.
 
-They know no other ports than 8883 and 443, so the simulator listens there, on an address of this process alone. AMQP is
-one more word in :data:`TRANSPORTS`: the script knows it already.
+They know no other ports than 8883, 5671 and 443, so the simulator listens there, on an address of this process alone.
 """
 
 import json
 import os
 
 import pytest
-from node_packages import Node, skip
+from azure.iot.device import IoTHubDeviceClient
+from node_packages import Node
+from other_programs import skip
 from sdk_clients import KEY, Sdk, derive
 
 from dps_simulator import Simulator, SimulatorError
 from dps_simulator.hub.cloud_to_device import CloudToDeviceMessage
 from helpers import certificates
+from helpers.tpm.commands import Tpm
+from helpers.tpm.device import TpmDevice
+from helpers.tpm.embedded.front import MicrosoftSimulatorFront
+from helpers.tpm.embedded.tpm import SoftTpm
 
 pytestmark = [pytest.mark.sdk, pytest.mark.clients]
 
 ADDRESS = f"127.79.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
 DEVICE = "pump-101"
-TRANSPORTS = pytest.mark.parametrize("transport", ["mqtt", "mqtt-ws", "https"])
+TRANSPORTS = pytest.mark.parametrize("transport", ["mqtt", "mqtt-ws", "amqp", "amqp-ws", "https"])
 KINDS = pytest.mark.parametrize(
     "kind",
     [
@@ -31,7 +36,13 @@ KINDS = pytest.mark.parametrize(
     ],
 )
 #: How a transport is called in traces.
-PROTOCOLS = {"mqtt": "mqtt", "mqtt-ws": "websocket", "https": "https"}
+PROTOCOLS = {
+    "mqtt": "mqtt",
+    "mqtt-ws": "websocket",
+    "amqp": "amqp",
+    "amqp-ws": "amqp-websocket",
+    "https": "https",
+}
 PACKAGES = {
     "azure-iot-device",
     "azure-iot-device-amqp",
@@ -114,6 +125,51 @@ class Device:
         return answer if "error" in answer else answer["hub"]
 
 
+@pytest.mark.tried(
+    "Node SDK, MQTT",
+    "key",
+    "group key",
+    "certificate",
+    "group certificate",
+    "telemetry",
+    "messages",
+    "twin",
+    "methods",
+)
+@pytest.mark.tried(
+    "Node SDK, MQTT over WebSockets",
+    "key",
+    "group key",
+    "certificate",
+    "group certificate",
+    "telemetry",
+    "messages",
+    "twin",
+    "methods",
+)
+@pytest.mark.tried(
+    "Node SDK, AMQP",
+    "key",
+    "group key",
+    "certificate",
+    "group certificate",
+    "telemetry",
+    "messages",
+    "twin",
+    "methods",
+)
+@pytest.mark.tried(
+    "Node SDK, AMQP over WebSockets",
+    "key",
+    "group key",
+    "certificate",
+    "group certificate",
+    "telemetry",
+    "messages",
+    "twin",
+    "methods",
+)
+@pytest.mark.tried("Node SDK, HTTPS", "key", "group key", "certificate", "group certificate", "telemetry", "messages")
 @TRANSPORTS
 @KINDS
 def test_a_device_registers_sends_and_receives(sdk, simulator, node, kind, transport):
@@ -176,6 +232,81 @@ def test_over_https_messages_go_in_batches_and_are_settled_in_every_way(sdk, sim
     assert (one.body, dict(one.properties)) == (b"1", {"a": "b"})
     assert (two.body, dict(two.properties)) == ("gr\xfc\xdf".encode(), {})
     assert sdk.registry().get_device(DEVICE).cloud_to_device_message_count == 0
+
+
+@pytest.mark.parametrize("transport", ["amqp", "amqp-ws"])
+def test_over_amqp_messages_are_settled_in_every_way(sdk, simulator, node, transport):
+    device = Device(node, transport, enrolled(sdk, "key of an individual"))
+    device.register()
+    # one after the other: the AMQP library of the packages makes one word of several that it says at once
+    for text, settle in (("first", ["abandon", "reject"]), ("second", ["complete"])):
+        simulator.send_message(DEVICE, CloudToDeviceMessage(text.encode()))
+        did = device.use(settle=settle)
+        assert [each["text"] for each in did["received"]] == [text] * len(settle)
+    settled = [event for event in simulator.trace() if event.operation == "cloud-to-device acknowledgement"]
+    assert [event.detail["outcome"] for event in settled] == ["abandon", "reject", "complete"]
+    assert sdk.registry().get_device(DEVICE).cloud_to_device_message_count == 0
+
+
+@pytest.fixture
+def tpm(tmp_path):
+    """A TPM: the port that Node uses, and the same TPM for Python."""
+    transport = SoftTpm(tmp_path / "tpm.json")
+    front = MicrosoftSimulatorFront(transport)
+    yield front.port, TpmDevice(Tpm(transport), "embedded")
+    front.close()
+    assert front.failures == []
+
+
+@pytest.mark.tried("Node SDK, AMQP", "TPM")
+@pytest.mark.tried("Node SDK, AMQP over WebSockets", "TPM")
+@pytest.mark.parametrize("transport", ["amqp", "amqp-ws"])
+def test_a_tpm_proves_itself_by_sasl(sdk, simulator, node, tpm, tmp_path, transport):
+    port, device = tpm
+    attestation = {"type": "tpm", "tpm": {"endorsementKey": device.endorsement_key}}
+    sdk.enroll(device.registration_id, attestation=attestation, deviceId=DEVICE)
+    running, token_file = node.running, tmp_path / "token"
+    settings = {"tpmPort": port, "transport": transport, "address": ADDRESS, "tokenFile": str(token_file)}
+    answer = node.run(
+        "register_tpm.js", provisioningHost=running.provisioning_host, idScope=running.id_scope, **settings
+    )
+    assert (answer["status"], answer["assignedHub"], answer["deviceId"]) == ("assigned", sdk.hub, DEVICE)
+    trace = [event for event in simulator.trace() if event.service == "provisioning"]
+    assert {event.protocol for event in trace} == {PROTOCOLS[transport]}
+    assert [event.status for event in trace if (event.operation, event.direction) == ("register", "out")] == [200]
+    token = token_file.read_text(encoding="ascii")
+    client = IoTHubDeviceClient.create_from_sastoken(token, **sdk.device_options(), connection_retry=False)
+    client.connect()
+    client.send_message("opened by the TPM")
+    client.shutdown()
+    assert [message.body for message in simulator.telemetry()] == [b"opened by the TPM"]
+
+
+@pytest.mark.parametrize("transport", ["amqp", "amqp-ws"])
+def test_a_tpm_with_another_key_gets_no_challenge_by_sasl(sdk, simulator, node, tpm, tmp_path, transport):
+    port, device = tpm
+    other = TpmDevice(Tpm(SoftTpm(tmp_path / "other.json")), "embedded")
+    attestation = {"type": "tpm", "tpm": {"endorsementKey": other.endorsement_key}}
+    sdk.enroll(device.registration_id, attestation=attestation)
+    running, token_file = node.running, tmp_path / "token"
+    settings = {"tpmPort": port, "transport": transport, "address": ADDRESS, "tokenFile": str(token_file)}
+    answer = node.run(
+        "register_tpm.js", provisioningHost=running.provisioning_host, idScope=running.id_scope, **settings
+    )
+    assert answer["error"] == "amqp:unauthorized-access"
+    assert json.loads(answer["message"])["info"]["simulatorFinding"] == "endorsementKeyMismatch"
+    assert not token_file.exists()
+    (refused,) = [event for event in simulator.trace() if (event.operation, event.direction) == ("register", "out")]
+    assert (refused.status, refused.detail["finding"]) == (401, "endorsementKeyMismatch")
+
+
+def test_what_a_device_hears_of_its_refusal_over_amqp(sdk, node):
+    enrolled(sdk, "key of an individual")
+    device = Device(node, "amqp", {"registrationId": DEVICE, "key": derive(KEY, "another")})
+    answer = device.register()
+    assert answer["error"] == "amqp:unauthorized-access"
+    assert json.loads(answer["message"])["errorCode"] == 401002
+    assert "putToken" in device.use(messages=[{"text": "nobody knows me"}])["message"]
 
 
 @TRANSPORTS

@@ -12,7 +12,8 @@ import stat
 import pytest
 from azure.iot.device import IoTHubDeviceClient
 from azure.iot.device.exceptions import ClientError
-from node_packages import Node, skip
+from node_packages import Node
+from other_programs import skip
 
 from helpers.tpm.commands import Tpm
 from helpers.tpm.device import TpmDevice
@@ -42,6 +43,7 @@ class TpmNode:
             port,
             provisioningHost=running.provisioning_host,
             idScope=running.id_scope,
+            transport="https",
             proxyPort=running.proxy_port,
             tokenFile=str(self.token_file),
             **settings,
@@ -120,6 +122,7 @@ def test_both_see_the_same_keys_whoever_makes_them(node, tpms, kind, first):
 # --- registration ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.tried("Node SDK, HTTPS", "TPM")
 @KINDS
 def test_node_registers_and_its_token_opens_the_hub(sdk, node, tpms, kind):
     front, device = tpms(kind)

@@ -53,6 +53,8 @@ def check_registry(sdk, device_id):
     assert (result.status, result.payload) == (200, {"was": {"in": 5}})
 
 
+@pytest.mark.tried("Python SDK, MQTT", "key", "group key", "telemetry", "twin", "methods")
+@pytest.mark.tried("Python SDK, MQTT over WebSockets", "key", "group key", "telemetry", "twin", "methods")
 @pytest.mark.parametrize("websockets", [False, True], ids=["mqtt", "websocket"])
 @pytest.mark.parametrize("kind", ["individual", "group"])
 def test_sync(sdk, kind, websockets):

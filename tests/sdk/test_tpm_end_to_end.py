@@ -56,6 +56,7 @@ def connect(sdk, token):
     return device
 
 
+@pytest.mark.tried("HTTPS without an SDK", "TPM")
 @pytest.mark.parametrize("flavour", FLAVOURS)
 def test_from_the_enrollment_to_telemetry_and_twin(sdk, devices, flavour):
     tpm = devices.open()

@@ -6,8 +6,6 @@ the addresses in the server's certificate for names, which the constraints on na
 
 import base64
 import datetime
-import os
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from other_programs import compiled
 from patience import PATIENCE
 
 from dps_simulator import Simulator
@@ -28,24 +27,12 @@ KEY = "Tk9ULUEtU0VDUkVULVBSSU1BUlktS0VZLTMyLUJZVEVT"
 SOURCE = Path(__file__).parent / "wolfssl_device.c"
 
 
-def skip(reason):
-    """Leave the tests out, but not where everything must be tested."""
-    if "CI" in os.environ:
-        pytest.fail(f"not to be skipped in CI: {reason}")
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="module")
 def device(tmp_path_factory):
     """Runs the device; gives what it says."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        skip("needs a compiler for C: apt-get install gcc libc6-dev libwolfssl-dev")
-    program = tmp_path_factory.mktemp("wolfssl") / "device"
-    header = [compiler, "-E", "-x", "c", "-include", "wolfssl/ssl.h", os.devnull]
-    if subprocess.run(header, capture_output=True, timeout=PATIENCE, check=False).returncode:
-        skip("needs wolfSSL and its headers: apt-get install libwolfssl-dev")
-    subprocess.run([compiler, "-Wall", "-o", program, SOURCE, "-lwolfssl"], timeout=PATIENCE, check=True)
+    program = compiled(
+        tmp_path_factory.mktemp("wolfssl"), SOURCE, "-lwolfssl", needs=("libwolfssl-dev", "wolfssl/ssl.h")
+    )
 
     def run(port, host, authority, message=b"x"):
         command = [program, str(port), host, authority]

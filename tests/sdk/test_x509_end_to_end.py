@@ -67,6 +67,8 @@ def check_telemetry(sdk, device_id):
     assert "2.5" in str(arrived[0])
 
 
+@pytest.mark.tried("Python SDK, MQTT", "certificate", "group certificate")
+@pytest.mark.tried("Python SDK, MQTT over WebSockets", "certificate", "group certificate")
 @pytest.mark.parametrize("websockets", [False, True], ids=["mqtt", "websocket"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_sync(sdk, kind, websockets, tmp_path):
@@ -181,6 +183,7 @@ class PlainClient:
         return body
 
 
+@pytest.mark.tried("HTTPS without an SDK", "key", "certificate", "group certificate")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
 @pytest.mark.parametrize("kind", ["symmetric key", *KINDS])
 def test_https(sdk, kind, version, tmp_path):

@@ -251,7 +251,7 @@ def test_names_of_operations_are_unique():
 
 def test_what_is_missing_tells_what_to_do_instead():
     text = document.render(dict.fromkeys(map_of_all(), Support.NOT))
-    assert "| no | - | use MQTT |" in text
+    assert "| no | - | set desired properties of each device; IoT Edge is not simulated |" in text
     assert "| yes |" not in text.partition("## DPS: devices over MQTT")[2]
 
 

@@ -94,12 +94,11 @@ MQTT = Area(
 
 
 def _device_request(method: str, path: str, body: Any = None, accepted: tuple[int, ...] = ()) -> HttpQuestion:
-    names = {"deviceId": "{device}", "etag": "0", "moduleId": "{module}"}
+    names = {"deviceId": "{device}", "etag": "0", "moduleId": "{module}", "correlationId": "probe"}
     return HttpQuestion(Door.HUB_DEVICE, method, path, body, {}, names, accepted)
 
 
 _NO_LOCK = (Hub.DEVICE_MESSAGE_LOCK_LOST.code,)
-_BY_MQTT = "use MQTT"
 HTTPS = Area(
     "Hub: devices over HTTPS",
     "Microsoft documentation, rest/api/iothub/device, and the Python device SDK for files",
@@ -147,8 +146,8 @@ HTTPS = Area(
             _device_request("POST", "/devices/{deviceId}/files/notifications", {"correlationId": "0"}),
         ),
         observed(
-            "Update file upload status, with the ID in the path",
-            _device_request("POST", "/devices/{deviceId}/files/notifications/{etag}", {}),
+            "Update the status of one file upload",
+            _device_request("POST", "/devices/{deviceId}/files/notifications/{correlationId}"),
         ),
         observed(
             "Receive messages as module",
@@ -158,38 +157,47 @@ HTTPS = Area(
     ),
 )
 
+_OF_DEVICE = "/devices/{device}"
 AMQP = Area(
     "Hub: AMQP 1.0",
     "the official SDKs",
-    notes="Every operation below needs an AMQP connection.",
+    notes=(
+        "By token (`$cbs` or SASL PLAIN) or certificate; several devices in one connection. A token that expires ends "
+        "the links that depend on it. Which condition a refusal has is inferred, and so is what ends when a device "
+        "connects a second time."
+    ),
+    setup=_WITH_DEVICE,
     operations=(
         observed(
-            "Devices: telemetry",
-            AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/messages/events`"),
-            instead=_BY_MQTT,
+            "Devices: telemetry", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/messages/events"), missing=_TELEMETRY
         ),
         observed(
-            "Devices: messages from the cloud, methods and twins",
-            AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/…`"),
-            instead=_BY_MQTT,
+            "Devices: messages from the cloud",
+            AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/messages/devicebound", sends=False),
         ),
+        observed("Devices: ask for the twin", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/twin")),
+        observed("Devices: hear of the twin", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/twin", sends=False)),
         observed(
-            "Devices: over WebSocket",
-            AmqpQuestion(Door.HUB_DEVICE, "`/devices/{deviceId}/…`", websocket=True),
-            instead=_BY_MQTT,
+            "Devices: direct methods",
+            AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/methods/devicebound", sends=False),
+        ),
+        observed("Devices: answer direct methods", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/methods/devicebound")),
+        observed(
+            "Devices: over WebSocket", AmqpQuestion(Door.HUB_DEVICE, f"{_OF_DEVICE}/messages/events", websocket=True)
         ),
         observed(
             "Service: send to a device",
-            AmqpQuestion(Door.HUB, "`/messages/devicebound`"),
+            AmqpQuestion(Door.HUB, "/messages/devicebound"),
             instead="`POST /simulator/hubs/HOST/devices/ID/messages`, or `Simulator.send_message` in Python",
         ),
-        observed("Service: feedback", AmqpQuestion(Door.HUB, "`/messages/serviceBound/feedback`")),
+        observed("Service: feedback", AmqpQuestion(Door.HUB, "/messages/serviceBound/feedback", sends=False)),
         observed(
-            "Service: notifications of files", AmqpQuestion(Door.HUB, "`/messages/serviceBound/filenotifications`")
+            "Service: notifications of files",
+            AmqpQuestion(Door.HUB, "/messages/serviceBound/filenotifications", sends=False),
         ),
         observed(
             "Service: read telemetry (Event Hubs)",
-            AmqpQuestion(Door.HUB, "`messages/events`"),
+            AmqpQuestion(Door.HUB, "messages/events/ConsumerGroups/$Default/Partitions/0", sends=False),
             instead="`GET /simulator/hubs/HOST/telemetry`, or `Simulator.telemetry` in Python",
         ),
     ),
@@ -325,19 +333,19 @@ MORE = Area(
         ),
         observed(
             "Service_CompleteFileNotification",
-            _ask("DELETE", "/messages/serviceBound/filenotifications/{lockToken}", lockToken="0"),
+            _ask("DELETE", "/messages/serviceBound/filenotifications/{lockToken}", lockToken="probe"),
         ),
         observed(
             "Service_AbandonFileNotification",
-            _ask("POST", "/messages/serviceBound/filenotifications/{lockToken}/abandon", lockToken="0"),
-        ),
-        observed(
-            "Service_StartDeviceStream",
-            _ask("POST", "/twins/{deviceId}/streams/{streamName}", {}, streamName="probe"),
+            _ask("POST", "/messages/serviceBound/filenotifications/{lockToken}/abandon", lockToken="probe"),
         ),
         observed(
             "Service_StartModuleStream",
             _ask("POST", "/twins/{deviceId}/modules/{moduleId}/streams/{streamName}", {}, streamName="probe"),
+        ),
+        observed(
+            "Service_StartDeviceStream",
+            _ask("POST", "/twins/{deviceId}/streams/{streamName}", {}, streamName="probe"),
         ),
     ),
 )

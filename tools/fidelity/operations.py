@@ -120,21 +120,27 @@ class PublishQuestion:
 
 @dataclass(frozen=True, slots=True)
 class AmqpQuestion:
-    """The beginning of an AMQP connection, which every operation over AMQP needs.
+    """A link of an AMQP connection, which the simulator accepts or refuses.
 
     Attributes:
         door: where it goes.
-        purpose: link or operation, for the document.
+        address: of the link, in which names in braces stand for samples.
+        sends: whether the client sends on it, and does not receive.
+        purpose: what is sent on it, for the document; empty where the address says that.
         websocket: whether it goes through a WebSocket.
     """
 
     door: Door
-    purpose: str
+    address: str
+    sends: bool = True
+    purpose: str = ""
     websocket: bool = False
 
     def shown(self) -> str:
         """The request as the document shows it."""
-        return f"{self.purpose}{', in a WebSocket' if self.websocket else ''}"
+        direction = "sender to" if self.sends else "receiver from"
+        purpose = f"{self.purpose}, " if self.purpose else ""
+        return f"{purpose}{direction} `{_with_ids(self.address)}`{', in a WebSocket' if self.websocket else ''}"
 
 
 Question = Union[HttpQuestion, ConnectQuestion, SubscribeQuestion, PublishQuestion, AmqpQuestion]  # noqa: UP007

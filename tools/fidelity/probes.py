@@ -15,6 +15,7 @@ from dps_simulator.credentials import sas
 from dps_simulator.errors import table as errors
 from dps_simulator.errors.table import ErrorKind
 from dps_simulator.process.address import RunningSimulator
+from tools.fidelity.amqp import attach
 from tools.fidelity.operations import (
     AmqpQuestion,
     Area,
@@ -28,7 +29,7 @@ from tools.fidelity.operations import (
     Support,
 )
 from tools.fidelity.samples import Samples
-from tools.fidelity.wire import MqttClient, ask_http, opens_websocket, speaks_amqp
+from tools.fidelity.wire import MqttClient, ask_http, opens_websocket
 
 _VERSIONS = {
     Door.SERVICE: "2021-10-01",
@@ -242,7 +243,22 @@ class Prober:
         host = self._hosts[question.door]
         if question.websocket:
             return opens_websocket(self._running, host, "AMQPWSB10")
-        return speaks_amqp(self._running, host)
+        address = self._samples.text(question.address)
+        device = self._samples.text("{device}")
+        if question.door is Door.PROVISIONING:
+            user_name, token = address, self._device_token(question.door, device)
+        elif question.door is Door.HUB_DEVICE:
+            user_name, token = f"{device}@sas.{host.partition('.')[0]}", self._device_token(question.door, device)
+        else:
+            policy = self._hub_policy
+            user_name = f"{policy['SharedAccessKeyName']}@sas.root.{host.partition('.')[0]}"
+            key = sas.decode_key(policy["SharedAccessKey"])
+            token = sas.sign(host, key, _expiry(), policy["SharedAccessKeyName"])
+        version = _VERSIONS[question.door]
+        refused = attach(self._running, host, (user_name, token), address, sends=question.sends, version=version)
+        if refused and "not supported by this simulator" not in refused:
+            raise FidelityError(f"{question.shown()}: {refused}")
+        return not refused
 
 
 def key(area: Area, operation: Operation) -> str:

@@ -86,22 +86,28 @@ HTTPS = Area(
     ),
 )
 
-_OVER_AMQP = "register over MQTT or, with a TPM, over HTTPS"
+_LINK = "{idScope}/registrations/{device}"
 AMQP = Area(
     "DPS: devices over AMQP 1.0",
     "the official SDKs for C, Java, C# and Node",
+    notes=(
+        "Symmetric keys by SASL PLAIN, TPMs by SASL TPM, certificates in TLS. Requests are messages, which are "
+        "accepted or rejected."
+    ),
+    setup=(_enroll("{device}"),),
     operations=(
-        observed("Register", AmqpQuestion(Door.PROVISIONING, "`iotdps-register`"), instead=_OVER_AMQP),
+        observed(
+            "Register",
+            AmqpQuestion(Door.PROVISIONING, _LINK, purpose="`iotdps-register`"),
+            "which condition a refusal has is inferred, and that a wrong token is told as the outcome of the request; "
+            "a TPM that is not enrolled hears of it there as well",
+        ),
         observed(
             "Ask for the operation's status",
-            AmqpQuestion(Door.PROVISIONING, "`iotdps-get-operationstatus`"),
-            instead=_OVER_AMQP,
+            AmqpQuestion(Door.PROVISIONING, _LINK, purpose="`iotdps-get-operationstatus`"),
         ),
-        observed(
-            "Register over WebSocket",
-            AmqpQuestion(Door.PROVISIONING, "`iotdps-register`", websocket=True),
-            instead=_OVER_AMQP,
-        ),
+        observed("Answers", AmqpQuestion(Door.PROVISIONING, _LINK, sends=False)),
+        observed("Register over WebSocket", AmqpQuestion(Door.PROVISIONING, _LINK, websocket=True)),
     ),
 )
 

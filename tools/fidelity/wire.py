@@ -1,10 +1,8 @@
-"""How questions are asked over the wire: requests for HTTP, paho for MQTT, and the first bytes of AMQP."""
+"""How questions are asked over the wire: requests for HTTP, paho for MQTT."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -18,8 +16,6 @@ from dps_simulator import RunningSimulator
 
 #: Seconds without an answer after which a question has failed.
 TIMEOUT = 15.0
-#: How AMQP begins, with the security layer that every SDK but those with certificates asks for.
-AMQP_HEADER = b"AMQP\x03\x01\x00\x00"
 #: Where the SDKs open WebSockets.
 WEBSOCKET_PATH = "/$iothub/websocket"
 #: Any sixteen bytes do, in base64. Source: RFC 6455, section 4.1.
@@ -68,19 +64,6 @@ def ask_http(
     code = answer.headers.get("x-ms-error-code", "0")
     document = answer.json() if answer.content else None
     return HttpAnswer(answer.status_code, int(code) if code.isdigit() else 0, document, answer.headers)
-
-
-def speaks_amqp(running: RunningSimulator, host: str) -> bool:
-    """Whether the beginning of an AMQP connection is answered in kind."""
-    context = ssl.create_default_context(cafile=str(running.certificate_authority_file))
-    with (
-        socket.create_connection((running.address, running.tls_port), timeout=TIMEOUT) as plain,
-        context.wrap_socket(plain, server_hostname=host) as connection,
-        contextlib.suppress(ConnectionError, ssl.SSLError),
-    ):
-        connection.sendall(AMQP_HEADER)
-        return connection.recv(len(AMQP_HEADER)).startswith(AMQP_HEADER[:4])
-    return False
 
 
 def opens_websocket(running: RunningSimulator, host: str, subprotocol: str) -> bool:

@@ -8,6 +8,9 @@ it, long after the request that brought it. Therefore every line is looked at on
 but never "no" too often, and what perhaps holds one is redacted there and then, before :meth:`Trace.record` returns. So
 is what JSON cannot express, and what is too long to be kept as it is. The buffer never holds a text that
 redaction would change but for its length.
+
+The same names come with every message of a connection, and many short details with every device. Of some that were
+found to hold nothing it is remembered, so that they need not be asked again. What was not is asked each time.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
+from dps_simulator.errors.compact_json import compact_encoder
 from dps_simulator.errors.masking import is_secret_name, mask, mask_in_name, mask_in_text, may_hold_secret
 from dps_simulator.errors.timestamps import azure_timestamp
 
@@ -40,6 +44,10 @@ DETAIL_LIMIT = 20_000
 DEPTH_LIMIT = 40
 #: What stands for all that is left out.
 LEFT_OUT = "…"
+#: Of so many names, and of so many details, it is remembered that they hold no secret; then it begins anew.
+_REMEMBERED = 512
+#: Longer ones are not. A longer detail tells of one device and one message, and would not come again.
+_LONGEST_NAME, _LONGEST_DETAIL = 128, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +166,9 @@ class _Kept(NamedTuple):
     """One event as the buffer holds it.
 
     Attributes:
-        text: host, device, operation and detail as JSON with no secret in it, or empty.
-        redacted: the same four, redacted, where there is no text.
+        host, device, operation: as in :class:`TraceEvent`, with no secret in them.
+        text: the detail as JSON with no secret in it; empty where that is redacted already.
+        redacted: the detail, redacted, where there is no text.
         size: about so many bytes does it take.
         others: as in :class:`TraceEvent`.
     """
@@ -167,16 +176,22 @@ class _Kept(NamedTuple):
     sequence: int
     moment: datetime
     service: str
+    host: str
+    device: str
     direction: str
     protocol: str
+    operation: str
     status: int | None
     text: str
-    redacted: tuple[str, str, str, Mapping[str, Any]] | None
+    redacted: Mapping[str, Any] | None
     size: int
 
     def event(self) -> TraceEvent:
         """The event for whoever reads it."""
-        host, device, operation, detail = self.redacted or _redacted(*json.loads(self.text))[0]
+        names, detail = (self.host, self.device, self.operation), self.redacted
+        if detail is None:
+            names, detail, _ = _redacted(*names, json.loads(self.text))
+        host, device, operation = names
         return TraceEvent(
             self.sequence,
             azure_timestamp(self.moment),
@@ -193,7 +208,7 @@ class _Kept(NamedTuple):
 
 def _redacted(
     host: str, device: str, operation: str, detail: Mapping[str, Any]
-) -> tuple[tuple[str, str, str, Mapping[str, Any]], int]:
+) -> tuple[tuple[str, str, str], Mapping[str, Any], int]:
     """What others have written, with secrets masked and too long texts cut; and about how many bytes it takes."""
     redacted: dict[str, Any] = {}
     size = 0
@@ -204,7 +219,7 @@ def _redacted(
         size += redaction.size
     # whoever is not even let in chooses these three
     host, device, operation = (_cut(mask_in_name(text)) for text in (host, device, operation))
-    return (host, device, operation, redacted), size + sum(map(sys.getsizeof, (host, device, operation)))
+    return (host, device, operation), redacted, size + sum(map(sys.getsizeof, (host, device, operation)))
 
 
 def _bytes_as_text(value: Any) -> Any:
@@ -215,23 +230,59 @@ def _bytes_as_text(value: Any) -> Any:
     raise TypeError
 
 
-_encode = json.JSONEncoder(check_circular=False, separators=(",", ":"), default=_bytes_as_text).encode
+_encode = compact_encoder(_bytes_as_text)
 
 
-def _harmless(host: str, device: str, operation: str, detail: Mapping[str, Any], body: bytes) -> str:
-    """The four as JSON that holds no secret and nothing to cut; empty where that is not sure."""
-    names = host + device + operation
-    # where a name is expected, a key is one also by itself: it ends in "=", which may be escaped
-    if "=" in names or "%" in names or "&" in names:
-        return ""
-    try:
-        text = _encode((host, device, operation, detail))
-    except (TypeError, ValueError, RecursionError):
-        return ""
-    if body:
-        # at the end of the detail
-        text = f'{text[:-2]}{"," if detail else ""}"body":{body.decode()}}}]'
-    return "" if len(text) > TEXT_LIMIT or may_hold_secret(text) else text
+class _Harmless:
+    """Finds what holds no secret and nothing to cut. Where that is not sure, it is not harmless."""
+
+    __slots__ = ("_details", "_names")
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._details: set[str] = set()
+
+    def are_names(self, host: str, device: str, operation: str) -> bool:
+        """Whether all three are, where names are expected."""
+        known = self._names
+        return (
+            (host in known or self._is_name(host))
+            and (device in known or self._is_name(device))
+            and (operation in known or self._is_name(operation))
+        )
+
+    def _is_name(self, name: str) -> bool:
+        # where a name is expected, a key is one also by itself: it ends in "=", which may be escaped
+        if "=" in name or "%" in name or "&" in name or len(name) > TEXT_LIMIT or may_hold_secret(_encode(name)):
+            return False
+        if len(name) <= _LONGEST_NAME:
+            _remember(self._names, name)
+        return True
+
+    def detail(self, detail: Mapping[str, Any], body: bytes) -> str:
+        """The detail as JSON; empty where it is not harmless."""
+        if not detail and not body:
+            return "{}"
+        try:
+            text = _encode(detail)
+        except (TypeError, ValueError, RecursionError):
+            return ""
+        if body:
+            # at the end
+            text = f'{text[:-1]}{"," if detail else ""}"body":{body.decode()}}}'
+        if text in self._details:
+            return text
+        if len(text) > TEXT_LIMIT or may_hold_secret(text):
+            return ""
+        if len(text) <= _LONGEST_DETAIL:
+            _remember(self._details, text)
+        return text
+
+
+def _remember(known: set[str], text: str) -> None:
+    if len(known) >= _REMEMBERED:
+        known.clear()
+    known.add(text)
 
 
 class Trace:
@@ -248,6 +299,7 @@ class Trace:
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._events: deque[_Kept] = deque()
+        self._harmless = _Harmless()
         self._bytes = 0
         self._next = 1
 
@@ -269,16 +321,31 @@ class Trace:
         What is given may change afterwards; the event does not. A body that is ASCII JSON already, without its like in
         the detail, is kept there under this name, and not written again.
         """
-        redacted = None
         detail = detail or {}
-        text = _harmless(host, device, operation, detail, body)
-        size = len(text)
-        if not text:
+        redacted = None
+        text = self._harmless.detail(detail, body) if self._harmless.are_names(host, device, operation) else ""
+        if text:
+            size = len(host) + len(device) + len(operation) + len(text)
+        else:
             detail = {**detail, "body": json.loads(body)} if body else detail
-            redacted, size = _redacted(host, device, operation, detail)
+            (host, device, operation), redacted, size = _redacted(host, device, operation, detail)
         size += _EVENT_BYTES
+        now = self._clock.now()
         self._events.append(
-            _Kept(self._next, self._clock.now(), service, direction, protocol, status, text, redacted, size)
+            _Kept(
+                self._next,
+                now,
+                service,
+                host,
+                device,
+                direction,
+                protocol,
+                operation,
+                status,
+                text,
+                redacted,
+                size,
+            )
         )
         self._bytes += size
         self._next += 1
@@ -302,4 +369,5 @@ class Trace:
     def clear(self) -> None:
         """Forget all events; sequence numbers go on."""
         self._events.clear()
+        self._harmless = _Harmless()
         self._bytes = 0

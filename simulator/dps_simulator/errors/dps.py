@@ -55,6 +55,12 @@ class Dps:
         source="azure-sdk-for-c, az_iot_provisioning_client.c, which quotes the service (MQTT)",
         mqtt="answer",
     )
+    INVALID_CERTIFICATE_AMQP = _recorded(
+        "InvalidCertificateAmqp",
+        401002,
+        "IotHubUnauthorizedAccess",
+        source="azure-iot-sdk-csharp issue 907 (AMQP); that it comes as the outcome of the request is inferred",
+    )
     CA_CERTIFICATE_NOT_FOUND = _recorded(
         "CaCertificateNotFound",
         401002,
@@ -72,7 +78,7 @@ class Dps:
     TPM_NOT_OVER_MQTT = _inferred(
         "TpmNotOverMqtt",
         400004,
-        "MQTT carries no TPM attestation; register over HTTPS.",
+        "MQTT carries no TPM attestation; register over HTTPS or AMQP.",
         source="Microsoft documentation, iot-dps iot-dps-mqtt-support (that it does not); the code and the text are "
         "ours",
         mqtt="answer",

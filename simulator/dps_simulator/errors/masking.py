@@ -90,16 +90,27 @@ _MARKS = (
     ),
     *("mhccaqee", "mighagea", "mc4caqaw", "iba", "%", "\\u", "\\x", "&#"),
 )
-#: The same for letters and digits only, in small letters, where "key", "sig" and "code" are asked for more exactly.
+#: The same for letters and digits only, in small letters, where "key", "sig" and "code" are asked for more exactly. A
+#: part that is rare stands for those that have it: each of these is looked for in every message.
 _SQUEEZED_MARKS = (
-    *("password", "passphrase", "pwd", "secret", "bearer", "basic", "authorization", "connectionstring"),
-    *("eyj", "mhccaqee", "mighagea", "mc4caqaw", "iba"),
+    "pass",
+    "pwd",
+    "secret",
+    "bearer",
+    "basic",
+    "authorization",
+    "connectionstring",
+    "eyj",
+    "caq",
+    "mighagea",
+    "iba",
 )
 #: What stands in those three for nothing: "assigned", "errorCode", and how the simulator itself names a key.
-_SIG = re.compile(r"s(?:ig(?<![a-z0-9_]sig)(?![a-z0-9_])|ignature|i[^a-z0-9]+g|[^a-z0-9]+i[^a-z0-9]*g)")
+_SIG = re.compile(r"s(?:ig(?<![a-z0-9]sig)(?![a-z0-9])|ignature|i[^a-z0-9]+g|[^a-z0-9]+i[^a-z0-9]*g)")
 _KEY_WORD = re.compile(r"k[^a-z0-9]*e[^a-z0-9]*y(?! of [a-z]{1,20} )")
 _CODE = re.compile(r"[?&; ]code")
 _SIGNS = bytes(sign for sign in range(128) if not chr(sign).isalnum())
+_SMALL = bytes(range(256)).lower()
 #: What HTML understands, the old names also without a semicolon. Other words behind "&" are those of a query.
 _ENTITY = re.compile("&(?:#|[A-Za-z0-9]{2,32};|" + "|".join(name for name in html5 if not name.endswith(";")) + ")")
 _ESCAPED = re.compile(r"\\{1,8}(?:u00|x)([2-7][0-9a-f])", re.IGNORECASE)
@@ -178,18 +189,24 @@ def may_hold_secret(text: str) -> bool:
 def _has_mark(text: str) -> bool:
     if not text.isascii():
         return True
-    small = text.lower()
     # a name is also read without the signs in it
-    squeezed = small.encode().translate(None, _SIGNS).decode()
+    squeezed = text.encode().translate(_SMALL, _SIGNS).decode()
     # a loop, as every message on the wire takes this way
     for mark in _SQUEEZED_MARKS:
         if mark in squeezed:
             return True
     return bool(
-        ("sig" in squeezed and _SIG.search(small))
-        or ("key" in squeezed and _KEY_WORD.search(small))
-        or ("code" in squeezed and _CODE.search(small))
+        ("sig" in squeezed and _has_sig(text.lower(), squeezed))
+        or ("key" in squeezed and _KEY_WORD.search(text.lower()))
+        or ("code" in squeezed and _CODE.search(text.lower()))
     )
+
+
+def _has_sig(small: str, squeezed: str) -> bool:
+    # quicker than the pattern, and true of every answer to a device: all of them are those of "assigned" and the like
+    if small.count("assign") == squeezed.count("sig") and "signature" not in squeezed:
+        return False
+    return _SIG.search(small) is not None
 
 
 def values(text: str) -> list[str]:

@@ -8,11 +8,11 @@ the endpoints and turned into an answer in one place per protocol. Texts that Az
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from .compact_json import compact_encoder
 from .dps import Dps
 from .hub import Hub
 from .kinds import ErrorKind, Provenance, table
@@ -123,8 +123,7 @@ def described(value: object) -> str:
     return f"{value!r:.160}"
 
 
-# made once: what json.dumps makes for every call costs as much as a small document
-_encoded = json.JSONEncoder(check_circular=False, ensure_ascii=True, separators=(",", ":")).encode
+_encoded = compact_encoder()
 
 
 def ascii_json(document: object) -> bytes:

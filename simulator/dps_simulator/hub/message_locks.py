@@ -28,7 +28,7 @@ class Lock:
         until: when the message is visible again, ``None`` when no time ends it (a connection does).
     """
 
-    token: str = field(repr=False)  # who knows it settles the message
+    token: str = field(repr=False)
     sequence: int
     until: datetime | None
 

@@ -41,7 +41,7 @@ class RunningSimulator(Clients):
         certificate_authority_file: PEM file that clients must trust.
         management_token: for the simulator's own management API, and for the management plane as bearer token.
         address: IP address where the ports are reached.
-        standard_ports: the ports that are open beside them: 8883 and 443, or none.
+        standard_ports: the ports that are open beside them: 8883, 5671 and 443, or none.
         code: fingerprint of the code that it runs; empty when it is so old that it does not say.
         code_folder: where that code lies; empty likewise.
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dps_simulator.common.ports import Document, StoredDocument
+from dps_simulator.errors.compact_json import compact_encoder
 
 from .rows import BODY, COLUMNS, checksum_of
 
@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 
-#: Made once: what ``json.dumps`` makes for every call costs as much as a small document.
-_encoded = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
+_encoded = compact_encoder()
 _PUT = (
     "INSERT INTO documents (collection, key, parent, body, checksum) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (collection, key) DO UPDATE SET "

@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from dps_simulator.common.http import Request, Response
+from dps_simulator.protocols.amqp.application import AmqpApplication
 from dps_simulator.protocols.mqtt import Connect
 from dps_simulator.protocols.mqtt_application import MqttApplication
 
+from .amqp_line import AmqpConnectionLine
 from .mqtt_link import MqttConnection
 
 
@@ -26,6 +28,15 @@ class Frontend(Protocol):
 
     def mqtt(self, link: MqttConnection, connect: Connect) -> MqttApplication | None:
         """The application that serves a connection, chosen by its peer and CONNECT packet; ``None`` refuses it."""
+
+    def amqp(self, line: AmqpConnectionLine, hostname: str) -> AmqpApplication | None:
+        """The application that serves an AMQP connection, chosen by its peer.
+
+        Arguments:
+            line: the connection.
+            hostname: the name that the client has told within the protocol, empty when it has not yet; counts where the
+                peer has no name of its own.
+        """
 
     def connection_refused(self, host: str, reason: str) -> None:
         """A connection ended before it carried a message, or for the sake of others; for the trace.

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Iterable
 from typing import cast
 
-from aiohttp import HttpVersion11, StreamReader, WSMsgType, web
+from aiohttp import HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from dps_simulator.common.http import JSON_CONTENT_TYPE, Peer, Request, Response
@@ -27,7 +27,7 @@ from .arriving import Arriving
 from .content_coding import ACCEPTED, BrokenBodyError, LargeBodyError, UnsupportedCodingError, codings, unpacked
 from .frontend import Frontend
 from .masked_frames import FrameReader, MaskedFrames
-from .mqtt_link import MqttConnection
+from .websocket_link import CLOSE_TIMEOUT, TRANSPORTS, WebSocketLink
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -41,17 +41,12 @@ BODY_TIMEOUT = 30.0
 MAX_HELD = 8 * 1_048_576
 #: Bytes of a WebSocket message.
 MAX_MESSAGE = 524_288
-#: Bytes that may wait for a WebSocket client that does not read. Above, the connection is dropped.
-MAX_UNSENT = 4 * 1_048_576
 #: Seconds that a connection may stay without a request.
 KEEP_ALIVE = 120.0
 #: Seconds during which the rest of a refused body is read and dropped, so that the client gets to see the answer.
 LINGER = 2.0
-#: Seconds for a client to answer the close of a WebSocket.
-CLOSE_TIMEOUT = 5.0
-#: Where the SDKs open MQTT over WebSocket.
-WEBSOCKET_PATHS = frozenset({"/$iothub/websocket", "/", "/mqtt"})
-SUBPROTOCOL = "mqtt"
+#: Where the SDKs open WebSockets; those for messages of services have a path of their own.
+WEBSOCKET_PATHS = frozenset({"/$iothub/websocket", "/", "/mqtt", "/$servicebus/websocket"})
 #: Option of a TCP socket; only Linux has it.
 _QUICK_ACKNOWLEDGEMENT: int | None = getattr(socket, "TCP_QUICKACK", None)
 
@@ -144,7 +139,7 @@ class HttpProtocol(web.RequestHandler):
         self._note()
 
     def note_packet(self, size: int) -> None:
-        """Take down how much of an MQTT packet has arrived in messages of a WebSocket; 0 when it is complete."""
+        """Take down how much of a packet, frame or message has arrived in those of a WebSocket; 0 when it is whole."""
         self._packet = size
         self._note()
 
@@ -395,23 +390,23 @@ class HttpAdapter:
             protocol.note_part(0)
         return bytes(parts)
 
-    # --- MQTT over WebSocket --------------------------------------------------------------------------------------
+    # --- WebSockets ---------------------------------------------------------------------------------------------------
 
     async def _websocket(self, request: web.BaseRequest) -> web.StreamResponse:
         path = request.rel_url.path
-        if path not in WEBSOCKET_PATHS:
+        if (path.rstrip("/") or "/") not in WEBSOCKET_PATHS:
             known = ", ".join(sorted(WEBSOCKET_PATHS))
             return _refusal(
                 Transport.NO_WEBSOCKET_ROUTE,
                 f"WebSockets on {path!r:.260} are not supported by this simulator; use {known}.",
             )
         offered = [name.strip() for name in request.headers.get("Sec-WebSocket-Protocol", "").split(",")]
-        chosen = next((name for name in offered if name.lower() == SUBPROTOCOL), None)
+        chosen = next((name for name in offered if name.lower() in TRANSPORTS), None)
         if chosen is None:
             return _refusal(
                 Transport.INVALID_REQUEST,
                 f"None of the WebSocket subprotocols {', '.join(offered)!r:.260} is supported by this simulator; "
-                f"use {SUBPROTOCOL}.",
+                "use mqtt or AMQPWSB10.",
             )
         web_socket = web.WebSocketResponse(
             protocols=(chosen,), max_msg_size=MAX_MESSAGE, timeout=CLOSE_TIMEOUT, compress=False
@@ -426,7 +421,16 @@ class HttpAdapter:
             return _refusal(Transport.INVALID_REQUEST, "The header Sec-WebSocket-Key is not base64 of 16 bytes.")
         except ConnectionError:
             return _refusal(Transport.INVALID_REQUEST, "The client has gone.")
-        await _WebSocketLink(web_socket, request, self._frontend, self.kept, self._loop).serve()
+        protocol = cast(HttpProtocol, request.protocol)
+        await WebSocketLink(
+            web_socket,
+            _peer(request, TRANSPORTS[chosen.lower()]),
+            cast("TlsTransport | None", request.transport),
+            self._frontend,
+            arriving=protocol.note_packet,
+            kept=self.kept,
+            loop=self._loop,
+        ).serve()
         return web_socket
 
 
@@ -485,106 +489,3 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].rstrip(".")
-
-
-class _WebSocketLink:
-    """Carries MQTT between a WebSocket and an :class:`MqttConnection`.
-
-    The connection writes without waiting and aiohttp sends with waiting, so a task stands in between.
-    """
-
-    def __init__(
-        self,
-        socket: web.WebSocketResponse,
-        request: web.BaseRequest,
-        frontend: Frontend,
-        kept: Account,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._socket = socket
-        self._protocol = cast(HttpProtocol, request.protocol)
-        self._transport = cast("TlsTransport | None", request.transport)
-        self._unsent: list[bytes] = []
-        self._unsent_size = 0
-        self._closing = False
-        self._wake = asyncio.Event()
-        self._mqtt = MqttConnection(
-            peer=_peer(request, "websocket"),
-            write=self._write,
-            close_transport=self._close,
-            choose=frontend.mqtt,
-            arriving=self._protocol.note_packet,
-            keeps=self._keep,
-            loop=loop,
-        )
-        self._kept = kept
-
-    async def serve(self) -> None:
-        """Carry until one side has enough."""
-        sender = asyncio.ensure_future(self._send())
-        try:
-            async for message in self._socket:
-                if message.type is WSMsgType.ERROR:
-                    # aiohttp has closed it already, and said why to the client
-                    self._mqtt.broken(f"the WebSocket broke its protocol: {message.data}")
-                    break
-                if message.type is not WSMsgType.BINARY:
-                    # MQTT 3.1.1, 6.0: anything but binary frames ends the connection
-                    await self._socket.close(code=1003, message=b"MQTT needs binary frames")
-                    break
-                if not self._closing:
-                    self._mqtt.receive(message.data)
-        finally:
-            self._mqtt.lost()
-            try:
-                if self._closing:
-                    # it is sending the last bytes and the close
-                    await asyncio.wait({sender}, timeout=CLOSE_TIMEOUT)
-            finally:
-                sender.cancel()
-
-    def _write(self, data: bytes) -> None:
-        if self._closing:
-            return
-        self._unsent.append(data)
-        self._set_unsent(self._unsent_size + len(data))
-        self._wake.set()
-        if self._unsent_size > MAX_UNSENT:
-            _LOGGER.info("a WebSocket client does not read; dropping its connection")
-            self._closing = True
-            if self._transport is not None:
-                self._transport.abort()
-
-    def _set_unsent(self, size: int) -> None:
-        self._unsent_size = size
-        if self._transport is not None:
-            self._transport.waiting_above = size
-            self._transport.look_at_backlog()
-
-    def _keep(self, more: int) -> None:
-        """Take down what the will takes."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._kept.add(self._transport, more)
-
-    def _close(self) -> None:
-        self._closing = True
-        self._wake.set()
-
-    async def _send(self) -> None:
-        """Send what was written; after the last of it, close when asked to."""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake.clear()
-                while self._unsent:
-                    data = b"".join(self._unsent)
-                    self._unsent.clear()
-                    await self._socket.send_bytes(data)
-                    self._set_unsent(self._unsent_size - len(data))
-                if self._closing:
-                    # the receiving side is told by the client's answer to the close, or by its silence
-                    await self._socket.close()
-                    return
-        except ConnectionError:
-            # lost; the receiving side notices as well
-            return

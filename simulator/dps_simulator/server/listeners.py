@@ -27,7 +27,7 @@ from .proxy import ConnectProxy, refusal
 _LOGGER = logging.getLogger(__name__)
 
 #: Ports of MQTT over TLS, and of HTTPS and MQTT over WebSocket, that SDKs have built in.
-STANDARD_PORTS = (8883, 443)
+STANDARD_PORTS = (8883, 5671, 443)
 #: Connections that the system may hold for us while the loop is busy.
 BACKLOG = 512
 #: What a client is told that there is no room for.
@@ -71,7 +71,7 @@ class Server:
         bind: IP address to listen on; a loopback address unless ``allow_remote``.
         proxy_port: port of the CONNECT proxy, 0 for any free one. After :meth:`start`, the real one.
         tls_port: port for direct TLS, 0 for any free one. After :meth:`start`, the real one.
-        standard_ports: also listen on 8883 and 443.
+        standard_ports: also listen on 8883, 5671 and 443.
         allow_remote: permits other machines to connect.
         renew: called before each TLS connection; whether the files hold another certificate now.
     """

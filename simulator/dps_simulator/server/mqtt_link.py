@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from dps_simulator.common.http import Peer
 from dps_simulator.errors.masking import mask_in_name
+from dps_simulator.protocols.ending import CLIENT, NETWORK, SERVICE, Ending
 from dps_simulator.protocols.mqtt import (
     Connect,
     Disconnect,
@@ -19,7 +20,7 @@ from dps_simulator.protocols.mqtt import (
     Subscribe,
     Unsubscribe,
 )
-from dps_simulator.protocols.mqtt_application import CLIENT, NETWORK, SERVICE, Ending, MqttApplication
+from dps_simulator.protocols.mqtt_application import MqttApplication
 from dps_simulator.protocols.mqtt_session import CONNECT_TIMEOUT, MqttSession, SessionEvent, SessionState
 
 _Given = ParamSpec("_Given")

@@ -1,4 +1,4 @@
-"""The first byte behind TLS decides: MQTT or HTTP."""
+"""The first byte behind TLS decides: MQTT, AMQP or HTTP."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dps_simulator.common.http import Peer
 from dps_simulator.server.tls.context import TlsSession
 from dps_simulator.server.tls.transport import TlsTransport
 
+from .amqp_line import AmqpConnectionLine
 from .frontend import Frontend
 from .http_adapter import HttpAdapter, HttpProtocol
 from .mqtt_link import MqttConnection
@@ -22,6 +23,8 @@ _LOGGER = logging.getLogger(__name__)
 
 #: First byte of an MQTT CONNECT packet; no HTTP method begins with it.
 MQTT_CONNECT = 0x10
+#: First byte of an AMQP connection; no HTTP method that anybody uses begins with this letter.
+AMQP = ord("A")
 #: Seconds for the first byte, and for the whole head of the first HTTP request.
 FIRST_REQUEST_TIMEOUT = 20.0
 #: Bytes that may wait for a client that does not read. Above, the connection is dropped.
@@ -54,7 +57,7 @@ class Sniffer(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._host = ""
         self._certificates: tuple[bytes, ...] = ()
-        self._mqtt: MqttConnection | None = None
+        self._line: MqttConnection | AmqpConnectionLine | None = None
         self._web: HttpProtocol | None = None
         self._closing = False
         self._lost = False
@@ -75,10 +78,10 @@ class Sniffer(asyncio.Protocol):
         if self._closing:
             return
         self._connection.touch()
-        if self._mqtt is None and self._web is None:
+        if self._line is None and self._web is None:
             self._choose(data[0])
-        if self._mqtt is not None:
-            self._mqtt.receive(data)
+        if self._line is not None:
+            self._line.receive(data)
         elif self._web is not None:
             self._web.data_received(data)
 
@@ -102,8 +105,8 @@ class Sniffer(asyncio.Protocol):
         self._lost = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._mqtt is not None:
-            self._mqtt.lost()
+        if self._line is not None:
+            self._line.lost()
         if self._web is not None:
             self._web.connection_lost(exc)
         self._http.forget(cast(TlsTransport, self._transport))
@@ -111,18 +114,28 @@ class Sniffer(asyncio.Protocol):
     # --- serving --------------------------------------------------------------------------------------------------
 
     def _choose(self, first: int) -> None:
-        """Hand the connection to MQTT or HTTP."""
+        """Hand the connection to MQTT, AMQP or HTTP."""
         transport = cast(TlsTransport, self._transport)
+        if first in (MQTT_CONNECT, AMQP) and self._timer is not None:
+            # these have a deadline of their own
+            self._timer.cancel()
+            self._timer = None
         if first == MQTT_CONNECT:
-            if self._timer is not None:
-                # it has a deadline of its own for the rest of the packet
-                self._timer.cancel()
-                self._timer = None
-            self._mqtt = MqttConnection(
+            self._line = MqttConnection(
                 peer=Peer(self._host, "mqtt", self._certificates),
                 write=self._write,
                 close_transport=self._close,
                 choose=self._frontend.mqtt,
+                arriving=partial(self._http.arriving.note, transport),
+                keeps=partial(self._http.kept.add, transport),
+                loop=self._loop,
+            )
+        elif first == AMQP:
+            self._line = AmqpConnectionLine(
+                peer=Peer(self._host, "amqp", self._certificates),
+                write=self._write,
+                close_transport=self._close,
+                choose=self._frontend.amqp,
                 arriving=partial(self._http.arriving.note, transport),
                 keeps=partial(self._http.kept.add, transport),
                 loop=self._loop,
@@ -132,7 +145,7 @@ class Sniffer(asyncio.Protocol):
             self._web.connection_made(transport)
 
     def _write(self, data: bytes) -> None:
-        """Send bytes of MQTT, unless the client lets too many pile up."""
+        """Send bytes of MQTT or AMQP, unless the client lets too many pile up."""
         if self._lost or self._closing or self._transport is None:
             return
         self._transport.write(data)
@@ -146,7 +159,7 @@ class Sniffer(asyncio.Protocol):
         if self._lost or self._closing or self._transport is None:
             return
         self._closing = True
-        if self._mqtt is not None and self._mqtt.ended_cleanly:
+        if isinstance(self._line, MqttConnection) and self._line.ended_cleanly:
             # a close_notify after DISCONNECT would reach nobody
             self._transport.abort()
             return

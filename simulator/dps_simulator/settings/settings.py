@@ -73,7 +73,7 @@ class Settings:
         tls: own server certificate; ``None`` lets the simulator make one.
         bind: the IP address to listen on; one that other machines reach asks for ``allow_remote``.
         allow_remote: permits a ``bind`` that lets other machines in.
-        standard_ports: also listen on 8883 and 443.
+        standard_ports: also listen on 8883, 5671 and 443.
         development: whether keys and ports are those that everybody knows; only on loopback.
         name_constraints: whether the simulator's authority can vouch for names of its own only: ``on``, ``off``, or
             ``auto``, which is off with ``standard_ports``, as many small devices do not load such an authority.
@@ -237,7 +237,12 @@ KEYS: tuple[Key, ...] = (
     Key("tls.authority", "what clients must trust then (PEM); else the certificate's own file", checks.path, path=True),
     Key("bind", "IP address to listen on", checks.address),
     Key("allow_remote", "permit an address that lets other machines in", checks.switch, switch=True),
-    Key("standard_ports", "also listen on 8883 (MQTT) and 443 (HTTPS, WebSocket)", checks.switch, switch=True),
+    Key(
+        "standard_ports",
+        "also listen on 8883 (MQTT), 5671 (AMQP) and 443 (HTTPS, WebSocket)",
+        checks.switch,
+        switch=True,
+    ),
     Key("development", "published keys and ports, for loopback only", checks.switch, switch=True),
     Key(
         "name_constraints",

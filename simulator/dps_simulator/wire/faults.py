@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from dps_simulator.common.http import Request, Response
+from dps_simulator.common.http import Peer, Request, Response
 from dps_simulator.common.service_faults import (
     CONNECTIONS,
     CUT,
@@ -23,12 +23,17 @@ from dps_simulator.common.service_faults import (
     ServiceFaults,
 )
 from dps_simulator.common.trace import Trace
+from dps_simulator.protocols.amqp.application import AmqpApplication
+from dps_simulator.protocols.amqp.links import Delivery, Link, Sent
+from dps_simulator.protocols.amqp.performatives import Error, Open, Outcome, SaslInit
+from dps_simulator.protocols.ending import NETWORK, Ending
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
-from dps_simulator.protocols.mqtt_application import NETWORK, Ending, MqttApplication
+from dps_simulator.protocols.mqtt_application import MqttApplication
 
+from .amqp import AmqpLine
 from .mqtt import MqttLink
 
-_Packet = TypeVar("_Packet", Connect, Publish, Subscribe, Unsubscribe)
+_Step = TypeVar("_Step")
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -38,7 +43,7 @@ Sleep = Callable[[float], Awaitable[object]]
 #: Seconds from a message to the cut that it meets. A program needs a moment until it waits for the answer; when the
 #: connection ends before, SDKs report something else, now and then.
 CUT_AFTER = 0.3
-#: Bytes of memory that delayed MQTT packets of all connections may take together.
+#: Bytes of memory that delayed packets and messages of all connections may take together.
 MAX_DELAYED = 32 * 1_048_576
 #: What one takes beside its texts and payload, and so does each topic filter.
 _PACKET_BYTES, _FILTER_BYTES = 1_000, 200
@@ -96,7 +101,11 @@ class FaultsOnTheWire:
             service: whose faults count.
             named: the service's name in traces.
         """
-        return _FaultyConnection(self, application, link, service, named)
+        return _FaultyMqttConnection(self, application, link, service, named)
+
+    def amqp(self, application: AmqpApplication, line: AmqpLine, *, service: str, named: str) -> AmqpApplication:
+        """The same of an AMQP connection."""
+        return _FaultyAmqpConnection(self, application, line, service, named)
 
     def _record_http(self, request: Request, named: str, kind: str, what: str) -> None:
         self.record(
@@ -142,89 +151,69 @@ def _size(packet: Connect | Publish | Subscribe | Unsubscribe) -> int:
     return sum(_FILTER_BYTES + sys.getsizeof(name) for name in filters)
 
 
-class _FaultyConnection:
-    """One MQTT connection behind the faults.
-
-    Implements :class:`~dps_simulator.protocols.mqtt_application.MqttApplication`.
+class _BehindFaults:
+    """One connection behind the faults.
 
     What is delayed is the way in: the application hears of everything later, in the same order, and so answers later.
+
+    Arguments:
+        wire: the faults.
+        peer: who is connected.
+        close: ends the connection as a cut cable does.
+        service: whose faults count.
+        named: the service's name in traces.
     """
 
-    __slots__ = ("_application", "_begun", "_cut", "_link", "_name", "_named", "_service", "_waiting", "_wire")
+    __slots__ = ("_close", "_cut", "_name", "_named", "_peer", "_service", "_waiting", "_wire")
 
     def __init__(
-        self, wire: FaultsOnTheWire, application: MqttApplication, link: MqttLink, service: str, named: str
+        self, wire: FaultsOnTheWire, peer: Peer, close: Callable[[], object], service: str, named: str
     ) -> None:
         self._wire = wire
-        self._application = application
-        self._link = link
+        self._peer = peer
+        self._close = close
         self._service = service
         self._named = named
         self._name = ""
-        self._begun = False
         self._cut = False
         # a list, and no deque, which takes ten times as much memory in every idle connection
         self._waiting: list[tuple[Callable[[], object], int]] = []
 
-    def connected(self, connect: Connect) -> None:
-        """The first packet."""
-        self._name = connect.client_id
-        self._arrived(self._begin, connect, CONNECTIONS)
+    def _ending(self, how: Ending | None) -> Ending | None:
+        """How the connection ended: behind a cut it is the service that closes, and it stands for the network."""
+        return Ending(NETWORK, _ENDED) if self._cut else how
 
-    def _begin(self, connect: Connect) -> None:
-        self._begun = True
-        self._application.connected(connect)
-
-    def published(self, message: Publish) -> None:
-        """A message from the client."""
-        self._arrived(self._application.published, message, MESSAGES)
-
-    def subscribe(self, packet: Subscribe) -> None:
-        """A SUBSCRIBE packet."""
-        self._arrived(self._application.subscribe, packet)
-
-    def unsubscribe(self, packet: Unsubscribe) -> None:
-        """An UNSUBSCRIBE packet."""
-        self._arrived(self._application.unsubscribe, packet)
-
-    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
-        """The connection is gone, and with it what waited; the client hears of no answer any more."""
-        self._forget()
-        if self._begun:
-            # behind a cut it is the service that closes, and it stands for the network
-            self._application.disconnected(clean, Ending(NETWORK, _ENDED) if self._cut else how)
-
-    def _arrived(self, step: Callable[[_Packet], object], packet: _Packet, *arriving: str) -> None:
+    def _arrived(self, step: Callable[[_Step], object], what: _Step, size: int, *arriving: str) -> None:
         faults = self._wire.faults
         if self._cut:
             return
         if not faults.active and not self._waiting:
-            step(packet)
+            step(what)
             return
         if arriving and faults.cuts(self._service, *arriving):
             self._record(CUT, _ENDED)
             self._forget()
             self._cut = True
             if CONNECTIONS in arriving:
-                self._link.close()
+                self._close()
             else:
-                self._wire.call_later(CUT_AFTER, self._link.close)
+                self._wire.call_later(CUT_AFTER, self._close)
             return
         delay = faults.delay(self._service)
         if delay:
             self._record(LATENCY, _DELAYED.format(delay))
         elif not self._waiting:
-            step(packet)
+            step(what)
             return
         # also without a delay of its own: nothing overtakes what came before
-        size = _PACKET_BYTES + _size(packet)
+        size += _PACKET_BYTES
         if self._wire.delayed + size > MAX_DELAYED:
             self._record(LATENCY, _TOO_MUCH)
             self._forget()
             self._cut = True
-            self._link.close()
+            self._close()
             return
-        self._waiting.append((partial(step, packet), size))
+        self._waiting.append((partial(step, what), size))
         self._wire.delayed += size
         self._wire.call_later(delay, self._next)
 
@@ -240,15 +229,109 @@ class _FaultyConnection:
         try:
             step()
         except Exception:
-            _LOGGER.exception("a delayed MQTT packet of %s could not be served", self._named)
-            self._link.close()
+            _LOGGER.exception("what was delayed on its way to %s could not be served", self._named)
+            self._close()
 
     def _record(self, kind: str, what: str) -> None:
         self._wire.record(
             service=self._named,
-            host=self._link.peer.host,
-            protocol=self._link.peer.transport,
+            host=self._peer.host,
+            protocol=self._peer.transport,
             kind=kind,
             detail={"reason": what},
             device=self._name[:256],
         )
+
+
+class _FaultyMqttConnection(_BehindFaults):
+    """Implements :class:`~dps_simulator.protocols.mqtt_application.MqttApplication`."""
+
+    __slots__ = ("_application", "_begun")
+
+    def __init__(
+        self, wire: FaultsOnTheWire, application: MqttApplication, link: MqttLink, service: str, named: str
+    ) -> None:
+        super().__init__(wire, link.peer, link.close, service, named)
+        self._application = application
+        self._begun = False
+
+    def connected(self, connect: Connect) -> None:
+        """The first packet."""
+        self._name = connect.client_id
+        self._arrived(self._begin, connect, _size(connect), CONNECTIONS)
+
+    def _begin(self, connect: Connect) -> None:
+        self._begun = True
+        self._application.connected(connect)
+
+    def published(self, message: Publish) -> None:
+        """A message from the client."""
+        self._arrived(self._application.published, message, _size(message), MESSAGES)
+
+    def subscribe(self, packet: Subscribe) -> None:
+        """A SUBSCRIBE packet."""
+        self._arrived(self._application.subscribe, packet, _size(packet))
+
+    def unsubscribe(self, packet: Unsubscribe) -> None:
+        """An UNSUBSCRIBE packet."""
+        self._arrived(self._application.unsubscribe, packet, _size(packet))
+
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
+        """The connection is gone, and with it what waited; the client hears of no answer any more."""
+        self._forget()
+        if self._begun:
+            self._application.disconnected(clean, self._ending(how))
+
+
+class _FaultyAmqpConnection(_BehindFaults):
+    """Implements :class:`~dps_simulator.protocols.amqp.application.AmqpApplication`."""
+
+    __slots__ = ("_application",)
+
+    def __init__(
+        self, wire: FaultsOnTheWire, application: AmqpApplication, line: AmqpLine, service: str, named: str
+    ) -> None:
+        super().__init__(wire, line.peer, line.cut, service, named)
+        self._application = application
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """SASL mechanisms that the client is offered."""
+        return self._application.mechanisms
+
+    def authenticate(self, init: SaslInit) -> None:
+        """The client begins SASL."""
+        self._arrived(self._application.authenticate, init, len(init.initial_response or b""), CONNECTIONS)
+
+    def responded(self, response: bytes) -> None:
+        """The client answers a challenge."""
+        self._arrived(self._application.responded, response, len(response))
+
+    def opened(self, said: Open) -> None:
+        """The client opens the connection."""
+        self._arrived(self._application.opened, said, 0, CONNECTIONS)
+
+    def attached(self, link: Link) -> None:
+        """The client attaches a link."""
+        self._arrived(self._application.attached, link, 0)
+
+    def detached(self, link: Link, error: Error | None) -> None:
+        """A link has ended."""
+        self._arrived(lambda gone: self._application.detached(gone, error), link, 0)
+
+    def received(self, delivery: Delivery) -> None:
+        """A message from the client."""
+        self._arrived(self._application.received, delivery, len(delivery.body), MESSAGES)
+
+    def settled(self, sent: Sent, outcome: Outcome) -> None:
+        """The client says what became of a message."""
+        self._arrived(lambda word: self._application.settled(word, outcome), sent, 0)
+
+    def credited(self, link: Link) -> None:
+        """The client takes messages."""
+        self._arrived(self._application.credited, link, 0)
+
+    def disconnected(self, clean: bool, how: Ending | None = None) -> None:
+        """The connection is gone, and with it what waited."""
+        self._forget()
+        self._application.disconnected(clean, self._ending(how))

@@ -49,6 +49,7 @@ SECRETS = {
     "a token in a path": {"topic": f"$iothub/x?{quote(f'sig={KEY}', safe='')}"},
     "escaped twice": {"topic": quote(quote(f"SharedAccessKey={KEY}", safe=""), safe="")},
     "signs between": {"s-i-g": KEY, "k.e.y": KEY, "Pass Phrase": KEY},
+    "signs around": {"body": {"_sig": KEY, "sig_": KEY}},
     "an escaped name": {"body": {"%6bey": KEY, "s%69g": KEY, "k%22ey": KEY, "&#107;ey": KEY}},
     "a letter that is small k elsewhere": {"body": {"%E2%84%AAey": KEY, "\N{KELVIN SIGN}ey": KEY}},
     "a private key": {"reason": PEM},
@@ -82,6 +83,29 @@ def test_no_key_stays_where_a_name_is_expected(place, spelled):
     record(trace, **{place: spelled})
     assert not [text for text in texts_within(trace) if PIECE in text]
     assert PIECE not in repr(trace.events())
+
+
+def test_what_is_remembered_of_harmless_texts_holds_no_secret_and_no_more_than_its_bound():
+    trace = Trace(ManualClock())
+    for number in range(2 * module._REMEMBERED):
+        record(trace, device=f"device-{number}", operation="n" * (number % 300), returnCodes=[number])
+        record(trace, device=f"SharedAccessKey={KEY}", operation=KEY, filters=[f"sig={KEY}"])
+        record(trace, sig=number, body={"key": number})
+    for known in (trace._harmless._names, trace._harmless._details):
+        assert 0 < len(known) <= module._REMEMBERED
+        assert max(map(len, known)) <= module._LONGEST_NAME
+        assert not any("sig" in text or "SharedAccess" in text or KEY in text for text in known)
+    trace.clear()
+    assert not [text for text in texts_within(trace) if "device-" in text or "returnCodes" in text]
+
+
+def test_a_text_that_is_harmless_in_one_place_is_asked_again_in_another():
+    trace = Trace(ManualClock())
+    for name in (KEY, "{}", '{"a":1}'):
+        record(trace, device="d", filters=[name])
+        record(trace, device=name)
+    assert [event.device for event in trace.events()] == ["d", mask_in_name(KEY), "d", "{}", "d", '{"a":1}']
+    assert not [text for text in texts_within([each.device for each in trace._events]) if PIECE in text]
 
 
 def test_no_secret_stays_when_writing_fails():
@@ -186,6 +210,11 @@ def holds_secret(value):
 @example({"key of x ": 1}, "key of group ")
 @example({"s.i.g": "x"}, "assigned")
 @example({"%73.%69.g": "x"}, "assigned")
+@example({"_sig": "x"}, "assigned")
+@example(["as sig=AbC1AbC1AbC1"], "assign")
+@example(["assignature: AbC1AbC1AbC1AbC1AbC1AbC1"], "assign")
+@example({"password": "x", "passphrase": "y"}, "pass")
+@example(["MC4CAQAw" + "AbC1" * 9, "MHcCAQEE" + "AbC1" * 9], "")
 def test_the_quick_question_never_says_no_where_the_exact_rules_find_something(value, name):
     assert may_hold_secret(json.dumps(value)) or not holds_secret(value)
     trace = Trace(ManualClock())

@@ -20,8 +20,8 @@ from cryptography.x509.oid import NameOID
 from patience import PATIENCE
 
 from dps_simulator.common.http import Request, Response
+from dps_simulator.protocols.ending import Ending
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
-from dps_simulator.protocols.mqtt_application import Ending
 from dps_simulator.server.listeners import Server
 from dps_simulator.server.tls.authority import CertificateAuthority
 from dps_simulator.wire.mqtt import MqttLink

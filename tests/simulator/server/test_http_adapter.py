@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from dps_simulator.common.http import Response
-from dps_simulator.server import http_adapter
+from dps_simulator.server import http_adapter, websocket_link
 
 pytestmark = pytest.mark.asyncio
 
@@ -377,7 +377,7 @@ class TestWebSocket:
         ("path", "offered", "status", "words"),
         [
             ("/elsewhere", "mqtt", 404, "'/elsewhere' are not supported"),
-            ("/mqtt", "AMQPWSB10", 400, "'AMQPWSB10' is supported"),
+            ("/mqtt", "WAMP", 400, "'WAMP' is supported"),
             ("/mqtt", None, 400, "use mqtt"),
         ],
     )
@@ -429,7 +429,7 @@ class TestWebSocket:
             with pytest.raises(ConnectionClosed) as caught:
                 await client.recv()
         assert caught.value.rcvd is not None
-        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1003, "MQTT needs binary frames")
+        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1003, "MQTT and AMQP need binary frames")
         assert frontend.mqtt_log[-1] == ("disconnected", False)
 
     async def test_large_messages_end_it(self, running: Any, client_context: Any, frontend: Any) -> None:
@@ -490,7 +490,7 @@ class TestWebSocket:
         eventually: Any,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(http_adapter, "MAX_UNSENT", 300_000)
+        monkeypatch.setattr(websocket_link, "MAX_UNSENT", 300_000)
         async with running() as server:
             client = await self.open(server, client_context)
             client.transport.pause_reading()

@@ -125,7 +125,7 @@ class TestListening:
     async def test_standard_ports(
         self, running: Any, client_context: Any, monkeypatch: pytest.MonkeyPatch, server_of: Any, taken: int
     ) -> None:
-        assert listeners.STANDARD_PORTS == (8883, 443)
+        assert listeners.STANDARD_PORTS == (8883, 5671, 443)
         free = [own_port(), own_port()]
         monkeypatch.setattr(listeners, "STANDARD_PORTS", tuple(free))
         async with running(standard_ports=True, tls_port=free[0]) as server:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import heapq
-import itertools
 import logging
 import queue
 import struct
@@ -15,11 +13,12 @@ import paho.mqtt.client as paho
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from manual_loop import ManualLoop
 from patience import PATIENCE
 
 from dps_simulator.common.http import Peer
+from dps_simulator.protocols.ending import CLIENT, NETWORK, SERVICE, Ending
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, encode_puback, encode_publish
-from dps_simulator.protocols.mqtt_application import CLIENT, NETWORK, SERVICE, Ending
 from dps_simulator.server.mqtt_link import MqttConnection
 from dps_simulator.wire.mqtt import MqttLink
 
@@ -46,54 +45,6 @@ def subscribe(packet_id: int, name: str, qos: int = 1) -> bytes:
 def unsubscribe(packet_id: int, name: str) -> bytes:
     body = struct.pack(">H", packet_id) + text(name)
     return bytes((0xA2, len(body))) + body
-
-
-class ManualHandle:
-    def __init__(self, when: float, callback: Callable[[], None]) -> None:
-        self._when, self.callback, self.cancelled = when, callback, False
-
-    def when(self) -> float:
-        return self._when
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class ManualLoop:
-    """As much of an event loop as a connection uses, with a time that the test sets."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-        self._order = itertools.count()
-        self._queue: list[tuple[float, int, ManualHandle]] = []
-        self.timers_set = 0
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], None]) -> ManualHandle:
-        handle = ManualHandle(when, callback)
-        heapq.heappush(self._queue, (when, next(self._order), handle))
-        self.timers_set += 1
-        return handle
-
-    def call_soon(self, callback: Callable[[], None]) -> ManualHandle:
-        handle = self.call_at(self.now, callback)
-        self.timers_set -= 1
-        return handle
-
-    def advance(self, seconds: float = 0.0) -> None:
-        end = self.now + seconds
-        while self._queue and self._queue[0][0] <= end:
-            when, _, handle = heapq.heappop(self._queue)
-            self.now = max(self.now, when)
-            if not handle.cancelled:
-                handle.callback()
-        self.now = end
-
-    @property
-    def pending(self) -> int:
-        return sum(not handle.cancelled for _, _, handle in self._queue)
 
 
 class Application:

@@ -344,7 +344,7 @@ def test_every_route_of_a_hub_counts_for_what_is_documented(world):
     assert {name for name in counted.values() if name} <= names
     assert set(TWIN_LIMITS.values()) <= names
     for (method, template), name in counted.items():
-        if template.startswith("/twins/") and "/streams/" not in template:
+        if template.startswith("/twins/") and "/streams/" not in template:  # there are no streams
             assert name.startswith("method" if template.endswith("/methods") else "twin"), (method, template)
         if name == "registry_operations_per_minute":
             assert template.startswith("/devices")

@@ -9,8 +9,8 @@ from dps_simulator.common.clock import ManualClock
 from dps_simulator.common.http import Peer, Request, Response
 from dps_simulator.common.service_faults import FINDING, ServiceFault, ServiceFaults
 from dps_simulator.common.trace import Trace
+from dps_simulator.protocols.ending import NETWORK, Ending
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe, Will
-from dps_simulator.protocols.mqtt_application import NETWORK, Ending
 from dps_simulator.wire import faults as service_faults
 from dps_simulator.wire.faults import FaultsOnTheWire
 
@@ -205,7 +205,7 @@ def test_a_delayed_packet_that_fails_ends_the_connection(parts, caplog):
     parts.publish("bad")
     parts.later.run()
     assert parts.link.closed == 1
-    assert "a delayed MQTT packet of hub could not be served" in caplog.text
+    assert "what was delayed on its way to hub could not be served" in caplog.text
 
 
 def test_new_connections_are_cut_before_anybody_hears_of_them(parts):

@@ -132,6 +132,22 @@ class HubAccess:
         self.check_device(token, known, request.peer.certificates, where=where)
         return known
 
+    def check_policy_token(self, text: str, path: Sequence[str], right: str = "") -> None:
+        """Check the token of a shared access policy.
+
+        Arguments:
+            text: the token.
+            path: what it is for, host name first.
+            right: what the policy must permit, empty for nothing in particular.
+
+        Raises:
+            ServiceError: it is for another host, or not good; see :meth:`check_service`.
+        """
+        token = _parse(text)
+        self._check_audience(path[:1], (self._host,))
+        self._check_policy(token, right)
+        self._check_expiry(token)
+
     def known(self, address: str, identity: Identity | None) -> Identity:
         """Who wants to use the hub, when it knows them.
 
@@ -267,7 +283,7 @@ class HubAccess:
             raise _refused(f"there is no shared access policy {token.key_name or ''!r:.100}")
         if not token.is_signed_by(self._policy_key):
             raise _refused(f"the token is not signed with the key of the policy {self._policy_name!r}")
-        if right not in self._rights:
+        if right and right not in self._rights:
             raise _refused(f"the policy {self._policy_name!r} lacks the right {right}")
 
     def _check_expiry(self, token: SharedAccessSignature) -> None:

@@ -21,14 +21,14 @@ from dps_simulator.hub.cloud_to_device import QueuedMessage, property_bag
 from dps_simulator.hub.faults import Fault, asked_fault
 from dps_simulator.hub.hub import IotHub
 from dps_simulator.hub.telemetry import MAX_MESSAGE_SIZE, parse_properties
+from dps_simulator.protocols.ending import SERVICE, Ending, ending
 from dps_simulator.protocols.mqtt import SUBSCRIPTION_REFUSED, Connect, Publish, Subscribe, Unsubscribe, Will
-from dps_simulator.protocols.mqtt_application import SERVICE, Ending, ending
 from dps_simulator.wire.mqtt import MqttLink
 from dps_simulator.wire.not_kept import not_kept
 from dps_simulator.wire.presented import presented_certificates
 
 from .access import HubAccess, sender_facts
-from .device_methods import Arrivals, MethodCalls, MethodResult, device_json, method_payload
+from .device_methods import Arrivals, MethodCalls, MethodResult, MethodTaker, device_json, method_payload
 from .device_topics import (
     DESIRED_FILTER,
     METHODS_FILTER,
@@ -119,9 +119,9 @@ class HubDeviceEndpoint:
             raise ServiceError(Hub.DEVICE_NOT_ONLINE, reason=f"the device {device_id!r} {why}")
         return await session.invoke(name, payload, response_timeout)
 
-    def _ready(self, device_id: str) -> DeviceSession | None:
+    def _ready(self, device_id: str) -> MethodTaker | None:
         connection = self.hub.connections.get(device_id)
-        if isinstance(connection, DeviceSession) and connection.takes_methods:
+        if isinstance(connection, MethodTaker) and connection.takes_methods:
             return connection
         return None
 

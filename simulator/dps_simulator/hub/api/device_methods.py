@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from dps_simulator.errors.table import Hub, ServiceError
 from dps_simulator.hub.checks import invalid
@@ -22,6 +22,18 @@ class MethodResult:
 
     status: int
     payload: Any = field(repr=False)
+
+
+@runtime_checkable
+class MethodTaker(Protocol):
+    """A connection over which direct methods can be called."""
+
+    @property
+    def takes_methods(self) -> bool:
+        """Whether they can be, right now."""
+
+    async def invoke(self, name: str, payload: bytes, timeout: float) -> MethodResult:
+        """Call one; see :meth:`~dps_simulator.hub.api.device.HubDeviceEndpoint.invoke_method`."""
 
 
 class Arrivals:

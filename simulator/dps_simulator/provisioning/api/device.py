@@ -20,8 +20,9 @@ from dps_simulator.common.ports import StorageError
 from dps_simulator.common.trace import Trace
 from dps_simulator.errors.masking import mask_in_name
 from dps_simulator.errors.table import Dps, ServiceError, ascii_json, dps_body
+from dps_simulator.protocols.ending import SERVICE, Ending, ending
 from dps_simulator.protocols.mqtt import Connect, Publish, Subscribe, Unsubscribe
-from dps_simulator.protocols.mqtt_application import SERVICE, Ending, MqttApplication, ending
+from dps_simulator.protocols.mqtt_application import MqttApplication
 from dps_simulator.provisioning.service import ProvisioningService
 from dps_simulator.wire.mqtt import MqttLink
 from dps_simulator.wire.not_kept import not_kept

@@ -24,7 +24,7 @@ from dps_simulator.wire.http import Call, HttpEndpoint, Route, Transaction
 from dps_simulator.wire.presented import presented_certificates
 
 from .failures import DPS_DEVICE_FAILURES
-from .registration import API_VERSION, MAX_BODY_SIZE, Challenge, DeviceIdentity, DeviceOperations, Refusals, sealed
+from .registration import API_VERSION, MAX_BODY_SIZE, Challenge, DeviceIdentity, DeviceOperations, Refusals, told
 
 #: Source: the documented answers of the service.
 _TRANSPORT_SECURITY = "max-age=31536000; includeSubDomains"
@@ -109,13 +109,7 @@ class DpsHttpsEndpoint:
         return Response(200, self._operations.look_up(_device(call), _body(call)))
 
     def _answer(self, call: Call, device: DeviceIdentity, status: OperationStatus) -> Response:
-        body = status.to_json()
-        if status.secret is not None:
-            body["registrationState"] = {
-                "tpm": {"authenticationKey": sealed(status.secret)},
-                **body["registrationState"],
-            }
-        response = Response(status.http_status, body, facts={"reason": status.reason} if status.reason else {})
+        response = Response(status.http_status, told(status), facts={"reason": status.reason} if status.reason else {})
         if status.status is Status.ASSIGNING:
             name = quote(device.registration_id, safe="")
             host = call.request.headers.get("host") or self._host

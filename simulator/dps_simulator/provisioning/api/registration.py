@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import secrets
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from dps_simulator.credentials.sas import SasError, SharedAccessSignature
 from dps_simulator.credentials.tpm_blob import make_blob
 from dps_simulator.credentials.tpm_keys import ENDORSEMENT, STORAGE_ROOT, SecretForTpm, TpmKeys, read_tpm_key
 from dps_simulator.errors.table import Dps, ErrorKind, ServiceError
-from dps_simulator.provisioning.attestation.symmetric_key import SymmetricKeyEvidence, Verdict
+from dps_simulator.provisioning.attestation.symmetric_key import TPM_KEY_SIZE, SymmetricKeyEvidence, Verdict
 from dps_simulator.provisioning.attestation.tpm import TpmEvidence, TpmFinding
 from dps_simulator.provisioning.enrollments.book import Enrollment
 from dps_simulator.provisioning.registration.states import OperationStatus
@@ -115,6 +116,14 @@ def sealed(secret: SecretForTpm) -> str:
     return base64.b64encode(blob).decode("ascii")
 
 
+def told(status: OperationStatus) -> dict[str, Any]:
+    """The body of an answer, with the key for the hub where the device has a TPM to open it."""
+    body = status.to_json()
+    if status.secret is not None:
+        body["registrationState"] = {"tpm": {"authenticationKey": sealed(status.secret)}, **body["registrationState"]}
+    return body
+
+
 class DeviceOperations:
     """Register and poll, whichever protocol a device speaks.
 
@@ -149,6 +158,18 @@ class DeviceOperations:
         enrollment = self._accepted(verdict, self._refusals.token)
         secret = self._service.challenges.issue(enrollment, keys.endorsement, keys.storage_root)
         return Challenge(sealed(secret), verdict.reason)
+
+    def decoy(self, request: dict[str, Any]) -> Challenge:
+        """A challenge that leads nowhere, for a device that would get none, where the protocol cannot say so yet.
+
+        Raises:
+            ServiceError: what it shows are no keys of a TPM.
+        """
+        keys = self._tpm_keys(request.get("tpm"))
+        if keys.storage_root is None:
+            raise ServiceError(Dps.INVALID_BODY, f"tpm.storageRootKey is missing. {STORAGE_ROOT.advice}")
+        secret = SecretForTpm(keys.endorsement, keys.storage_root, secrets.token_bytes(TPM_KEY_SIZE), "nowhere")
+        return Challenge(sealed(secret), "a challenge that leads nowhere: the device is told when it registers")
 
     def register(self, device: DeviceIdentity, request: dict[str, Any]) -> Outcome:
         """Start a registration.
@@ -189,6 +210,14 @@ class DeviceOperations:
         self._service.throttle.take("polls_per_ten_seconds", device.name.key)
         status = self._service.registrations.poll(device.name, operation_id)
         return Outcome(status, status.reason or verdict.reason)
+
+    def check(self, device: DeviceIdentity) -> None:
+        """Judge a device's evidence, and nothing else.
+
+        Raises:
+            ServiceError: it does not fit.
+        """
+        self._attest(device, check_expiry=True)
 
     def look_up(self, device: DeviceIdentity, request: dict[str, Any]) -> Document:
         """Read the device's registration without registering; it proves itself all the same.

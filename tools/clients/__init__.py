@@ -1,0 +1,1 @@
+"""What the tests tried with which client, for docs/clients.md."""
