@@ -3,8 +3,9 @@
 import pytest
 from amqp_client import Heard, begin, opening, receiver
 
-from dps_simulator.protocols.amqp.connections import AmqpConnection, Attached, ConnectionState, Delivered
+from dps_simulator.protocols.amqp.connections import AmqpConnection, ConnectionState
 from dps_simulator.protocols.amqp.errors import AmqpProtocolError
+from dps_simulator.protocols.amqp.events import Attached, Delivered
 from dps_simulator.protocols.amqp.performatives import Error, Open, SaslInit
 
 GARBAGE = Error(condition="amqp:not-found", description="no")

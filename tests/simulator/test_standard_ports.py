@@ -114,7 +114,7 @@ def test_a_device_that_sends_no_server_name_is_known_by_its_user_name(simulator)
 def test_the_ready_line_names_them():
     with Served("--bind", FREE, "--standard-ports") as served:
         assert f"on {FREE} the proxy has port" in served.line
-        assert " and 8883 and 443; trust" in served.line
+        assert " and 8883 and 5671 and 443; trust" in served.line
         assert served.stop() == (0, "", "")
     with Served("--json", "--bind", FREE, env=environment(DPS_SIMULATOR_STANDARD_PORTS="true")) as served:
         assert served.ready["standard_ports"] == [8883, 443]

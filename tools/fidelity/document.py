@@ -151,7 +151,8 @@ def _errors() -> str:
 def _error(row: tuple[str, ErrorKind]) -> list[str]:
     owner, kind = row
     # Event Hubs has conditions of AMQP instead of codes
-    return [kind.amqp or str(kind.code), kind.name, _OWNERS.get(owner, owner), kind.mqtt, kind.source]
+    code = f"`{kind.amqp}`" if kind.amqp else str(kind.code)
+    return [code, kind.name, _OWNERS.get(owner, owner), kind.mqtt, kind.source]
 
 
 _OWNERS = {

@@ -10,17 +10,9 @@ from typing import Any
 
 from dps_simulator.common.http import Peer
 from dps_simulator.protocols.amqp.application import AmqpApplication
-from dps_simulator.protocols.amqp.connections import (
-    CONNECT_TIMEOUT,
-    AmqpConnection,
-    AmqpEvent,
-    Attached,
-    ConnectionState,
-    Delivered,
-    Detached,
-    Settled,
-)
+from dps_simulator.protocols.amqp.connections import CONNECT_TIMEOUT, AmqpConnection, ConnectionState
 from dps_simulator.protocols.amqp.errors import AmqpProtocolError, Condition
+from dps_simulator.protocols.amqp.events import AmqpEvent, Attached, Delivered, Detached, Settled
 from dps_simulator.protocols.amqp.performatives import Close, Error, Open, SaslCode, SaslInit, SaslResponse
 from dps_simulator.protocols.ending import CLIENT, NETWORK, SERVICE, Ending
 

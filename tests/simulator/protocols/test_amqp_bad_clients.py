@@ -5,17 +5,9 @@ from amqp_client import begin, flow, frame, opening, receiver, sasl, sender, tra
 from amqp_server import GARBAGE, Server
 
 from dps_simulator.protocols.amqp import sessions
-from dps_simulator.protocols.amqp.connections import (
-    CLOSE_TIMEOUT,
-    AmqpConnection,
-    Attached,
-    ConnectionState,
-    CreditGiven,
-    Delivered,
-    Detached,
-    Settled,
-)
+from dps_simulator.protocols.amqp.connections import CLOSE_TIMEOUT, AmqpConnection, ConnectionState
 from dps_simulator.protocols.amqp.errors import AmqpProtocolError, AmqpStateError, Condition
+from dps_simulator.protocols.amqp.events import Attached, CreditGiven, Delivered, Detached, Settled
 from dps_simulator.protocols.amqp.frames import AMQP_HEADER, MAX_FRAME_SIZE, SASL_HEADER, put_frame
 from dps_simulator.protocols.amqp.links import MAX_UNSETTLED, WRAP
 from dps_simulator.protocols.amqp.performatives import (

@@ -27,15 +27,11 @@ from dps_simulator.protocols.amqp.connections import (
     IDLE_TIME_OUT,
     TRANSITIONS,
     AmqpConnection,
-    Attached,
     ConnectionState,
-    CreditGiven,
-    Delivered,
-    Detached,
     Input,
-    Settled,
 )
 from dps_simulator.protocols.amqp.errors import AmqpProtocolError, AmqpStateError, Condition
+from dps_simulator.protocols.amqp.events import Attached, CreditGiven, Delivered, Detached, Settled
 from dps_simulator.protocols.amqp.frames import AMQP_HEADER, SASL_HEADER, FrameDecoder
 from dps_simulator.protocols.amqp.links import WRAP, LinkState, distance
 from dps_simulator.protocols.amqp.performatives import (

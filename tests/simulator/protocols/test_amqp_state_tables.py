@@ -4,16 +4,9 @@ import pytest
 from amqp_client import begin, flow, frame, opening, receiver, sasl, sasl_response, sender, transfer
 from amqp_server import GARBAGE, Server
 
-from dps_simulator.protocols.amqp.connections import (
-    TRANSITIONS,
-    AmqpConnection,
-    ConnectionState,
-    CreditGiven,
-    Delivered,
-    Detached,
-    Input,
-)
+from dps_simulator.protocols.amqp.connections import TRANSITIONS, AmqpConnection, ConnectionState, Input
 from dps_simulator.protocols.amqp.errors import AmqpProtocolError, AmqpStateError
+from dps_simulator.protocols.amqp.events import CreditGiven, Delivered, Detached
 from dps_simulator.protocols.amqp.frames import AMQP_HEADER, SASL_HEADER
 from dps_simulator.protocols.amqp.links import TRANSITIONS as LINK_TRANSITIONS
 from dps_simulator.protocols.amqp.links import LinkInput, LinkState

@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Any, NamedTuple, Union
+from typing import Any
 
 from .composites import Composite
 from .errors import AmqpProtocolError, AmqpStateError, Condition
+from .events import AmqpEvent, Attached, CreditGiven, Delivered, Detached, Settled
 from .frames import (
     AMQP_FRAME,
     AMQP_HEADER,
@@ -30,7 +31,7 @@ from .frames import (
     put_frame,
     put_heartbeat,
 )
-from .links import Delivery, Link, LinkError, Sent
+from .links import Link, LinkError
 from .performatives import (
     SENDER,
     Attach,
@@ -42,7 +43,6 @@ from .performatives import (
     Error,
     Flow,
     Open,
-    Outcome,
     SaslChallenge,
     SaslCode,
     SaslInit,
@@ -135,44 +135,6 @@ TRANSITIONS: Mapping[tuple[ConnectionState, Input], ConnectionState] = {
 }
 #: States in which nothing more is read until the connection's user has answered.
 _PAUSED = frozenset({_State.AUTHENTICATING, _State.OPENING})
-
-
-class Attached(NamedTuple):
-    """The client attaches a link, which is to be accepted or refused."""
-
-    link: Link
-
-
-class Detached(NamedTuple):
-    """A link has ended, by the client's word or with its session."""
-
-    link: Link
-    error: Error | None = None
-
-
-class Delivered(NamedTuple):
-    """A message has come, which is to be settled."""
-
-    delivery: Delivery
-
-
-class Settled(NamedTuple):
-    """The client has said what became of a message."""
-
-    sent: Sent
-    outcome: Outcome
-
-
-class CreditGiven(NamedTuple):
-    """The client takes messages on a link."""
-
-    link: Link
-
-
-AmqpEvent = Union[  # noqa: UP007
-    SaslInit, SaslResponse, Open, Attached, Detached, Delivered, Settled, CreditGiven, Close
-]
-"""What the connection's user gets to see."""
 
 
 class AmqpConnection:
