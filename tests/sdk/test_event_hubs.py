@@ -114,6 +114,7 @@ def test_what_came_while_nobody_read_and_what_comes_now(sdk, readers, device, wa
     }
 
 
+@pytest.mark.tried("Python SDKs", "reading")
 def test_partitions_and_positions(sdk, readers, device):
     client = readers.connect()
     before = client.get_partition_properties(PARTITION)

@@ -72,6 +72,7 @@ def receive(https):
     return answer
 
 
+@pytest.mark.tried("Python SDKs", "sending")
 def test_a_message_reaches_its_device_and_feedback_its_sender(registry, https, simulator_clock):
     registry.send_c2d_message(
         DEVICE, "open", {"messageId": "m-1", "correlationId": "c-1", "iothub-ack": "full", "valve": "7"}

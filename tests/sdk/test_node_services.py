@@ -40,6 +40,7 @@ def send(node, transport, **what):
     return node.run("service.js", address=ADDRESS, transport=transport, connection=connection, **given)
 
 
+@pytest.mark.tried("Node SDKs", "sending")
 @TRANSPORTS
 def test_a_message_and_its_feedback(simulator, node, transport):
     def hub(runtime):

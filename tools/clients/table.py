@@ -61,7 +61,6 @@ _NOT_OVER_HTTPS = dict.fromkeys(("twin", "methods"), "use MQTT or AMQP")
 _TPM_OVER_HTTPS = {"TPM": "use HTTPS"}
 _TPM_ELSEWHERE = {"TPM": "use HTTPS or AMQP"}
 _OWN_TPM_CLIENT = {"TPM": "use `helpers.tpm`"}
-_NO_AMQP_TO_DEVICES = {"sending": "use `/simulator`", "reading": "use `/simulator`"}
 
 DEVICES = (
     Client("Python SDK, MQTT", instead=_OWN_TPM_CLIENT),
@@ -90,8 +89,8 @@ DEVICES = (
     Client("MicroPython", instead={**_TPM_OVER_HTTPS, "methods": "add its topics"}),
 )
 SERVICES = (
-    Client("Python SDKs", instead=_NO_AMQP_TO_DEVICES),
-    Client("Node SDKs", BY_CONTRACT, _NO_AMQP_TO_DEVICES),
-    Client("C#, Java SDKs", BY_CONTRACT, _NO_AMQP_TO_DEVICES),
-    Client("Azure CLI", BY_CONTRACT, {"resource": "use Python", **_NO_AMQP_TO_DEVICES}),
+    Client("Python SDKs"),
+    Client("Node SDKs", BY_CONTRACT),
+    Client("C#, Java SDKs", BY_CONTRACT),
+    Client("Azure CLI", BY_CONTRACT, {"resource": "use Python", "reading": "use `azure-eventhub`"}),
 )
