@@ -21,12 +21,12 @@ from dps_simulator.hub.message_locks import LOCK_TIMEOUT
 from dps_simulator.hub.telemetry import MAX_MESSAGE_SIZE
 from dps_simulator.protocols.amqp.errors import AmqpProtocolError
 from dps_simulator.protocols.amqp.links import Delivery, Link, Sent
-from dps_simulator.protocols.amqp.messages import Message, Properties, decode_message
+from dps_simulator.protocols.amqp.messages import Message, Properties
 from dps_simulator.protocols.amqp.performatives import Accepted, Outcome, Rejected
 from dps_simulator.protocols.amqp.types import Int
 from dps_simulator.wire.not_kept import not_kept
 
-from .ends import OneWay, refuse
+from .ends import OneWay, read, refuse
 from .message_form import (
     application_properties_of,
     body_of,
@@ -323,10 +323,8 @@ class TwinRequests(OneWay):
         """A request; it is accepted after what it changes was kept, and before it is answered."""
         device = self._device
         device.heard()
-        try:
-            message = decode_message(delivery.body)
-        except AmqpProtocolError as error:
-            refuse(delivery, ServiceError(Hub.FORMAT_ERROR, f"The message cannot be read: {error}."))
+        message = read(delivery)
+        if message is None:
             return
         annotations = message.annotations or {}
         operation = {"GET": "twin get", "PATCH": "twin reported"}.get(text_of(annotations.get("operation")), "twin")
@@ -427,10 +425,8 @@ class MethodAnswers(OneWay):
         """An answer, for the call with the same correlation ID."""
         device = self._device
         device.heard()
-        try:
-            message = decode_message(delivery.body)
-        except AmqpProtocolError as error:
-            refuse(delivery, ServiceError(Hub.FORMAT_ERROR, f"The message cannot be read: {error}."))
+        message = read(delivery)
+        if message is None:
             return
         delivery.accept()
         body, status = message.data or b"", message.application_properties.get(METHOD_STATUS)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dps_simulator.errors.table import ServiceError
+from dps_simulator.errors.table import Hub, ServiceError
+from dps_simulator.protocols.amqp.errors import AmqpProtocolError
 from dps_simulator.protocols.amqp.links import Delivery, Link, Sent
+from dps_simulator.protocols.amqp.messages import Message, decode_message
 from dps_simulator.protocols.amqp.performatives import Outcome
 from dps_simulator.wire.amqp import amqp_error
 
@@ -45,6 +47,15 @@ class OneWay:
 
     def ended(self) -> None:
         """Nothing is kept."""
+
+
+def read(delivery: Delivery) -> Message | None:
+    """The message of a delivery; one that cannot be read is rejected, and ``None``."""
+    try:
+        return decode_message(delivery.body)
+    except AmqpProtocolError as error:
+        refuse(delivery, ServiceError(Hub.FORMAT_ERROR, f"The message cannot be read: {error}."))
+        return None
 
 
 def refuse(delivery: Delivery, error: ServiceError) -> None:
