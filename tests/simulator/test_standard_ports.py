@@ -117,7 +117,7 @@ def test_the_ready_line_names_them():
         assert " and 8883 and 5671 and 443; trust" in served.line
         assert served.stop() == (0, "", "")
     with Served("--json", "--bind", FREE, env=environment(DPS_SIMULATOR_STANDARD_PORTS="true")) as served:
-        assert served.ready["standard_ports"] == [8883, 443]
+        assert served.ready["standard_ports"] == [8883, 5671, 443]
         assert served.ready["address"] == FREE
         assert served.stop() == (0, "", "")
 
