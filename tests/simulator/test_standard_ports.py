@@ -23,7 +23,7 @@ KEY = "Tk9ULUEtU0VDUkVULVBSSU1BUlktS0VZLTMyLUJZVEVT"
 #: Addresses of its own for every test process, so that tests may run side by side, and beside a real broker.
 ADDRESS = f"127.77.{os.getpid() >> 8 & 255}.{os.getpid() & 255 or 1}"
 FREE = ADDRESS.replace("127.77", "127.78")
-PORTS = (8883, 443)
+PORTS = (8883, 5671, 443)
 
 
 def why_not():

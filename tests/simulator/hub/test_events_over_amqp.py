@@ -262,6 +262,10 @@ def test_positions():
         with pytest.raises(ServiceError) as refused:
             start_of(selector, partition)
         assert refused.value.kind is EventHubs.POSITION_INVALID
+    for selector in ("everything", "amqp.annotation.x-opt-sequence-number > '@latest'"):
+        with pytest.raises(ServiceError) as refused:
+            start_of(selector, partition)
+        assert refused.value.kind is EventHubs.FILTER_INVALID
     buffer.clear()
     assert start_of(_offset("0"), partition) == 3
 

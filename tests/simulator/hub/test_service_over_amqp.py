@@ -4,7 +4,8 @@ import pytest
 from amqp_world import AmqpWorld
 from hub_world import DEVICE, HOST
 
-from dps_simulator.hub.cloud_to_device import MAX_WAITING, CloudToDeviceMessage
+from dps_simulator.hub import feedback
+from dps_simulator.hub.cloud_to_device import MAX_WAITING, CloudToDeviceMessage, Outcome, QueuedMessage
 from dps_simulator.hub.feedback import BATCH, CONTENT_TYPE, MAX_DELIVERIES, FeedbackQueue
 from dps_simulator.protocols.amqp.messages import Message, Properties
 from dps_simulator.protocols.amqp.performatives import (
@@ -224,3 +225,20 @@ def test_nobody_sends_to_where_feedback_comes_from(client):
     client.attach("/messages/serviceBound/feedback", role=SENDER)
     assert client.refusal()[0] == "amqp:not-found"
     assert client.said(Transfer) == []
+
+
+def queued(number, now):
+    message = CloudToDeviceMessage(b"x", message_id=f"m-{number}", ack="full")
+    return QueuedMessage(number, message, now, now, 1)
+
+
+def test_feedback_has_a_limit_and_batches_have_one(world, monkeypatch):
+    queue = world.hub.feedback
+    monkeypatch.setattr(feedback, "MAX_RECORDS", BATCH + 1)
+    for number in range(BATCH + 3):
+        queue.ended(DEVICE, queued(number, world.clock.now()), Outcome.COMPLETED)
+    assert len(queue) == BATCH + 1
+    batch = queue.take()
+    assert [record["originalMessageId"] for record in batch.records] == [
+        f"m-{number}" for number in range(2, BATCH + 2)
+    ]
