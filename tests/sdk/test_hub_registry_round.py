@@ -197,14 +197,32 @@ def test_no_class_is_forgotten():
     assert {cls.__name__ for cls in OTHERS} | {"IoTHubRegistryManager"} == set(azure_iot_hub.__all__)
 
 
-@pytest.mark.parametrize(
-    ("cls", "operation"), [(cls, operation) for cls in OTHERS for operation in sorted(operations_of(cls))]
-)
-def test_what_the_other_classes_offer_says_that_it_is_not_supported(sdk, cls, operation):
+def made(sdk, cls):
     client = cls.from_connection_string(sdk.running.hubs[0].connection_string)
     client.protocol.config.proxies.add("https", sdk.running.proxy_url)
     client.protocol.config.connection.verify = str(sdk.running.certificate_authority_file)
     client.protocol.config.retry_policy.retries = 0
+    return client
+
+
+def test_feedback_over_https(sdk):
+    client = made(sdk, azure_iot_hub.IoTHubHttpRuntimeManager)
+    assert client.receive_feedback_notification() is None
+    for settle in (client.complete_feedback_notification, client.abandon_feedback_notification):
+        assert "DeviceMessageLockLost" in refused(412, settle, "no-lock")
+
+
+@pytest.mark.parametrize(
+    ("cls", "operation"),
+    [
+        (cls, operation)
+        for cls in OTHERS
+        for operation in sorted(operations_of(cls))
+        if not operation.endswith("_feedback_notification")
+    ],
+)
+def test_what_the_other_classes_offer_says_that_it_is_not_supported(sdk, cls, operation):
+    client = made(sdk, cls)
     function = getattr(client, operation)
     arguments = [
         Configuration(id="c") if name == "configuration" else "x"

@@ -61,6 +61,8 @@ HTTPS = {
     "registration request not understood": "METHOD_NOT_ALLOWED UNSUPPORTED_MEDIA_TYPE",
     "registration put off": "THROTTLED UNAVAILABLE INTERNAL",
 }
+# only clients in other languages meet it: the SDK for Python has no AMQP
+OVER_AMQP = {"INVALID_CERTIFICATE_AMQP"}
 ENDINGS = {"registration failed": "NO_HUB CUSTOM_ALLOCATION_STATUS CUSTOM_ALLOCATION_FAILED HUB_NOT_FOUND"}
 ENROLLMENTS = {
     "request not valid": "INVALID_BODY INVALID_API_VERSION",
@@ -298,7 +300,7 @@ def failure(function, *arguments, **options):
 
 def test_every_row_is_met_somewhere():
     met = {
-        Dps: rows_of(MQTT, HTTPS, ENDINGS, ENROLLMENTS),
+        Dps: rows_of(MQTT, HTTPS, ENDINGS, ENROLLMENTS) | OVER_AMQP,
         Hub: rows_of(REGISTRY, CONNECT, DROPPED, TWIN),
         ResourceManager: rows_of(MANAGEMENT),
         Transport: rows_of(ANY_SERVICE),
